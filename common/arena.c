@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena.h"
+
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_MIN ((size_t)16 * 1024)
+
+struct arena_block {
+    struct arena_block *next;
+    size_t size;
+    size_t used;
+    alignas(max_align_t) unsigned char data[];
+};
+
+static struct arena_block *block_new(size_t n)
+{
+    struct arena_block *b;
+    if (n > SIZE_MAX - sizeof *b)
+        return NULL;
+    b = malloc(sizeof *b + n);
+    if (!b)
+        return NULL;
+    b->next = NULL;
+    b->size = n;
+    b->used = 0;
+    return b;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    const size_t align = alignof(max_align_t);
+    if (n > SIZE_MAX - align)
+        return NULL;
+    n = (n + align - 1) / align * align;
+    struct arena_block *b = a->head;
+    if (!b || b->size - b->used < n) {
+        /* Each new block doubles, so that a batch of any size takes few of them. */
+        size_t size = b ? b->size * 2 : BLOCK_MIN;
+        if (size < n)
+            size = n;
+        struct arena_block *fresh = block_new(size);
+        if (!fresh)
+            return NULL;
+        fresh->next = b;
+        a->head = b = fresh;
+    }
+    void *p = b->data + b->used;
+    b->used += n;
+    return p;
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+    if (size && n > SIZE_MAX / size)
+        return NULL;
+    void *p = arena_alloc(a, n * size);
+    if (p)
+        memset(p, 0, n * size);
+    return p;
+}
+
+int arena_str(struct arena *a, const void *p, size_t n, struct outbox_str *ret)
+{
+    ret->p = NULL;
+    ret->n = 0;
+    if (!p)
+        return 0;
+    if (n == SIZE_MAX)
+        return -1;
+    char *copy = arena_alloc(a, n + 1);
+    if (!copy)
+        return -1;
+    memcpy(copy, p, n);
+    copy[n] = '\0';
+    ret->p = copy;
+    ret->n = n;
+    return 0;
+}
+
+void arena_reset(struct arena *a)
+{
+    struct arena_block *kept = NULL;
+    for (struct arena_block *b = a->head, *next; b; b = next) {
+        next = b->next;
+        if (!kept && b->size <= a->keep) {
+            kept = b;
+            kept->used = 0;
+        } else {
+            free(b);
+        }
+    }
+    if (kept)
+        kept->next = NULL;
+    a->head = kept;
+}
+
+void arena_free(struct arena *a)
+{
+    a->keep = 0;
+    arena_reset(a);
+}

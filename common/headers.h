@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* headers.h - the headers column: JSON read leniently, written strictly. */
+#ifndef COMMON_HEADERS_H
+#define COMMON_HEADERS_H
+
+#include "arena.h"
+
+/*
+ * Reads the column: NULL, empty, `null` and {} are none; numbers and booleans become their
+ * text, null values "null"; a repeated name keeps its last value. 0, or -1 with the reason
+ * in *why (for last_error): not an object, nested values, not UTF-8, NUL, too deep.
+ */
+int headers_parse(const char *json, size_t n, struct arena *arena, const struct outbox_header **ret,
+                  uint64_t *ret_n, struct outbox_str *why);
+
+/* The JSON object of n headers, for free(); NULL without memory or when a text is not UTF-8. */
+char *headers_render(const struct outbox_header *headers, uint64_t n);
+
+#endif

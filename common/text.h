@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* text.h - hostile bytes made fit for a column, a log or a terminal. */
+#ifndef COMMON_TEXT_H
+#define COMMON_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Bytes of the valid UTF-8 character at p (1 to 4; NUL counts as valid), or 0. */
+size_t text_utf8_char(const char *p, size_t n);
+
+/* Valid UTF-8 throughout, without NUL? */
+bool text_is_clean(const char *p, size_t n);
+
+/*
+ * Copies text into out (cap > 0), always terminated and always clean: what is not
+ * valid UTF-8, and NUL, becomes U+FFFD; cut at a character. Returns its length.
+ */
+size_t text_clean(const char *p, size_t n, char *out, size_t cap);
+
+/* The same for one line on a terminal: control characters become \xNN, newline \n, tab \t. */
+size_t text_printable(const char *p, size_t n, char *out, size_t cap);
+
+#endif

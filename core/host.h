@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* host.h - the services that an opened plugin instance gets, and the opening itself. */
+#ifndef CORE_HOST_H
+#define CORE_HOST_H
+
+#include "log.h"
+#include "options.h"
+#include "plugin.h"
+
+#define HOST_COUNTERS 16
+
+/* One instance of a plugin with its services. Do not move it in memory once opened. */
+struct host {
+    struct outbox_host abi; /* first: the plugin gets a pointer to it */
+    struct log *log;
+    const struct plugin *plugin;
+    void *instance;
+    char label[96]; /* "publisher mail" */
+    struct {
+        char name[48];
+        _Atomic int64_t value;
+    } counters[HOST_COUNTERS];
+};
+
+/* Opens an instance. `log` and `cfg` are borrowed until host_close. err->text begins with the
+ * label. */
+int host_open(struct host *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
+              const char *label, struct log *log, struct outbox_err *err);
+void host_close(struct host *host); /* also when never opened (zeroed) */
+
+#endif

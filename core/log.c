@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log.h"
+
+#include "clock.h"
+#include "rfc3339.h"
+#include "text.h"
+
+#include <outbox/abi.h>
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VALUE_MAX 2048
+#define LINE_MAX_BYTES 16384
+
+struct log {
+    pthread_mutex_t lock; /* keeps lines whole where a write is cut short */
+    int fd;
+    _Atomic int level;
+    _Atomic int format;
+};
+
+/* A line under construction; what does not fit is dropped, never the final newline. */
+struct line {
+    char text[LINE_MAX_BYTES];
+    size_t n;
+    enum log_format format;
+};
+
+struct log *log_new(int fd, int level, enum log_format format)
+{
+    struct log *log = calloc(1, sizeof *log);
+    if (!log)
+        return NULL;
+    pthread_mutex_init(&log->lock, NULL);
+    log->fd = fd;
+    log_set(log, level, format);
+    return log;
+}
+
+void log_free(struct log *log)
+{
+    if (!log)
+        return;
+    pthread_mutex_destroy(&log->lock);
+    free(log);
+}
+
+void log_set(struct log *log, int level, enum log_format format)
+{
+    log->level = level;
+    log->format = (int)format;
+}
+
+int log_enabled(const struct log *log, int level)
+{
+    return log && level <= log->level;
+}
+
+const char *log_number(struct log_number *buffer, int64_t n)
+{
+    snprintf(buffer->text, sizeof buffer->text, "%" PRId64, n);
+    return buffer->text;
+}
+
+static void put(struct line *line, const char *text, size_t n)
+{
+    size_t room = sizeof line->text - 2 - line->n;
+    if (n > room)
+        n = room;
+    memcpy(line->text + line->n, text, n);
+    line->n += n;
+}
+
+static void put_str(struct line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
+
+static bool needs_quotes(const char *text, size_t n)
+{
+    if (n == 0)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] <= ' ' || strchr("=\"\\", text[i]) || text[i] == 0x7F)
+            return true;
+    return false;
+}
+
+static void put_quoted(struct line *line, const char *text, size_t n)
+{
+    put(line, "\"", 1);
+    for (size_t i = 0; i < n; i++) {
+        char escape[8];
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            snprintf(escape, sizeof escape, "\\%c", c);
+        else if (c == '\n')
+            snprintf(escape, sizeof escape, "\\n");
+        else if (c == '\t')
+            snprintf(escape, sizeof escape, "\\t");
+        else if (c < 0x20 || c == 0x7F)
+            snprintf(escape, sizeof escape, "\\u%04X", c);
+        else
+            snprintf(escape, sizeof escape, "%c", c);
+        put_str(line, escape);
+    }
+    put(line, "\"", 1);
+}
+
+static void put_pair(struct line *line, const char *name, const char *value, size_t n)
+{
+    char clean[VALUE_MAX + 1];
+    size_t len = text_clean(value, n, clean, sizeof clean);
+    if (line->format == LOG_JSON) {
+        put_str(line, line->n ? ",\"" : "{\"");
+        put_str(line, name);
+        put_str(line, "\":");
+        put_quoted(line, clean, len);
+        return;
+    }
+    if (line->n)
+        put(line, " ", 1);
+    put_str(line, name);
+    put(line, "=", 1);
+    if (needs_quotes(clean, len))
+        put_quoted(line, clean, len);
+    else
+        put(line, clean, len);
+}
+
+static void begin(struct line *line, const struct log *log, int level, const char *message,
+                  size_t n)
+{
+    char now[RFC3339_SIZE];
+    const char *name = level <= OUTBOX_LOG_ERROR     ? "error"
+                       : level <= OUTBOX_LOG_WARNING ? "warning"
+                       : level <= OUTBOX_LOG_INFO    ? "info"
+                                                     : "debug";
+    line->n = 0;
+    line->format = (enum log_format)log->format;
+    rfc3339_format(clock_wall_us(), now);
+    put_pair(line, "time", now, strlen(now));
+    put_pair(line, "level", name, strlen(name));
+    put_pair(line, "msg", message, n);
+}
+
+static void finish(struct line *line, struct log *log)
+{
+    if (line->format == LOG_JSON)
+        line->text[line->n++] = '}';
+    line->text[line->n++] = '\n';
+    pthread_mutex_lock(&log->lock);
+    for (size_t done = 0; done < line->n;) {
+        ssize_t n = write(log->fd, line->text + done, line->n - done);
+        if (n <= 0)
+            break; /* a log that cannot be written must not stop the relay */
+        done += (size_t)n;
+    }
+    pthread_mutex_unlock(&log->lock);
+}
+
+void log_event(struct log *log, int level, const char *message, ...)
+{
+    struct line line;
+    va_list ap;
+    if (!log_enabled(log, level))
+        return;
+    begin(&line, log, level, message, strlen(message));
+    va_start(ap, message);
+    for (const char *name; (name = va_arg(ap, const char *));) {
+        const char *value = va_arg(ap, const char *);
+        if (value)
+            put_pair(&line, name, value, strlen(value));
+    }
+    va_end(ap);
+    finish(&line, log);
+}
+
+void log_text(struct log *log, int level, const char *instance, const char *text, size_t n)
+{
+    struct line line;
+    if (!log_enabled(log, level))
+        return;
+    begin(&line, log, level, text, n);
+    if (instance)
+        put_pair(&line, "instance", instance, strlen(instance));
+    finish(&line, log);
+}

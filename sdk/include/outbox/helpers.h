@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* outbox/helpers.h - small inline functions for plugins; nothing to link. */
+#ifndef OUTBOX_HELPERS_H
+#define OUTBOX_HELPERS_H
+
+#include <outbox/abi.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define OUTBOX_PRINTF(f, a) __attribute__((format(printf, f, a), unused))
+#else
+#define OUTBOX_PRINTF(f, a)
+#endif
+
+/** Fills *err (NULL allowed) and returns code: `return outbox_fail(err, OUTBOX_E_CONFIG, "...")`.
+ */
+static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, const char *fmt, ...)
+{
+    va_list ap;
+    if (err && OUTBOX_HAS(err, text)) {
+        err->code = code;
+        va_start(ap, fmt);
+        vsnprintf(err->text, sizeof err->text, fmt, ap);
+        va_end(ap);
+    }
+    return code;
+}
+
+/** Logs one formatted line of at most 1 KiB through the host. */
+static OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int level,
+                                            const char *fmt, ...)
+{
+    char text[1024];
+    int n;
+    va_list ap;
+    va_start(ap, fmt);
+    n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        return;
+    host->log(host, level, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+/** A terminated string as outbox_str; NULL stays NULL. */
+static inline struct outbox_str outbox_cstr(const char *s)
+{
+    struct outbox_str r;
+    r.p = s;
+    r.n = s ? strlen(s) : 0;
+    return r;
+}
+
+/** Equal bytes? NULL equals only NULL. */
+static inline int outbox_str_eq(struct outbox_str a, struct outbox_str b)
+{
+    if (!a.p || !b.p)
+        return a.p == b.p;
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, (size_t)a.n) == 0);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

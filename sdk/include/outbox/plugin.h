@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* outbox/plugin.h - everything a plugin author includes. Links nothing. */
+#ifndef OUTBOX_PLUGIN_H
+#define OUTBOX_PLUGIN_H
+
+#include <outbox/abi.h>
+#include <outbox/helpers.h>
+#include <outbox/publisher.h>
+#include <outbox/rule.h>
+#include <outbox/store.h>
+
+#endif
