@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What end-to-end tests share: a scratch folder with a configuration, the installed
+outboxd, and a unittest main that speaks TAP."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = os.environ["OUTBOX_TEST_PROGRAM"]
+PLUGIN_DIR = os.environ["OUTBOX_TEST_PLUGIN_DIR"]
+SRCDIR = os.environ["OUTBOX_TEST_SRCDIR"]
+BUILDDIR = os.environ["OUTBOX_TEST_BUILDDIR"]
+
+# Generous: machines are slow under sanitizers; a test that hangs is what it is for.
+PATIENCE = 60
+
+
+class Scratch(unittest.TestCase):
+    """A test with a folder of its own; every process it started is gone afterwards."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="outbox-test-")
+        self.processes = []
+
+    def tearDown(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
+        shutil.rmtree(self.dir)
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def write(self, name, text, mode=0o644):
+        """Writes a file into the scratch folder and returns its path."""
+        path = self.path(name)
+        with open(path, "wb") as f:
+            f.write(text.encode() if isinstance(text, str) else text)
+        os.chmod(path, mode)
+        return path
+
+    def read(self, name):
+        with open(self.path(name), encoding="utf-8") as f:
+            return f.read()
+
+    def config(self, publishers="", relay="", router="[router]\nfallback = out\n", name="outboxd.ini"):
+        """An INI with a SQLite store; returns its path. `relay` is lines of [relay]."""
+        self.db = self.path("shop.db")
+        return self.write(name, "[relay]\nplugin_dir = %s\n%s\n[store]\nplugin = sqlite\npath = %s\n\n%s\n%s"
+                          % (PLUGIN_DIR, relay, self.db, publishers, router), 0o600)
+
+    def outboxd(self, *args, code=0, stdin=b"", config=None):
+        """Runs a command to its end, checks its exit code, returns the CompletedProcess."""
+        command = [PROGRAM, args[0], "-c", config or self.path("outboxd.ini"), *args[1:]]
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE)
+        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+        if code is not None:
+            self.assertEqual(done.returncode, code, "%s\n%s%s" % (command, done.stdout, done.stderr))
+        return done
+
+    def outboxd_json(self, *args, **kwargs):
+        """The objects of a --json command, one a line."""
+        return [json.loads(line) for line in self.outboxd(*args, "--json", **kwargs).stdout.splitlines()]
+
+    def start(self, *args, log="relay.log", **kwargs):
+        """Starts a long-running command; its log goes to a file of the scratch folder."""
+        with open(self.path(log), "ab") as f:
+            process = subprocess.Popen([PROGRAM, args[0], "-c", self.path("outboxd.ini"), *args[1:]],
+                                       stdin=subprocess.DEVNULL, stdout=f, stderr=f, **kwargs)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process, code=0, sig=signal.SIGTERM):
+        process.send_signal(sig)
+        self.assertEqual(process.wait(PATIENCE), code)
+
+    def until(self, condition, what, patience=PATIENCE):
+        """Waits for a condition, returns its value; fails with `what` when it does not come."""
+        end = time.monotonic() + patience
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                self.fail("waited %d s for %s" % (patience, what))
+            time.sleep(0.02)
+
+    def connect(self):
+        """A producer's connection: autocommit off by hand (BEGIN, COMMIT)."""
+        db = sqlite3.connect(self.db, timeout=30, isolation_level=None)
+        self.addCleanup(db.close)
+        return db
+
+    def query(self, sql, *args):
+        db = sqlite3.connect(self.db, timeout=30)
+        try:
+            return db.execute(sql, args).fetchall()
+        finally:
+            db.close()
+
+
+class _Tap(unittest.TestResult):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def line(self, result, test, comment=""):
+        self.count += 1
+        print("%s %d - %s%s" % (result, self.count, test.id().replace("__main__.", ""), comment), flush=True)
+
+    @staticmethod
+    def explain(text):
+        for line in str(text).splitlines():
+            print("# " + line, flush=True)
+
+    def addSuccess(self, test):
+        self.line("ok", test)
+
+    def addError(self, test, err):
+        self.explain(self._exc_info_to_string(err, test))
+        self.line("not ok", test)
+        super().addError(test, err)
+
+    def addFailure(self, test, err):
+        self.addError(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self.addError(subtest, err)
+
+    def addSkip(self, test, reason):
+        # In CI nothing may be left out: what cannot run has failed.
+        if os.environ.get("CI"):
+            self.line("not ok", test, " (cannot run: %s)" % reason)
+            self.failures.append((test, reason))
+        else:
+            self.line("ok", test, " # SKIP " + reason)
+
+
+def main():
+    result = _Tap()
+    names = sys.argv[1:]
+    loader = unittest.defaultTestLoader
+    module = sys.modules["__main__"]
+    suite = loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)
+    suite.run(result)
+    print("1..%d" % result.count, flush=True)
+    sys.exit(0 if result.wasSuccessful() else 1)
