@@ -31,7 +31,7 @@ because(struct answer *answer, const char *fmt, ...)
     if (!answer->explain)
         return;
     va_start(ap, fmt);
-    vbecause(answer, fmt, ap);
+    vsnprintf(answer->why, sizeof answer->why, fmt, ap);
     va_end(ap);
 }
 
