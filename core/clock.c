@@ -24,7 +24,8 @@ int64_t clock_wall_us(void)
 uint64_t clock_random(uint64_t bound)
 {
     uint64_t n;
-    /* Only a kernel before 3.17 or a seccomp filter fails here; jitter then comes from the clock. */
+    /* Only a kernel before 3.17 or a seccomp filter fails here; jitter then comes from the clock.
+     */
     if (getrandom(&n, sizeof n, 0) != (ssize_t)sizeof n)
         n = (uint64_t)clock_monotonic_us() * 0x9E3779B97F4A7C15u;
     return n % bound;

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pause.h"
+
+#include "backoff.h"
+#include "clock.h"
+#include "text.h"
+
+#include <string.h>
+
+/* How long others keep off while one worker tries. */
+#define PROBE_MS 1000
+/* A publisher may ask for a longer pause than ours, but not for ever. */
+#define AFTER_MAX_MS 300000
+
+void pause_init(struct pause *pause)
+{
+    memset(pause, 0, sizeof *pause);
+    pthread_mutex_init(&pause->lock, NULL);
+}
+
+void pause_destroy(struct pause *pause)
+{
+    pthread_mutex_destroy(&pause->lock);
+}
+
+int64_t pause_enter(struct pause *pause)
+{
+    int64_t wait = 0;
+    pthread_mutex_lock(&pause->lock);
+    if (pause->failures > 0) {
+        int64_t now = clock_monotonic_us();
+        if (pause->until_us > now)
+            wait = (pause->until_us - now + 999) / 1000;
+        else if (pause->probing)
+            wait = PROBE_MS;
+        else
+            pause->probing = true;
+    }
+    pthread_mutex_unlock(&pause->lock);
+    return wait;
+}
+
+bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, size_t n,
+                  int64_t *ret_ms)
+{
+    pthread_mutex_lock(&pause->lock);
+    int64_t now = clock_monotonic_us();
+    bool first = pause->failures == 0;
+    /* Workers that were under way when the first one failed must not make it grow. */
+    bool counted = first || pause->probing;
+    if (first) {
+        pause->since_us = clock_wall_us();
+        pause->began_us = now;
+    }
+    if (counted) {
+        int64_t ms = after_ms > AFTER_MAX_MS ? AFTER_MAX_MS
+                     : after_ms > 0          ? after_ms
+                                    : backoff_pause(PAUSE_MIN_MS, PAUSE_MAX_MS, pause->failures);
+        pause->until_us = now + ms * 1000;
+        if (pause->failures < UINT32_MAX)
+            pause->failures++;
+    }
+    text_clean(reason, n, pause->reason, sizeof pause->reason);
+    pause->probing = false;
+    *ret_ms = pause->until_us > now ? (pause->until_us - now + 999) / 1000 : 1;
+    pthread_mutex_unlock(&pause->lock);
+    return first;
+}
+
+bool pause_passed(struct pause *pause)
+{
+    pthread_mutex_lock(&pause->lock);
+    bool was = pause->failures > 0;
+    pause->failures = 0;
+    pause->probing = false;
+    pthread_mutex_unlock(&pause->lock);
+    return was;
+}
+
+void pause_unknown(struct pause *pause)
+{
+    pthread_mutex_lock(&pause->lock);
+    pause->probing = false;
+    pthread_mutex_unlock(&pause->lock);
+}
+
+struct pause_view pause_look(struct pause *pause)
+{
+    pthread_mutex_lock(&pause->lock);
+    struct pause_view view = {.paused = pause->failures > 0,
+                              .until_us = pause->until_us,
+                              .since_us = pause->since_us,
+                              .began_us = pause->began_us};
+    int64_t probed_us = clock_monotonic_us() + PROBE_MS * 1000;
+    if (pause->probing && view.until_us < probed_us)
+        view.until_us = probed_us;
+    memcpy(view.reason, pause->reason, sizeof view.reason);
+    pthread_mutex_unlock(&pause->lock);
+    return view;
+}

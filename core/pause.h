@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pause.h - something that is out of order is left alone, and tried by one at a time. */
+#ifndef CORE_PAUSE_H
+#define CORE_PAUSE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAUSE_MIN_MS 500
+#define PAUSE_MAX_MS 30000
+
+/* The state of one publisher, or of the store, shared by all workers. */
+struct pause {
+    pthread_mutex_t lock;
+    uint32_t failures; /* in a row; 0: in order */
+    bool probing;      /* one worker is trying */
+    int64_t until_us;  /* monotonic: nobody tries before */
+    int64_t since_us;  /* wall clock: out of order since */
+    int64_t began_us;  /* the same, monotonic */
+    char reason[256];
+};
+
+/* A copy to look at. */
+struct pause_view {
+    bool paused;
+    int64_t until_us; /* while somebody tries: a little more */
+    int64_t since_us;
+    int64_t began_us;
+    char reason[256];
+};
+
+void pause_init(struct pause *pause);
+void pause_destroy(struct pause *pause);
+
+/*
+ * 0: go ahead, and tell how it went by pause_failed, pause_passed or pause_unknown. Otherwise
+ * how many ms to leave it alone.
+ */
+int64_t pause_enter(struct pause *pause);
+
+/* Out of order: left alone for after_ms, or with 0 for a time that grows with every failure.
+ * True when it was in order before. *ret_ms: how long. */
+bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, size_t n,
+                  int64_t *ret_ms);
+/* In order. True when it was out of order before. */
+bool pause_passed(struct pause *pause);
+/* The trial said nothing either way. */
+void pause_unknown(struct pause *pause);
+
+struct pause_view pause_look(struct pause *pause);
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* registry.c - this relay's row in the store: how it is, for people and for other relays. */
+#include "relay_parts.h"
+
+#include "clock.h"
+#include "message_json.h"
+#include "text.h"
+
+#include <outbox/helpers.h>
+
+#include <string.h>
+
+/* A row is written anew at least so often while nothing changes: its relay counts as live. */
+#define ALIVE_MS 30000
+/* Another relay counts as live for this long after its last row. */
+#define LIVE_US (90 * 1000000ll)
+#define WARN_AGAIN_US (600 * 1000000ll)
+
+static struct json_object *publisher_json(const struct publisher_state *state,
+                                          const struct pause_view *view)
+{
+    struct json_object *object = json_object_new_object();
+    if (!object)
+        return NULL;
+    if (json_add_text(object, "state", outbox_cstr(view->paused ? "paused" : "ready")) < 0 ||
+        json_add_time(object, "since", view->paused ? view->since_us : 0) < 0 ||
+        json_add_text(object, "reason", outbox_cstr(view->paused ? view->reason : NULL)) < 0 ||
+        json_add_int(object, "accepted", (int64_t)state->accepted) < 0 ||
+        json_add_int(object, "retried", (int64_t)state->retried) < 0 ||
+        json_add_int(object, "failed", (int64_t)state->failed) < 0) {
+        json_object_put(object);
+        return NULL;
+    }
+    return object;
+}
+
+/* The state as a JSON object; without a rate, which alone must not count as a change. */
+static struct json_object *state_json(struct relay *relay)
+{
+    struct json_object *state = json_object_new_object();
+    struct json_object *publishers = json_object_new_object();
+    if (!state || !publishers)
+        goto fail;
+    for (size_t i = 0; i < relay->config->n_publishers; i++) {
+        struct pause_view view = pause_look(&relay->publishers[i].pause);
+        struct json_object *one = publisher_json(&relay->publishers[i], &view);
+        if (!one || json_object_object_add(publishers, relay->config->publishers[i].name, one) < 0)
+            goto fail;
+    }
+    if (json_object_object_add(state, "publishers", publishers) < 0)
+        goto fail;
+    publishers = NULL;
+    if (json_add_int(state, "unrouted", (int64_t)held_look(&relay->held)) < 0 ||
+        json_add_int(state, "stale", (int64_t)relay->stale) < 0)
+        goto fail;
+    return state;
+fail:
+    json_object_put(publishers);
+    json_object_put(state);
+    return NULL;
+}
+
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001B3u;
+    return hash;
+}
+
+static uint64_t accepted_so_far(const struct relay *relay)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < relay->config->n_publishers; i++)
+        n += relay->publishers[i].accepted;
+    return n;
+}
+
+static int add_rate(struct json_object *state, const struct registry_view *view, uint64_t accepted,
+                    int64_t now)
+{
+    double seconds = view->at_us ? (double)(now - view->at_us) / 1e6 : 0;
+    double rate = seconds > 0 ? (double)(accepted - view->accepted) / seconds : 0;
+    struct json_object *rates = json_object_new_object();
+    if (!rates || json_object_object_add(rates, "published_per_second",
+                                         json_object_new_double((double)(int64_t)rate)) < 0) {
+        json_object_put(rates);
+        return -1;
+    }
+    return json_object_object_add(state, "rate", rates);
+}
+
+int registry_put(struct relay *relay, struct registry_view *view, bool clean,
+                 struct outbox_err *err)
+{
+    int64_t now = clock_monotonic_us();
+    uint64_t accepted = accepted_so_far(relay);
+    struct json_object *state = state_json(relay);
+    if (!state)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+    int r = OUTBOX_OK;
+    uint64_t hash = hash_text(json_object_to_json_string(state));
+    if (!clean && view->at_us && hash == view->hash && now - view->at_us < ALIVE_MS * 1000ll)
+        goto out;
+    if (add_rate(state, view, accepted, now) < 0) {
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+        goto out;
+    }
+    struct outbox_relay_row row = {
+        .size = sizeof row,
+        .clean = clean,
+        .id = outbox_cstr(relay->id),
+        .name = outbox_cstr(relay->config->name),
+        .config_hash = outbox_cstr(relay->config->hash),
+        .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
+        .version = outbox_cstr(PACKAGE_VERSION),
+    };
+    int64_t third = relay->config->lease_ms / 3;
+    struct outbox_call call = store_call(third < 2000 ? third : 2000, clean ? -1 : relay->quit_fd);
+    r = store_relay_put(&relay->keeper_store, &row, &call, err);
+    if (r == OUTBOX_OK) {
+        view->accepted = accepted;
+        view->at_us = now;
+        view->hash = hash;
+    }
+out:
+    json_object_put(state);
+    return r;
+}
+
+void registry_compare(struct relay *relay, struct registry_view *view)
+{
+    int64_t now = clock_monotonic_us();
+    struct outbox_relay_page *page;
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_call call = store_call(1000, relay->quit_fd);
+    if ((view->warned_us != INT64_MIN && now - view->warned_us < WARN_AGAIN_US) ||
+        store_relay_list(&relay->keeper_store, &call, &page, &err) < 0)
+        return;
+    for (uint32_t i = 0; i < page->n; i++) {
+        const struct outbox_relay_row *row = page->rows[i];
+        if (row->clean || page->now_us - row->alive_us > LIVE_US ||
+            outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
+            outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
+            continue;
+        char name[128];
+        text_clean(row->name.p, (size_t)row->name.n, name, sizeof name);
+        log_event(relay->log, OUTBOX_LOG_WARNING,
+                  "another relay works on this table with other publishers or routes", "relay",
+                  name, NULL);
+        view->warned_us = now;
+    }
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay_parts.h"
+
+#include "clock.h"
+
+#include <outbox/helpers.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <uuid.h>
+
+static void signal_fd(int fd)
+{
+    uint64_t one = 1;
+    /* An eventfd takes a one unless it is nearly full, and then it is readable anyway. */
+    if (write(fd, &one, sizeof one) < 0)
+        return;
+}
+
+bool relay_stopping(const struct relay *relay)
+{
+    return relay->stopping;
+}
+
+bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what)
+{
+    struct pause_view view = pause_look(pause);
+    if (!view.paused || clock_monotonic_us() - view.began_us < relay->mode.wait_ms * 1000)
+        return false;
+    pthread_mutex_lock(&relay->outage_lock);
+    snprintf(relay->outage, sizeof relay->outage, "%s was unavailable for %.1f s: %s", what,
+             (double)(clock_monotonic_us() - view.began_us) / 1e6, view.reason);
+    pthread_mutex_unlock(&relay->outage_lock);
+    return true;
+}
+
+void relay_worker_ended(struct relay *relay)
+{
+    if (atomic_fetch_sub(&relay->working, 1) == 1)
+        signal_fd(relay->ended_fd);
+}
+
+int relay_ended_fd(const struct relay *relay)
+{
+    return relay->ended_fd;
+}
+
+static int prepare(struct relay *relay, struct outbox_err *err)
+{
+    const struct config *config = relay->config;
+    uuid_t id;
+    uuid_generate_random(id);
+    uuid_unparse_lower(id, relay->id);
+    relay->deadline_us = INT64_MAX;
+    relay->deferred_until_us = 0;
+    bell_init(&relay->bell, config->poll_interval_ms);
+    pause_init(&relay->store_pause);
+    held_init(&relay->held, UNROUTED_HOLD_MS);
+    pthread_mutex_init(&relay->outage_lock, NULL);
+    relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    relay->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    relay->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (relay->stop_fd < 0 || relay->ended_fd < 0 || relay->quit_fd < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot make an eventfd: %m");
+    relay->publishers = calloc(config->n_publishers + 1, sizeof *relay->publishers);
+    relay->workers = calloc(config->workers, sizeof *relay->workers);
+    if (!relay->publishers || !relay->workers)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
+    for (size_t i = 0; i < config->n_publishers; i++)
+        pause_init(&relay->publishers[i].pause);
+    for (size_t i = 0; i < config->workers; i++)
+        worker_init(&relay->workers[i], relay);
+    return OUTBOX_OK;
+}
+
+static int open_all(struct relay *relay, struct outbox_err *err)
+{
+    const struct config *config = relay->config;
+    int r = store_open(&relay->keeper_store, config->store_plugin, config->store_options,
+                       relay->log, err);
+    if (r == 0)
+        r = store_open(&relay->watcher_store, config->store_plugin, config->store_options,
+                       relay->log, err);
+    for (size_t i = 0; r == 0 && i < config->workers; i++)
+        r = worker_open(&relay->workers[i], err);
+    return r;
+}
+
+static int start_threads(struct relay *relay, struct outbox_err *err)
+{
+    relay->working = relay->config->workers;
+    for (size_t i = 0; i < relay->config->workers; i++) {
+        struct worker *worker = &relay->workers[i];
+        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
+            relay->working -= relay->config->workers - i;
+            return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+        }
+        relay->n_workers++;
+    }
+    relay->keeper_started = pthread_create(&relay->keeper, NULL, keeper_main, relay) == 0;
+    if (!relay->keeper_started)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+    if (relay->watcher_store.capabilities & OUTBOX_STORE_WAITS) {
+        relay->watcher_started = pthread_create(&relay->watcher, NULL, watcher_main, relay) == 0;
+        if (!relay->watcher_started)
+            return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+    }
+    return OUTBOX_OK;
+}
+
+int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
+                struct relay **ret, struct outbox_err *err)
+{
+    struct relay *relay = calloc(1, sizeof *relay);
+    struct relay_report report;
+    if (!relay)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
+    relay->config = config;
+    relay->mode = *mode;
+    relay->log = log;
+    int r = prepare(relay, err);
+    if (r == 0)
+        r = open_all(relay, err);
+    if (r == 0)
+        r = start_threads(relay, err);
+    if (r < 0) {
+        relay_stop(relay);
+        relay_finish(relay, &report);
+        relay_free(relay);
+        return r;
+    }
+    *ret = relay;
+    return OUTBOX_OK;
+}
+
+void relay_stop(struct relay *relay)
+{
+    relay->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
+    relay->stopping = true;
+    signal_fd(relay->stop_fd);
+    bell_shut(&relay->bell);
+}
+
+static void count_waiting(struct relay *relay, struct relay_report *report)
+{
+    struct outbox_stats stats = {.size = sizeof stats};
+    struct outbox_call call = store_call(STORE_CALL_MS, -1);
+    if (store_stats(&relay->keeper_store, (struct outbox_str){NULL, 0}, 0, &call, &stats, NULL) < 0)
+        return;
+    report->waiting = stats.delayed;
+    report->waiting_at_least = (stats.at_least & OUTBOX_STATS_DELAYED) != 0;
+}
+
+void relay_finish(struct relay *relay, struct relay_report *report)
+{
+    for (size_t i = 0; i < relay->n_workers; i++)
+        pthread_join(relay->workers[i].thread, NULL);
+    signal_fd(relay->quit_fd);
+    if (relay->keeper_started)
+        pthread_join(relay->keeper, NULL);
+    if (relay->watcher_started)
+        pthread_join(relay->watcher, NULL);
+
+    *report = (struct relay_report){.stale = relay->stale, .failed = relay->refused};
+    for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++) {
+        report->accepted += relay->publishers[i].accepted;
+        report->retried += relay->publishers[i].retried;
+        report->failed += relay->publishers[i].failed;
+    }
+    report->unrouted = held_look(&relay->held);
+    memcpy(report->outage, relay->outage, sizeof report->outage);
+    if (relay->mode.once && relay->n_workers > 0)
+        count_waiting(relay, report);
+}
+
+void relay_free(struct relay *relay)
+{
+    if (!relay)
+        return;
+    for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
+        worker_close(&relay->workers[i]);
+    for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
+        pause_destroy(&relay->publishers[i].pause);
+    free(relay->workers);
+    free(relay->publishers);
+    store_close(&relay->keeper_store);
+    store_close(&relay->watcher_store);
+    bell_destroy(&relay->bell);
+    pause_destroy(&relay->store_pause);
+    held_destroy(&relay->held);
+    pthread_mutex_destroy(&relay->outage_lock);
+    if (relay->stop_fd >= 0)
+        close(relay->stop_fd);
+    if (relay->ended_fd >= 0)
+        close(relay->ended_fd);
+    if (relay->quit_fd >= 0)
+        close(relay->quit_fd);
+    free(relay);
+}

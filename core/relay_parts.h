@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* relay_parts.h - the relay from inside: what its threads share. Only relay files include it. */
+#ifndef CORE_RELAY_PARTS_H
+#define CORE_RELAY_PARTS_H
+
+#include "arena.h"
+#include "bell.h"
+#include "held.h"
+#include "pause.h"
+#include "relay.h"
+#include "store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Deadlines of calls to the store, ms. */
+#define STORE_CALL_MS 10000
+/* How long an unrouted message is held before it is tried again, ms. */
+#define UNROUTED_HOLD_MS 30000
+
+/* What all workers know of a publisher. */
+struct publisher_state {
+    struct pause pause;
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t retried;
+    _Atomic uint64_t failed;
+};
+
+/* The claim that a worker holds, for the keeper. */
+struct claim_hold {
+    pthread_mutex_t lock;
+    char lease[128];
+    size_t lease_n;   /* 0: nothing to renew */
+    int64_t until_us; /* monotonic; as far as known */
+};
+
+/* A batch on its way through a worker. Arrays hold `size` each. */
+struct desk {
+    struct outbox_batch *batch;
+    size_t size;
+    size_t *publisher; /* of each message, or ROUTE_NONE: settled by the routing itself */
+    uint32_t *index;   /* of one publisher's messages, in order */
+    const struct outbox_message **msgs;
+    struct outbox_outcome *outcomes;
+    struct outbox_outcome **outcome_ptrs;
+    struct outbox_settle *items;
+    const struct outbox_settle **item_ptrs;
+    size_t n_items; /* waiting to be settled */
+    uint8_t *stale;
+    struct arena reasons; /* of items */
+};
+
+struct worker {
+    struct relay *relay;
+    pthread_t thread;
+    struct store store;
+    struct host *publishers;
+    struct router *router;
+    struct claim_hold hold;
+    struct desk desk;
+    uint32_t limit;         /* of the next claim; shrinks when batches do not fit their time */
+    size_t first_publisher; /* whose turn it is to go first */
+    bool cut_short;         /* this batch did not fit its time */
+    bool lost;              /* the store dropped this batch */
+};
+
+struct relay {
+    const struct config *config;
+    struct relay_mode mode;
+    struct log *log;
+    char id[37];
+
+    int stop_fd;  /* readable: begin nothing new */
+    int ended_fd; /* readable: the workers have ended */
+    int quit_fd;  /* readable: keeper and watcher are to end */
+    _Atomic bool stopping;
+    _Atomic int64_t deadline_us; /* monotonic: when stopping must be over */
+
+    struct bell bell;
+    struct pause store_pause;
+    struct publisher_state *publishers;
+    struct held_gauge held;
+    _Atomic uint64_t stale;
+    _Atomic uint64_t refused;          /* failed before any publisher saw them */
+    _Atomic int64_t deferred_until_us; /* once: messages wait for a paused publisher until then */
+
+    struct worker *workers;
+    size_t n_workers; /* started */
+    _Atomic size_t working;
+
+    struct store keeper_store;
+    pthread_t keeper;
+    bool keeper_started;
+    struct store watcher_store;
+    pthread_t watcher;
+    bool watcher_started;
+
+    pthread_mutex_t outage_lock;
+    char outage[384];
+};
+
+/* worker.c */
+void worker_init(struct worker *worker, struct relay *relay);
+int worker_open(struct worker *worker, struct outbox_err *err);
+void worker_close(struct worker *worker);
+void *worker_main(void *worker);
+
+/* desk.c */
+int desk_take(struct desk *desk, struct outbox_batch *batch);
+void desk_clear(struct desk *desk);
+void desk_free(struct desk *desk);
+/* A zeroed item for a message; settled by the next worker_settle. */
+struct outbox_settle *desk_item(struct desk *desk, uint32_t index);
+
+/* settle.c: every item on the desk, until it is durable or the claim is lost. */
+void worker_settle(struct worker *worker);
+
+/* deliver.c: publishes what was routed to one publisher and settles it. */
+void worker_deliver(struct worker *worker, size_t publisher);
+/* Lets idle publishers serve their connections; when the first wants it again (monotonic us). */
+int64_t worker_tend(struct worker *worker);
+
+/* keeper.c, watcher.c */
+void *keeper_main(void *relay);
+void *watcher_main(void *relay);
+
+/* registry.c: this relay's row for people and for the other relays. */
+struct registry_view {
+    uint64_t accepted; /* at the last put, for the rate */
+    int64_t at_us;
+    uint64_t hash; /* of what was written, to see whether something changed */
+    int64_t warned_us;
+};
+int registry_put(struct relay *relay, struct registry_view *view, bool clean,
+                 struct outbox_err *err);
+/* Warns when another live relay routes differently. */
+void registry_compare(struct relay *relay, struct registry_view *view);
+
+/* relay.c */
+bool relay_stopping(const struct relay *relay);
+/* True when a once-relay has waited long enough for this; remembers it as the outage. */
+bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what);
+void relay_worker_ended(struct relay *relay);
+
+#endif

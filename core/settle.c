@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* settle.c - outcomes become durable: tried until they are, because the messages were sent. */
+#include "relay_parts.h"
+
+#include "backoff.h"
+#include "clock.h"
+
+#include <poll.h>
+#include <string.h>
+
+#define SETTLE_RETRY_MIN_MS 50
+#define SETTLE_RETRY_MAX_MS 2000
+
+static void count_stale(struct worker *w)
+{
+    struct desk *desk = &w->desk;
+    uint64_t n = 0;
+    for (size_t i = 0; i < desk->n_items; i++)
+        n += desk->stale[i];
+    if (n == 0)
+        return;
+    w->relay->stale += n;
+    log_event(w->relay->log, OUTBOX_LOG_WARNING,
+              "settled too late: the claim had been lost, so these messages may arrive twice",
+              "messages", LOG_NUM((int64_t)n), NULL);
+}
+
+/* What a stop still leaves, or the ordinary deadline. */
+static int64_t time_left_ms(const struct relay *relay)
+{
+    int64_t deadline = relay->deadline_us;
+    int64_t left = (deadline - clock_monotonic_us()) / 1000;
+    return deadline == INT64_MAX || left > STORE_CALL_MS ? STORE_CALL_MS : left;
+}
+
+void worker_settle(struct worker *w)
+{
+    struct desk *desk = &w->desk;
+    struct outbox_err err = {.size = sizeof err};
+    if (desk->n_items == 0 || w->lost) {
+        desk->n_items = 0;
+        return;
+    }
+    for (uint32_t tries = 0;; tries++) {
+        int64_t left = time_left_ms(w->relay);
+        struct outbox_call call = store_call(left, -1);
+        memset(desk->stale, 0, desk->n_items);
+        int r = store_settle(&w->store, desk->batch, desk->item_ptrs, desk->n_items, &call,
+                             desk->stale, &err);
+        if (r == OUTBOX_OK) {
+            count_stale(w);
+            if (tries > 0)
+                log_event(w->relay->log, OUTBOX_LOG_INFO, "settled after all", NULL);
+            break;
+        }
+        if (tries == 0)
+            log_event(w->relay->log, OUTBOX_LOG_WARNING, "cannot settle; trying on", "messages",
+                      LOG_NUM((int64_t)desk->n_items), "error", err.text, NULL);
+        w->lost = r == OUTBOX_E_BROKEN;
+        if (w->lost || left <= 0) {
+            log_event(w->relay->log, OUTBOX_LOG_ERROR,
+                      "gave up settling: these messages will be published again", "messages",
+                      LOG_NUM((int64_t)desk->n_items), "error", err.text, NULL);
+            break;
+        }
+        poll(NULL, 0, (int)backoff_pause(SETTLE_RETRY_MIN_MS, SETTLE_RETRY_MAX_MS, tries));
+    }
+    desk->n_items = 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* watcher.c - waits for the store's news and wakes one idle worker. */
+#include "relay_parts.h"
+
+#include <poll.h>
+
+/* A store that cannot wait now is asked again after this long; workers poll meanwhile. */
+#define WATCH_AGAIN_MS 1000
+#define WATCH_CALL_MS 60000
+
+void *watcher_main(void *arg)
+{
+    struct relay *relay = arg;
+    struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
+    struct outbox_err err = {.size = sizeof err};
+    while (poll(&quit, 1, 0) == 0) {
+        struct outbox_call call = store_call(WATCH_CALL_MS, relay->quit_fd);
+        int r = store_wait(&relay->watcher_store, &call, &err);
+        if (r == OUTBOX_OK) {
+            bell_ring(&relay->bell);
+        } else if (r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED) {
+            log_event(relay->log, OUTBOX_LOG_DEBUG, "cannot wait for news; polling", "error",
+                      err.text, NULL);
+            poll(&quit, 1, WATCH_AGAIN_MS);
+        }
+    }
+    return NULL;
+}
