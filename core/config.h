@@ -29,6 +29,7 @@ struct config {
     char *file;
     /* [relay] */
     char *name;
+    char *plugin_dir; /* NULL: the folder of the build */
     uint32_t workers;
     struct delivery delivery;
     uint64_t batch_bytes;
@@ -38,7 +39,10 @@ struct config {
     int64_t retention_ms;        /* 0: delete on success; OUTBOX_NEVER: keep */
     int64_t retention_failed_ms; /* OUTBOX_NEVER: keep */
     int64_t shutdown_timeout_ms;
+    int ordering;  /* index of none, key */
+    int on_failed; /* index of skip, block */
     /* [store] */
+    int store_line;
     const struct plugin *store_plugin;
     struct outbox_cfg *store_options;
     /* [publisher NAME], in the order of the file */
@@ -49,12 +53,11 @@ struct config {
     int unrouted_fail; /* unrouted = fail */
     /* [log] */
     int log_level;
-    enum log_format log_format;
+    int log_format; /* enum log_format */
     /* of everything that decides where messages go: equal files, equal hashes */
     char hash[17];
 
     struct plugin_set *plugins;
-    void *private_data;
 };
 
 /* Every mistake, one call each, in the order of the lines; line 0: the file as a whole. */

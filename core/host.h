@@ -7,7 +7,14 @@
 #include "options.h"
 #include "plugin.h"
 
+#include <pthread.h>
+
 #define HOST_COUNTERS 16
+
+struct host_counter {
+    char name[48]; /* empty: free */
+    int64_t value;
+};
 
 /* One instance of a plugin with its services. Do not move it in memory once opened. */
 struct host {
@@ -15,11 +22,9 @@ struct host {
     struct log *log;
     const struct plugin *plugin;
     void *instance;
-    char label[96]; /* "publisher mail" */
-    struct {
-        char name[48];
-        _Atomic int64_t value;
-    } counters[HOST_COUNTERS];
+    char label[96];       /* "publisher mail" */
+    pthread_mutex_t lock; /* of the counters */
+    struct host_counter counters[HOST_COUNTERS];
 };
 
 /* Opens an instance. `log` and `cfg` are borrowed until host_close. err->text begins with the

@@ -5,17 +5,28 @@
 
 #include "plugin.h"
 
-/* Every declared option at its default. The plugin must outlive it. */
+#include <stdbool.h>
+
+/* Do all defaults fit their own declarations? OUTBOX_E_CONFIG names the option. */
+int options_check_defaults(const struct plugin *plugin, struct outbox_err *err);
+
+/* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
 void options_free(struct outbox_cfg *cfg);
 
 /*
- * Sets one option from its text (already unquoted, environment substituted). The error's
- * text says what is wrong with the value and what fits, without file and line. Unknown name:
- * OUTBOX_E_NOTSUP. For ARGV the text is the raw value.
+ * Sets one option from its text: without comment and outer quotes, ${NAME} still in it. The
+ * error's text says what is wrong with the value and what fits, without file and line. Unknown
+ * name: OUTBOX_E_NOTSUP.
  */
 int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
                 struct outbox_err *err);
+
+/* Sets a declared TEXT option as it is, nothing expanded. 0 or OUTBOX_E_RETRY. */
+int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n);
+
+/* Did the file set it? */
+bool options_given(const struct outbox_cfg *cfg, const char *name);
 
 /* The first required option that is not set, or NULL. */
 const char *options_missing(const struct outbox_cfg *cfg);

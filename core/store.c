@@ -57,6 +57,8 @@ struct outbox_call store_call(int64_t ms, int cancel_fd)
     do {                                                                                          \
         if (err)                                                                                  \
             (err)->text[0] = '\0';                                                                \
+        if (!(s)->host.instance)                                                                  \
+            return outbox_fail(err, OUTBOX_E_BROKEN, "the store is closed");                      \
         if (LACKS(s, operation))                                                                  \
             return lacking(s, #operation, err);                                                   \
         return finish(                                                                            \

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_plugin.c - sections that name a plugin: [store], [publisher NAME], rules in routes. */
+#include "config_load.h"
+#include "path.h"
+#include "text.h"
+
+#include <outbox/helpers.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECRET_MAX 65536
+
+const struct ini_entry *entry_find(const struct ini_section *section, const char *key)
+{
+    for (size_t i = 0; i < section->n_entries; i++)
+        if (strcmp(section->entries[i].key, key) == 0)
+            return &section->entries[i];
+    return NULL;
+}
+
+static const struct outbox_option *find_option(const struct plugin *plugin, const char *name,
+                                               size_t n)
+{
+    for (size_t i = 0; i < plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(plugin, i);
+        if (strlen(o->name) == n && strncmp(o->name, name, n) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+/* The secret option X for a key X_file, or NULL. */
+static const struct outbox_option *secret_of_file(const struct plugin *plugin, const char *key)
+{
+    size_t n = strlen(key);
+    if (n <= 5 || strcmp(key + n - 5, "_file") != 0)
+        return NULL;
+    const struct outbox_option *o = find_option(plugin, key, n - 5);
+    return o && (o->flags & OUTBOX_OPT_SECRET) ? o : NULL;
+}
+
+/* Reads a whole secret file into buffer; its length, or -1 after a complaint. */
+static ssize_t read_secret(struct loader *l, const struct ini_entry *entry, const char *path,
+                           char buffer[SECRET_MAX])
+{
+    struct stat st;
+    ssize_t n = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        complain(l, entry->line, "%s: cannot read %.200s: %s", entry->key, path, strerror(errno));
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size > SECRET_MAX - 1) {
+        complain(l, entry->line, "%s: %.200s is not a regular file of at most 64K", entry->key,
+                 path);
+        goto out;
+    }
+    if (st.st_mode & 007) {
+        complain(l, entry->line,
+                 "%s: %.200s holds a secret, but others can read it (mode %04o); chmod o-rwx it",
+                 entry->key, path, (unsigned)st.st_mode & 07777);
+        goto out;
+    }
+    n = read(fd, buffer, SECRET_MAX - 1);
+    if (n < 0)
+        complain(l, entry->line, "%s: cannot read %.200s: %s", entry->key, path, strerror(errno));
+    if (n > 0 && buffer[n - 1] == '\n')
+        n--;
+    if (n >= 0 && (n == 0 || memchr(buffer, '\0', (size_t)n))) {
+        complain(l, entry->line, "%s: %.200s is empty or holds a NUL byte", entry->key, path);
+        n = -1;
+    }
+out:
+    if (fd >= 0)
+        close(fd);
+    return n;
+}
+
+static void load_secret_file(struct loader *l, const struct ini_section *section,
+                             const struct ini_entry *entry, const struct outbox_option *secret,
+                             struct outbox_cfg *options)
+{
+    char buffer[SECRET_MAX];
+    const struct ini_entry *direct = entry_find(section, secret->name);
+    if (direct) {
+        complain(l, entry->line, "%s and %s (line %d) are both set; keep one", entry->key,
+                 secret->name, direct->line);
+        return;
+    }
+    char *path = entry_text(l, entry);
+    if (!path)
+        return;
+    ssize_t n = read_secret(l, entry, path, buffer);
+    if (n >= 0 && options_set_secret(options, secret->name, buffer, (size_t)n) < 0)
+        l->no_memory = true;
+    explicit_bzero(buffer, sizeof buffer);
+    free(path);
+}
+
+static void load_option(struct loader *l, const struct ini_entry *entry,
+                        const struct outbox_option *option, struct outbox_cfg *options)
+{
+    struct outbox_err err = {.size = sizeof err};
+    bool secret = option->flags & OUTBOX_OPT_SECRET;
+    char *text = value_unquote(entry->value);
+    if (!text) {
+        l->no_memory = true;
+        return;
+    }
+    if (secret && (l->mode & 007))
+        complain(l, entry->line,
+                 "%s is a secret, but others can read this file (mode %04o); chmod o-rwx it, or "
+                 "set %s_file",
+                 option->name, l->mode & 07777, option->name);
+    if (options_set(options, option->name, text, &err) < 0)
+        complain(l, entry->line, "%s: %s", option->name, err.text);
+    if (secret)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
+static void unknown_option(struct loader *l, const struct ini_section *section,
+                           const struct ini_entry *entry, const struct plugin *plugin,
+                           const struct setting *core)
+{
+    struct nearest nearest = nearest_to(entry->key);
+    struct nearest_hint hint;
+    if (strncmp(entry->key, "relay.", 6) == 0) {
+        complain(l, entry->line,
+                 "keys that begin with `relay.` are reserved, and `%.80s` is not "
+                 "known to this version",
+                 entry->key);
+        return;
+    }
+    nearest_try(&nearest, "plugin");
+    if (core)
+        setting_names(core, &nearest);
+    for (size_t i = 0; i < plugin->desc.n_options; i++)
+        nearest_try(&nearest, plugin_option(plugin, i)->name);
+    complain(l, entry->line, "unknown key `%.80s` in [%s]; neither outboxd nor %s-%s knows it%s",
+             entry->key, section->name, plugin_kind_prefix(plugin->desc.kind), plugin->desc.name,
+             nearest_hint(&nearest, &hint));
+}
+
+static const struct plugin *named_plugin(struct loader *l, const struct ini_section *section,
+                                         uint32_t kind)
+{
+    const struct plugin *plugin = NULL;
+    struct outbox_err err = {.size = sizeof err};
+    const struct ini_entry *entry = entry_find(section, "plugin");
+    if (!entry) {
+        complain(l, section->line,
+                 "[%s] names no plugin; add `plugin = NAME` (outboxd plugins "
+                 "lists them)",
+                 section->name);
+        return NULL;
+    }
+    char *name = entry_text(l, entry);
+    if (name && plugin_get(l->config->plugins, kind, name, &plugin, &err) < 0)
+        complain(l, entry->line, "%s", err.text);
+    free(name);
+    return plugin;
+}
+
+void load_plugin(struct loader *l, const struct ini_section *section, uint32_t kind, own_key_fn own,
+                 const struct setting *core, const struct plugin **ret,
+                 struct outbox_cfg **ret_options)
+{
+    const struct plugin *plugin = named_plugin(l, section, kind);
+    struct outbox_cfg *options = plugin ? options_new(plugin) : NULL;
+    if (!options) {
+        l->no_memory |= plugin != NULL;
+        return;
+    }
+    *ret = plugin;
+    *ret_options = options;
+    for (size_t i = 0; i < section->n_entries; i++) {
+        const struct ini_entry *entry = &section->entries[i];
+        const struct outbox_option *option = find_option(plugin, entry->key, strlen(entry->key));
+        const struct outbox_option *secret = secret_of_file(plugin, entry->key);
+        if (strcmp(entry->key, "plugin") == 0 || (core && setting_find(core, entry->key)) ||
+            (own && own(entry->key)))
+            continue;
+        if (option)
+            load_option(l, entry, option, options);
+        else if (secret)
+            load_secret_file(l, section, entry, secret, options);
+        else
+            unknown_option(l, section, entry, plugin, core);
+    }
+    for (size_t i = 0; i < plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(plugin, i);
+        char file[80];
+        snprintf(file, sizeof file, "%s_file", o->name);
+        /* One that was set wrongly has been complained about. */
+        if ((o->flags & OUTBOX_OPT_REQUIRED) && !o->deflt && !options_given(options, o->name) &&
+            !entry_find(section, o->name) && !entry_find(section, file))
+            complain(l, section->line, "[%s] lacks `%s`: %s", section->name, o->name, o->help);
+    }
+}
+
+void load_store(struct loader *l, const struct ini_section *section)
+{
+    load_plugin(l, section, OUTBOX_KIND_STORE, NULL, NULL, &l->config->store_plugin,
+                &l->config->store_options);
+    l->config->store_line = section->line;
+}
+
+/* A publisher's own time-out has to leave a batch the time to be settled. */
+static void check_timeouts(struct loader *l, const struct ini_section *section,
+                           const struct publisher_config *p)
+{
+    for (size_t i = 0; p->plugin && i < p->plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(p->plugin, i);
+        struct value_text own, batch;
+        if (!(o->flags & OUTBOX_OPT_BELOW_BATCH_TIMEOUT) ||
+            options_int(p->options, o->name) < p->delivery.batch_timeout_ms)
+            continue;
+        const struct ini_entry *entry = entry_find(section, o->name);
+        if (!entry)
+            entry = entry_find(section, "batch_timeout");
+        complain(l, entry ? entry->line : section->line,
+                 "%s (%s) must be shorter than batch_timeout (%s), or no batch could be settled in "
+                 "time",
+                 o->name, value_show_duration(options_int(p->options, o->name), &own),
+                 value_show_duration(p->delivery.batch_timeout_ms, &batch));
+    }
+}
+
+void load_publisher(struct loader *l, const struct ini_section *section, const char *name)
+{
+    struct config *config = l->config;
+    if (!path_name_is_valid(name)) {
+        complain(l, section->line,
+                 "`%.80s` cannot be a publisher's name; names match "
+                 "[a-z0-9-]{1,63}",
+                 name);
+        return;
+    }
+    struct publisher_config *grown =
+        reallocarray(config->publishers, config->n_publishers + 1, sizeof *grown);
+    char *copy = strdup(name);
+    if (grown)
+        config->publishers = grown;
+    if (!grown || !copy) {
+        free(copy);
+        l->no_memory = true;
+        return;
+    }
+    struct publisher_config *p = &grown[config->n_publishers++];
+    *p = (struct publisher_config){
+        .name = copy, .line = section->line, .delivery = config->delivery};
+    for (size_t i = 0; i < section->n_entries; i++) {
+        const struct setting *s = setting_find(publisher_settings, section->entries[i].key);
+        if (s)
+            setting_apply(l, s, &section->entries[i], &p->delivery);
+    }
+    check_delivery(l, section, &p->delivery);
+    load_plugin(l, section, OUTBOX_KIND_PUBLISHER, NULL, publisher_settings, &p->plugin,
+                &p->options);
+    check_timeouts(l, section, p);
+}
