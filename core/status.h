@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status.h - what `outboxd status` prints. */
+#ifndef CORE_STATUS_H
+#define CORE_STATUS_H
+
+#include <outbox/store.h>
+
+void status_print(const struct outbox_stats *stats, const struct outbox_relay_page *relays);
+/* 0 or -1. */
+int status_print_json(const struct outbox_stats *stats, const struct outbox_relay_page *relays);
+
+/* A relay counts as live for this long after its last sign, microseconds. */
+#define STATUS_LIVE_US (90 * INT64_C(1000000))
+
+#endif
