@@ -114,7 +114,7 @@ int cmd_check(int argc, char **argv)
     int code = worse(check_store(config, args.connect), check_routes(config));
     for (size_t i = 0; i < config->n_publishers; i++)
         code = worse(code, check_publisher(config, &config->publishers[i], args.connect));
-    if (code != EXIT_USAGE)
+    if (code == EXIT_DONE)
         printf("%s: ok (store %s, %zu publisher%s, %zu route%s)\n", config->file,
                config->store_plugin->desc.name, config->n_publishers,
                config->n_publishers == 1 ? "" : "s", config->routes.n_routes,

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* child.c - a process in a group of its own, watched by a descriptor, never by SIGCHLD. */
+#include "exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+void child_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void pipe_guard_begin(struct pipe_guard *guard)
+{
+    sigset_t sigpipe, pending;
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    sigpending(&pending);
+    guard->pending = sigismember(&pending, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &guard->old);
+}
+
+void pipe_guard_end(const struct pipe_guard *guard)
+{
+    sigset_t sigpipe, pending;
+    struct timespec now = {0, 0};
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    sigpending(&pending);
+    if (!guard->pending && sigismember(&pending, SIGPIPE))
+        sigtimedwait(&sigpipe, NULL, &now);
+    pthread_sigmask(SIG_SETMASK, &guard->old, NULL);
+}
+
+/* Reads from ret[0] arrive from ret[1]; `ours` (0 or 1) does not block. */
+static int make_pipe(int ours, int ret[2])
+{
+    if (pipe2(ret, O_CLOEXEC) < 0)
+        return errno;
+    fcntl(ret[ours], F_SETFL, O_NONBLOCK);
+    return 0;
+}
+
+static int set_attributes(posix_spawnattr_t *attr)
+{
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    int e = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                               POSIX_SPAWN_SETSIGDEF);
+    e = e ? e : posix_spawnattr_setpgroup(attr, 0);
+    e = e ? e : posix_spawnattr_setsigmask(attr, &none);
+    return e ? e : posix_spawnattr_setsigdefault(attr, &all);
+}
+
+static int spawn(const struct exec *x, char *const *env, int in_fd, int out_fd, int err_fd,
+                 pid_t *ret)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    int e = posix_spawn_file_actions_init(&actions);
+    if (e)
+        return e;
+    e = posix_spawnattr_init(&attr);
+    if (e) {
+        posix_spawn_file_actions_destroy(&actions);
+        return e;
+    }
+    e = set_attributes(&attr);
+    e = e ? e : posix_spawn_file_actions_adddup2(&actions, in_fd, 0);
+    e = e ? e : posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
+    e = e ? e : posix_spawn_file_actions_adddup2(&actions, err_fd, 2);
+    e = e ? e : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+    if (x->directory)
+        e = e ? e : posix_spawn_file_actions_addchdir_np(&actions, x->directory);
+    e = e ? e : posix_spawnp(ret, x->argv[0], &actions, &attr, x->argv, env);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    return e;
+}
+
+int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out, struct child *ret)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
+    *ret = CHILD_NONE;
+    int e = in_fd < 0 ? make_pipe(1, in) : 0;
+    e = e ? e : want_out ? make_pipe(0, out) : 0;
+    e = e ? e : make_pipe(0, err);
+    e = e ? e
+          : spawn(x, env, in_fd < 0 ? in[0] : in_fd, want_out ? out[1] : x->null_fd, err[1],
+                  &ret->pid);
+    if (e == 0) {
+        ret->in_fd = in[1];
+        ret->out_fd = out[0];
+        ret->err_fd = err[0];
+        in[1] = out[0] = err[0] = -1;
+        ret->pid_fd = pidfd_open(ret->pid, 0);
+        if (ret->pid_fd < 0) {
+            e = errno;
+            child_kill(ret);
+        }
+    } else {
+        ret->pid = 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        child_close(&in[i]);
+        child_close(&out[i]);
+        child_close(&err[i]);
+    }
+    return e;
+}
+
+void child_signal(const struct child *child, int signal)
+{
+    /* Before it is reaped its number cannot be anybody else's. */
+    if (child->pid > 0)
+        kill(-child->pid, signal);
+}
+
+void child_reap(struct child *child, siginfo_t *ret_info)
+{
+    siginfo_t info = {0};
+    while (child->pid > 0 && waitid(P_PID, (id_t)child->pid, &info, WEXITED) < 0 && errno == EINTR)
+        ;
+    child_close(&child->pid_fd);
+    child_close(&child->in_fd);
+    child_close(&child->out_fd);
+    child_close(&child->err_fd);
+    *child = CHILD_NONE;
+    if (ret_info)
+        *ret_info = info;
+}
+
+void child_kill(struct child *child)
+{
+    child_signal(child, SIGKILL);
+    child_reap(child, NULL);
+}
+
+const char *child_describe(const siginfo_t *info, char out[64])
+{
+    if (info->si_code == CLD_EXITED)
+        snprintf(out, 64, "exit %d", info->si_status);
+    else
+        snprintf(out, 64, "killed by signal %d (%s)", info->si_status, strsignal(info->si_status));
+    return out;
+}

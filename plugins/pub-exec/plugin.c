@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plugin.c - pub-exec: what it is, its options, its life. */
+#include "exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const modes[] = {"message", "stream", NULL};
+
+static const struct outbox_option options[] = {
+    {"command", NULL, "The program and its arguments; no shell, no expansion.", NULL, 0, 0,
+     OUTBOX_OPT_ARGV, OUTBOX_OPT_REQUIRED},
+    {"mode", "message", "message: one process for each message; stream: one long-lived process.",
+     modes, 0, 0, OUTBOX_OPT_CHOICE, 0},
+    {"timeout", "10s", "How long one message may take; then its process group is killed.", NULL, 1,
+     3600000, OUTBOX_OPT_DURATION, OUTBOX_OPT_BELOW_BATCH_TIMEOUT},
+    {"concurrency", "1", "mode = message: how many processes run at once for each worker.", NULL, 1,
+     64, OUTBOX_OPT_INT, 0},
+    {"window", "100", "mode = stream: how many messages may be unanswered.", NULL, 1, 10000,
+     OUTBOX_OPT_INT, 0},
+    {"working_directory", NULL, "Where the program runs; default: where outboxd does.", NULL, 0, 0,
+     OUTBOX_OPT_TEXT, 0},
+    {"pass_env", NULL,
+     "Environment variables that pass to the program besides PATH HOME LANG LC_ALL TZ.", NULL, 0, 0,
+     OUTBOX_OPT_LIST, 0},
+};
+
+static void close_exec(void *instance)
+{
+    struct exec *x = instance;
+    if (!x)
+        return;
+    stream_finish(x);
+    for (size_t i = 0; x->argv && x->argv[i]; i++)
+        free(x->argv[i]);
+    for (size_t i = 0; i < x->n_base_env; i++)
+        free(x->base_env[i]);
+    free(x->argv);
+    free(x->base_env);
+    free(x->directory);
+    arena_free(&x->arena);
+    if (x->null_fd >= 0)
+        close(x->null_fd);
+    free(x);
+}
+
+static int copy_command(struct exec *x, const struct outbox_cfg *cfg)
+{
+    size_t n = (size_t)x->host->option_count(cfg, "command");
+    x->argv = calloc(n + 1, sizeof *x->argv);
+    for (size_t i = 0; x->argv && i < n; i++)
+        if (!(x->argv[i] = strdup(x->host->option_item(cfg, "command", i).p)))
+            return -1;
+    return x->argv ? 0 : -1;
+}
+
+static int check_names(const struct exec *x, const struct outbox_cfg *cfg, struct outbox_err *err)
+{
+    for (uint64_t i = 0; i < x->host->option_count(cfg, "pass_env"); i++) {
+        const char *name = x->host->option_item(cfg, "pass_env", i).p;
+        if (strncmp(name, "OUTBOX_", 7) == 0 || strchr(name, '='))
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "pass_env: `%.80s` cannot pass; names without `=` can, and those "
+                               "that begin with OUTBOX_ are ours",
+                               name);
+    }
+    return OUTBOX_OK;
+}
+
+static int open_exec(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
+                     struct outbox_err *err)
+{
+    struct exec *x = calloc(1, sizeof *x);
+    if (!x)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    x->host = host;
+    x->arena = (struct arena)ARENA_INIT(65536);
+    x->timeout_ms = host->option_int(cfg, "timeout");
+    x->concurrency = (uint32_t)host->option_int(cfg, "concurrency");
+    x->window = (uint32_t)host->option_int(cfg, "window");
+    x->stream_mode = strcmp(host->option_text(cfg, "mode").p, "stream") == 0;
+    x->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct outbox_str directory = host->option_text(cfg, "working_directory");
+    int r = check_names(x, cfg, err);
+    if (r == 0 && x->null_fd < 0)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "/dev/null: %s", strerror(errno));
+    if (r == 0 && (copy_command(x, cfg) < 0 || environment_base(x, cfg) < 0 ||
+                   (directory.p && !(x->directory = strdup(directory.p)))))
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r < 0)
+        close_exec(x);
+    else
+        *ret = x;
+    return r;
+}
+
+static uint64_t capabilities(void *instance)
+{
+    const struct exec *x = instance;
+    if (x->stream_mode)
+        return OUTBOX_PUB_KEEPS_ORDER | OUTBOX_PUB_TENDS;
+    return x->concurrency == 1 ? OUTBOX_PUB_KEEPS_ORDER : 0;
+}
+
+/* The program as posix_spawnp will look for it. */
+static bool is_there(const struct exec *x)
+{
+    const char *name = x->argv[0], *path = getenv("PATH");
+    char file[4096];
+    if (strchr(name, '/') || !path) {
+        int n = name[0] == '/' || !x->directory
+                    ? snprintf(file, sizeof file, "%s", name)
+                    : snprintf(file, sizeof file, "%s/%s", x->directory, name);
+        return n > 0 && (size_t)n < sizeof file && access(file, X_OK) == 0;
+    }
+    for (size_t n; *path; path += n + (path[n] == ':')) {
+        n = strcspn(path, ":");
+        int len = snprintf(file, sizeof file, "%.*s/%s", (int)n, path, name);
+        if (len > 0 && (size_t)len < sizeof file && access(file, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
+{
+    const struct exec *x = instance;
+    struct stat st;
+    (void)call;
+    if (x->directory && (stat(x->directory, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "working_directory %.200s is not there or is no folder", x->directory);
+    if (!is_there(x))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "command: %.200s is not there, or this user may not run it", x->argv[0]);
+    return OUTBOX_OK;
+}
+
+static int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n,
+                   const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                   struct outbox_err *err)
+{
+    struct exec *x = instance;
+    struct pipe_guard guard;
+    arena_reset(&x->arena);
+    pipe_guard_begin(&guard);
+    int r = x->stream_mode ? stream_publish(x, msgs, n, call, outcomes, err)
+                           : message_publish(x, msgs, n, call, outcomes, err);
+    pipe_guard_end(&guard);
+    return r;
+}
+
+static int tend(void *instance, struct outbox_tending *ret, struct outbox_err *err)
+{
+    struct exec *x = instance;
+    (void)err;
+    arena_reset(&x->arena);
+    return stream_tend(x, ret);
+}
+
+static const struct outbox_publisher_ops ops = {
+    .size = sizeof ops,
+    .open = open_exec,
+    .close = close_exec,
+    .capabilities = capabilities,
+    .check = check,
+    .publish = publish,
+    .tend = tend,
+};
+
+static const struct outbox_plugin plugin = {
+    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),
+    "exec",
+    PACKAGE_VERSION,
+    "Gives messages to a program: one process for each, or one that stays.",
+    NULL,
+    &ops,
+    options,
+    sizeof options / sizeof options[0],
+    NULL,
+};
+
+OUTBOX_EXPORT_PLUGIN(plugin)

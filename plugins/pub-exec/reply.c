@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reply.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define DEPTH_MAX 16
+
+static const struct {
+    const char *name;
+    uint32_t verdict;
+} statuses[] = {{"ok", OUTBOX_ACCEPTED},
+                {"retry", OUTBOX_RETRY},
+                {"later", OUTBOX_LATER},
+                {"reject", OUTBOX_REJECTED},
+                {"unavailable", OUTBOX_UNAVAILABLE}};
+
+static struct json_object *parse(const char *line, size_t n)
+{
+    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+    if (!tokener)
+        return NULL;
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    struct json_object *object = json_tokener_parse_ex(tokener, line, (int)n);
+    if (json_tokener_get_error(tokener) != json_tokener_success) {
+        json_object_put(object);
+        object = NULL;
+    }
+    json_tokener_free(tokener);
+    return object;
+}
+
+static bool text_of(struct json_object *object, const char *name, struct outbox_str *ret)
+{
+    struct json_object *value;
+    if (!json_object_object_get_ex(object, name, &value) ||
+        !json_object_is_type(value, json_type_string))
+        return false;
+    ret->p = json_object_get_string(value);
+    ret->n = (uint64_t)json_object_get_string_len(value);
+    return true;
+}
+
+static bool verdict_of(struct outbox_str status, uint32_t *ret)
+{
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        if (status.n == strlen(statuses[i].name) &&
+            memcmp(status.p, statuses[i].name, (size_t)status.n) == 0) {
+            *ret = statuses[i].verdict;
+            return true;
+        }
+    return false;
+}
+
+const char *reply_parse(const char *line, size_t n, struct reply *ret)
+{
+    struct outbox_str status;
+    struct json_object *after;
+    memset(ret, 0, sizeof *ret);
+    if (n > REPLY_MAX)
+        return "a reply is longer than 64 KiB";
+    ret->owner = parse(line, n);
+    if (!json_object_is_type(ret->owner, json_type_object))
+        return "a reply is not a JSON object";
+    if (!text_of(ret->owner, "id", &ret->id))
+        return "a reply has no `id`";
+    if (!text_of(ret->owner, "status", &status))
+        return "a reply has no `status`";
+    if (!verdict_of(status, &ret->verdict))
+        return "a reply's `status` is none of ok, retry, later, reject and unavailable";
+    text_of(ret->owner, "reason", &ret->reason);
+    if (json_object_object_get_ex(ret->owner, "after_ms", &after)) {
+        int64_t ms = json_object_get_int64(after);
+        ret->after_ms = ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+    }
+    return NULL;
+}
+
+void reply_free(struct reply *reply)
+{
+    json_object_put(reply->owner);
+    reply->owner = NULL;
+}
