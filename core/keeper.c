@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <string.h>
 
-#define REGISTRY_MS 5000
+#define REGISTRY_MS 2000
 #define PURGE_LIMIT 500
 #define PURGE_IDLE_MS 60000
 

@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs from the distribution what building outboxd needs; with --ci also what checking it
+# needs. Does nothing, and asks nobody, when all of it is there.
+set -eu
+
+build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
+libini-config-dev libjson-c-dev uuid-dev check python3"
+checks="clang clang-format libclang-rt-14-dev cppcheck shellcheck mandoc xz-utils"
+
+wanted=$build
+[ "${1:-}" != --ci ] || wanted="$build $checks"
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    echo "deps: this is no Debian; install by hand what these packages of Debian 12 hold:" >&2
+    echo "$wanted" >&2
+    exit 1
+fi
+
+missing=
+for package in $wanted; do
+    dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
+        missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "deps: run this as root, or install:$missing" >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+
+echo "deps: installing from the distribution:$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+# shellcheck disable=SC2086  # a list of words
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null

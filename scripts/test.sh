@@ -1,0 +1,151 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds outboxd in several ways and runs every test. Goes on after a failure, and ends with one
+# line: N passed, N failed, N skipped.
+#
+#   scripts/test.sh            everything that continuous integration runs
+#   scripts/test.sh --quick    one build, its tests
+#   scripts/test.sh --release  also what takes long
+set -u
+cd "$(dirname "$0")/.." || exit 1
+top=$PWD
+mode=${1:-ci}
+
+case $mode in
+ci | --release) scripts/deps.sh --ci || exit 1 ;;
+--quick) scripts/deps.sh || exit 1 ;;
+*) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+jobs=$(nproc)
+passed=0 failed=0 skipped=0
+
+# A number of automake's summary in a log of `make check`.
+summary() { sed -n "s/^# $1: *\([0-9]*\)\$/\1/p" "$2" | awk '{s += $1} END {print s + 0}'; }
+
+# Adds the cases of such a log; fails when there are none.
+count_cases() {
+    passed=$((passed + $(summary PASS "$1") + $(summary XFAIL "$1")))
+    failed=$((failed + $(summary FAIL "$1") + $(summary ERROR "$1") + $(summary XPASS "$1")))
+    skipped=$((skipped + $(summary SKIP "$1")))
+    [ "$(summary TOTAL "$1")" -gt 0 ]
+}
+
+# step NAME COMMAND...: one thing that passes or fails as a whole.
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    if "$@" >"$work/$name.log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok      $name ($((SECONDS - began)) s)"
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $name ($((SECONDS - began)) s); its log ends:"
+        tail -n 60 "$work/$name.log"
+    fi
+}
+
+# suite NAME TESTS CONFIGURE-ARGUMENT...: builds and runs tests ("" for all of them).
+suite() {
+    local name=$1 tests=$2 began=$SECONDS build=$work/build-$1 log=$work/$1.log ok=yes
+    shift 2
+    mkdir "$build"
+    (cd "$build" && "$top/configure" --enable-werror --prefix=/usr "$@" && make -j"$jobs") \
+        >"$log" 2>&1 || ok=no
+    if [ $ok = yes ]; then
+        (cd "$build" && make -j1 check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
+            ok=no
+        count_cases "$log.check" || { ok=no; failed=$((failed + 1)); }
+        cat "$log.check" >>"$log"
+        grep -E '^(# )?(kill test|figures):' "$log.check" | sort -u
+    else
+        failed=$((failed + 1))
+    fi
+    echo "$([ $ok = yes ] && echo 'ok     ' || echo 'FAILED ') suite $name ($((SECONDS - began)) s)"
+    if [ $ok = no ]; then
+        grep -E '^(FAIL|ERROR|not ok|XPASS)|error:|undefined' "$log" | head -40
+        tail -n 80 "$log"
+    fi
+}
+
+sources() { git ls-files "$@" 2>/dev/null || find . -path ./build\* -prune -o -type f -print; }
+
+check_format() { sources '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
+
+check_cpp() {
+    cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
+        --suppress=missingIncludeSystem --inline-suppr -I sdk/include -I common -I core \
+        -D__GNUC__=12 -DPACKAGE_VERSION='""' -DPLUGINDIR='""' -DSYSCONFDIR='""' \
+        common core plugins sdk/examples
+}
+
+check_scripts() { shellcheck scripts/*.sh .ci/run examples/shop/*.sh sdk/examples/stream/*.sh; }
+
+check_manuals() { sources '*.1' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
+
+# Third parties compile these with what they have.
+check_headers() {
+    local header
+    for header in sdk/include/outbox/*.h; do
+        echo "#include <outbox/${header##*/}>" >"$work/header.c"
+        gcc -std=c99 -pedantic -Wall -Wextra -Wc++-compat -Werror -I sdk/include \
+            -fsyntax-only "$work/header.c" || return 1
+        g++ -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -I sdk/include \
+            -fsyntax-only "$work/header.c" || return 1
+    done
+}
+
+# A plugin exports its entry function, the library what its map says, and nothing else.
+check_exports() {
+    local module
+    for module in "$work"/build-gcc/.libs/{store,pub}-*.so; do
+        [ "$(nm -D --defined-only "$module" | awk '{print $3}')" = outbox_plugin_v1 ] || {
+            nm -D --defined-only "$module"
+            return 1
+        }
+    done
+    ! nm -D --defined-only "$work"/build-gcc/core/.libs/liboutbox.so |
+        awk '$2 != "A" {print $3}' | grep -v '^outbox_'
+}
+
+check_calls() {
+    ! grep -nE '\b(strcpy|strcat|sprintf|vsprintf|gets|system|popen|atoi)[[:space:]]*\(' \
+        -r common core plugins sdk tests --include='*.c' --include='*.h'
+}
+
+dist_check() {
+    mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr &&
+        make -j"$jobs" distcheck TESTS=tests/unit/test_text
+}
+
+step autogen ./autogen.sh
+suite gcc ""
+if [ "$mode" != --quick ]; then
+    quick="tests/unit/test_text tests/unit/test_value tests/unit/test_config tests/e2e/test_relay.py"
+    suite clang "$quick" CC=clang
+    OUTBOX_TEST_KILL_SECONDS=20 suite asan "" --enable-sanitizer=address,undefined
+    OUTBOX_TEST_KILL_SECONDS=10 suite tsan "tests/unit/test_bell tests/unit/test_pause \
+        tests/e2e/test_relay.py tests/faults/test_kill.py" --enable-sanitizer=thread
+    step format check_format
+    step cppcheck check_cpp
+    step shellcheck check_scripts
+    step manuals check_manuals
+    step headers check_headers
+    step exports check_exports
+    step calls check_calls
+    step distcheck dist_check
+fi
+if [ "$mode" = --release ]; then
+    OUTBOX_TEST_KILL_SECONDS=600 suite soak tests/faults/test_kill.py
+fi
+
+# In continuous integration whatever cannot run has failed.
+if [ -n "${CI:-}" ] && [ $skipped -gt 0 ]; then
+    echo "$skipped cases were skipped, which must not happen here"
+    failed=$((failed + skipped))
+    skipped=0
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
