@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The text of a file as sections, keys and values with their lines. */
+#include "ini.h"
+#include "unit.h"
+
+#include <outbox/abi.h>
+
+#include <stdio.h>
+#include <string.h>
+
+struct told {
+    char text[4096];
+    size_t n;
+};
+
+static void tell(void *ctx, int line, const char *text)
+{
+    struct told *told = ctx;
+    int n = snprintf(told->text + told->n, sizeof told->text - told->n, "%d: %s\n", line, text);
+    if (n > 0 && told->n + (size_t)n < sizeof told->text)
+        told->n += (size_t)n;
+}
+
+static struct ini *read_text(const char *text, size_t n, struct told *told)
+{
+    struct ini *ini = NULL;
+    *told = (struct told){{0}, 0};
+    ck_assert_int_eq(ini_read(text, n, tell, told, &ini), 0);
+    return ini;
+}
+
+START_TEST(sections_and_keys_keep_their_order_and_lines)
+{
+    static const char text[] = "; a comment\n\n[relay]\nb = 1\na = 2 ; two\n  [store] ; here\n"
+                               "# x = y\n  ; z = 1\npath=/tmp/x\n[publisher  mail]\r\nk =\r\n";
+    struct told told;
+    struct ini *ini = read_text(text, sizeof text - 1, &told);
+    ck_assert_str_eq(told.text, "");
+    ck_assert_uint_eq(ini->n_sections, 3);
+    ck_assert_str_eq(ini->sections[0].name, "relay");
+    ck_assert_int_eq(ini->sections[0].line, 3);
+    ck_assert_str_eq(ini->sections[0].entries[0].key, "b");
+    ck_assert_str_eq(ini->sections[0].entries[1].key, "a");
+    ck_assert_str_eq(ini->sections[0].entries[1].value, "2 ; two");
+    ck_assert_int_eq(ini->sections[0].entries[1].line, 5);
+    ck_assert_str_eq(ini->sections[1].name, "store");
+    ck_assert_uint_eq(ini->sections[1].n_entries, 1);
+    ck_assert_str_eq(ini->sections[2].name, "publisher mail");
+    ck_assert_str_eq(ini->sections[2].entries[0].value, "");
+    ini_free(ini);
+}
+END_TEST
+
+START_TEST(every_mistake_of_form_is_told_with_its_line)
+{
+    static const char text[] = "orphan = 1\n[relay]\nname = a\nNAME = b\nno equal sign\n= x\n"
+                               "[open\nin = open\n[RELAY]\nworkers = 1\n[]\n[a] b\nlast = 1\n";
+    struct told told;
+    struct ini *ini = read_text(text, sizeof text - 1, &told);
+    ck_assert_ptr_nonnull(strstr(told.text, "1: this stands before the first section"));
+    ck_assert_ptr_nonnull(strstr(told.text, "4: `NAME` is set already, on line 3"));
+    ck_assert_ptr_nonnull(strstr(told.text, "5: no `=` in this line"));
+    ck_assert_ptr_nonnull(strstr(told.text, "6: nothing stands before the `=`"));
+    ck_assert_ptr_nonnull(strstr(told.text, "7: this section's header has no `]`"));
+    ck_assert_ptr_nonnull(strstr(told.text, "9: [RELAY] is there already, on line 2"));
+    ck_assert_ptr_nonnull(strstr(told.text, "11: this section has no name"));
+    ck_assert_ptr_nonnull(strstr(told.text, "12: there is something behind the `]`"));
+    /* and what is right is still read */
+    ck_assert_str_eq(ini->sections[0].entries[0].value, "a");
+    ck_assert_str_eq(ini->sections[2].entries[0].key, "workers");
+    ini_free(ini);
+}
+END_TEST
+
+START_TEST(junk_is_told_and_not_taken_for_lines)
+{
+    static const char text[] = "[relay]\nname = a\0b = c\n\xff\xfe = 1\nk = ok\n";
+    struct told told;
+    struct ini *ini = read_text(text, sizeof text - 1, &told);
+    ck_assert_ptr_nonnull(strstr(told.text, "2: this line holds a NUL byte"));
+    ck_assert_ptr_nonnull(strstr(told.text, "3: this line is not valid UTF-8"));
+    ck_assert_uint_eq(ini->sections[0].n_entries, 1);
+    ck_assert_str_eq(ini->sections[0].entries[0].key, "k");
+    ini_free(ini);
+}
+END_TEST
+
+START_TEST(a_long_line_is_one_line)
+{
+    static char text[30000] = "[relay]\nname = ";
+    struct told told;
+    size_t n = strlen(text);
+    memset(text + n, 'x', 20000);
+    memcpy(text + n + 20000, "\nkey = 1\n", 9);
+    struct ini *ini = read_text(text, n + 20009, &told);
+    ck_assert_str_eq(told.text, "");
+    ck_assert_uint_eq(strlen(ini->sections[0].entries[0].value), 20000);
+    ck_assert_int_eq(ini->sections[0].entries[1].line, 3);
+    ini_free(ini);
+}
+END_TEST
+
+START_TEST(nothing_and_a_byte_order_mark_are_read)
+{
+    struct told told;
+    struct ini *ini = read_text("", 0, &told);
+    ck_assert_uint_eq(ini->n_sections, 0);
+    ini_free(ini);
+    ini = read_text("\xef\xbb\xbf[a]\nk = 1", 12, &told);
+    ck_assert_str_eq(told.text, "");
+    ck_assert_str_eq(ini->sections[0].name, "a");
+    ck_assert_str_eq(ini->sections[0].entries[0].value, "1");
+    ini_free(ini);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ini");
+    TCase *tc = tcase_create("ini");
+    tcase_add_test(tc, sections_and_keys_keep_their_order_and_lines);
+    tcase_add_test(tc, every_mistake_of_form_is_told_with_its_line);
+    tcase_add_test(tc, junk_is_told_and_not_taken_for_lines);
+    tcase_add_test(tc, a_long_line_is_one_line);
+    tcase_add_test(tc, nothing_and_a_byte_order_mark_are_read);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}

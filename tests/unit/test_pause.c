@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Backoff, pauses, the bell, and what outcomes make of messages. */
+#include "backoff.h"
+#include "bell.h"
+#include "clock.h"
+#include "held.h"
+#include "pause.h"
+#include "unit.h"
+#include "verdict.h"
+
+#include <outbox/helpers.h>
+
+#include <pthread.h>
+
+START_TEST(backoff_doubles_and_is_capped)
+{
+    ck_assert_int_eq(backoff_ceiling(1000, 300000, 0), 1000);
+    ck_assert_int_eq(backoff_ceiling(1000, 300000, 3), 8000);
+    ck_assert_int_eq(backoff_ceiling(1000, 300000, 20), 300000);
+    ck_assert_int_eq(backoff_ceiling(1000, 300000, UINT32_MAX), 300000);
+    ck_assert_int_eq(backoff_ceiling(1, INT64_MAX, 62), INT64_MAX);
+    ck_assert_int_eq(backoff_ceiling(5000, 1000, 0), 1000);
+}
+END_TEST
+
+START_TEST(jitter_is_full_for_messages_and_half_for_servers)
+{
+    bool low = false, high = false;
+    for (int i = 0; i < 1000; i++) {
+        int64_t retry = backoff_retry(1000, 300000, 1), pause = backoff_pause(1000, 300000, 1);
+        ck_assert(retry >= 1 && retry <= 2000);
+        ck_assert(pause >= 1000 && pause <= 2000);
+        low |= retry < 500;
+        high |= retry > 1500;
+    }
+    ck_assert(low && high);
+}
+END_TEST
+
+START_TEST(one_tries_and_the_others_leave_it_alone)
+{
+    struct pause pause;
+    int64_t ms;
+    pause_init(&pause);
+    ck_assert_int_eq(pause_enter(&pause), 0);
+    ck_assert(pause_failed(&pause, 1, "down", 4, &ms));
+    ck_assert_int_ge(ms, 1);
+    ck_assert(pause_look(&pause).paused);
+    ck_assert_str_eq(pause_look(&pause).reason, "down");
+    for (int64_t end = clock_monotonic_us() + 5000000; pause_enter(&pause) > 0;)
+        ck_assert_int_lt(clock_monotonic_us(), end);
+    ck_assert_int_gt(pause_enter(&pause), 0); /* somebody is trying */
+    ck_assert(!pause_failed(&pause, 60000, "still", 5, &ms));
+    ck_assert_int_gt(ms, 50000);
+    ck_assert_int_gt(pause_enter(&pause), 50000);
+    ck_assert(pause_passed(&pause));
+    ck_assert(!pause_passed(&pause));
+    ck_assert_int_eq(pause_enter(&pause), 0);
+    pause_destroy(&pause);
+}
+END_TEST
+
+START_TEST(latecomers_do_not_prolong_a_pause)
+{
+    struct pause pause;
+    int64_t first, second;
+    pause_init(&pause);
+    pause_failed(&pause, 1000, "down", 4, &first);
+    pause_failed(&pause, 60000, "down", 4, &second); /* it was under way when the first failed */
+    ck_assert_int_le(second, 1000);
+    pause_destroy(&pause);
+}
+END_TEST
+
+static void *ring_later(void *bell)
+{
+    bell_ring(bell);
+    return NULL;
+}
+
+START_TEST(a_ring_wakes_and_is_not_lost)
+{
+    struct bell bell;
+    pthread_t thread;
+    bell_init(&bell, 1000);
+    bell_ring(&bell); /* before anybody waits */
+    bell_wait(&bell, INT64_MAX, INT64_MAX);
+    ck_assert_int_eq(pthread_create(&thread, NULL, ring_later, &bell), 0);
+    bell_wait(&bell, INT64_MAX, INT64_MAX);
+    pthread_join(thread, NULL);
+    int64_t now = clock_monotonic_us();
+    bell_wait(&bell, now + 20000, INT64_MAX);
+    ck_assert_int_ge(clock_monotonic_us(), now + 20000);
+    now = clock_monotonic_us();
+    bell_wait(&bell, INT64_MAX, now + 10000);
+    ck_assert_int_ge(clock_monotonic_us(), now + 10000);
+    bell_shut(&bell);
+    bell_wait(&bell, INT64_MAX, INT64_MAX);
+    bell_destroy(&bell);
+}
+END_TEST
+
+START_TEST(held_messages_are_gauged)
+{
+    struct held_gauge held;
+    held_init(&held, 3600000);
+    ck_assert_uint_eq(held_look(&held), 0);
+    held_count(&held);
+    held_count(&held);
+    ck_assert_uint_eq(held_look(&held), 2);
+    held_destroy(&held);
+}
+END_TEST
+
+/* ---- outcomes ---- */
+
+static const struct delivery delivery = {.max_retries = 3, .retry_min_ms = 10, .retry_max_ms = 100};
+
+static bool settle(uint32_t verdict, uint32_t retries, bool delays, struct outbox_settle *ret)
+{
+    struct verdict_terms terms = {.delivery = &delivery, .pause_ms = 77, .store_delays = delays};
+    struct outbox_message m = {.size = sizeof m, .retries = retries};
+    struct outbox_outcome o = {.size = sizeof o, .verdict = verdict, .reason = outbox_cstr("why")};
+    return verdict_settle(&terms, &m, &o, ret);
+}
+
+START_TEST(outcomes_become_verdicts)
+{
+    struct outbox_settle s;
+    ck_assert(settle(OUTBOX_ACCEPTED, 0, true, &s));
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_DONE);
+    ck_assert_uint_eq(s.flags, 0);
+    ck_assert(settle(OUTBOX_RETRY, 1, true, &s));
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_RETRY);
+    ck_assert_uint_eq(s.flags, OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON);
+    ck_assert(s.delay_ms >= 1 && s.delay_ms <= 20);
+    ck_assert(settle(OUTBOX_RETRY, 2, true, &s)); /* the third attempt was the last */
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_FAILED);
+    ck_assert(settle(OUTBOX_RETRY, UINT32_MAX, true, &s));
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_FAILED);
+    ck_assert(settle(OUTBOX_REJECTED, 0, true, &s));
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_FAILED);
+    ck_assert(settle(OUTBOX_LATER, 9, true, &s));
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_RETRY);
+    ck_assert_uint_eq(s.flags, OUTBOX_SETTLE_REASON); /* not charged */
+    ck_assert(settle(OUTBOX_UNAVAILABLE, 9, true, &s));
+    ck_assert_uint_eq(s.verdict, OUTBOX_SETTLE_RETRY);
+    ck_assert_int_eq(s.delay_ms, 77);
+    ck_assert_uint_eq(s.flags & OUTBOX_SETTLE_CHARGE, 0);
+}
+END_TEST
+
+START_TEST(what_is_not_known_goes_back_as_it_is)
+{
+    struct outbox_settle s;
+    ck_assert(!settle(OUTBOX_UNSET, 0, true, &s));
+    ck_assert(!settle(4711, 0, true, &s));
+    ck_assert(!settle(OUTBOX_UNAVAILABLE, 0, false, &s));
+    ck_assert(!settle(OUTBOX_LATER, 0, false, &s));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("pause");
+    TCase *tc = tcase_create("pause");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, backoff_doubles_and_is_capped);
+    tcase_add_test(tc, jitter_is_full_for_messages_and_half_for_servers);
+    tcase_add_test(tc, one_tries_and_the_others_leave_it_alone);
+    tcase_add_test(tc, latecomers_do_not_prolong_a_pause);
+    tcase_add_test(tc, a_ring_wakes_and_is_not_lost);
+    tcase_add_test(tc, held_messages_are_gauged);
+    tcase_add_test(tc, outcomes_become_verdicts);
+    tcase_add_test(tc, what_is_not_known_goes_back_as_it_is);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}
