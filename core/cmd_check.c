@@ -38,7 +38,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static int mistake(const struct config *config, int line, const struct outbox_err *err)
 {
-    command_fail("%s:%d: %s", config->file, line, err->text);
+    command_mistake(NULL, config->file, line, err->text);
     return EXIT_USAGE;
 }
 
@@ -84,10 +84,8 @@ static int check_routes(const struct config *config)
 {
     struct router *router;
     struct outbox_err err = {.size = sizeof err};
-    if (router_open(&config->routes, NULL, &router, &err) < 0) {
-        command_fail("%s: %s", config->file, err.text);
-        return EXIT_USAGE;
-    }
+    if (router_open(&config->routes, NULL, &router, &err) < 0)
+        return mistake(config, 0, &err);
     router_close(router);
     return EXIT_DONE;
 }

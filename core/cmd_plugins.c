@@ -218,17 +218,16 @@ int cmd_plugins(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    struct config *config = NULL;
     argp_parse(&argp, argc, argv, 0, NULL, &args);
+    char *dir = NULL;
     bool asked = strcmp(args.common.config_file, CONFIG_DEFAULT_FILE) != 0;
+    /* Whoever asks what is there may be about to repair the rest of the file. */
     if (!args.dir && (asked || access(args.common.config_file, F_OK) == 0) &&
-        !(config = command_config(&args.common)))
+        config_plugin_dir(args.common.config_file, command_mistake, NULL, &dir) < 0)
         return EXIT_USAGE;
-    struct plugin_set *set = plugin_set_new(args.dir ? args.dir
-                                            : config ? config->plugin_dir
-                                                     : NULL);
+    struct plugin_set *set = plugin_set_new(args.dir ? args.dir : dir);
     int code = set ? print_all(set, &args) : command_fail("out of memory");
     plugin_set_free(set);
-    config_free(config);
+    free(dir);
     return command_finish(code);
 }

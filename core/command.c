@@ -57,7 +57,7 @@ int command_finish(int code)
     return command_fail("cannot write to standard output: %m");
 }
 
-static void print_mistake(void *ctx, const char *file, int line, const char *text)
+void command_mistake(void *ctx, const char *file, int line, const char *text)
 {
     char shown[4096];
     (void)ctx;
@@ -71,7 +71,7 @@ static void print_mistake(void *ctx, const char *file, int line, const char *tex
 struct config *command_config(const struct command_common *common)
 {
     struct config *config;
-    return config_load(common->config_file, print_mistake, NULL, &config) == 0 ? config : NULL;
+    return config_load(common->config_file, command_mistake, NULL, &config) == 0 ? config : NULL;
 }
 
 int command_store(const struct config *config, bool check, struct store *store)

@@ -46,6 +46,9 @@ extern const struct argp command_common_argp; /* its input: struct command_commo
 /* Prints every mistake to stderr as FILE:LINE: text; NULL when there was one. */
 struct config *command_config(const struct command_common *common);
 
+/* The config_report of all commands. */
+void command_mistake(void *ctx, const char *file, int line, const char *text);
+
 /* Opens the configured store for a command; with `check`, also that its table is there. 0 or
  * EXIT_FAILED after its error was printed. Close it by store_close either way. */
 int command_store(const struct config *config, bool check, struct store *store);

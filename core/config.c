@@ -116,16 +116,17 @@ static const char *after(const char *name, const char *prefix)
 
 static void unknown_section(struct loader *l, const struct ini_section *section)
 {
-    static const char *const names[] = {"relay", "store", "publisher NAME", "route NAME", "router",
-                                        "http",  "log",   "publisher",      "route"};
+    static const char *const names[] = {"relay",      "store",  "publisher NAME",
+                                        "route NAME", "router", "publisher",
+                                        "http",       "log",    "route"};
     char first[64];
     snprintf(first, sizeof first, "%.*s", (int)strcspn(section->name, " "), section->name);
     struct nearest nearest = nearest_to(first);
     struct nearest_hint hint;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         nearest_try(&nearest, names[i]);
-    if (nearest.best && nearest.distance == 0)
-        complain(l, section->line, "[%.80s] needs a name: [%s NAME]", section->name, first);
+    if (strcmp(section->name, "publisher") == 0 || strcmp(section->name, "route") == 0)
+        complain(l, section->line, "[%s] needs a name: [%s NAME]", section->name, section->name);
     else
         complain(l, section->line, "unknown section [%.80s]%s", section->name,
                  nearest_hint(&nearest, &hint));
@@ -264,6 +265,20 @@ static int finish(struct loader *l)
     return OUTBOX_OK;
 }
 
+static void forget_mistakes(struct loader *l)
+{
+    for (size_t i = 0; i < l->n_mistakes; i++)
+        free(l->mistakes[i].text);
+    free(l->mistakes);
+}
+
+static void forget_text(char *text, size_t n)
+{
+    if (text)
+        explicit_bzero(text, n); /* it may hold secrets */
+    free(text);
+}
+
 int config_load(const char *file, config_report report, void *ctx, struct config **ret)
 {
     struct loader l = {0};
@@ -286,21 +301,37 @@ int config_load(const char *file, config_report report, void *ctx, struct config
     if (l.no_memory)
         report(ctx, file, 0, "out of memory while reading the configuration");
     sort_mistakes(&l);
-    for (size_t i = 0; i < l.n_mistakes; i++) {
+    for (size_t i = 0; i < l.n_mistakes; i++)
         report(ctx, file, l.mistakes[i].line, l.mistakes[i].text);
-        free(l.mistakes[i].text);
-    }
     bool bad = l.no_memory || l.n_mistakes > 0;
-    free(l.mistakes);
+    forget_mistakes(&l);
     ini_free(l.ini);
-    if (text)
-        explicit_bzero(text, n); /* it may hold secrets */
-    free(text);
+    forget_text(text, n);
     if (bad)
         config_free(l.config);
     else
         *ret = l.config;
     return bad ? OUTBOX_E_CONFIG : OUTBOX_OK;
+}
+
+int config_plugin_dir(const char *file, config_report report, void *ctx, char **ret)
+{
+    struct loader l = {0};
+    size_t n = 0;
+    char *text = read_file(&l, file, &n);
+    *ret = NULL;
+    if (!text)
+        report(ctx, file, 0, l.n_mistakes ? l.mistakes[0].text : "out of memory");
+    else if (ini_read(text, n, take_ini_mistake, &l, &l.ini) == 0)
+        for (size_t i = 0; i < l.ini->n_sections; i++) {
+            const struct ini_entry *entry = entry_find(&l.ini->sections[i], "plugin_dir");
+            if (entry && !*ret && strcmp(l.ini->sections[i].name, "relay") == 0)
+                *ret = entry_text(&l, entry);
+        }
+    forget_mistakes(&l);
+    ini_free(l.ini);
+    forget_text(text, n);
+    return text ? OUTBOX_OK : OUTBOX_E_CONFIG;
 }
 
 void config_free(struct config *config)

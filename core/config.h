@@ -70,6 +70,9 @@ typedef void (*config_report)(void *ctx, const char *file, int line, const char 
 int config_load(const char *file, config_report report, void *ctx, struct config **ret);
 void config_free(struct config *config);
 
+/* Only [relay] plugin_dir, whatever else is wrong with the file. *ret for free(), NULL: not set. */
+int config_plugin_dir(const char *file, config_report report, void *ctx, char **ret);
+
 #define CONFIG_DEFAULT_FILE SYSCONFDIR "/outboxd/outboxd.ini"
 
 #endif

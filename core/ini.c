@@ -234,7 +234,7 @@ static void take_error(struct reader *r, const char *error)
         complain(r, number, "`%.*s` is set already, on line %d", key_n > 80 ? 80 : (int)key_n, line,
                  first);
     else
-        complain(r, number, "%s", error);
+        complain(r, number, "cannot be read%s", strchr(error, ':') ? strchr(error, ':') : "");
     memset(line, ' ', n);
 }
 

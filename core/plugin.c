@@ -92,18 +92,28 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
     size_t n = 0;
     char there[256] = "";
     const char *near = NULL;
+    uint32_t other = 0; /* another kind that has one of this name */
     if (plugin_files(set, &files, &n, NULL) == 0) {
         struct nearest nearest = nearest_to(name);
         for (size_t i = 0; i < n; i++) {
             size_t used = strlen(there);
-            if (files[i].kind != kind)
+            if (files[i].kind != kind) {
+                if (strcmp(files[i].name, name) == 0)
+                    other = files[i].kind;
                 continue;
+            }
             nearest_try(&nearest, files[i].name);
             snprintf(there + used, sizeof there - used, "%s%s", used ? ", " : "", files[i].name);
         }
         near = nearest.best;
     }
-    int r = outbox_fail(err, OUTBOX_E_CONFIG,
+    int r;
+    if (other)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "`%s` is a %s plugin, and a %s is wanted here%s%s%s",
+                        name, plugin_kind_name(other), plugin_kind_name(kind),
+                        there[0] ? " (there are: " : "", there, there[0] ? ")" : "");
+    else
+        r = outbox_fail(err, OUTBOX_E_CONFIG,
                         "there is no %s plugin `%s` (%s-%s.so) in %s%s%s%s%s%s%s; install the "
                         "package that has it, or correct the name",
                         plugin_kind_name(kind), name, plugin_kind_prefix(kind), name, set->dir,

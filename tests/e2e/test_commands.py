@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands: what they print, what they return, and that hostile rows do not drive a terminal."""
+
+import json
+import os
+import re
+import subprocess
+import uuid
+
+import outbox_test
+
+COMMANDS = ("run", "check", "init", "send", "list", "show", "status", "route", "plugins")
+TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
+
+
+class Commands(outbox_test.Scratch):
+    def setUp(self):
+        super().setUp()
+        self.config("[publisher out]\nplugin = exec\ncommand = /bin/true\n"
+                    "[publisher mail]\nplugin = exec\ncommand = /bin/true\n",
+                    router="[route invoices]\ntopic = invoice.*\nheader.tier = gold\npublisher = mail\n"
+                           "[route by-destination]\nheader = destination\nto.post = mail\n[router]\nfallback = out\n")
+
+    def init(self):
+        self.outboxd("init")
+
+    def run_bare(self, *args, code=0):
+        done = subprocess.run([outbox_test.PROGRAM, *args], capture_output=True, timeout=outbox_test.PATIENCE)
+        self.assertEqual(done.returncode, code, done)
+        return done.stdout.decode(), done.stderr.decode()
+
+
+class Usage(Commands):
+    def test_every_command_has_help(self):
+        out, _ = self.run_bare("--help")
+        for command in COMMANDS:
+            self.assertRegex(out, r"(?m)^  %s " % command)
+            self.assertIn("Usage: outboxd " + command, self.run_bare(command, "--help")[0])
+            self.assertIn("Usage: outboxd " + command, self.run_bare("help", command)[0])
+        self.assertRegex(self.run_bare("--version")[0], r"^outboxd \d+\.\d+")
+
+    def test_wrong_usage_is_two(self):
+        self.assertIn("Usage", self.run_bare(code=2)[1])
+        self.assertIn("did you mean `status`?", self.run_bare("statsu", code=2)[1])
+        for args in (["run", "--bogus"], ["run", "x"], ["run", "--wait", "1s"], ["send"], ["send", "--topic", "t", "a", "b"],
+                     ["send", "--topic", "t", "--id", "nonsense"], ["send", "--topic", "t", "--header", "x"],
+                     ["send", "--topic", "t", "--header", "a=1", "--header", "a=2"], ["send", "--topic", ""],
+                     ["send", "--topic", "t", "--delay", "10"], ["send", "--topic", "t", "--delay", "never"], ["show"],
+                     ["show", "a", "b"], ["list", "--status", "lost"], ["list", "--limit", "-1"], ["list", "--after", "x"],
+                     ["route"], ["check", "x"], ["init", "x"], ["status", "x"], ["--bogus", "run"]):
+            with self.subTest(args=args):
+                self.assertIn("outboxd", self.run_bare(*args, code=2)[1])
+
+    def test_a_missing_or_broken_configuration_is_two(self):
+        for command in (["run"], ["check"], ["init"], ["status"], ["list"], ["send", "--topic", "t"], ["route", "--topic", "t"],
+                        ["show", str(uuid.uuid4())]):
+            _, err = self.run_bare(command[0], "-c", self.path("nothing.ini"), *command[1:], code=2)
+            self.assertIn("nothing.ini: cannot be read: No such file", err)
+
+    def test_the_file_may_be_named_before_the_command(self):
+        self.assertIn("ok", self.run_bare("-c", self.path("outboxd.ini"), "check")[0])
+
+
+class Check(Commands):
+    def test_a_good_file_is_ok(self):
+        self.assertIn("ok (store sqlite, 2 publishers, 2 routes)", self.outboxd("check").stdout)
+
+    def test_connect_tells_what_is_missing(self):
+        self.assertIn("run `outboxd init`", self.outboxd("check", "--connect", code=1).stderr)
+        self.init()
+        out = self.outboxd("check", "--connect").stdout
+        self.assertIn("store: ok", out)
+        self.assertIn("publisher mail: ok", out)
+        self.config("[publisher out]\nplugin = exec\ncommand = /nonexistent/x\n")
+        self.assertIn("publisher out: command: /nonexistent/x is not there", self.outboxd("check", "--connect", code=1).stderr)
+
+
+class Look(Commands):
+    COLUMNS = ["seq", "id", "topic", "key", "payload", "headers", "status", "retries", "last_error", "created_at",
+               "processed_at", "available_at", "lane", "lane_seq", "origin_id"]
+
+    def setUp(self):
+        super().setUp()
+        self.init()
+
+    def send(self, *args, stdin=b""):
+        return self.outboxd("send", *args, stdin=stdin).stdout.strip()
+
+    def test_what_was_sent_can_be_shown(self):
+        i = self.send("--topic", "t", "--key", "k", "--header", "a=b=c", "--header", "empty=", "some text")
+        (row,) = self.outboxd_json("show", i)
+        self.assertEqual(list(row), self.COLUMNS)
+        self.assertEqual((row["id"], row["topic"], row["key"], row["payload"], row["headers"], row["status"], row["retries"]),
+                         (i, "t", "k", "some text", {"a": "b=c", "empty": ""}, "pending", 0))
+        self.assertRegex(row["created_at"], TIME)
+        self.assertIsNone(row["processed_at"])
+        self.assertIn("some text", self.outboxd("show", i.upper()).stdout)
+
+    def test_payloads_come_from_nothing_an_argument_or_stdin(self):
+        none, empty = self.send("--topic", "t"), self.send("--topic", "t", "")
+        text, binary = self.send("--topic", "t", "-", stdin="grüße".encode()), self.send("--topic", "t", "-", stdin=b"\0\xff")
+        self.assertEqual(self.query("SELECT payload FROM outbox_messages ORDER BY seq"),
+                         [(None,), (b"",), ("grüße".encode(),), (b"\0\xff",)])
+        rows = {row["id"]: row for row in self.outboxd_json("list")}
+        self.assertIsNone(rows[none]["payload"])
+        self.assertEqual(rows[empty]["payload"], "")
+        self.assertEqual(rows[text]["payload"], "grüße")
+        self.assertEqual(rows[binary]["payload_base64"], "AP8=")
+        self.assertNotIn("payload", rows[binary])
+
+    def test_an_id_may_be_given_once(self):
+        i = str(uuid.uuid4())
+        self.assertEqual(self.send("--topic", "t", "--id", i.upper()), i)
+        self.assertIn("already", self.outboxd("send", "--topic", "t", "--id", i, code=1).stderr)
+
+    def test_a_delay_is_kept(self):
+        self.send("--topic", "t", "--delay", "10m", "x")
+        (row,) = self.outboxd_json("list")
+        self.assertRegex(row["available_at"], TIME)
+        self.assertEqual(self.outboxd_json("status")[0]["delayed"], 1)
+
+    def test_an_unknown_id_is_one_and_a_malformed_one_two(self):
+        self.assertIn("no message", self.outboxd("show", str(uuid.uuid4()), code=1).stderr)
+        for bad in ("nonsense", "", "x" * 300):
+            self.outboxd("show", bad, code=2)
+        self.connect().execute("INSERT INTO outbox_messages (id, topic) VALUES ('order-1', 't')")
+        self.outboxd("show", "order-1")
+
+    def test_list_filters_and_pages(self):
+        db = self.connect()
+        for n in range(450):
+            db.execute("INSERT INTO outbox_messages (topic, status) VALUES (?, ?)",
+                       ("invoice.%d" % n if n % 2 else "order/%d" % n, "failed" if n % 3 == 0 else "pending"))
+        self.assertEqual(len(self.outboxd_json("list")), 100)
+        every = self.outboxd_json("list", "--limit", "0")
+        self.assertEqual([row["seq"] for row in every], list(range(1, 451)))
+        self.assertEqual(len(self.outboxd_json("list", "--limit", "0", "--status", "failed")), 150)
+        self.assertEqual(len(self.outboxd_json("list", "--limit", "0", "--topic", "invoice.*")), 225)
+        self.assertEqual(len(self.outboxd_json("list", "--limit", "0", "--topic", "order/1?", "--status", "pending")), 3)
+        self.assertEqual([row["seq"] for row in self.outboxd_json("list", "--after", "440", "--limit", "5")],
+                         [441, 442, 443, 444, 445])
+        self.assertEqual(self.outboxd_json("list", "--publisher", "mail"), [])
+        self.assertIn("did you mean `mail`?", self.outboxd("list", "--publisher", "mial", code=2).stderr)
+        self.assertEqual(len(self.outboxd("list", "--limit", "3").stdout.splitlines()), 4)
+
+    def test_hostile_rows_do_not_drive_a_terminal(self):
+        db = self.connect()
+        evil = "\x1b]0;owned\x07\x1b[2J\r\nfake 1 2 3\u0085"
+        db.execute("INSERT INTO outbox_messages (id, topic, key, payload, last_error, headers) VALUES (?, ?, ?, ?, ?, ?)",
+                   (evil, evil, evil, evil, evil, json.dumps({evil: evil})))
+        db.execute("INSERT INTO outbox_messages (id, topic, key, payload) VALUES ('bytes', ?, ?, ?)",
+                   (b"\xff\0x", b"\x9b31m", b"\x9b\0"))
+        for out in (self.outboxd("list").stdout, self.outboxd("show", "bytes").stdout):
+            self.assertIsNone(re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out), repr(out))
+        self.assertEqual(len(self.outboxd("list").stdout.splitlines()), 3)
+        rows = self.outboxd_json("list")
+        self.assertEqual(rows[0]["topic"], evil)
+        self.assertEqual(rows[1]["topic"], "\ufffd\ufffdx")
+
+    def test_a_reader_that_goes_away_is_no_crash(self):
+        db = self.connect()
+        db.execute("BEGIN")
+        for _ in range(3000):
+            db.execute("INSERT INTO outbox_messages (topic, payload) VALUES ('t', ?)", ("x" * 200,))
+        db.execute("COMMIT")
+        process = subprocess.Popen([outbox_test.PROGRAM, "list", "-c", self.path("outboxd.ini"), "--limit", "0", "--json"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process.stdout.readline()
+        process.stdout.close()
+        self.assertIn(process.wait(outbox_test.PATIENCE), (1, -13))
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([outbox_test.PROGRAM, "list", "-c", self.path("outboxd.ini")], stdout=full,
+                                  stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot write", done.stderr)
+
+
+class Status(Commands):
+    def setUp(self):
+        super().setUp()
+        self.init()
+
+    def test_counts_and_the_oldest(self):
+        db = self.connect()
+        db.execute("INSERT INTO outbox_messages (topic, created_at) VALUES ('t', datetime('now', '-3 days'))")
+        for status, n in (("failed", 2), ("processed", 3), ("processing", 1)):
+            for _ in range(n):
+                db.execute("INSERT INTO outbox_messages (topic, status) VALUES ('t', ?)", (status,))
+        (status,) = self.outboxd_json("status")
+        self.assertEqual(list(status), ["pending", "delayed", "processing", "processed", "failed", "at_least",
+                                        "oldest_pending_seconds", "relays"])
+        self.assertEqual([status[k] for k in list(status)[:6]], [1, 0, 1, 3, 2, []])
+        self.assertAlmostEqual(status["oldest_pending_seconds"], 3 * 86400, delta=60)
+        out = self.outboxd("status").stdout
+        self.assertIn("the oldest for 3 d 0 h", out)
+        self.assertIn("no relay is running", out)
+
+    def test_large_counts_are_cut_unless_exact(self):
+        db = self.connect()
+        db.execute("INSERT INTO outbox_messages (topic) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                   " WHERE i < 10500) SELECT 't' FROM n")
+        self.assertIn(">= 10000", self.outboxd("status").stdout)
+        self.assertEqual(self.outboxd_json("status")[0]["at_least"], ["pending"])
+        self.assertEqual(self.outboxd_json("status", "--exact")[0]["pending"], 10500)
+
+    def test_a_live_relay_and_its_publishers_are_shown(self):
+        relay = self.start("run")
+        status = self.until(lambda: (self.outboxd_json("status")[0]["relays"] or [None])[0], "the relay")
+        self.assertEqual(status["life"], "live")
+        self.assertEqual(status["state"]["publishers"]["mail"]["state"], "ready")
+        self.assertRegex(self.outboxd("status").stdout, r"(?m)^  publisher mail: ready, accepted 0")
+        self.stop(relay)
+        self.assertEqual(self.outboxd_json("status")[0]["relays"][0]["life"], "ended")
+
+    def test_watch_goes_on_until_interrupted(self):
+        process = subprocess.Popen([outbox_test.PROGRAM, "status", "-c", self.path("outboxd.ini"), "--watch", "--json"],
+                                   stdout=subprocess.PIPE)
+        self.processes.append(process)
+        for _ in range(2):
+            self.assertIn("pending", json.loads(process.stdout.readline()))
+        process.terminate()
+
+
+class Route(Commands):
+    def test_the_reasons_are_told(self):
+        out = self.outboxd("route", "--topic", "invoice.1", "--header", "destination=nowhere").stdout.splitlines()
+        self.assertRegex(out[0], r"^route invoices \(line \d+\): the message has no header tier$")
+        self.assertRegex(out[1], r"^route by-destination \(line \d+\): header destination is `nowhere`, which")
+        self.assertEqual(out[2], "publisher out, by the fallback")
+        self.assertIn("publisher mail, by route invoices",
+                      self.outboxd("route", "--topic", "invoice.1", "--header", "tier=gold").stdout)
+
+    def test_json_has_the_same(self):
+        (route,) = self.outboxd_json("route", "--topic", "x", "--key", "k", "--header", "destination=post")
+        self.assertEqual((route["publisher"], route["route"], route["fallback"], route["error"]),
+                         ("mail", "by-destination", False, None))
+        self.assertEqual([c["route"] for c in route["considered"]], ["invoices", "by-destination"])
+
+    def test_unrouted_is_one(self):
+        self.config("[publisher out]\nplugin = exec\ncommand = /bin/true\n", router="[route r]\ntopic = a\npublisher = out\n")
+        done = self.outboxd("route", "--topic", "b", code=1)
+        self.assertIn("unrouted = hold: the message would be held", done.stderr)
+        (route,) = self.outboxd_json("route", "--topic", "b", code=1)
+        self.assertIsNone(route["publisher"])
+
+
+class Plugins(Commands):
+    def test_installed_plugins_are_listed_with_their_files(self):
+        out = self.outboxd("plugins").stdout
+        self.assertIn(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), out)
+        rows = self.outboxd_json("plugins")
+        self.assertEqual([(row["kind"], row["name"]) for row in rows][:2], [("store", "sqlite"), ("publisher", "exec")])
+        self.assertEqual(list(rows[0]), ["kind", "name", "version", "summary", "url", "file", "abi_major", "abi_minor",
+                                         "needs_minor", "options"])
+
+    def test_a_plugins_options_are_documented(self):
+        out = self.outboxd("plugins", "exec").stdout
+        for text in ("command = ", "words, required", "choice: message | stream", "timeout = 10s", "shorter than batch_timeout"):
+            self.assertIn(text, out)
+        self.assertEqual(out, self.outboxd("plugins", "pub-exec").stdout)
+        self.assertIn("did you mean `sqlite`?", self.outboxd("plugins", "sqllite", code=1).stderr)
+
+    def test_no_configuration_is_needed(self):
+        self.assertIn("sqlite", self.run_bare("plugins", "--plugin-dir", outbox_test.PLUGIN_DIR)[0])
+
+
+class Init(Commands):
+    def test_the_table_may_have_another_name(self):
+        text = self.read("outboxd.ini").replace("path =", "table = shop_outbox\npath =")
+        self.write("outboxd.ini", text, 0o600)
+        self.assertIn("table shop_outbox created", self.outboxd("init").stdout)
+        self.outboxd("send", "--topic", "t", "x")
+        self.assertIn("published 1", self.outboxd("run", "--once").stdout)
+        self.assertEqual(self.query("SELECT status FROM shop_outbox"), [("processed",)])
+
+    def test_a_hostile_table_name_is_refused(self):
+        text = self.read("outboxd.ini").replace("path =", 'table = "x; DROP TABLE y"\npath =')
+        self.write("outboxd.ini", text, 0o600)
+        self.assertIn("cannot be a table's name", self.outboxd("check", code=2).stderr)
+
+    def test_a_file_that_is_no_database_is_left_alone(self):
+        self.write("shop.db", "this is a text, and a long one: " * 100)
+        self.assertIn("not a database", self.outboxd("init", code=1).stderr)
+        self.assertTrue(self.read("shop.db").startswith("this is a text"))
+
+    def test_two_at_once_make_one_table(self):
+        command = [outbox_test.PROGRAM, "init", "-c", self.path("outboxd.ini")]
+        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+        results = [(run.communicate(timeout=outbox_test.PATIENCE), run.returncode) for run in runs]
+        self.assertEqual([code for _, code in results], [0] * 4, results)
+        self.assertEqual(sum(b"created" in out for (out, _), _ in results), 1)
+
+
+if __name__ == "__main__":
+    outbox_test.main()

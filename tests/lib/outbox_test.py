@@ -71,7 +71,7 @@ class Scratch(unittest.TestCase):
 
     def outboxd_json(self, *args, **kwargs):
         """The objects of a --json command, one a line."""
-        return [json.loads(line) for line in self.outboxd(*args, "--json", **kwargs).stdout.splitlines()]
+        return [json.loads(line) for line in self.outboxd(*args, "--json", **kwargs).stdout.split("\n")[:-1]]
 
     def start(self, *args, log="relay.log", **kwargs):
         """Starts a long-running command; its log goes to a file of the scratch folder."""
