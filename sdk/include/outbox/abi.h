@@ -135,15 +135,16 @@ struct outbox_message {
 };
 
 /** Types of options. The host checks the value before the plugin sees it. */
-#define OUTBOX_OPT_TEXT 1u     /* text */
-#define OUTBOX_OPT_INT 2u      /* decimal integer */
-#define OUTBOX_OPT_BOOL 3u     /* yes no true false on off 1 0: int 1 or 0 */
-#define OUTBOX_OPT_DURATION 4u /* 250ms 10s 5m 2h 1d, 0, never: int, milliseconds or OUTBOX_NEVER \
-                                */
-#define OUTBOX_OPT_SIZE 5u     /* 512 64K 16M 1G, K = 1024: int, bytes */
-#define OUTBOX_OPT_CHOICE 6u   /* one of `choices`: text */
-#define OUTBOX_OPT_ARGV 7u     /* words split at white space outside double quotes: items */
-#define OUTBOX_OPT_LIST 8u     /* comma-separated names, blanks trimmed: items */
+#define OUTBOX_OPT_TEXT 1u /* text */
+#define OUTBOX_OPT_INT 2u  /* decimal integer */
+#define OUTBOX_OPT_BOOL 3u /* yes no true false on off 1 0: int 1 or 0 */
+#define OUTBOX_OPT_DURATION                                                                     \
+    4u                       /* 250ms 10s 5m 2h 1d, 0, never: int, milliseconds or OUTBOX_NEVER \
+                              */
+#define OUTBOX_OPT_SIZE 5u   /* 512 64K 16M 1G, K = 1024: int, bytes */
+#define OUTBOX_OPT_CHOICE 6u /* one of `choices`: text */
+#define OUTBOX_OPT_ARGV 7u   /* words split at white space outside double quotes: items */
+#define OUTBOX_OPT_LIST 8u   /* comma-separated names, blanks trimmed: items */
 
 #define OUTBOX_OPT_REQUIRED 1u
 /** Never shown or logged; may also be given as NAME_file. TEXT only. */
