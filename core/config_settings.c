@@ -80,7 +80,7 @@ static void apply_number(struct loader *l, const struct setting *s, const struct
                          const char *text, void *to)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct value_text low, high;
+    struct value_text low = {{0}}, high = {{0}};
     int64_t n;
     int r = s->type == SETTING_U32    ? value_int(text, &n, &err)
             : s->type == SETTING_SIZE ? value_size(text, &n, &err)
@@ -136,16 +136,14 @@ static void apply_choice(struct loader *l, const struct setting *s, const struct
 static void apply_text(struct loader *l, const struct setting *s, const struct ini_entry *entry,
                        const char *text, void *to)
 {
-    char *copy, *old;
+    char **place = to;
     if (!*text || strlen(text) > (strcmp(s->name, "name") == 0 ? NAME_MAX_BYTES : 4096)) {
         complain(l, entry->line, "%s is empty or too long", s->name);
         return;
     }
-    copy = strdup(text);
-    l->no_memory |= !copy;
-    memcpy(&old, to, sizeof old);
-    free(old);
-    memcpy(to, &copy, sizeof copy);
+    free(*place);
+    *place = strdup(text);
+    l->no_memory |= !*place;
 }
 
 void setting_apply(struct loader *l, const struct setting *s, const struct ini_entry *entry,

@@ -45,7 +45,7 @@ static void clear(struct slot *slot)
 
 static int check_range(const struct outbox_option *o, int64_t n, struct outbox_err *err)
 {
-    struct value_text low, high;
+    struct value_text low = {{0}}, high = {{0}};
     if (o->min >= o->max || (n >= o->min && n <= o->max))
         return OUTBOX_OK;
     if (o->type == OUTBOX_OPT_DURATION) {

@@ -155,18 +155,17 @@ static void feed(struct round *round, struct job *job)
     child_close(&job->child.in_fd);
 }
 
+/* Reads all that is there, keeps the beginning. */
 static void listen_to(struct job *job)
 {
-    char rest[4096];
+    char text[4096];
     ssize_t n;
-    do {
-        bool keep = job->said_n < sizeof job->said;
-        char *to = keep ? job->said + job->said_n : rest;
-        size_t room = keep ? sizeof job->said - job->said_n : sizeof rest;
-        n = read(job->child.err_fd, to, room);
-        if (n > 0 && keep)
-            job->said_n += (size_t)n;
-    } while (n > 0 || (n < 0 && errno == EINTR));
+    while ((n = read(job->child.err_fd, text, sizeof text)) > 0 || (n < 0 && errno == EINTR)) {
+        size_t room = sizeof job->said - job->said_n;
+        size_t keep = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room;
+        memcpy(job->said + job->said_n, text, keep);
+        job->said_n += keep;
+    }
     if (n == 0)
         child_close(&job->child.err_fd);
 }
