@@ -123,10 +123,10 @@ dist_check() {
 step autogen ./autogen.sh
 suite gcc ""
 if [ "$mode" != --quick ]; then
-    quick="tests/unit/test_text tests/unit/test_value tests/unit/test_config tests/e2e/test_relay.py"
+    quick="tests/unit/test_text tests/unit/test_value tests/unit/test_ini tests/unit/test_router tests/e2e/test_relay.py"
     suite clang "$quick" CC=clang
     OUTBOX_TEST_KILL_SECONDS=20 suite asan "" --enable-sanitizer=address,undefined
-    OUTBOX_TEST_KILL_SECONDS=10 suite tsan "tests/unit/test_bell tests/unit/test_pause \
+    OUTBOX_TEST_KILL_SECONDS=10 suite tsan "tests/unit/test_pause \
         tests/e2e/test_relay.py tests/faults/test_kill.py" --enable-sanitizer=thread
     step format check_format
     step cppcheck check_cpp

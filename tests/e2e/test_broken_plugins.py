@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plugins that are broken, each in its own way, are refused with a message that says how; older and
+newer ones that fit are taken."""
+
+import os
+import shutil
+
+import outbox_test
+
+FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures", ".libs")
+
+BROKEN = {
+    "entry": "is not a plugin of outboxd: it has no function outbox_plugin_v1",
+    "null": "its entry function returned NULL",
+    "short": "its descriptor has 16 bytes, less than ABI 1.0 knows",
+    "kind": "is a store, not a publisher",
+    "major": "is built for plugin ABI 2, and this outboxd has 1.0",
+    "minor": "needs plugin ABI 1.99, and this outboxd has 1.0: upgrade outboxd",
+    "operation": "lacks the operation `publish`, which every publisher has",
+    "unresolved": "undefined symbol: nobody_has_this_function",
+    "misnamed": "calls itself `other`, not `misnamed` as its file does",
+    "twice": "declares the option `level` twice",
+    "default": "declares the option `delay` with a bad default: `ten` cannot be read",
+    "reserved": "declares the option `workers`, a name that is reserved",
+}
+
+
+class Folder(outbox_test.Scratch):
+    def setUp(self):
+        super().setUp()
+        self.folder = self.path("plugins")
+        os.mkdir(self.folder, 0o755)
+        shutil.copy(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), self.folder)
+
+    def install(self, name):
+        path = os.path.join(self.folder, "pub-%s.so" % name)
+        shutil.copy(os.path.join(FIXTURES, "pub-%s.so" % name), path)
+        os.chmod(path, 0o755)
+        return path
+
+    def use(self, name):
+        self.write("outboxd.ini", "[relay]\nplugin_dir = %s\n[store]\nplugin = sqlite\npath = %s\n"
+                   "[publisher out]\nplugin = %s\n[router]\nfallback = out\n" % (self.folder, self.path("x.db"), name), 0o600)
+
+    def refused(self, name, message):
+        self.use(name)
+        said = self.outboxd("check", code=2).stderr
+        self.assertIn("outboxd.ini:7: ", said)
+        self.assertIn(message, said)
+        self.assertIn(message, self.outboxd("plugins", name, code=1).stderr)
+
+
+class BrokenPlugins(Folder):
+    def test_a_file_that_is_no_module_is_refused(self):
+        path = os.path.join(self.folder, "pub-text.so")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("this is no module\n")
+        os.chmod(path, 0o755)
+        self.refused("text", "cannot be loaded: ")
+        os.truncate(path, 0)
+        self.refused("text", "cannot be loaded: ")
+
+    def test_a_folder_or_file_that_others_can_write_is_refused(self):
+        path = self.install("sound")
+        self.use("sound")
+        self.outboxd("check")
+        os.chmod(self.folder, 0o777)
+        self.refused("sound", "can be written by others, who could replace plugins; take that away (chmod go-w)")
+        os.chmod(self.folder, 0o1777)  # a sticky bit protects what is above, not the folder itself
+        self.refused("sound", self.folder + " can be written by others")
+        os.chmod(self.folder, 0o755)
+        os.chmod(path, 0o666)
+        self.refused("sound", "pub-sound.so can be written by others")
+        os.chmod(path, 0o755)
+        os.chmod(self.dir, 0o777)
+        self.refused("sound", self.dir + " can be written by others")
+        os.chmod(self.dir, 0o700)
+        self.outboxd("check")
+
+    def test_a_bad_name_is_refused(self):
+        for name in ("../pub-sound", "Sound", "a_b", "x" * 64):
+            self.use(name)
+            self.assertIn("cannot be a plugin's name", self.outboxd("check", code=2).stderr)
+
+    def test_no_environment_variable_chooses_the_plugin(self):
+        self.use("sound")
+        os.environ["LTDL_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"] = FIXTURES
+        try:
+            self.assertIn("there is no publisher plugin `sound`", self.outboxd("check", code=2).stderr)
+        finally:
+            del os.environ["LTDL_LIBRARY_PATH"], os.environ["LD_LIBRARY_PATH"]
+
+    def test_sound_older_and_newer_plugins_work(self):
+        for name in ("sound", "old", "future"):
+            self.install(name)
+            self.use(name)
+            self.outboxd("init")
+            self.outboxd("send", "--topic", "t")
+            self.assertIn("published 1", self.outboxd("run", "--once").stdout)
+            os.unlink(self.path("x.db"))
+
+    def test_a_broken_one_does_not_hide_the_others(self):
+        for name in ("sound", "null"):
+            self.install(name)
+        done = self.outboxd("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
+        self.assertIn("sound", done.stdout)
+        self.assertIn("returned NULL", done.stderr)
+        rows = self.outboxd_json("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
+        self.assertEqual([(row["name"], "error" in row) for row in rows],
+                         [("sqlite", False), ("null", True), ("sound", False)])
+
+
+class Secrets(Folder):
+    """The fixture declares a secret; what guards it belongs to the core."""
+
+    def secret(self, line, mode=0o600):
+        self.install("sound")
+        self.use("sound")
+        text = self.read("outboxd.ini").replace("[router]", line + "\n[router]")
+        self.write("outboxd.ini", text, mode)
+
+    def test_a_secret_in_a_file_that_others_read_is_refused(self):
+        self.secret("password = hunter2")
+        self.outboxd("check")
+        self.secret("password = hunter2", 0o644)
+        said = self.outboxd("check", code=2).stderr
+        self.assertIn("outboxd.ini:8: password is a secret, but others can read this file (mode 0644)", said)
+        self.assertNotIn("hunter2", said)
+
+    def test_a_secret_may_be_in_a_file_of_its_own(self):
+        path = self.write("secret", "hunter2\n", 0o600)
+        self.secret("password_file = " + path, 0o644)
+        self.outboxd("check")
+        os.chmod(path, 0o604)
+        self.assertIn("others can read it (mode 0604)", self.outboxd("check", code=2).stderr)
+        self.write("secret", "", 0o600)
+        self.assertIn("is empty", self.outboxd("check", code=2).stderr)
+        os.unlink(path)
+        self.assertIn("No such file", self.outboxd("check", code=2).stderr)
+
+    def test_not_both(self):
+        path = self.write("secret", "hunter2\n", 0o600)
+        self.secret("password = x\npassword_file = " + path)
+        self.assertIn("password_file and password (line 8) are both set", self.outboxd("check", code=2).stderr)
+
+
+def add(name, message):
+    def test(self):
+        self.install(name)
+        self.refused(name, message)
+    setattr(BrokenPlugins, "test_%s_is_refused" % name, test)
+
+
+for fixture, text in BROKEN.items():
+    add(fixture, text)
+
+
+
+if __name__ == "__main__":
+    outbox_test.main()
