@@ -14,73 +14,87 @@
 /* How often to look for rows that are `processing` without a lease of ours. */
 #define ADOPT_MS 5000
 
-#define READY "status = 'pending' AND available_at IS NULL AND lane IS NULL"
-#define DELAYED "status = 'pending' AND available_at IS NOT NULL AND lane IS NULL"
-#define STRAY                                                           \
-    "status = 'processing' AND (lease IS NULL OR lease NOT IN (SELECT " \
-    "lease FROM \"{t}_leases\"))"
+/* The indexes are named: statistics taken at a bad moment, or somebody else's index, must not
+ * make a claim read every row that is kept. */
+#define READY                                                                       \
+    "\"{t}\" INDEXED BY \"{t}_ready\" WHERE status = 'pending' AND available_at IS" \
+    " NULL AND lane IS NULL"
+#define DELAYED                                                                       \
+    "\"{t}\" INDEXED BY \"{t}_delayed\" WHERE status = 'pending' AND available_at IS" \
+    " NOT NULL AND lane IS NULL"
+#define STRAY                                                                   \
+    "\"{t}\" INDEXED BY \"{t}_held\" WHERE status = 'processing' AND (lease IS" \
+    " NULL OR lease NOT IN (SELECT lease FROM \"{t}_leases\"))"
 
 /* What a look without a lock found. */
 struct found {
     bool ready;
-    bool expired;
     bool strays;        /* rows that nobody's lease holds, times that are text */
     int64_t delayed_us; /* the first delayed row's time; 0: none */
+    int64_t until_us;   /* the end of the lease that ends first; 0: none */
+    int64_t now_us;
 };
 
 static int look(struct store *s, bool adopt, struct found *found, struct outbox_err *err)
 {
-    int64_t now = db_now(s);
     sqlite3_stmt *q = db_statement(
         s, SLOT_LOOK,
-        "SELECT EXISTS (SELECT 1 FROM \"{t}\" WHERE " READY "),"
-        " EXISTS (SELECT 1 FROM \"{t}_leases\" WHERE until <= ?1),"
-        " (SELECT min(available_at) FROM \"{t}\" WHERE " DELAYED " AND available_at < ''),"
-        " CASE WHEN ?2 THEN EXISTS (SELECT 1 FROM \"{t}\" WHERE " STRAY ")"
-        "  OR EXISTS (SELECT 1 FROM \"{t}\" WHERE " DELAYED " AND available_at >= '') END",
+        "SELECT EXISTS (SELECT 1 FROM " READY "), (SELECT min(until) FROM \"{t}_leases\"),"
+        " (SELECT min(available_at) FROM " DELAYED " AND available_at < ''),"
+        " CASE WHEN ?1 THEN EXISTS (SELECT 1 FROM " STRAY ")"
+        "  OR EXISTS (SELECT 1 FROM " DELAYED " AND available_at >= '') END",
         err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
-    sqlite3_bind_int64(q, 1, now);
-    sqlite3_bind_int(q, 2, adopt);
+        return s->failure;
+    sqlite3_bind_int(q, 1, adopt);
     if (sqlite3_step(q) != SQLITE_ROW)
         return db_fail(s, err);
     found->ready = sqlite3_column_int(q, 0);
-    found->expired = sqlite3_column_int(q, 1);
+    found->until_us = sqlite3_column_int64(q, 1);
     found->delayed_us = sqlite3_column_int64(q, 2);
     found->strays = sqlite3_column_int(q, 3);
+    found->now_us = db_now(s);
     sqlite3_reset(q);
     return OUTBOX_OK;
 }
 
 /* ---- what others left behind ---- */
 
-static int expire(struct store *s, struct outbox_err *err)
+static bool is_past(int64_t us, const struct found *found)
+{
+    return us && us <= found->now_us;
+}
+
+static int expire(struct store *s, int64_t *ret_n, struct outbox_err *err)
 {
     int64_t now = db_now(s);
     sqlite3_stmt *rows = db_statement(
         s, SLOT_EXPIRE_ROWS,
-        "UPDATE \"{t}\" SET status = 'pending', lease = NULL WHERE status = 'processing' AND lease"
-        " IN (SELECT lease FROM \"{t}_leases\" WHERE until <= ?1)",
+        "UPDATE \"{t}\" INDEXED BY \"{t}_held\" SET status = 'pending', lease = NULL WHERE"
+        " status = 'processing' AND lease IN (SELECT lease FROM \"{t}_leases\" WHERE until <= ?1)",
         err);
     if (rows)
         sqlite3_bind_int64(rows, 1, now);
     int r = db_run(s, rows, err);
     if (r < 0)
         return r;
-    int64_t n = sqlite3_changes64(s->db);
-    if (n > 0) {
-        s->host->count(s->host, "lease_expired_total", n);
-        outbox_logf(s->host, OUTBOX_LOG_WARNING,
-                    "%" PRId64 " messages were held by a relay that did not end cleanly; they are "
-                    "free again and may arrive twice",
-                    n);
-    }
+    *ret_n = sqlite3_changes64(s->db);
     sqlite3_stmt *leases =
         db_statement(s, SLOT_EXPIRE_LEASES, "DELETE FROM \"{t}_leases\" WHERE until <= ?1", err);
     if (leases)
         sqlite3_bind_int64(leases, 1, now);
     return db_run(s, leases, err);
+}
+
+static void tell_expired(struct store *s, int64_t n)
+{
+    if (n == 0)
+        return;
+    s->host->count(s->host, "lease_expired_total", n);
+    outbox_logf(s->host, OUTBOX_LOG_WARNING,
+                "%" PRId64 " messages were held by a relay that did not end cleanly; they are free "
+                "again and may arrive twice",
+                n);
 }
 
 static int new_lease(struct store *s, const struct outbox_claim *claim, int64_t *ret,
@@ -90,11 +104,11 @@ static int new_lease(struct store *s, const struct outbox_claim *claim, int64_t 
         db_statement(s, SLOT_LEASE_NEW,
                      "INSERT INTO \"{t}_leases\" (lease, until, relay) VALUES (?1, ?2, ?3)", err);
     if (!insert)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_randomness(sizeof *ret, ret);
     *ret = (int64_t)((uint64_t)*ret >> 1) | 1;
     sqlite3_bind_int64(insert, 1, *ret);
-    sqlite3_bind_int64(insert, 2, db_now(s) + (int64_t)claim->lease_ms * 1000);
+    sqlite3_bind_int64(insert, 2, db_now_plus(s, claim->lease_ms));
     db_bind(insert, 3, claim->relay);
     return db_run(s, insert, err);
 }
@@ -106,9 +120,9 @@ static int adopt(struct store *s, const struct outbox_claim *claim, struct outbo
     int64_t token;
     int r = db_run(s,
                    db_statement(s, SLOT_ADOPT_TIMES,
-                                "UPDATE \"{t}\" SET available_at = CAST((julianday(available_at) -"
-                                " 2440587.5) * 86400000 AS INTEGER) * 1000 WHERE " DELAYED
-                                " AND available_at >= ''",
+                                "UPDATE \"{t}\" SET available_at ="
+                                " nullif(outbox_moment(available_at), 0) WHERE seq IN (SELECT seq"
+                                " FROM " DELAYED " AND available_at >= '')",
                                 err),
                    err);
     if (r == 0)
@@ -116,7 +130,8 @@ static int adopt(struct store *s, const struct outbox_claim *claim, struct outbo
     if (r < 0)
         return r;
     sqlite3_stmt *rows =
-        db_statement(s, SLOT_ADOPT_ROWS, "UPDATE \"{t}\" SET lease = ?1 WHERE " STRAY, err);
+        db_statement(s, SLOT_ADOPT_ROWS,
+                     "UPDATE \"{t}\" SET lease = ?1 WHERE seq IN (SELECT seq FROM " STRAY ")", err);
     if (rows)
         sqlite3_bind_int64(rows, 1, token);
     return db_run(s, rows, err);
@@ -138,16 +153,16 @@ static int gather(struct store *s, sqlite3_stmt *q, struct gathering *g, uint32_
 {
     int code = SQLITE_ROW;
     while (g->n < limit && !g->full && (code = sqlite3_step(q)) == SQLITE_ROW) {
-        struct outbox_message *m = row_message(q, &s->claim_arena, g->claim->max_message);
-        if (!m)
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        if (g->n > 0 && m->payload.n > g->claim->max_bytes - g->bytes) {
-            g->full = true;
+        uint64_t n = db_column(q, ROW_PAYLOAD).n;
+        g->full = n > g->claim->max_bytes - g->bytes;
+        if (g->full && g->n > 0)
             break;
+        struct outbox_message *m = row_message(q, &s->claim_arena, g->claim->max_message);
+        if (!m) {
+            sqlite3_reset(q);
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
         }
-        g->bytes += m->payload.n;
-        if (g->bytes > g->claim->max_bytes) /* one larger message travels alone */
-            g->full = true, g->bytes = g->claim->max_bytes;
+        g->bytes += n; /* one larger message travels alone */
         g->messages[g->n++] = m;
     }
     int r = code == SQLITE_ROW || code == SQLITE_DONE ? OUTBOX_OK : db_fail(s, err);
@@ -158,10 +173,10 @@ static int gather(struct store *s, sqlite3_stmt *q, struct gathering *g, uint32_
 
 static int gather_fresh(struct store *s, struct gathering *g, struct outbox_err *err)
 {
-    sqlite3_stmt *q = db_statement(
-        s, SLOT_FRESH, "SELECT " ROW_COLUMNS " FROM \"{t}\" WHERE " READY " ORDER BY seq", err);
+    sqlite3_stmt *q =
+        db_statement(s, SLOT_FRESH, "SELECT " ROW_COLUMNS " FROM " READY " ORDER BY seq", err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(q, 1, (int64_t)g->claim->max_message);
     return gather(s, q, g, g->claim->limit, err);
 }
@@ -170,12 +185,12 @@ static int gather_delayed(struct store *s, struct gathering *g, uint32_t limit, 
                           struct outbox_err *err)
 {
     sqlite3_stmt *q = db_statement(s, SLOT_DELAYED,
-                                   "SELECT " ROW_COLUMNS " FROM \"{t}\" WHERE " DELAYED
+                                   "SELECT " ROW_COLUMNS " FROM " DELAYED
                                    " AND available_at <= ?2 ORDER BY available_at LIMIT -1"
                                    " OFFSET ?3",
                                    err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(q, 1, (int64_t)g->claim->max_message);
     sqlite3_bind_int64(q, 2, db_now(s));
     sqlite3_bind_int64(q, 3, skip);
@@ -203,7 +218,7 @@ static int take_one(struct store *s, const struct outbox_message *m, int64_t tok
         db_statement(s, SLOT_TAKE_ONE,
                      "UPDATE \"{t}\" SET status = 'processing', lease = ?1 WHERE seq = ?2", err);
     if (!take)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(take, 1, token);
     sqlite3_bind_int64(take, 2, m->seq);
     return db_run(s, take, err);
@@ -214,11 +229,13 @@ static int take_range(struct store *s, const struct outbox_message *first,
                       const struct outbox_message *last, int64_t token, struct outbox_err *err)
 {
     sqlite3_stmt *take = db_statement(s, SLOT_TAKE_FRESH,
-                                      "UPDATE \"{t}\" SET status = 'processing', lease = ?1 WHERE"
-                                      " seq BETWEEN ?2 AND ?3 AND " READY,
+                                      "UPDATE \"{t}\" INDEXED BY \"{t}_ready\" SET status ="
+                                      " 'processing', lease = ?1 WHERE seq BETWEEN ?2 AND ?3 AND"
+                                      " status = 'pending' AND available_at IS NULL AND lane IS"
+                                      " NULL",
                                       err);
     if (!take)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(take, 1, token);
     sqlite3_bind_int64(take, 2, first->seq);
     sqlite3_bind_int64(take, 3, last->seq);
@@ -246,28 +263,38 @@ static int compare_seq(const void *a, const void *b)
 static int take_batch(struct store *s, struct gathering *g, struct claimed *c,
                       const struct found *found, struct outbox_err *err)
 {
-    bool delayed = found->delayed_us && found->delayed_us <= db_now(s);
+    bool expired = is_past(found->until_us, found);
+    bool delayed = is_past(found->delayed_us, found) || expired || found->strays;
     uint32_t n_delayed = 0;
+    int64_t n_expired = 0;
     int r = db_begin(s, err);
     if (r < 0)
         return r;
-    if (found->expired)
-        r = expire(s, err);
+    if (expired)
+        r = expire(s, &n_expired, err);
     if (r == 0 && found->strays)
         r = adopt(s, g->claim, err);
     if (r == 0)
-        r = gather_all(s, g, delayed || found->expired || found->strays, &n_delayed, err);
+        r = gather_all(s, g, delayed, &n_delayed, err);
     if (r == 0 && g->n > 0)
         r = new_lease(s, g->claim, &c->token, err);
     if (r == 0)
         r = take_all(s, g, n_delayed, c->token, err);
-    return r < 0 ? db_rollback(s, r) : db_commit(s, err);
+    r = r < 0 ? db_rollback(s, r) : db_commit(s, err);
+    if (r == 0)
+        tell_expired(s, n_expired);
+    return r;
 }
 
-static int64_t ms_until(struct store *s, int64_t us)
+/* A delay ends, or a lease that its relay may not renew any more. */
+static int64_t next_due_ms(const struct found *found)
 {
-    int64_t ms = us ? (us - db_now(s) + 999) / 1000 : -1;
-    return us && ms < 0 ? 0 : ms;
+    int64_t us = found->delayed_us;
+    if (!us || (found->until_us && found->until_us < us))
+        us = found->until_us;
+    if (!us)
+        return -1;
+    return us <= found->now_us ? 0 : (us - found->now_us + 999) / 1000;
 }
 
 int claim(void *instance, const struct outbox_claim *claim, const struct outbox_call *call,
@@ -296,8 +323,8 @@ int claim(void *instance, const struct outbox_claim *claim, const struct outbox_
         return r;
     if (strays)
         s->adopt_us = now + ADOPT_MS * 1000;
-    if (found.ready || found.expired || found.strays ||
-        (found.delayed_us && found.delayed_us <= db_now(s)))
+    if (found.ready || found.strays || is_past(found.until_us, &found) ||
+        is_past(found.delayed_us, &found))
         r = take_batch(s, &g, c, &found, err);
     if (r < 0)
         return r;
@@ -310,7 +337,7 @@ int claim(void *instance, const struct outbox_claim *claim, const struct outbox_
     c->batch = (struct outbox_batch){.size = sizeof c->batch,
                                      .n = g.n,
                                      .messages = (const struct outbox_message *const *)g.messages,
-                                     .next_due_ms = ms_until(s, found.delayed_us),
+                                     .next_due_ms = next_due_ms(&found),
                                      .more = g.full || (g.n > 0 && g.n == claim->limit)};
     if (g.n > 0) {
         snprintf(c->lease, sizeof c->lease, "%" PRId64, c->token);

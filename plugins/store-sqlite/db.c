@@ -87,6 +87,7 @@ int db_fail(struct store *s, struct outbox_err *err)
 {
     int code = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
     int class = class_of(s, code);
+    s->failure = class;
     if (class == OUTBOX_E_CANCELLED)
         outbox_fail(err, class, "%s: called back", s->path);
     else if ((code & 0xFF) == SQLITE_INTERRUPT)
@@ -105,12 +106,15 @@ int db_fail(struct store *s, struct outbox_err *err)
 static int refuse_network(const struct store *s, struct outbox_err *err)
 {
     struct statfs fs;
-    char *folder = strdup(s->path);
-    char *slash = folder ? strrchr(folder, '/') : NULL;
-    if (slash)
-        slash[slash == folder] = '\0';
-    int r = folder ? statfs(slash ? folder : ".", &fs) : -1;
-    free(folder);
+    int r = statfs(s->path, &fs); /* follows a symbolic link, as SQLite does */
+    if (r < 0) {
+        char *folder = strdup(s->path);
+        char *slash = folder ? strrchr(folder, '/') : NULL;
+        if (slash)
+            slash[slash == folder] = '\0';
+        r = folder ? statfs(slash ? folder : ".", &fs) : -1;
+        free(folder);
+    }
     if (r < 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s: its folder: %s", s->path, strerror(errno));
     uint32_t type = (uint32_t)fs.f_type;
@@ -133,17 +137,20 @@ static void sql_fnmatch(sqlite3_context *context, int n, sqlite3_value **values)
 
 static int set_up(struct store *s, struct outbox_err *err)
 {
-    static const char *const pragmas[] = {"PRAGMA synchronous = FULL", "PRAGMA cache_size = -512",
-                                          "PRAGMA mmap_size = 0", "PRAGMA temp_store = MEMORY",
-                                          "PRAGMA foreign_keys = OFF"};
+    static const char *const pragmas[] = {
+        "PRAGMA synchronous = FULL", "PRAGMA cache_size = -512",
+        "PRAGMA mmap_size = 0",      "PRAGMA temp_store = MEMORY",
+        "PRAGMA foreign_keys = OFF", "PRAGMA journal_size_limit = 16777216"};
+    const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
     int r = OUTBOX_OK;
     for (size_t i = 0; r == 0 && i < sizeof pragmas / sizeof pragmas[0]; i++)
         r = db_exec(s, pragmas[i], err);
     if (r == 0)
         r = db_exec(s, "PRAGMA journal_mode = WAL", err);
-    if (r == 0 &&
-        sqlite3_create_function_v2(s->db, "outbox_fnmatch", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
-                                   NULL, sql_fnmatch, NULL, NULL, NULL) != SQLITE_OK)
+    if (r == 0 && (sqlite3_create_function_v2(s->db, "outbox_fnmatch", 2, flags, NULL, sql_fnmatch,
+                                              NULL, NULL, NULL) != SQLITE_OK ||
+                   sqlite3_create_function_v2(s->db, "outbox_moment", 1, flags, NULL, moment_sql,
+                                              NULL, NULL, NULL) != SQLITE_OK))
         r = db_fail(s, err);
     return r;
 }
@@ -165,6 +172,9 @@ static int connect_to(struct store *s, int more_flags, struct outbox_err *err)
     }
     if (code != SQLITE_OK)
         return db_fail(s, err);
+    if (sqlite3_db_readonly(s->db, "main") > 0)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s cannot be written%s", s->path,
+                           advice(SQLITE_READONLY));
     sqlite3_busy_handler(s->db, wait_for_lock, s);
     sqlite3_progress_handler(s->db, PROGRESS_STEPS, progress, s);
     return set_up(s, err);
@@ -180,23 +190,41 @@ static void set_deadline(struct store *s, const struct outbox_call *call)
     s->cancelled = false;
 }
 
-int db_enter_raw(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+/* Somebody put another file in its place: what is written to the old one is lost. */
+static void drop_moved(struct store *s)
 {
-    set_deadline(s, call);
-    return s->db ? OUTBOX_OK : connect_to(s, SQLITE_OPEN_CREATE, err);
+    int moved = 0;
+    if (s->db && sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+        moved) {
+        outbox_logf(s->host, OUTBOX_LOG_WARNING, "%s was moved or replaced; opening it anew",
+                    s->path);
+        db_close(s);
+    }
 }
 
-int db_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+static int enter(struct store *s, const struct outbox_call *call, int more_flags, bool check,
+                 struct outbox_err *err)
 {
     set_deadline(s, call);
+    drop_moved(s);
     if (s->db)
         return OUTBOX_OK;
-    int r = connect_to(s, 0, err);
-    if (r == 0)
+    int r = connect_to(s, more_flags, err);
+    if (r == 0 && check)
         r = schema_check(s, err);
     if (r < 0)
         db_close(s);
     return r;
+}
+
+int db_enter_raw(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+{
+    return enter(s, call, SQLITE_OPEN_CREATE, false, err);
+}
+
+int db_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+{
+    return enter(s, call, 0, true, err);
 }
 
 void db_close(struct store *s)
@@ -207,7 +235,7 @@ void db_close(struct store *s)
     }
     sqlite3_close_v2(s->db); /* a statement in use ends with its user */
     s->db = NULL;
-    s->data_version = 0;
+    wait_end(s);
 }
 
 /* ---- statements ---- */
@@ -239,7 +267,7 @@ static sqlite3_stmt *prepare(struct store *s, const char *sql, unsigned flags,
     sqlite3_stmt *statement = NULL;
     char *text = db_render(s, sql);
     if (!text) {
-        outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
         return NULL;
     }
     if (sqlite3_prepare_v3(s->db, text, -1, flags, &statement, NULL) != SQLITE_OK)
@@ -269,7 +297,7 @@ sqlite3_stmt *db_statement(struct store *s, enum slot slot, const char *sql, str
 int db_run(struct store *s, sqlite3_stmt *statement, struct outbox_err *err)
 {
     if (!statement)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     int code = sqlite3_step(statement);
     if (code != SQLITE_DONE && code != SQLITE_ROW)
         return db_fail(s, err);
@@ -281,7 +309,7 @@ int db_exec(struct store *s, const char *sql, struct outbox_err *err)
 {
     sqlite3_stmt *statement = db_prepare(s, sql, err);
     if (!statement)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     int code = sqlite3_step(statement);
     int r = code == SQLITE_DONE || code == SQLITE_ROW ? OUTBOX_OK : OUTBOX_E_RETRY;
     sqlite3_finalize(statement);
@@ -328,7 +356,10 @@ struct outbox_str db_column(sqlite3_stmt *statement, int column)
 {
     if (sqlite3_column_type(statement, column) == SQLITE_NULL)
         return (struct outbox_str){NULL, 0};
-    const char *p = sqlite3_column_blob(statement, column);
+    /* Text as UTF-8, whatever the database has. */
+    const char *p = sqlite3_column_type(statement, column) == SQLITE_BLOB
+                        ? sqlite3_column_blob(statement, column)
+                        : (const char *)sqlite3_column_text(statement, column);
     size_t n = (size_t)sqlite3_column_bytes(statement, column);
     return (struct outbox_str){p ? p : "", n};
 }
@@ -336,4 +367,11 @@ struct outbox_str db_column(sqlite3_stmt *statement, int column)
 int64_t db_now(const struct store *s)
 {
     return s->host->now_us(s->host);
+}
+
+int64_t db_now_plus(const struct store *s, int64_t ms)
+{
+    int64_t most = INT64_MAX / 4 / 1000; /* so that no sum overflows */
+    ms = ms > most ? most : ms < -most ? -most : ms;
+    return db_now(s) + ms * 1000;
 }

@@ -6,8 +6,10 @@
 #include <string.h>
 #include <time.h>
 
-/* Numbers up to this are seconds, as `unixepoch()` gives them; larger ones are microseconds. */
+/* Numbers up to these are seconds, as `unixepoch()` gives them, and milliseconds, as in
+ * JavaScript; larger ones are microseconds. */
 #define SECONDS_MAX INT64_C(100000000000)
+#define MILLISECONDS_MAX INT64_C(100000000000000)
 
 const char *moment_format(int64_t us, char out[MOMENT_SIZE])
 {
@@ -85,13 +87,29 @@ static int64_t parse(const char *text)
     return (int64_t)timegm(&tm) * 1000000 + us - offset(p);
 }
 
+static int64_t from_number(int64_t n)
+{
+    int64_t unit = n < 0 ? 0 : n < SECONDS_MAX ? 1000000 : n < MILLISECONDS_MAX ? 1000 : 1;
+    return n * unit;
+}
+
 int64_t moment_column(sqlite3_stmt *statement, int column)
 {
     int type = sqlite3_column_type(statement, column);
-    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
-        int64_t n = sqlite3_column_int64(statement, column);
-        return n > -SECONDS_MAX && n < SECONDS_MAX ? n * 1000000 : n;
-    }
+    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT)
+        return from_number(sqlite3_column_int64(statement, column));
     const char *text = (const char *)sqlite3_column_text(statement, column);
     return text ? parse(text) : 0;
+}
+
+void moment_sql(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    int type = sqlite3_value_type(values[0]);
+    (void)n;
+    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
+        sqlite3_result_int64(context, from_number(sqlite3_value_int64(values[0])));
+    } else {
+        const char *text = (const char *)sqlite3_value_text(values[0]);
+        sqlite3_result_int64(context, text ? parse(text) : 0);
+    }
 }

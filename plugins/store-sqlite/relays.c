@@ -3,7 +3,7 @@
 #include "sqlite.h"
 
 /* Rows of relays that gave no sign for so long are deleted. */
-#define TIDY_US (INT64_C(86400) * 1000000)
+#define TIDY_MS (INT64_C(86400) * 1000)
 
 int relay_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,
               struct outbox_err *err)
@@ -34,7 +34,7 @@ int relay_put(void *instance, const struct outbox_relay_row *row, const struct o
     if (r == 0) {
         q = db_statement(s, SLOT_RELAY_TIDY, "DELETE FROM \"{t}_relays\" WHERE alive_at < ?1", err);
         if (q)
-            db_bind(q, 1, outbox_cstr(moment_format(db_now(s) - TIDY_US, old)));
+            db_bind(q, 1, outbox_cstr(moment_format(db_now_plus(s, -TIDY_MS), old)));
         r = db_run(s, q, err);
     }
     return r < 0 ? db_rollback(s, r) : db_commit(s, err);
@@ -76,7 +76,7 @@ int relay_list(void *instance, const struct outbox_call *call, struct outbox_rel
                    " FROM \"{t}_relays\" ORDER BY started_at DESC LIMIT 1000",
                    err);
     if (!q)
-        return err && err->code < 0 ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     int code = SQLITE_NOMEM;
     while (page && rows && (code = sqlite3_step(q)) == SQLITE_ROW)
         if (!(rows[page->n++] = read_row(s, q)))

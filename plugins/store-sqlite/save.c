@@ -2,6 +2,7 @@
 /* save.c - messages are written: in a producer's transaction, or in one of our own. */
 #include "headers.h"
 #include "sqlite.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +49,13 @@ static int fill(struct store *s, struct insert *in, const struct outbox_new *row
         add(in, "headers", OUTBOX_ARG_TEXT, outbox_cstr(*headers), 0);
     }
     if (row->delay_ms > 0)
-        add(in, "available_at", OUTBOX_ARG_INT, none, db_now(s) + row->delay_ms * 1000);
+        add(in, "available_at", OUTBOX_ARG_INT, none, db_now_plus(s, row->delay_ms));
     return OUTBOX_OK;
+}
+
+static bool is_text(struct outbox_str text)
+{
+    return !text.p || text_is_clean(text.p, (size_t)text.n);
 }
 
 static int run(struct store *s, struct insert *in, const struct outbox_exec *exec,
@@ -78,6 +84,9 @@ static int save_one(struct store *s, const struct outbox_new *row, const struct 
     int r = OUTBOX_OK;
     if (!row->topic.p || row->topic.n == 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "a message needs a topic");
+    if (!is_text(row->id) || !is_text(row->topic) || !is_text(row->key))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "the id, topic or key is not valid UTF-8, or has a NUL");
     in.columns = open_memstream(&in.column_text, &in.n1);
     in.values = open_memstream(&in.value_text, &in.n2);
     if (in.columns && in.values)
@@ -104,7 +113,7 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     struct store *s = ctx;
     sqlite3_stmt *q = db_prepare(s, sql, err);
     if (!q)
-        return err && err->code < 0 ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     for (uint64_t i = 0; i < n; i++) {
         if (args[i]->type == OUTBOX_ARG_INT)
             sqlite3_bind_int64(q, (int)i + 1, args[i]->i);

@@ -13,10 +13,7 @@ static const char table_text[] =
     "CREATE TABLE \"{n}\" (\n"
     "    -- insertion order; every row's own\n"
     "    seq INTEGER PRIMARY KEY AUTOINCREMENT,\n"
-    "    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2))\n"
-    "        || '-4' || substr(hex(randomblob(2)), 2) || '-'\n"
-    "        || substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)\n"
-    "        || '-' || hex(randomblob(6)))),\n"
+    "    id TEXT NOT NULL UNIQUE DEFAULT (" SQL_UUID "),\n"
     "    topic TEXT NOT NULL,\n"
     "    key TEXT NOT NULL DEFAULT '',\n"
     "    payload BLOB,\n"
@@ -114,7 +111,7 @@ static int count(struct store *s, const char *sql, int64_t *ret, struct outbox_e
 {
     sqlite3_stmt *statement = db_prepare(s, sql, err);
     if (!statement)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     int code = sqlite3_step(statement);
     *ret = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
     sqlite3_finalize(statement);
@@ -228,6 +225,9 @@ int schema_init(void *instance, const struct outbox_call *call, struct outbox_st
     /* Rewriting names in views and triggers would point them to the table's temporary name. */
     if (r == 0)
         r = db_exec(s, "PRAGMA legacy_alter_table = ON", err);
+    /* An upgrade sorts the whole table, which need not fit in memory. */
+    if (r == 0)
+        r = db_exec(s, "PRAGMA temp_store = DEFAULT", err);
     if (r == 0)
         r = db_begin(s, err);
     if (r < 0)

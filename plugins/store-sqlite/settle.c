@@ -46,11 +46,13 @@ static int settle_whole(struct store *s, const struct claimed *c, uint32_t flags
     sqlite3_stmt *q;
     if (flags & OUTBOX_SETTLE_DELETE) {
         q = by_token(s, SLOT_DONE_ALL_DELETE,
-                     "DELETE FROM \"{t}\" WHERE status = 'processing' AND lease = ?1", c->token,
-                     err);
+                     "DELETE FROM \"{t}\" INDEXED BY \"{t}_held\" WHERE status = 'processing' AND "
+                     "lease = ?1",
+                     c->token, err);
     } else {
         q = by_token(s, SLOT_DONE_ALL_KEEP,
-                     "UPDATE \"{t}\" SET status = 'processed', lease = NULL, available_at = NULL,"
+                     "UPDATE \"{t}\" INDEXED BY \"{t}_held\" SET status = 'processed', lease = "
+                     "NULL, available_at = NULL,"
                      " processed_at = ?2 WHERE status = 'processing' AND lease = ?1",
                      c->token, err);
         if (q)
@@ -65,10 +67,11 @@ static int settle_whole(struct store *s, const struct claimed *c, uint32_t flags
 
 static int delete_one(struct store *s, const struct claimed *c, int64_t seq, struct outbox_err *err)
 {
-    sqlite3_stmt *q =
-        db_statement(s, SLOT_DELETE_ONE, "DELETE FROM \"{t}\" WHERE seq = ?1 AND lease = ?2", err);
+    sqlite3_stmt *q = db_statement(
+        s, SLOT_DELETE_ONE,
+        "DELETE FROM \"{t}\" WHERE seq = ?1 AND lease = ?2 AND status = 'processing'", err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(q, 1, seq);
     sqlite3_bind_int64(q, 2, c->token);
     return db_run(s, q, err);
@@ -81,14 +84,15 @@ static int change_one(struct store *s, const struct claimed *c, const struct out
     const char *status = item->verdict == OUTBOX_SETTLE_DONE    ? "processed"
                          : item->verdict == OUTBOX_SETTLE_RETRY ? "pending"
                                                                 : "failed";
-    sqlite3_stmt *q =
-        db_statement(s, SLOT_SETTLE_ONE,
-                     "UPDATE \"{t}\" SET status = ?3, lease = NULL, retries = retries + ?4,"
-                     " last_error = coalesce(?5, last_error), available_at = ?6,"
-                     " processed_at = coalesce(?7, processed_at) WHERE seq = ?1 AND lease = ?2",
-                     err);
+    sqlite3_stmt *q = db_statement(
+        s, SLOT_SETTLE_ONE,
+        "UPDATE \"{t}\" SET status = ?3, lease = NULL, retries = retries + ?4,"
+        " last_error = coalesce(?5, last_error), available_at = ?6,"
+        " processed_at = coalesce(?7, processed_at) WHERE seq = ?1 AND lease = ?2 AND status ="
+        " 'processing'",
+        err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(q, 1, seq);
     sqlite3_bind_int64(q, 2, c->token);
     db_bind(q, 3, outbox_cstr(status));
@@ -99,7 +103,7 @@ static int change_one(struct store *s, const struct claimed *c, const struct out
         db_bind(q, 5, (struct outbox_str){reason, n});
     }
     if (item->verdict == OUTBOX_SETTLE_RETRY && item->delay_ms > 0)
-        sqlite3_bind_int64(q, 6, db_now(s) + item->delay_ms * 1000);
+        sqlite3_bind_int64(q, 6, db_now_plus(s, item->delay_ms));
     if (item->verdict == OUTBOX_SETTLE_DONE)
         db_bind(q, 7, outbox_cstr(moment_format(db_now(s), now)));
     return db_run(s, q, err);
@@ -180,16 +184,9 @@ int settle(void *instance, struct outbox_batch *batch, const struct outbox_settl
     return OUTBOX_OK;
 }
 
-int release(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
-            struct outbox_err *err)
+static int give_back(struct store *s, int64_t token, const struct outbox_call *call,
+                     struct outbox_err *err)
 {
-    struct store *s = instance;
-    struct claimed *c = s->held;
-    if (!c || batch != &c->batch)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "release: this batch is not held");
-    s->held = NULL;
-    if (c->left == 0)
-        return OUTBOX_OK;
     int r = db_enter(s, call, err);
     if (r == 0)
         r = db_begin(s, err);
@@ -197,13 +194,26 @@ int release(void *instance, struct outbox_batch *batch, const struct outbox_call
         return r;
     r = db_run(s,
                by_token(s, SLOT_RELEASE,
-                        "UPDATE \"{t}\" SET status = 'pending', lease = NULL WHERE status ="
-                        " 'processing' AND lease = ?1",
-                        c->token, err),
+                        "UPDATE \"{t}\" INDEXED BY \"{t}_held\" SET status = 'pending', lease ="
+                        " NULL WHERE status = 'processing' AND lease = ?1",
+                        token, err),
                err);
     if (r == 0)
-        r = end_lease(s, c->token, err);
+        r = end_lease(s, token, err);
     return r < 0 ? db_rollback(s, r) : db_commit(s, err);
+}
+
+int release(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
+            struct outbox_err *err)
+{
+    struct store *s = instance;
+    struct claimed *c = s->held;
+    if (!c || batch != &c->batch)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "release: this batch is not held");
+    int r = c->left > 0 ? give_back(s, c->token, call, err) : OUTBOX_OK;
+    s->held = NULL;
+    arena_reset(&s->claim_arena);
+    return r;
 }
 
 int renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
@@ -223,15 +233,16 @@ int renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
     sqlite3_stmt *q = by_token(s, SLOT_RENEW,
                                "UPDATE \"{t}_leases\" SET until = ?2 WHERE lease = ?1", token, err);
     if (q)
-        sqlite3_bind_int64(q, 2, db_now(s) + (int64_t)lease_ms * 1000);
+        sqlite3_bind_int64(q, 2, db_now_plus(s, lease_ms));
     r = db_run(s, q, err);
     if (r < 0 || sqlite3_changes64(s->db) == 0)
         return r;
     q = by_token(s, SLOT_LEASE_HELD,
-                 "SELECT count(*) FROM \"{t}\" WHERE status = 'processing' AND lease = ?1", token,
-                 err);
+                 "SELECT count(*) FROM \"{t}\" INDEXED BY \"{t}_held\" WHERE status = 'processing' "
+                 "AND lease = ?1",
+                 token, err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     if (sqlite3_step(q) != SQLITE_ROW)
         return db_fail(s, err);
     *ret_held = (uint64_t)sqlite3_column_int64(q, 0);

@@ -36,8 +36,6 @@ enum slot {
     SLOT_RELEASE,
     SLOT_RENEW,
     SLOT_DATA_VERSION,
-    SLOT_PURGE_PROCESSED,
-    SLOT_PURGE_FAILED,
     SLOT_RELAY_PUT,
     SLOT_RELAY_TIDY,
     N_SLOTS
@@ -64,6 +62,7 @@ struct store {
     int64_t locked_us;   /* when to give up waiting for a lock */
     int cancel_fd;
     bool cancelled;
+    int failure; /* class of the last failure of the connection */
 
     struct arena claim_arena; /* the batch */
     struct claimed *held;
@@ -84,7 +83,7 @@ int db_enter_raw(struct store *s, const struct outbox_call *call, struct outbox_
 void db_close(struct store *s);
 
 /* The kept statement of a slot, reset and without arguments; {t} in its text is the table. NULL
- * after a failure. */
+ * after a failure, whose class is s->failure. */
 sqlite3_stmt *db_statement(struct store *s, enum slot slot, const char *sql,
                            struct outbox_err *err);
 /* A new one, for sqlite3_finalize. */
@@ -111,8 +110,17 @@ void db_bind_blob(sqlite3_stmt *statement, int index, struct outbox_str bytes);
 struct outbox_str db_column(sqlite3_stmt *statement, int column);
 
 int64_t db_now(const struct store *s);
+/* So many milliseconds from now, or before if negative; never beyond what a time can be. */
+int64_t db_now_plus(const struct store *s, int64_t ms);
 
 /* ---- schema.c, upgrade.c ---- */
+
+/* A random UUID of version 4. */
+#define SQL_UUID                                                                     \
+    "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' ||\n"             \
+    "        substr(hex(randomblob(2)), 2) || '-' ||\n"                              \
+    "        substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)" \
+    " ||\n        '-' || hex(randomblob(6)))"
 
 /* OK, or OUTBOX_E_CONFIG with what to do. */
 int schema_check(struct store *s, struct outbox_err *err);
@@ -132,10 +140,18 @@ int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err);
 #define ROW_COLUMNS                                                                   \
     "seq, id, topic, key, CASE WHEN length(payload) > ?1 THEN NULL ELSE payload END," \
     " length(payload), headers, retries, created_at, origin_id"
+#define ROW_PAYLOAD 4
 #define ROW_N_COLUMNS 10
 /* NULL without memory. */
 struct outbox_message *row_message(sqlite3_stmt *statement, struct arena *arena,
                                    uint64_t max_message);
+
+/* ---- filter.c ---- */
+
+/* HEAD, which ends in a condition, then those of the filter, then TAIL. ?1 to ?3 are the caller's.
+ * Finalize it. NULL after a failure, whose class is s->failure. */
+sqlite3_stmt *filter_prepare(struct store *s, const char *head, const struct outbox_filter *filter,
+                             const char *tail, struct outbox_err *err);
 
 /* ---- moment.c ---- */
 
@@ -144,6 +160,8 @@ struct outbox_message *row_message(sqlite3_stmt *statement, struct arena *arena,
 const char *moment_format(int64_t us, char out[MOMENT_SIZE]);
 /* Any form that SQLite takes for a date, or microseconds; 0 when it cannot be read. */
 int64_t moment_column(sqlite3_stmt *statement, int column);
+/* The SQL function outbox_moment(X): the same, of any value. */
+void moment_sql(sqlite3_context *context, int n, sqlite3_value **values);
 
 /* ---- the operations ---- */
 

@@ -11,7 +11,7 @@ static int count(struct store *s, const char *sql, struct outbox_str lane, int64
 {
     sqlite3_stmt *q = db_prepare(s, sql, err);
     if (!q)
-        return err && err->code < 0 ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(q, 1, db_now(s));
     db_bind(q, 2, lane);
     sqlite3_bind_int64(q, 3, limit > 0 ? limit + 1 : -1);
@@ -62,7 +62,7 @@ static int oldest(struct store *s, struct outbox_str lane, int64_t *ret, struct 
         " available_at IS NOT NULL AND available_at <= ?1" LANE " ORDER BY available_at LIMIT 1)",
         err);
     if (!q)
-        return err && err->code < 0 ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     sqlite3_bind_int64(q, 1, db_now(s));
     db_bind(q, 2, lane);
     int code;

@@ -54,7 +54,7 @@ static int read_columns(struct store *s, struct extra *extra, struct outbox_err 
     uint32_t seen = 0;
     sqlite3_stmt *info = db_prepare(s, "PRAGMA table_info(\"{t}\")", err);
     if (!info)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     int code;
     while ((code = sqlite3_step(info)) == SQLITE_ROW)
         if (!is_old_column((const char *)sqlite3_column_text(info, 1), &seen))
@@ -81,7 +81,7 @@ static int remember_others(struct store *s, char ***ret, size_t *ret_n, struct o
         err);
     int code = SQLITE_ROW;
     if (!statement)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
         char **grown = reallocarray(*ret, *ret_n + 1, sizeof **ret);
         char *sql = strdup((const char *)sqlite3_column_text(statement, 0));
@@ -112,10 +112,11 @@ static int copy_rows(struct store *s, const char *names, int64_t *ret_rows, stru
 {
     char *sql = sqlite3_mprintf(
         "INSERT INTO \"{t}_new\" (id, topic, key, payload, headers, status, retries, last_error,"
-        " created_at, processed_at%s) SELECT id, topic, coalesce(key, ''), payload,"
+        " created_at, processed_at%s) SELECT coalesce(id, " SQL_UUID
+        "), topic, coalesce(key, ''), payload,"
         " coalesce(headers, '{}'), CASE status WHEN 'processing' THEN 'pending' ELSE status END,"
         " coalesce(retries, 0), coalesce(last_error, ''), created_at, processed_at%s FROM \"{t}\""
-        " ORDER BY julianday(created_at), rowid",
+        " ORDER BY outbox_moment(created_at), rowid",
         names, names);
     int r = sql ? db_exec(s, sql, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0)

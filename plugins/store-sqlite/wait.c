@@ -21,12 +21,14 @@ void wait_end(struct store *s)
     if (s->inotify_fd >= 0)
         close(s->inotify_fd);
     s->inotify_fd = -1;
+    s->data_version = 0;
 }
 
-/* Watches the folder: the log itself comes and goes. Without a watch, looks go on. */
+/* Watches the folder: the log itself comes and goes. Without a watch the host polls. */
 static void watch(struct store *s)
 {
-    char *folder = strdup(s->path);
+    /* absolute, and past a symbolic link: where the log is */
+    char *folder = strdup(sqlite3_db_filename(s->db, "main"));
     char *slash = folder ? strrchr(folder, '/') : NULL;
     if (slash)
         slash[slash == folder] = '\0';
@@ -41,7 +43,7 @@ static int has_news(struct store *s, bool *ret, struct outbox_err *err)
 {
     sqlite3_stmt *q = db_statement(s, SLOT_DATA_VERSION, "PRAGMA data_version", err);
     if (!q)
-        return err ? err->code : OUTBOX_E_RETRY;
+        return s->failure;
     if (sqlite3_step(q) != SQLITE_ROW)
         return db_fail(s, err);
     int64_t version = sqlite3_column_int64(q, 0);
@@ -55,10 +57,11 @@ static int has_news(struct store *s, bool *ret, struct outbox_err *err)
 static bool is_about_us(struct store *s)
 {
     char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-    const char *base = strrchr(s->path, '/');
+    const char *path = sqlite3_db_filename(s->db, "main");
+    const char *base = strrchr(path, '/');
     bool ours = false;
     ssize_t n;
-    base = base ? base + 1 : s->path;
+    base = base ? base + 1 : path;
     while ((n = read(s->inotify_fd, buffer, sizeof buffer)) > 0)
         for (char *p = buffer; p < buffer + n;) {
             const struct inotify_event *event = (const void *)p;

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store_contract.h"
+
+#include "clock.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INSTANCES_MAX 16
+#define PATIENCE_MS 60000
+
+/* Of the case that runs; each has a process of its own. */
+static struct {
+    const struct store_kind *kind;
+    struct plugin_set *set;
+    const struct plugin *plugin;
+    struct outbox_cfg *cfg;
+    struct store *instances[INSTANCES_MAX];
+    size_t n_instances;
+    void *connection;
+} rig;
+
+/* ---- the fixture ---- */
+
+static void set_up(void)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    rig.kind->set_up();
+    rig.set = plugin_set_new(getenv("OUTBOX_TEST_PLUGIN_DIR"));
+    int r = plugin_get(rig.set, OUTBOX_KIND_STORE, rig.kind->plugin, &rig.plugin, &err);
+    assert_class(r, OUTBOX_OK, &err);
+    rig.cfg = options_new(rig.plugin);
+    rig.kind->configure(rig.cfg);
+    assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_OK, &err);
+    rig.connection = rig.kind->connect();
+}
+
+static void tear_down(void)
+{
+    if (rig.connection)
+        rig.kind->disconnect(rig.connection);
+    for (size_t i = 0; i < rig.n_instances; i++) {
+        store_close(rig.instances[i]);
+        free(rig.instances[i]);
+    }
+    options_free(rig.cfg);
+    plugin_set_free(rig.set);
+    rig.kind->tear_down();
+}
+
+TCase *store_case(Suite *suite, const char *name)
+{
+    TCase *tc = tcase_create(name);
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_set_timeout(tc, 180);
+    suite_add_tcase(suite, tc);
+    return tc;
+}
+
+void store_use(const struct store_kind *kind)
+{
+    rig.kind = kind;
+}
+
+const struct store_kind *store_kind(void)
+{
+    return rig.kind;
+}
+
+Suite *store_contract(const struct store_kind *kind)
+{
+    Suite *suite = suite_create(kind->plugin);
+    store_use(kind);
+    store_contract_claim(suite);
+    store_contract_settle(suite);
+    store_contract_admin(suite);
+    return suite;
+}
+
+struct store *an_instance(void)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct store *s = calloc(1, sizeof *s);
+    ck_assert(s && rig.n_instances < INSTANCES_MAX);
+    assert_class(store_open(s, rig.plugin, rig.cfg, NULL, &err), OUTBOX_OK, &err);
+    rig.instances[rig.n_instances++] = s;
+    return s;
+}
+
+struct store *the_store(void)
+{
+    return rig.instances[0];
+}
+
+void *the_connection(void)
+{
+    return rig.connection;
+}
+
+/* ---- the application's side ---- */
+
+static char *format(const char *fmt, va_list ap)
+{
+    char *sql = NULL;
+    ck_assert_int_ge(vasprintf(&sql, fmt, ap), 0);
+    return sql;
+}
+
+void execute(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *sql = format(fmt, ap);
+    va_end(ap);
+    rig.kind->execute(rig.connection, sql);
+    free(sql);
+}
+
+int64_t number(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *sql = format(fmt, ap);
+    va_end(ap);
+    int64_t n = rig.kind->number(rig.connection, sql);
+    free(sql);
+    return n;
+}
+
+void assert_bytes(const char *sql, const char *bytes, size_t n)
+{
+    char *found = rig.kind->bytes(rig.connection, sql);
+    char *wanted = calloc(1, 2 * n + 5);
+    ck_assert_ptr_nonnull(wanted);
+    for (size_t i = 0; bytes && i < n; i++)
+        snprintf(wanted + 2 * i, 3, "%02X", (unsigned char)bytes[i]);
+    ck_assert_str_eq(found, bytes ? wanted : "NULL");
+    free(found);
+    free(wanted);
+}
+
+void produce(int n)
+{
+    execute("BEGIN");
+    for (int i = 1; i <= n; i++)
+        execute("INSERT INTO outbox_messages (topic, payload) VALUES ('t', '%d')", i);
+    execute("COMMIT");
+}
+
+/* ---- the host's side ---- */
+
+struct outbox_call within(uint32_t ms)
+{
+    return (struct outbox_call){
+        .size = sizeof(struct outbox_call), .timeout_ms = ms, .cancel_fd = -1};
+}
+
+void assert_class(int r, int wanted, const struct outbox_err *err)
+{
+    ck_assert_msg(r == wanted, "class %d instead of %d: %s", r, wanted,
+                  r < 0 ? err->text : "it worked");
+}
+
+struct outbox_batch *claim(struct store *s, uint32_t limit, uint32_t lease_ms)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_batch *batch = NULL;
+    struct outbox_claim what = {
+        .size = sizeof what,
+        .limit = limit,
+        .lease_ms = lease_ms,
+        .max_bytes = 64 << 20,
+        .max_message = 64 << 20,
+        .relay = str("relay-of-the-test"),
+    };
+    assert_class(store_claim(s, &what, CALL, &batch, &err), OUTBOX_OK, &err);
+    ck_assert_ptr_nonnull(batch);
+    return batch;
+}
+
+struct outbox_batch *claim_soon(struct store *s)
+{
+    for (int64_t end = now_ms() + PATIENCE_MS;; sleep_ms(10)) {
+        struct outbox_batch *batch = claim(s, 100, LEASE_MS);
+        if (batch->n > 0)
+            return batch;
+        release(s, batch);
+        ck_assert_msg(now_ms() < end, "nothing to claim in %d ms", PATIENCE_MS);
+    }
+}
+
+void release(struct store *s, struct outbox_batch *batch)
+{
+    struct outbox_err err = {.size = sizeof err};
+    assert_class(store_release(s, batch, CALL, &err), OUTBOX_OK, &err);
+}
+
+uint32_t settle_all(struct store *s, struct outbox_batch *batch, struct outbox_settle how)
+{
+    struct outbox_err err = {.size = sizeof err};
+    uint32_t n = batch->n, n_stale = 0;
+    struct outbox_settle *items = calloc(n, sizeof *items);
+    const struct outbox_settle **pointers = calloc(n, sizeof *pointers);
+    uint8_t *stale = malloc(n);
+    ck_assert(items && pointers && stale);
+    memset(stale, 7, n);
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = how;
+        items[i].size = sizeof items[i];
+        items[i].index = i;
+        pointers[i] = &items[i];
+    }
+    assert_class(store_settle(s, batch, pointers, n, CALL, stale, &err), OUTBOX_OK, &err);
+    for (uint32_t i = 0; i < n; i++) {
+        ck_assert_uint_le(stale[i], 1);
+        n_stale += stale[i];
+    }
+    free(items);
+    free(pointers);
+    free(stale);
+    return n_stale;
+}
+
+int save_one(struct store *s, struct outbox_new row, struct outbox_err *err)
+{
+    const struct outbox_new *rows[] = {&row};
+    row.size = sizeof row;
+    if (!row.topic.p)
+        row.topic = str("t");
+    return store_save(s, rows, 1, NULL, CALL, err);
+}
+
+void sleep_ms(int ms)
+{
+    poll(NULL, 0, ms);
+}
+
+int64_t now_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+struct outbox_str str(const char *text)
+{
+    return (struct outbox_str){text, strlen(text)};
+}

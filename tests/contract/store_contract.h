@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store_contract.h - what every store must do, whatever database it stands on. A store's own
+ * program says how its database is reached and runs the cases of store_contract().
+ *
+ * Everything runs against the built module, opened as the daemon opens it. Check runs each case
+ * in a process of its own.
+ */
+#ifndef TESTS_STORE_CONTRACT_H
+#define TESTS_STORE_CONTRACT_H
+
+#include "store.h"
+
+#include <check.h>
+#include <stdbool.h>
+
+/* How a kind of database is reached; each function ends the case when it fails. */
+struct store_kind {
+    const char *plugin;
+    /* An empty place for the table: before each case, and away with it. */
+    void (*set_up)(void);
+    void (*tear_down)(void);
+    /* The plugin's options for it. */
+    void (*configure)(struct outbox_cfg *cfg);
+    /* An application's own connection, nothing of the plugin's. */
+    void *(*connect)(void);
+    void (*disconnect)(void *connection);
+    void (*execute)(void *connection, const char *sql);
+    /* The first column of the first row. */
+    int64_t (*number)(void *connection, const char *sql);
+    /* The bytes of its first column as hexadecimal digits, "NULL" for NULL; for free(). */
+    char *(*bytes)(void *connection, const char *sql);
+    /* A callback that runs statements on that connection, as <outbox/store.h> wants it. */
+    struct outbox_exec (*exec)(void *connection);
+};
+
+/* All cases of the contract. */
+Suite *store_contract(const struct store_kind *kind);
+void store_contract_claim(Suite *suite);
+void store_contract_settle(Suite *suite);
+void store_contract_admin(Suite *suite);
+/* A test case of its own with the fixture below. */
+TCase *store_case(Suite *suite, const char *name);
+
+/* ---- what cases use ---- */
+
+/* For programs whose suites are their own: before anything else. */
+void store_use(const struct store_kind *kind);
+const struct store_kind *store_kind(void);
+/* A new instance; the fixture closes those that are left. */
+struct store *an_instance(void);
+/* The fixture's first instance, with its table made. */
+struct store *the_store(void);
+/* The application's connection. */
+void *the_connection(void);
+
+void execute(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int64_t number(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Does the statement's first column hold these bytes? NULL: SQL NULL. */
+void assert_bytes(const char *sql, const char *bytes, size_t n);
+
+/* A call with this deadline. */
+struct outbox_call within(uint32_t ms);
+#define CALL (&(struct outbox_call){sizeof(struct outbox_call), 30000, -1, 0})
+#define LEASE_MS 600000
+
+/* Ends the case with the store's own words when r is not the class wanted. */
+void assert_class(int r, int wanted, const struct outbox_err *err);
+struct outbox_batch *claim(struct store *s, uint32_t limit, uint32_t lease_ms);
+/* Claims until something comes. */
+struct outbox_batch *claim_soon(struct store *s);
+void release(struct store *s, struct outbox_batch *batch);
+/* All messages of the batch alike; returns how many were stale. */
+uint32_t settle_all(struct store *s, struct outbox_batch *batch, struct outbox_settle how);
+/* So many messages of topic t, with payloads 1, 2 ... */
+void produce(int n);
+int save_one(struct store *s, struct outbox_new row, struct outbox_err *err);
+void sleep_ms(int ms);
+int64_t now_ms(void); /* monotonic */
+struct outbox_str str(const char *text);
+#define assert_str(s, text)                                                                   \
+    do {                                                                                      \
+        struct outbox_str s_ = (s);                                                           \
+        ck_assert_ptr_nonnull(s_.p);                                                          \
+        ck_assert_uint_eq(s_.n, strlen(text));                                                \
+        ck_assert_msg(memcmp(s_.p, text, strlen(text)) == 0, "`%.*s` is not `%s`", (int)s_.n, \
+                      s_.p, text);                                                            \
+    } while (0)
+
+#endif
