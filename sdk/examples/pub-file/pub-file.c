@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pub-file.c - a publisher in one file: appends each message to a file, as one line.
+ *
+ *   cc -shared -fPIC $(pkg-config --cflags outbox-plugin) -o pub-file.so pub-file.c
+ */
+#include <outbox/plugin.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct file {
+    const struct outbox_host *host;
+    const char *path; /* the host's; valid until close */
+    int fd;           /* -1: not open */
+};
+
+static const struct outbox_option options[] = {
+    {"path", NULL, "The file to append to.", NULL, 0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_REQUIRED},
+};
+
+/* Validates and allocates; opens nothing, since that could fail for now and work later. */
+static int open_file(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
+                     struct outbox_err *err)
+{
+    struct file *f = calloc(1, sizeof *f);
+    if (!f)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    f->host = host;
+    f->path = host->option_text(cfg, "path").p;
+    f->fd = -1;
+    *ret = f;
+    return OUTBOX_OK;
+}
+
+static void close_file(void *instance)
+{
+    struct file *f = instance;
+    if (f && f->fd >= 0)
+        close(f->fd);
+    free(f);
+}
+
+static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
+{
+    struct file *f = instance;
+    (void)call; /* a local file answers at once */
+    if (f->fd < 0)
+        f->fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    return f->fd >= 0 ? OUTBOX_OK
+                      : outbox_fail(err, OUTBOX_E_CONFIG, "%s: %s", f->path, strerror(errno));
+}
+
+/* One line in one write, so that lines of several workers do not mix. 0 or errno. */
+static int append(const struct file *f, const struct outbox_message *m)
+{
+    struct iovec parts[] = {{(void *)(uintptr_t)m->id.p, (size_t)m->id.n},
+                            {(char[]){" "}, 1},
+                            {(void *)(uintptr_t)m->payload.p, (size_t)m->payload.n},
+                            {(char[]){"\n"}, 1}};
+    ssize_t wanted = (ssize_t)(m->id.n + m->payload.n + 2);
+    ssize_t n = writev(f->fd, parts, 4);
+    return n == wanted ? 0 : n < 0 ? errno : ENOSPC;
+}
+
+static int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n,
+                   const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                   struct outbox_err *err)
+{
+    const struct file *f = instance;
+    uint64_t done = 0;
+    int r = check(instance, call, err);
+    if (r < 0)
+        return r; /* the host leaves us alone for a while; no message is charged */
+    while (done < n && append(f, msgs[done]) == 0)
+        done++;
+    /* Accepted means durable: sync first, then say so. What was not tried stays unset. */
+    if (fdatasync(f->fd) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", f->path, strerror(errno));
+    for (uint64_t i = 0; i < done; i++)
+        outcomes[i]->verdict = OUTBOX_ACCEPTED;
+    return done == n ? OUTBOX_OK
+                     : outbox_fail(err, OUTBOX_E_RETRY, "%s: cannot be written", f->path);
+}
+
+static const struct outbox_publisher_ops ops = {
+    .size = sizeof ops,
+    .open = open_file,
+    .close = close_file,
+    .check = check,
+    .publish = publish,
+};
+
+static const struct outbox_plugin plugin = {
+    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),    .name = "file", .version = "1.0",
+    .summary = "Appends messages to a file.",        .ops = &ops,    .options = options,
+    .n_options = sizeof options / sizeof options[0],
+};
+
+OUTBOX_EXPORT_PLUGIN(plugin)
