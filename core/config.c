@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config_load.h"
+#include "grow.h"
 
 #include <outbox/helpers.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MAX (1 << 20)
+#define FILE_MAX (16 << 20)
 
 /* ---- mistakes ---- */
 
@@ -21,7 +21,11 @@ void complain(struct loader *l, int line, const char *fmt, ...)
 {
     va_list ap;
     char *text = NULL;
-    struct mistake *grown = reallocarray(l->mistakes, l->n_mistakes + 1, sizeof *grown);
+    if (l->n_mistakes == MISTAKES_MAX) {
+        l->n_untold++;
+        return;
+    }
+    struct mistake *grown = grow(l->mistakes, l->n_mistakes, sizeof *grown);
     if (grown)
         l->mistakes = grown;
     va_start(ap, fmt);
@@ -33,7 +37,8 @@ void complain(struct loader *l, int line, const char *fmt, ...)
         free(text);
         return;
     }
-    grown[l->n_mistakes++] = (struct mistake){line, text};
+    grown[l->n_mistakes] = (struct mistake){line, l->n_mistakes, text};
+    l->n_mistakes++;
 }
 
 static void take_ini_mistake(void *ctx, int line, const char *text)
@@ -41,15 +46,33 @@ static void take_ini_mistake(void *ctx, int line, const char *text)
     complain(ctx, line, "%s", text);
 }
 
-/* Stable: two mistakes of a line stay as they were found. */
-static void sort_mistakes(struct loader *l)
+static int compare_mistakes(const void *a, const void *b)
 {
-    for (size_t i = 1; i < l->n_mistakes; i++) {
-        struct mistake m = l->mistakes[i];
-        size_t j = i;
-        for (; j > 0 && l->mistakes[j - 1].line > m.line; j--)
-            l->mistakes[j] = l->mistakes[j - 1];
-        l->mistakes[j] = m;
+    const struct mistake *x = a, *y = b;
+    if (x->line != y->line)
+        return x->line < y->line ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static void forget_mistakes(struct loader *l)
+{
+    for (size_t i = 0; i < l->n_mistakes; i++)
+        free(l->mistakes[i].text);
+    free(l->mistakes);
+}
+
+static void tell_mistakes(struct loader *l, const char *file, config_report report, void *ctx)
+{
+    if (l->no_memory)
+        report(ctx, file, 0, "out of memory while reading the configuration");
+    if (l->n_mistakes > 0)
+        qsort(l->mistakes, l->n_mistakes, sizeof *l->mistakes, compare_mistakes);
+    for (size_t i = 0; i < l->n_mistakes; i++)
+        report(ctx, file, l->mistakes[i].line, l->mistakes[i].text);
+    if (l->n_untold > 0) {
+        char text[64];
+        snprintf(text, sizeof text, "and %zu more mistakes", l->n_untold);
+        report(ctx, file, 0, text);
     }
 }
 
@@ -70,36 +93,58 @@ char *entry_text(struct loader *l, const struct ini_entry *entry)
     return expanded;
 }
 
+/* Reads n bytes at most; how many there were, or -1. */
+static ssize_t read_all(int fd, char *to, size_t n)
+{
+    size_t had = 0;
+    while (had < n) {
+        ssize_t got = read(fd, to + had, n - had);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        had += (size_t)got;
+    }
+    return (ssize_t)had;
+}
+
 /* Its text for free(), or NULL after a complaint. */
 static char *read_file(struct loader *l, const char *file, size_t *ret_n)
 {
     struct stat st;
     char *text = NULL;
-    size_t n = 0;
-    ssize_t got = 1;
+    ssize_t got = -1;
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        complain(l, 0, "cannot be read: %s; write it, or name another one with -c",
-                 strerror(errno));
+        complain(l, 0, "cannot be read: %s%s", strerror(errno),
+                 errno == ENOENT ? "; write it, or name another one with -c" : "");
         goto out;
     }
-    if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
-        complain(l, 0, "is not a regular file of at most 1M");
+    if (!S_ISREG(st.st_mode)) {
+        complain(l, 0, "is not a regular file");
+        goto out;
+    }
+    if (st.st_size > FILE_MAX) {
+        complain(l, 0, "is longer than %dM", FILE_MAX >> 20);
         goto out;
     }
     l->mode = st.st_mode;
-    text = malloc(FILE_MAX + 1);
+    /* One byte more than it had tells whether it grows. */
+    size_t size = (size_t)st.st_size + 1;
+    text = malloc(size);
     l->no_memory |= !text;
-    while (text && got > 0 && n <= FILE_MAX) {
-        got = read(fd, text + n, FILE_MAX + 1 - n);
-        n += got > 0 ? (size_t)got : 0;
-    }
-    if (got < 0 || n > FILE_MAX) {
-        complain(l, 0, got < 0 ? "cannot be read to its end" : "is longer than 1M");
+    if (text)
+        got = read_all(fd, text, size);
+    if (text && (got < 0 || (size_t)got == size)) {
+        complain(l, 0, got < 0 ? "cannot be read to its end: %s" : "changed while it was read",
+                 strerror(errno));
+        explicit_bzero(text, size);
         free(text);
         text = NULL;
     }
-    *ret_n = n;
+    *ret_n = text ? (size_t)got : 0;
 out:
     if (fd >= 0)
         close(fd);
@@ -116,20 +161,32 @@ static const char *after(const char *name, const char *prefix)
 
 static void unknown_section(struct loader *l, const struct ini_section *section)
 {
-    static const char *const names[] = {"relay",      "store",  "publisher NAME",
-                                        "route NAME", "router", "publisher",
-                                        "http",       "log",    "route"};
-    char first[64];
-    snprintf(first, sizeof first, "%.*s", (int)strcspn(section->name, " "), section->name);
-    struct nearest nearest = nearest_to(first);
+    static const char *const plain[] = {"relay", "store", "router", "http", "log"};
+    static const char *const named[] = {"publisher", "route"};
+    size_t n = strcspn(section->name, " ");
+    const char *name = section->name + n;
+    char kind[64], meant[160];
+    snprintf(kind, sizeof kind, "%.*s", (int)(n < sizeof kind ? n : sizeof kind - 1),
+             section->name);
+    struct nearest nearest = nearest_to(kind), whole = nearest_to(section->name);
     struct nearest_hint hint;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        nearest_try(&nearest, names[i]);
-    if (strcmp(section->name, "publisher") == 0 || strcmp(section->name, "route") == 0)
-        complain(l, section->line, "[%s] needs a name: [%s NAME]", section->name, section->name);
-    else
-        complain(l, section->line, "unknown section [%.80s]%s", section->name,
-                 nearest_hint(&nearest, &hint));
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
+        nearest_try(&nearest, plain[i]);
+    const char *without = nearest.best;
+    for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
+        nearest_try(&nearest, named[i]);
+    if (nearest.best && nearest.best != without) {
+        if (strcmp(kind, nearest.best) == 0) {
+            complain(l, section->line, "[%s] needs a name: [%s NAME]", kind, kind);
+            return;
+        }
+        snprintf(meant, sizeof meant, "%s%.64s", nearest.best, *name ? name : " NAME");
+        whole.best = meant;
+    } else {
+        whole.best = without;
+    }
+    complain(l, section->line, "unknown section [%.80s]%s", section->name,
+             nearest_hint(&whole, &hint));
 }
 
 /* What others build on comes first, wherever it stands. */
@@ -153,6 +210,7 @@ static void load_section(struct loader *l, const struct ini_section *section, en
         if (pass == PASS_PUBLISHERS && !l->config->store_line)
             load_store(l, section);
     } else if ((name = after(section->name, "publisher "))) {
+        l->publisher_seen = true;
         if (pass == PASS_PUBLISHERS)
             load_publisher(l, section, name);
     } else if ((name = after(section->name, "route "))) {
@@ -178,9 +236,9 @@ static void load_sections(struct loader *l)
             load_section(l, &l->ini->sections[i], pass);
     }
     if (!config->store_line)
-        complain(l, 0, "there is no [store] section; it says where the messages are");
-    if (config->n_publishers == 0)
-        complain(l, 0, "there is no [publisher NAME] section; it says where the messages go");
+        complain(l, 1, "there is no [store] section; it says where the messages are");
+    if (!l->publisher_seen)
+        complain(l, 1, "there is no [publisher NAME] section; it says where the messages go");
 }
 
 /* ---- the whole ---- */
@@ -210,47 +268,6 @@ static void set_defaults(struct loader *l)
     config->log_level = OUTBOX_LOG_INFO;
 }
 
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    /* FNV-1a, the NUL included, so that "a","b" is not "ab" */
-    do
-        hash = (hash ^ (unsigned char)*text) * 0x100000001B3u;
-    while (*text++);
-    return hash;
-}
-
-static const char *publisher_name(const struct config *config, size_t publisher)
-{
-    return publisher < config->n_publishers ? config->publishers[publisher].name : "";
-}
-
-static void set_hash(struct config *config)
-{
-    uint64_t hash = 0xCBF29CE484222325u;
-    for (size_t i = 0; i < config->n_publishers; i++) {
-        hash = hash_text(hash, config->publishers[i].name);
-        hash = hash_text(hash, config->publishers[i].plugin->desc.name);
-    }
-    for (size_t i = 0; i < config->routes.n_routes; i++) {
-        const struct route *route = &config->routes.routes[i];
-        hash = hash_text(hash, route->name);
-        for (size_t j = 0; j < route->n_matches; j++) {
-            hash = hash_text(hash, route->matches[j].header ? route->matches[j].header : "");
-            hash = hash_text(hash, route->matches[j].pattern) + route->matches[j].subject;
-        }
-        hash = hash_text(hash, publisher_name(config, route->publisher));
-        hash = hash_text(hash, route->header ? route->header : "");
-        for (size_t j = 0; j < route->n_targets; j++) {
-            hash = hash_text(hash, route->targets[j].value);
-            hash = hash_text(hash, publisher_name(config, route->targets[j].publisher));
-        }
-        hash = hash_text(hash, route->rule ? route->rule->desc.name : "");
-    }
-    hash = hash_text(hash, publisher_name(config, config->routes.fallback));
-    hash += (uint64_t)config->unrouted_fail;
-    snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
-}
-
 static int finish(struct loader *l)
 {
     struct config *config = l->config;
@@ -263,13 +280,6 @@ static int finish(struct loader *l)
     config->routes.n_publishers = config->n_publishers;
     set_hash(config);
     return OUTBOX_OK;
-}
-
-static void forget_mistakes(struct loader *l)
-{
-    for (size_t i = 0; i < l->n_mistakes; i++)
-        free(l->mistakes[i].text);
-    free(l->mistakes);
 }
 
 static void forget_text(char *text, size_t n)
@@ -298,12 +308,8 @@ int config_load(const char *file, config_report report, void *ctx, struct config
     }
     if (!l.no_memory && l.n_mistakes == 0)
         l.no_memory = finish(&l) < 0;
-    if (l.no_memory)
-        report(ctx, file, 0, "out of memory while reading the configuration");
-    sort_mistakes(&l);
-    for (size_t i = 0; i < l.n_mistakes; i++)
-        report(ctx, file, l.mistakes[i].line, l.mistakes[i].text);
     bool bad = l.no_memory || l.n_mistakes > 0;
+    tell_mistakes(&l, file, report, ctx);
     forget_mistakes(&l);
     ini_free(l.ini);
     forget_text(text, n);
@@ -319,19 +325,24 @@ int config_plugin_dir(const char *file, config_report report, void *ctx, char **
     struct loader l = {0};
     size_t n = 0;
     char *text = read_file(&l, file, &n);
+    bool bad = !text;
     *ret = NULL;
     if (!text)
         report(ctx, file, 0, l.n_mistakes ? l.mistakes[0].text : "out of memory");
     else if (ini_read(text, n, take_ini_mistake, &l, &l.ini) == 0)
-        for (size_t i = 0; i < l.ini->n_sections; i++) {
+        for (size_t i = 0; i < l.ini->n_sections && !bad && !*ret; i++) {
             const struct ini_entry *entry = entry_find(&l.ini->sections[i], "plugin_dir");
-            if (entry && !*ret && strcmp(l.ini->sections[i].name, "relay") == 0)
-                *ret = entry_text(&l, entry);
+            if (!entry || strcmp(l.ini->sections[i].name, "relay") != 0)
+                continue;
+            *ret = entry_text(&l, entry);
+            bad = !*ret;
+            if (bad && l.n_mistakes > 0)
+                report(ctx, file, entry->line, l.mistakes[l.n_mistakes - 1].text);
         }
     forget_mistakes(&l);
     ini_free(l.ini);
     forget_text(text, n);
-    return text ? OUTBOX_OK : OUTBOX_E_CONFIG;
+    return bad ? OUTBOX_E_CONFIG : OUTBOX_OK;
 }
 
 void config_free(struct config *config)

@@ -10,8 +10,11 @@
 
 struct mistake {
     int line;
+    size_t order; /* of two in one line */
     char *text;
 };
+/* Nobody reads more, and a file of junk has a million. */
+#define MISTAKES_MAX 1000
 
 struct loader {
     struct config *config;
@@ -19,6 +22,8 @@ struct loader {
     unsigned mode; /* permissions of the file */
     struct mistake *mistakes;
     size_t n_mistakes;
+    size_t n_untold;     /* mistakes over MISTAKES_MAX */
+    bool publisher_seen; /* if only a bad one */
     bool no_memory;
 };
 
@@ -34,7 +39,7 @@ enum setting_type {
     SETTING_U32,
     SETTING_DURATION, /* int64_t ms */
     SETTING_SIZE,     /* uint64_t */
-    SETTING_TEXT,     /* char *, one printable line */
+    SETTING_TEXT,     /* char *, one printable line of min to max bytes */
     SETTING_CHOICE,   /* int, the index */
     SETTING_LATER,    /* known, and not supported yet */
 };
@@ -75,6 +80,9 @@ void load_plugin(struct loader *l, const struct ini_section *section, uint32_t k
 /* [route NAME], [router]; after all publishers. */
 void load_route(struct loader *l, const struct ini_section *section, const char *name);
 void load_router(struct loader *l, const struct ini_section *section);
+
+/* Once everything is right. */
+void set_hash(struct config *config);
 
 const struct ini_entry *entry_find(const struct ini_section *section, const char *key);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config_plugin.c - sections that name a plugin: [store], [publisher NAME], rules in routes. */
 #include "config_load.h"
+#include "grow.h"
 #include "path.h"
 #include "text.h"
 
@@ -103,23 +104,45 @@ static void load_secret_file(struct loader *l, const struct ini_section *section
     free(path);
 }
 
+/* One ${NAME} and nothing else: then the file names a secret, but does not hold it. */
+static bool is_variable(const char *text)
+{
+    const char *end = strchr(text, '}');
+    return strncmp(text, "${", 2) == 0 && end && end[1] == '\0';
+}
+
+static bool is_empty(const struct outbox_cfg *options, const struct outbox_option *option)
+{
+    if (option->type == OUTBOX_OPT_TEXT)
+        return options_text(options, option->name).n == 0;
+    return option->type == OUTBOX_OPT_LIST && options_count(options, option->name) == 0;
+}
+
 static void load_option(struct loader *l, const struct ini_entry *entry,
                         const struct outbox_option *option, struct outbox_cfg *options)
 {
     struct outbox_err err = {.size = sizeof err};
-    bool secret = option->flags & OUTBOX_OPT_SECRET;
     char *text = value_unquote(entry->value);
     if (!text) {
         l->no_memory = true;
         return;
     }
-    if (secret && (l->mode & 007))
+    bool secret = (option->flags & OUTBOX_OPT_SECRET) && !is_variable(text);
+    if (secret && *text && (l->mode & 007))
         complain(l, entry->line,
                  "%s is a secret, but others can read this file (mode %04o); chmod o-rwx it, or "
                  "set %s_file",
                  option->name, l->mode & 07777, option->name);
-    if (options_set(options, option->name, text, &err) < 0)
+    int r = options_set(options, option->name, text, &err);
+    if (r < 0 && secret) /* the text could show a part of it */
+        complain(l, entry->line,
+                 "%s: a `${` in it does not begin a set environment variable; write `$${` for a "
+                 "literal `${`",
+                 option->name);
+    else if (r < 0)
         complain(l, entry->line, "%s: %s", option->name, err.text);
+    else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
+        complain(l, entry->line, "%s is empty: %s", option->name, option->help);
     if (secret)
         explicit_bzero(text, strlen(text));
     free(text);
@@ -223,6 +246,8 @@ static void check_timeouts(struct loader *l, const struct ini_section *section,
             options_int(p->options, o->name) < p->delivery.batch_timeout_ms)
             continue;
         const struct ini_entry *entry = entry_find(section, o->name);
+        if (entry && !options_given(p->options, o->name))
+            continue; /* it has been complained about */
         if (!entry)
             entry = entry_find(section, "batch_timeout");
         complain(l, entry ? entry->line : section->line,
@@ -243,8 +268,7 @@ void load_publisher(struct loader *l, const struct ini_section *section, const c
                  name);
         return;
     }
-    struct publisher_config *grown =
-        reallocarray(config->publishers, config->n_publishers + 1, sizeof *grown);
+    struct publisher_config *grown = grow(config->publishers, config->n_publishers, sizeof *grown);
     char *copy = strdup(name);
     if (grown)
         config->publishers = grown;

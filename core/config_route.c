@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config_route.c - [route NAME] and [router]. */
 #include "config_load.h"
+#include "grow.h"
 #include "path.h"
 
 #include <outbox/helpers.h>
@@ -68,7 +69,7 @@ static size_t one_publisher(struct loader *l, const struct ini_entry *entry)
 static void add_match(struct loader *l, struct route *route, enum route_subject subject,
                       const char *header, const struct ini_entry *entry)
 {
-    struct route_match *grown = reallocarray(route->matches, route->n_matches + 1, sizeof *grown);
+    struct route_match *grown = grow(route->matches, route->n_matches, sizeof *grown);
     char *pattern = entry_text(l, entry);
     char *name = header ? strdup(header) : NULL;
     if (grown)
@@ -79,16 +80,15 @@ static void add_match(struct loader *l, struct route *route, enum route_subject 
         free(name);
         return;
     }
-    if (!*pattern && subject != ROUTE_KEY)
+    if (!*pattern && subject == ROUTE_TOPIC)
         complain(l, entry->line, "%s: the pattern is empty and would match nothing of use",
                  entry->key);
     grown[route->n_matches++] = (struct route_match){subject, name, pattern};
 }
 
-static void add_target(struct loader *l, struct route *route, int line, const char *value,
-                       size_t publisher)
+static void add_target(struct loader *l, struct route *route, const char *value, size_t publisher)
 {
-    struct route_target *grown = reallocarray(route->targets, route->n_targets + 1, sizeof *grown);
+    struct route_target *grown = grow(route->targets, route->n_targets, sizeof *grown);
     char *copy = strdup(value);
     if (grown)
         route->targets = grown;
@@ -97,25 +97,45 @@ static void add_target(struct loader *l, struct route *route, int line, const ch
         l->no_memory = true;
         return;
     }
-    for (size_t i = 0; i < route->n_targets; i++)
-        if (strcmp(grown[i].value, value) == 0)
-            complain(l, line, "the header's value `%.80s` is mapped twice", value);
-    grown[route->n_targets++] = (struct route_target){copy, publisher};
+    struct route_target *target = &grown[route->n_targets++];
+    target->value = copy;
+    target->publisher = publisher;
 }
 
-static void add_own_names(struct loader *l, struct route *route, const struct ini_entry *entry)
+/* `to.VALUE` are keys, so only names in `to` can be there twice. */
+static void check_mapped_once(struct loader *l, const struct ini_section *section,
+                              const struct ini_entry *to, const struct value_items *names,
+                              size_t index)
+{
+    const char *name = names->items[index];
+    for (size_t i = 0; i < section->n_entries; i++) {
+        const struct ini_entry *entry = &section->entries[i];
+        if (strncmp(entry->key, "to.", 3) == 0 && strcmp(entry->key + 3, name) == 0)
+            complain(l, to->line, "the header's value `%.80s` is mapped twice, also on line %d",
+                     name, entry->line);
+    }
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(names->items[i], name) == 0) {
+            complain(l, to->line, "the header's value `%.80s` is mapped twice", name);
+            break;
+        }
+}
+
+static void add_own_names(struct loader *l, struct route *route, const struct ini_section *section,
+                          const struct ini_entry *entry)
 {
     struct value_items names = {NULL, 0};
     if (!read_names(l, entry, &names))
         return;
-    for (size_t i = 0; i < names.n; i++)
-        add_target(l, route, entry->line, names.items[i],
-                   find_publisher(l, entry->line, names.items[i]));
+    for (size_t i = 0; i < names.n; i++) {
+        check_mapped_once(l, section, entry, &names, i);
+        add_target(l, route, names.items[i], find_publisher(l, entry->line, names.items[i]));
+    }
     value_items_free(&names);
 }
 
 static void load_entry(struct loader *l, struct route *route, const struct ini_section *section,
-                       const struct ini_entry *entry)
+                       const struct ini_entry *entry, bool has_rule)
 {
     const char *key = entry->key;
     struct nearest nearest = nearest_to(key);
@@ -129,12 +149,14 @@ static void load_entry(struct loader *l, struct route *route, const struct ini_s
     else if (strcmp(key, "header") == 0)
         route->header = entry_text(l, entry);
     else if (strcmp(key, "to") == 0)
-        add_own_names(l, route, entry);
+        add_own_names(l, route, section, entry);
     else if (strncmp(key, "to.", 3) == 0 && key[3])
-        add_target(l, route, entry->line, key + 3, one_publisher(l, entry));
+        add_target(l, route, key + 3, one_publisher(l, entry));
     else if (strcmp(key, "publisher") == 0)
         route->publisher = one_publisher(l, entry);
-    else if (!entry_find(section, "plugin")) {
+    else if (!has_rule || is_route_key(key)) { /* the rule's own are checked with its options */
+        if (strcmp(key, "plugin") == 0)
+            return;
         for (size_t i = 0; i < sizeof route_keys / sizeof route_keys[0]; i++)
             nearest_try(&nearest, route_keys[i]);
         complain(l, entry->line, "unknown key `%.80s` in [%s]%s", key, section->name,
@@ -142,13 +164,22 @@ static void load_entry(struct loader *l, struct route *route, const struct ini_s
     }
 }
 
+/* Be it a bad one: that has been complained about. */
+static bool has_condition(const struct ini_section *section)
+{
+    for (size_t i = 0; i < section->n_entries; i++)
+        if (strncmp(section->entries[i].key, "header.", 7) == 0)
+            return true;
+    return entry_find(section, "topic") || entry_find(section, "key");
+}
+
 /* Exactly one way to name a publisher. */
 static void check_ways(struct loader *l, const struct ini_section *section,
                        const struct route *route)
 {
     const struct ini_entry *header = entry_find(section, "header");
-    int ways = (entry_find(section, "publisher") != NULL) + (header != NULL) +
-               (entry_find(section, "plugin") != NULL);
+    const struct ini_entry *publisher = entry_find(section, "publisher");
+    int ways = (publisher != NULL) + (header != NULL) + (entry_find(section, "plugin") != NULL);
     if (route->n_targets > 0 && !header)
         complain(l, section->line, "[%s] has `to`, but no `header` whose value it maps",
                  section->name);
@@ -166,6 +197,11 @@ static void check_ways(struct loader *l, const struct ini_section *section,
                  "[%s] maps no value of its header; add `to.VALUE = NAME` or "
                  "`to = NAME`",
                  section->name);
+    else if (publisher && !has_condition(section))
+        complain(l, publisher->line,
+                 "[%s] has no condition and would take every message; add `topic`, `key` or "
+                 "`header.NAME`, or say `fallback` in [router]",
+                 section->name);
     if (header && route->header && !*route->header)
         complain(l, header->line, "header: the name of a header is wanted");
 }
@@ -178,7 +214,7 @@ void load_route(struct loader *l, const struct ini_section *section, const char 
                  name);
         return;
     }
-    struct route *grown = reallocarray(table->routes, table->n_routes + 1, sizeof *grown);
+    struct route *grown = grow(table->routes, table->n_routes, sizeof *grown);
     if (!grown) {
         l->no_memory = true;
         return;
@@ -188,10 +224,11 @@ void load_route(struct loader *l, const struct ini_section *section, const char 
     *route = (struct route){.line = section->line, .publisher = ROUTE_NONE};
     route->name = strdup(name);
     l->no_memory |= !route->name;
+    bool has_rule = entry_find(section, "plugin") != NULL;
     for (size_t i = 0; i < section->n_entries; i++)
-        load_entry(l, route, section, &section->entries[i]);
+        load_entry(l, route, section, &section->entries[i], has_rule);
     check_ways(l, section, route);
-    if (entry_find(section, "plugin"))
+    if (has_rule)
         load_plugin(l, section, OUTBOX_KIND_RULE, is_route_key, NULL, &route->rule,
                     &route->rule_cfg);
 }

@@ -13,7 +13,7 @@
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
 #define DAY (24 * HOUR)
-#define NAME_MAX_BYTES 100
+#define TEXT_MAX 4096
 
 static const char *const orderings[] = {"none", "key", NULL};
 static const char *const on_failed[] = {"skip", "block", NULL};
@@ -24,8 +24,8 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 #define IN_DELIVERY(field) offsetof(struct delivery, field)
 
 static const struct setting relay_settings[] = {
-    {"name", SETTING_TEXT, IN_CONFIG(name), 0, 0, NULL, 0},
-    {"plugin_dir", SETTING_TEXT, IN_CONFIG(plugin_dir), 0, 0, NULL, 0},
+    {"name", SETTING_TEXT, IN_CONFIG(name), 1, 100, NULL, 0},
+    {"plugin_dir", SETTING_TEXT, IN_CONFIG(plugin_dir), 1, TEXT_MAX, NULL, 0},
     {"workers", SETTING_U32, IN_CONFIG(workers), 1, 64, NULL, 0},
     {"batch_size", SETTING_U32, IN_CONFIG(delivery.batch_size), 1, 100000, NULL, 0},
     {"batch_bytes", SETTING_SIZE, IN_CONFIG(batch_bytes), 1, INT64_C(1) << 40, NULL, 0},
@@ -137,8 +137,16 @@ static void apply_text(struct loader *l, const struct setting *s, const struct i
                        const char *text, void *to)
 {
     char **place = to;
-    if (!*text || strlen(text) > (strcmp(s->name, "name") == 0 ? NAME_MAX_BYTES : 4096)) {
-        complain(l, entry->line, "%s is empty or too long", s->name);
+    char shown[TEXT_MAX + 1];
+    size_t n = strlen(text);
+    if (n == 0 || n > (size_t)s->max) {
+        complain(l, entry->line, "%s is %s; it must have 1 to %" PRId64 " bytes", s->name,
+                 n == 0 ? "empty" : "too long", s->max);
+        return;
+    }
+    text_printable(text, n, shown, sizeof shown);
+    if (strcmp(shown, text) != 0) {
+        complain(l, entry->line, "%s holds a character that cannot be printed", s->name);
         return;
     }
     free(*place);

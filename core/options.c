@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "options.h"
 
+#include "fnv.h"
 #include "nearest.h"
 #include "value.h"
 
@@ -192,6 +193,21 @@ const char *options_missing(const struct outbox_cfg *cfg)
             return o->name;
     }
     return NULL;
+}
+
+uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
+{
+    for (size_t i = 0; i < cfg->plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(cfg->plugin, i);
+        const struct slot *slot = &cfg->slots[i];
+        if (o->flags & OUTBOX_OPT_SECRET)
+            continue;
+        hash = fnv_text(fnv_text(hash, o->name), slot->text);
+        hash = fnv_number(fnv_number(hash, (uint64_t)slot->number), slot->items.n);
+        for (size_t j = 0; j < slot->items.n; j++)
+            hash = fnv_text(hash, slot->items.items[j]);
+    }
+    return hash;
 }
 
 struct outbox_str options_text(const struct outbox_cfg *cfg, const char *name)

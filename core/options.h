@@ -31,6 +31,9 @@ bool options_given(const struct outbox_cfg *cfg, const char *name);
 /* The first required option that is not set, or NULL. */
 const char *options_missing(const struct outbox_cfg *cfg);
 
+/* Of all values but secrets, on top of `hash` (fnv.h). */
+uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
+
 /* What outbox_host hands to plugins. */
 struct outbox_str options_text(const struct outbox_cfg *cfg, const char *name);
 int64_t options_int(const struct outbox_cfg *cfg, const char *name);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "value.h"
 
+#include "text.h"
+
 #include <outbox/helpers.h>
 
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,13 +96,15 @@ static int find_variable(const char *at, const char **ret_end, const char **ret_
         if (!(isalnum((unsigned char)name[i]) || name[i] == '_') ||
             (i == 0 && isdigit((unsigned char)name[i])))
             return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "`${%s}` is not the name of an environment variable; write `$${` "
-                               "for a literal `${`",
-                               name);
+                               "what stands between `${` and `}` is not the name of an environment "
+                               "variable; write `$${` for a literal `${`");
     *ret_value = getenv(name);
     *ret_end = end + 1;
     if (!*ret_value)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the environment variable %s is not set", name);
+    if (!text_is_clean(*ret_value, strlen(*ret_value)))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the environment variable %s is not valid UTF-8",
+                           name);
     return OUTBOX_OK;
 }
 
@@ -225,17 +228,13 @@ int value_list(const char *text, struct value_items *ret, struct outbox_err *err
 
 /* ---- numbers ---- */
 
-/* Digits only; returns what follows them, or NULL. */
+/* Digits only; returns what follows them, or NULL. INT64_MAX stands for more. */
 static const char *read_digits(const char *text, int64_t *ret)
 {
     char *end;
     if (!isdigit((unsigned char)*text))
         return NULL;
-    errno = 0;
-    intmax_t n = strtoimax(text, &end, 10);
-    if (errno)
-        return NULL;
-    *ret = n;
+    *ret = strtoimax(text, &end, 10);
     return end;
 }
 
@@ -245,6 +244,8 @@ int value_int(const char *text, int64_t *ret, struct outbox_err *err)
     const char *end = read_digits(text + negative, ret);
     if (!end || *end)
         return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is not a whole number", text);
+    if (*ret == INT64_MAX)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is too large", text);
     if (negative)
         *ret = -*ret;
     return OUTBOX_OK;
@@ -262,13 +263,17 @@ int value_bool(const char *text, int64_t *ret, struct outbox_err *err)
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is neither yes nor no", text);
 }
 
+#define DURATION_MAX (INT64_C(36500) * 86400000) /* a hundred years */
+#define SIZE_MAX_BYTES (INT64_C(1) << 50)
+
 struct unit {
     const char *name;
     int64_t factor;
 };
 
-static int read_with_unit(const char *text, const struct unit *units, const char *example,
-                          int64_t *ret, struct outbox_err *err)
+/* Everything up to `max` can be added to a time or another size without a thought. */
+static int read_with_unit(const char *text, const struct unit *units, int64_t max,
+                          const char *example, int64_t *ret, struct outbox_err *err)
 {
     int64_t n;
     const char *unit = read_digits(text, &n);
@@ -279,13 +284,15 @@ static int read_with_unit(const char *text, const struct unit *units, const char
     for (; unit && units->name; units++) {
         if (strcmp(unit, units->name) != 0)
             continue;
-        if (__builtin_mul_overflow(n, units->factor, ret))
+        if (n > max / units->factor)
             return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is too much", text);
+        *ret = n * units->factor;
         return OUTBOX_OK;
     }
-    if (unit && !*unit)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` has no unit; write it like %s", text,
-                           example);
+    if (unit && !*unit) /* only durations: a size may be in bytes */
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "`%.80s` has no unit; write %.80ss or %.80sm (units: ms s m h d)", text,
+                           text, text);
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` cannot be read; write it like %s", text,
                        example);
 }
@@ -298,14 +305,15 @@ int value_duration(const char *text, int64_t *ret, struct outbox_err *err)
         *ret = OUTBOX_NEVER;
         return OUTBOX_OK;
     }
-    return read_with_unit(text, units, "250ms, 10s, 5m, 2h, 1d, 0 or never", ret, err);
+    return read_with_unit(text, units, DURATION_MAX, "250ms, 10s, 5m, 2h, 1d, 0 or never", ret,
+                          err);
 }
 
 int value_size(const char *text, int64_t *ret, struct outbox_err *err)
 {
     static const struct unit units[] = {
         {"", 1}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {NULL, 0}};
-    return read_with_unit(text, units, "512, 64K, 16M or 1G", ret, err);
+    return read_with_unit(text, units, SIZE_MAX_BYTES, "512, 64K, 16M or 1G", ret, err);
 }
 
 const char *value_show_duration(int64_t ms, struct value_text *buffer)

@@ -100,6 +100,89 @@ START_TEST(a_long_line_is_one_line)
 }
 END_TEST
 
+START_TEST(a_key_may_hold_any_character_but_the_equal_sign)
+{
+    static const char text[] = "[route a]\nto.hey! = 1\nto.gr\xc3\xb6\xc3\x9f"
+                               "e = 2\nto.a b%21%% = 3\nto.\x01 = 4\n/* = 5\n'x' = 6\n";
+    static const char *const keys[] = {"to.hey!",
+                                       "to.gr\xc3\xb6\xc3\x9f"
+                                       "e",
+                                       "to.a b%21%%",
+                                       "to.\x01",
+                                       "/*",
+                                       "'x'"};
+    struct told told;
+    struct ini *ini = read_text(text, sizeof text - 1, &told);
+    ck_assert_str_eq(told.text, "");
+    ck_assert_uint_eq(ini->sections[0].n_entries, 6);
+    for (int i = 0; i < 6; i++) {
+        ck_assert_str_eq(ini->sections[0].entries[i].key, keys[i]);
+        ck_assert_int_eq(ini->sections[0].entries[i].value[0], '1' + i);
+        ck_assert_int_eq(ini->sections[0].entries[i].line, 2 + i);
+    }
+    ini_free(ini);
+}
+END_TEST
+
+START_TEST(a_value_is_kept_as_it_stands)
+{
+    static const char text[] = "[a]\na = \"x\" ; y\nb = 'q' \\\nc == = \\\"\nd=\t[x]\n e = !%41\n";
+    struct told told;
+    struct ini *ini = read_text(text, sizeof text - 1, &told);
+    ck_assert_str_eq(told.text, "");
+    ck_assert_uint_eq(ini->sections[0].n_entries, 5);
+    ck_assert_str_eq(ini->sections[0].entries[0].value, "\"x\" ; y");
+    ck_assert_str_eq(ini->sections[0].entries[1].value, "'q' \\");
+    ck_assert_str_eq(ini->sections[0].entries[2].value, "= = \\\"");
+    ck_assert_str_eq(ini->sections[0].entries[3].value, "[x]");
+    ck_assert_str_eq(ini->sections[0].entries[4].value, "!%41");
+    ini_free(ini);
+}
+END_TEST
+
+/* The library's time and its list of errors do not stand this. */
+START_TEST(thousands_of_lines_are_read_at_once)
+{
+    enum { LINES = 20000 };
+    struct told told;
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    fputs("[a]\n", f);
+    for (int i = 0; i < LINES; i++)
+        fprintf(f, "key-%d = %d\n", i, i);
+    for (int i = 0; i < LINES; i++)
+        fprintf(f, "KEY-7 = x\n[section %d]\nk = 1\n", i);
+    fclose(f);
+    struct ini *ini = read_text(text, n, &told);
+    ck_assert_uint_eq(ini->n_sections, LINES + 1);
+    /* the first of the others stands in [a], where it is a duplicate */
+    ck_assert_uint_eq(ini->sections[0].n_entries, LINES);
+    ck_assert_str_eq(told.text, "20002: `KEY-7` is set already, on line 9\n");
+    for (int i = 0; i < LINES; i++)
+        ck_assert_int_eq(ini->sections[0].entries[i].line, i + 2);
+    ck_assert_uint_eq(ini->sections[LINES / 2].n_entries, 2);
+    ini_free(ini);
+    free(text);
+}
+END_TEST
+
+START_TEST(every_duplicate_is_told)
+{
+    static const char text[] = "[a]\nk = 1\nk = 2\nK = 3\nk = 4\n[b]\nk = 5\n[a]\n[A]\n";
+    struct told told;
+    struct ini *ini = read_text(text, sizeof text - 1, &told);
+    ck_assert_str_eq(told.text, "3: `k` is set already, on line 2\n"
+                                "4: `K` is set already, on line 2\n"
+                                "5: `k` is set already, on line 2\n"
+                                "8: [a] is there already, on line 1; join the two\n"
+                                "9: [A] is there already, on line 1; join the two\n");
+    ck_assert_uint_eq(ini->sections[0].n_entries, 1);
+    ck_assert_str_eq(ini->sections[1].entries[0].value, "5");
+    ini_free(ini);
+}
+END_TEST
+
 START_TEST(nothing_and_a_byte_order_mark_are_read)
 {
     struct told told;
@@ -122,6 +205,10 @@ int main(void)
     tcase_add_test(tc, every_mistake_of_form_is_told_with_its_line);
     tcase_add_test(tc, junk_is_told_and_not_taken_for_lines);
     tcase_add_test(tc, a_long_line_is_one_line);
+    tcase_add_test(tc, a_key_may_hold_any_character_but_the_equal_sign);
+    tcase_add_test(tc, a_value_is_kept_as_it_stands);
+    tcase_add_test(tc, thousands_of_lines_are_read_at_once);
+    tcase_add_test(tc, every_duplicate_is_told);
     tcase_add_test(tc, nothing_and_a_byte_order_mark_are_read);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
