@@ -6,14 +6,18 @@
 #include <check.h>
 #include <stdlib.h>
 
-static inline int unit_main(Suite *suite)
+static inline int unit_run(SRunner *runner)
 {
-    SRunner *runner = srunner_create(suite);
     srunner_set_tap(runner, "-");
     srunner_run_all(runner, CK_SILENT);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static inline int unit_main(Suite *suite)
+{
+    return unit_run(srunner_create(suite));
 }
 
 #endif
