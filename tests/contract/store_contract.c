@@ -103,7 +103,7 @@ void *the_connection(void)
 
 /* ---- the application's side ---- */
 
-static char *format(const char *fmt, va_list ap)
+static char *__attribute__((format(printf, 1, 0))) format(const char *fmt, va_list ap)
 {
     char *sql = NULL;
     ck_assert_int_ge(vasprintf(&sql, fmt, ap), 0);

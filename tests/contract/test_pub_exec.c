@@ -22,9 +22,12 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    char path[128];
-    snprintf(path, sizeof path, "%s/arrived", dir);
-    unlink(path);
+    static const char *const files[] = {"arrived", "script"};
+    for (size_t i = 0; i < 2; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        unlink(path);
+    }
     rmdir(dir);
 }
 
@@ -35,31 +38,39 @@ static void set(struct outbox_cfg *cfg, const char *name, const char *value)
         ck_abort_msg("%s: %s", name, err.text);
 }
 
+/* The program is a script beside what arrives; `before` is what it does for each message first. */
 static void set_script(struct outbox_cfg *cfg, const char *before)
 {
-    char command[1024];
+    static const char message[] = "%s\necho \"$OUTBOX_ID\" >>%s/arrived\n";
+    static const char streaming[] = "read -r hello\n"
+                                    "while IFS= read -r line; do\n"
+                                    "  id=${line#*'\"id\":\"'} id=${id%%%%'\"'*}\n"
+                                    "  %s\n"
+                                    "  echo \"$id\" >>%s/arrived\n"
+                                    "  printf '{\"id\":\"%%s\",\"status\":\"ok\"}\\n' \"$id\"\n"
+                                    "done\n";
+    char path[128], command[256];
+    snprintf(path, sizeof path, "%s/script", dir);
+    FILE *f = fopen(path, "we");
+    ck_assert_ptr_nonnull(f);
     if (stream)
-        snprintf(
-            command, sizeof command,
-            "/bin/sh -c \"read -r hello; while IFS= read -r line; do "
-            "id=${line#*\\\"id\\\":\\\"}; id=${id%%%%\\\"*}; %s echo \\\"$id\\\" >>%s/arrived; "
-            "printf '{\\\"id\\\":\\\"%%s\\\",\\\"status\\\":\\\"ok\\\"}\\\\n' \\\"$id\\\"; done\"",
-            before, dir);
+        fprintf(f, streaming, before, dir);
     else
-        snprintf(command, sizeof command, "/bin/sh -c \"%s echo \\\"$OUTBOX_ID\\\" >>%s/arrived\"",
-                 before, dir);
+        fprintf(f, message, before, dir);
+    ck_assert_int_eq(fclose(f), 0);
+    snprintf(command, sizeof command, "/bin/sh %s", path);
     set(cfg, "mode", stream ? "stream" : "message");
     set(cfg, "command", command);
 }
 
 static void configure(struct outbox_cfg *cfg)
 {
-    set_script(cfg, "");
+    set_script(cfg, ":");
 }
 
 static void configure_slow(struct outbox_cfg *cfg)
 {
-    set_script(cfg, "sleep 1;");
+    set_script(cfg, "sleep 1");
     set(cfg, "timeout", "1200ms");
 }
 
