@@ -105,8 +105,8 @@ START_TEST(a_key_may_hold_any_character_but_the_equal_sign)
     static const char text[] = "[route a]\nto.hey! = 1\nto.gr\xc3\xb6\xc3\x9f"
                                "e = 2\nto.a b%21%% = 3\nto.\x01 = 4\n/* = 5\n'x' = 6\n";
     static const char *const keys[] = {"to.hey!",
-                                       "to.gr\xc3\xb6\xc3\x9f"
-                                       "e",
+                                       ("to.gr\xc3\xb6\xc3\x9f"
+                                        "e"),
                                        "to.a b%21%%",
                                        "to.\x01",
                                        "/*",
