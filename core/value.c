@@ -117,7 +117,7 @@ int value_expand(const char *text, char **ret, struct outbox_err *err)
     if (!f)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     while (*text && r == 0) {
-        const char *value;
+        const char *value = "";
         if (strncmp(text, "$${", 3) == 0) {
             fputs("${", f);
             text += 3;
