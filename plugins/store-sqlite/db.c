@@ -135,6 +135,18 @@ static void sql_fnmatch(sqlite3_context *context, int n, sqlite3_value **values)
     sqlite3_result_int(context, pattern && text && fnmatch(pattern, text, 0) == 0);
 }
 
+/* SQLite does not wait here for others who open a new database at the same time. */
+static int use_wal(struct store *s, struct outbox_err *err)
+{
+    int code = SQLITE_OK;
+    for (int tries = 0; tries == 0 || wait_for_lock(s, tries); tries++) {
+        code = sqlite3_exec(s->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+        if ((code & 0xFF) != SQLITE_BUSY)
+            break;
+    }
+    return code == SQLITE_OK ? OUTBOX_OK : db_fail(s, err);
+}
+
 static int set_up(struct store *s, struct outbox_err *err)
 {
     static const char *const pragmas[] = {
@@ -146,7 +158,7 @@ static int set_up(struct store *s, struct outbox_err *err)
     for (size_t i = 0; r == 0 && i < sizeof pragmas / sizeof pragmas[0]; i++)
         r = db_exec(s, pragmas[i], err);
     if (r == 0)
-        r = db_exec(s, "PRAGMA journal_mode = WAL", err);
+        r = use_wal(s, err);
     if (r == 0 && (sqlite3_create_function_v2(s->db, "outbox_fnmatch", 2, flags, NULL, sql_fnmatch,
                                               NULL, NULL, NULL) != SQLITE_OK ||
                    sqlite3_create_function_v2(s->db, "outbox_moment", 1, flags, NULL, moment_sql,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sqlite_kind.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,13 +9,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[64]; /* of the case; each has a process of its own */
+/* Of the case; each has a process of its own. */
+static char folder[64];
+static int starter[2]; /* a pipe: a byte lets a child go */
 
 /* ---- files ---- */
 
 static void make_folder(void)
 {
-    strncpy(folder, "/tmp/outbox-test-XXXXXX", sizeof folder - 1);
+    strncpy(folder, "/tmp/outbox-store-test-XXXXXX", sizeof folder - 1);
     ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 
@@ -149,14 +152,25 @@ static int run_statement(void *ctx, const char *sql, const struct outbox_arg *co
 
 pid_t in_child(void (*run)(void))
 {
+    char byte;
+    close_all();
+    if (starter[1] == 0)
+        ck_assert_int_eq(pipe2(starter, O_CLOEXEC), 0);
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        run();
+        if (read(starter[0], &byte, 1) == 1)
+            run();
         _exit(0);
     }
+    open_again();
     return pid;
+}
+
+void go(void)
+{
+    ck_assert_int_eq(write(starter[1], "", 1), 1);
 }
 
 void await_child(pid_t pid)

@@ -39,14 +39,27 @@ static void set_up(void)
     rig.connection = rig.kind->connect();
 }
 
-static void tear_down(void)
+void close_all(void)
 {
     if (rig.connection)
         rig.kind->disconnect(rig.connection);
+    rig.connection = NULL;
     for (size_t i = 0; i < rig.n_instances; i++) {
         store_close(rig.instances[i]);
         free(rig.instances[i]);
     }
+    rig.n_instances = 0;
+}
+
+void open_again(void)
+{
+    an_instance();
+    rig.connection = rig.kind->connect();
+}
+
+static void tear_down(void)
+{
+    close_all();
     options_free(rig.cfg);
     plugin_set_free(rig.set);
     rig.kind->tear_down();
@@ -89,6 +102,11 @@ struct store *an_instance(void)
     assert_class(store_open(s, rig.plugin, rig.cfg, NULL, &err), OUTBOX_OK, &err);
     rig.instances[rig.n_instances++] = s;
     return s;
+}
+
+struct outbox_cfg *the_options(void)
+{
+    return rig.cfg;
 }
 
 struct store *the_store(void)

@@ -49,10 +49,15 @@ void store_use(const struct store_kind *kind);
 const struct store_kind *store_kind(void);
 /* A new instance; the fixture closes those that are left. */
 struct store *an_instance(void);
+/* What later instances are opened with. */
+struct outbox_cfg *the_options(void);
 /* The fixture's first instance, with its table made. */
 struct store *the_store(void);
 /* The application's connection. */
 void *the_connection(void);
+/* Closes all of them, and opens the first ones anew: some databases do not survive a fork. */
+void close_all(void);
+void open_again(void);
 
 void execute(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int64_t number(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happens around the database: locks, other processes, missing, moved and full files. */
+#include "sqlite_kind.h"
+#include "unit.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define T "outbox_messages"
+
+static int try_claim(struct store *s, struct outbox_call call, struct outbox_err *err)
+{
+    struct outbox_batch *batch;
+    struct outbox_claim what = {.size = sizeof what,
+                                .limit = 10,
+                                .lease_ms = LEASE_MS,
+                                .max_bytes = 1 << 20,
+                                .max_message = 1 << 20};
+    *err = (struct outbox_err){.size = sizeof *err};
+    int r = store_claim(s, &what, &call, &batch, err);
+    if (r == 0)
+        release(s, batch);
+    return r;
+}
+
+static int try_settle(struct outbox_batch *batch, struct outbox_call call, struct outbox_err *err)
+{
+    struct outbox_settle item = {.size = sizeof item, .verdict = OUTBOX_SETTLE_DONE};
+    const struct outbox_settle *items[] = {&item};
+    uint8_t stale[1] = {9};
+    *err = (struct outbox_err){.size = sizeof *err};
+    int r = store_settle(the_store(), batch, items, 1, &call, stale, err);
+    ck_assert(r != 0 || stale[0] == 0);
+    return r;
+}
+
+/* ---- locks and deadlines ---- */
+
+START_TEST(a_writer_that_holds_the_lock_costs_the_deadline_and_no_more)
+{
+    struct outbox_err err;
+    produce(2);
+    struct outbox_batch *batch = claim(the_store(), 1, LEASE_MS);
+    execute("BEGIN IMMEDIATE");
+    int64_t begun = now_ms();
+    assert_class(try_settle(batch, within(300), &err), OUTBOX_E_TIMEOUT, &err);
+    ck_assert_int_ge(now_ms() - begun, 290);
+    ck_assert_int_lt(now_ms() - begun, 4000);
+    assert_class(try_claim(an_instance(), within(300), &err), OUTBOX_E_TIMEOUT, &err);
+    execute("COMMIT");
+    assert_class(try_settle(batch, within(30000), &err), OUTBOX_OK, &err);
+    release(the_store(), batch);
+    assert_class(try_claim(the_store(), within(30000), &err), OUTBOX_OK, &err);
+}
+END_TEST
+
+static void *make_readable(void *fd)
+{
+    sleep_ms(100);
+    eventfd_write(*(int *)fd, 1);
+    return NULL;
+}
+
+START_TEST(a_call_comes_back_early_when_the_host_wants_it)
+{
+    struct outbox_err err;
+    pthread_t thread;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct outbox_call call = within(60000);
+    call.cancel_fd = fd;
+    produce(1);
+    execute("BEGIN IMMEDIATE");
+    pthread_create(&thread, NULL, make_readable, &fd);
+    int64_t begun = now_ms();
+    assert_class(try_claim(the_store(), call, &err), OUTBOX_E_CANCELLED, &err);
+    ck_assert_int_lt(now_ms() - begun, 4000); /* less than busy_timeout */
+    pthread_join(thread, NULL);
+    execute("ROLLBACK");
+    assert_class(store_wait(the_store(), &call, &err), OUTBOX_OK, &err); /* the first look */
+    assert_class(store_wait(the_store(), &call, &err), OUTBOX_E_CANCELLED, &err);
+    close(fd);
+}
+END_TEST
+
+START_TEST(readers_do_not_disturb)
+{
+    struct outbox_err err;
+    produce(2);
+    execute("BEGIN");
+    ck_assert_int_eq(number("SELECT count(*) FROM " T), 2);
+    assert_class(try_claim(the_store(), within(1000), &err), OUTBOX_OK, &err);
+    execute("COMMIT");
+}
+END_TEST
+
+START_TEST(an_idle_relay_writes_nothing)
+{
+    struct outbox_err err;
+    execute("INSERT INTO " T " (topic, available_at, status) VALUES"
+            " ('t', datetime('now', '+1 day'), 'pending'), ('t', NULL, 'failed')");
+    assert_class(try_claim(the_store(), within(1000), &err), OUTBOX_OK, &err);
+    int64_t version = number("PRAGMA data_version");
+    for (int i = 0; i < 200; i++)
+        assert_class(try_claim(the_store(), within(1000), &err), OUTBOX_OK, &err);
+    ck_assert_int_eq(number("PRAGMA data_version"), version);
+}
+END_TEST
+
+/* ---- other processes ---- */
+
+static void claim_and_die(void)
+{
+    claim(an_instance(), 10, 500);
+    raise(SIGKILL);
+}
+
+START_TEST(a_killed_relays_messages_are_free_when_its_lease_ends)
+{
+    int status;
+    produce(3);
+    pid_t pid = in_child(claim_and_die);
+    int64_t begun = now_ms();
+    go();
+    waitpid(pid, &status, 0);
+    ck_assert(WIFSIGNALED(status));
+    struct outbox_batch *batch = claim_soon(the_store());
+    ck_assert_int_ge(now_ms() - begun, 490);
+    ck_assert_uint_eq(batch->n, 3);
+    release(the_store(), batch);
+}
+END_TEST
+
+/* Writes down what it claimed; the table refuses to hear of a message twice. */
+static void relay_for_a_while(void)
+{
+    struct store *s = an_instance();
+    sqlite3 *db = open_db("seen.db");
+    for (int idle = 0; idle < 3;) {
+        struct outbox_batch *batch = claim(s, 200, LEASE_MS);
+        idle = batch->n > 0 ? 0 : idle + 1;
+        run_sql(db, "BEGIN IMMEDIATE");
+        for (uint32_t i = 0; i < batch->n; i++) {
+            char sql[80];
+            snprintf(sql, sizeof sql, "INSERT INTO seen VALUES (%lld)",
+                     (long long)batch->messages[i]->seq);
+            run_sql(db, sql);
+        }
+        run_sql(db, "COMMIT");
+        if (batch->n > 0)
+            settle_all(s, batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+        else
+            sleep_ms(50);
+        release(s, batch);
+    }
+}
+
+START_TEST(processes_that_relay_together_never_take_the_same)
+{
+    sqlite3 *seen = open_db("seen.db");
+    run_sql(seen, "CREATE TABLE seen (seq INTEGER PRIMARY KEY)");
+    sqlite3_close(seen);
+    produce(10000);
+    pid_t a = in_child(relay_for_a_while), b = in_child(relay_for_a_while);
+    go();
+    go();
+    for (int i = 0; i < 20; i++)
+        produce(10);
+    await_child(a);
+    await_child(b);
+    seen = open_db("seen.db");
+    ck_assert_int_eq(one_number(seen, "SELECT count(*) FROM seen"), 10200);
+    sqlite3_close(seen);
+}
+END_TEST
+
+static void commit_soon(void)
+{
+    sqlite3 *db = open_db("shop.db");
+    sleep_ms(200);
+    run_sql(db, "INSERT INTO " T " (topic) VALUES ('t')");
+    sqlite3_close(db);
+}
+
+/* The watch is made, and what happened before is known. */
+static void begin_to_wait(struct store *s)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_call call = within(0);
+    while (store_wait(s, &call, &err) == OUTBOX_OK)
+        continue;
+}
+
+START_TEST(a_commit_of_another_process_wakes_who_waits)
+{
+    struct outbox_err err = {.size = sizeof err};
+    pid_t pid = in_child(commit_soon);
+    begin_to_wait(the_store());
+    go();
+    int64_t begun = now_ms();
+    assert_class(store_wait(the_store(), CALL, &err), OUTBOX_OK, &err);
+    ck_assert_int_ge(now_ms() - begun, 150);
+    ck_assert_int_lt(now_ms() - begun, 10000);
+    struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
+    ck_assert_uint_eq(batch->n, 1);
+    release(the_store(), batch);
+    await_child(pid);
+}
+END_TEST
+
+START_TEST(a_commit_before_the_wait_is_not_missed)
+{
+    struct outbox_err err = {.size = sizeof err};
+    begin_to_wait(the_store());
+    produce(1);
+    assert_class(store_wait(the_store(), CALL, &err), OUTBOX_OK, &err);
+}
+END_TEST
+
+START_TEST(waiting_costs_nothing_and_is_not_disturbed_by_other_files)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct rusage before, after;
+    struct outbox_call call = within(1000);
+    begin_to_wait(the_store());
+    char *another = scratch("another");
+    FILE *f = fopen(another, "w");
+    ck_assert_ptr_nonnull(f);
+    fclose(f);
+    free(another);
+    execute("BEGIN");
+    execute("INSERT INTO " T " (topic) VALUES ('t')");
+    execute("ROLLBACK");
+    int64_t begun = now_ms();
+    getrusage(RUSAGE_THREAD, &before);
+    assert_class(store_wait(the_store(), &call, &err), OUTBOX_E_TIMEOUT, &err);
+    getrusage(RUSAGE_THREAD, &after);
+    ck_assert_int_ge(now_ms() - begun, 990);
+    int64_t us = (after.ru_utime.tv_sec - before.ru_utime.tv_sec) * 1000000 +
+                 after.ru_utime.tv_usec - before.ru_utime.tv_usec;
+    ck_assert_int_lt(us, 50000);
+}
+END_TEST
+
+START_TEST(a_database_behind_a_symbolic_link_wakes_too)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char *far = scratch("far"), *link = scratch("far/link.db"), *target = scratch("shop.db");
+    ck_assert_int_eq(mkdir(far, 0700), 0);
+    ck_assert_int_eq(symlink(target, link), 0);
+    use_path(the_options(), "far/link.db");
+    pid_t pid = in_child(commit_soon);
+    struct store *s = an_instance();
+    begin_to_wait(s);
+    go();
+    assert_class(store_wait(s, CALL, &err), OUTBOX_OK, &err);
+    await_child(pid);
+    free(far);
+    free(link);
+    free(target);
+}
+END_TEST
+
+/* ---- files ---- */
+
+START_TEST(a_missing_file_is_not_made_and_the_error_says_what_to_do)
+{
+    struct outbox_err err;
+    char *path = scratch("none.db");
+    use_path(the_options(), "none.db");
+    struct store *s = an_instance();
+    assert_class(try_claim(s, within(1000), &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "outboxd init"));
+    assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "none.db"));
+    ck_assert_int_ne(access(path, F_OK), 0);
+    sqlite3 *db = open_db("none.db");
+    run_sql(db, "CREATE TABLE mine (x)");
+    assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "outboxd init"));
+    sqlite3_close(db);
+    free(path);
+}
+END_TEST
+
+START_TEST(a_newer_table_is_refused_and_one_that_only_adds_is_not)
+{
+    struct outbox_err err = {.size = sizeof err};
+    execute("UPDATE " T "_schema SET version = 7");
+    assert_class(store_check(the_store(), CALL, &err), OUTBOX_OK, &err);
+    execute("UPDATE " T "_schema SET needs = 7");
+    assert_class(store_check(the_store(), CALL, &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "newer outboxd"));
+    ck_assert_ptr_nonnull(strstr(err.text, "7"));
+    assert_class(try_claim(an_instance(), within(1000), &err), OUTBOX_E_CONFIG, &err);
+    struct outbox_str done;
+    assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_E_CONFIG, &err);
+}
+END_TEST
+
+START_TEST(what_is_no_database_is_refused_and_left_alone)
+{
+    struct outbox_err err;
+    struct outbox_str done;
+    char *path = scratch("junk.db"), text[16] = "";
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs("not a database, and longer than its header would be .......................", f);
+    for (int i = 0; i < 1000; i++)
+        fputs("junk", f);
+    fclose(f);
+    use_path(the_options(), "junk.db");
+    assert_class(try_claim(an_instance(), within(1000), &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "junk.db"));
+    assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_E_CONFIG, &err);
+    f = fopen(path, "r");
+    ck_assert_ptr_nonnull(fgets(text, sizeof text, f));
+    ck_assert_str_eq(text, "not a database,");
+    fclose(f);
+    free(path);
+    use_path(the_options(), "no/such/folder.db");
+    assert_class(try_claim(an_instance(), within(1000), &err), OUTBOX_E_CONFIG, &err);
+    use_path(the_options(), "");
+    assert_class(try_claim(an_instance(), within(1000), &err), OUTBOX_E_CONFIG, &err);
+}
+END_TEST
+
+/* A backup put back, while a relay runs. */
+START_TEST(a_replaced_file_is_noticed)
+{
+    struct outbox_err err;
+    struct outbox_str done;
+    char *here = scratch("shop.db"), *there = scratch("new.db");
+    char *log = scratch("shop.db-wal"), *index = scratch("shop.db-shm");
+    assert_class(try_claim(the_store(), within(1000), &err), OUTBOX_OK, &err);
+    use_path(the_options(), "new.db");
+    struct store *other = an_instance();
+    assert_class(store_init(other, CALL, &done, &err), OUTBOX_OK, &err);
+    store_close(other);
+    sqlite3 *db = open_db("new.db");
+    run_sql(db, "INSERT INTO " T " (topic) VALUES ('new')");
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+    execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    ck_assert_int_eq(rename(there, here), 0);
+    unlink(log);
+    unlink(index);
+    struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
+    ck_assert_uint_eq(batch->n, 1);
+    assert_str(batch->messages[0]->topic, "new");
+    release(the_store(), batch);
+    free(here);
+    free(there);
+    free(log);
+    free(index);
+}
+END_TEST
+
+START_TEST(a_full_disk_passes_and_nothing_is_lost)
+{
+    struct outbox_err err;
+    struct rlimit limit, full;
+    produce(1);
+    struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
+    execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    full = limit;
+    full.rlim_cur = 8;
+    setrlimit(RLIMIT_FSIZE, &full);
+    assert_class(try_settle(batch, within(1000), &err), OUTBOX_E_RETRY, &err);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    assert_class(try_settle(batch, within(30000), &err), OUTBOX_OK, &err);
+    release(the_store(), batch);
+    ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed'"), 1);
+    assert_bytes("PRAGMA integrity_check", "ok", 2);
+}
+END_TEST
+
+START_TEST(a_relay_may_not_pretend_to_work_on_a_file_it_cannot_write)
+{
+    struct outbox_err err;
+    close_all();
+    char *path = scratch("shop.db");
+    sqlite3 *db = open_db("shop.db");
+    run_sql(db, "PRAGMA journal_mode = DELETE");
+    sqlite3_close(db);
+    struct store *s = an_instance();
+    ck_assert_int_eq(chmod(path, 0444), 0);
+    if (geteuid() == 0) /* whom no permission stops */
+        ck_assert_int_eq(seteuid(65534), 0);
+    assert_class(try_claim(s, within(1000), &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "shop.db"));
+    free(path);
+    if (getuid() == 0)
+        ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store-sqlite: life");
+    store_use(&sqlite_kind);
+    TCase *tc = store_case(suite, "life");
+    tcase_add_test(tc, a_writer_that_holds_the_lock_costs_the_deadline_and_no_more);
+    tcase_add_test(tc, a_call_comes_back_early_when_the_host_wants_it);
+    tcase_add_test(tc, readers_do_not_disturb);
+    tcase_add_test(tc, an_idle_relay_writes_nothing);
+    tcase_add_test(tc, a_killed_relays_messages_are_free_when_its_lease_ends);
+    tcase_add_test(tc, processes_that_relay_together_never_take_the_same);
+    tcase_add_test(tc, a_commit_of_another_process_wakes_who_waits);
+    tcase_add_test(tc, a_commit_before_the_wait_is_not_missed);
+    tcase_add_test(tc, waiting_costs_nothing_and_is_not_disturbed_by_other_files);
+    tcase_add_test(tc, a_database_behind_a_symbolic_link_wakes_too);
+    tcase_add_test(tc, a_missing_file_is_not_made_and_the_error_says_what_to_do);
+    tcase_add_test(tc, a_newer_table_is_refused_and_one_that_only_adds_is_not);
+    tcase_add_test(tc, what_is_no_database_is_refused_and_left_alone);
+    tcase_add_test(tc, a_replaced_file_is_noticed);
+    tcase_add_test(tc, a_full_disk_passes_and_nothing_is_lost);
+    tcase_add_test(tc, a_relay_may_not_pretend_to_work_on_a_file_it_cannot_write);
+    return unit_main(suite);
+}
