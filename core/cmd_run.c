@@ -2,6 +2,7 @@
 /* cmd_run.c - outboxd run: relays until it is stopped, or once. */
 #include "clock.h"
 #include "command.h"
+#include "progress.h"
 #include "relay.h"
 
 #include <inttypes.h>
@@ -76,18 +77,49 @@ static void leave(struct log *log, const char *why)
     _exit(EXIT_FAILED);
 }
 
+#define PROGRESS_POLL_MS 500
+
+/* What a once-relay shows on a terminal; the store is asked only when the line is due. */
+struct show {
+    struct progress progress;
+    struct store store;
+};
+
+static void show(struct show *show, const struct relay *relay)
+{
+    struct outbox_stats stats = {.size = sizeof stats};
+    struct outbox_call call = store_call(PROGRESS_POLL_MS, -1);
+    if (!progress_due(&show->progress))
+        return;
+    int r = store_stats(&show->store, (struct outbox_str){NULL, 0}, OUTBOX_STATS_EXACT, &call,
+                        &stats, NULL);
+    progress_step(&show->progress, relay_accepted(relay),
+                  r < 0 ? PROGRESS_UNKNOWN : stats.pending + stats.processing);
+}
+
+/* How long to sleep: until a deadline, or until there is progress to show. */
+static int next_ms(int64_t deadline_us, const struct show *show)
+{
+    int64_t left =
+        deadline_us == INT64_MAX ? INT32_MAX : (deadline_us - clock_monotonic_us()) / 1000;
+    if (show->progress.terminal && left > PROGRESS_POLL_MS)
+        left = PROGRESS_POLL_MS;
+    return left == INT32_MAX ? -1 : left < 0 ? 0 : (int)left;
+}
+
 /* Until the workers have ended. */
-static void serve(struct relay *relay, const struct config *config, struct log *log, int signals)
+static void serve(struct relay *relay, const struct config *config, struct log *log, int signals,
+                  struct show *shown)
 {
     struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
                            {.fd = relay_ended_fd(relay), .events = POLLIN}};
     int64_t deadline_us = INT64_MAX;
     struct signalfd_siginfo got;
     while (!(fds[1].revents & POLLIN)) {
-        int64_t left = deadline_us == INT64_MAX ? -1 : (deadline_us - clock_monotonic_us()) / 1000;
-        if (deadline_us != INT64_MAX && left <= 0)
+        if (deadline_us != INT64_MAX && clock_monotonic_us() >= deadline_us)
             leave(log, "shutdown_timeout is over; leaving what is in flight to its lease");
-        if (poll(fds, 2, left > INT32_MAX ? INT32_MAX : (int)left) <= 0)
+        show(shown, relay);
+        if (poll(fds, 2, next_ms(deadline_us, shown)) <= 0)
             continue;
         if (!(fds[0].revents & POLLIN) || read(signals, &got, sizeof got) != sizeof got)
             continue;
@@ -138,7 +170,15 @@ static int run(const struct config *config, const struct relay_mode *mode, struc
     log_event(log, OUTBOX_LOG_INFO, "started", "version", PACKAGE_VERSION, "relay", config->name,
               "store", config->store_plugin->desc.name, "publishers",
               LOG_NUM((int64_t)config->n_publishers), "workers", LOG_NUM(config->workers), NULL);
-    serve(relay, config, log, signals);
+    struct show shown = {.progress = {0}};
+    if (mode->once) {
+        progress_begin(&shown.progress, "run");
+        if (store_open(&shown.store, config->store_plugin, config->store_options, NULL, &err) < 0)
+            shown.progress.terminal = false;
+    }
+    serve(relay, config, log, signals, &shown);
+    progress_end(&shown.progress);
+    store_close(&shown.store);
     relay_finish(relay, &report);
     relay_free(relay);
     close(signals);

@@ -28,9 +28,12 @@ struct command {
 };
 
 int cmd_check(int argc, char **argv);
+int cmd_discard(int argc, char **argv);
 int cmd_init(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_plugins(int argc, char **argv);
+int cmd_purge(int argc, char **argv);
+int cmd_requeue(int argc, char **argv);
 int cmd_route(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_send(int argc, char **argv);

@@ -68,14 +68,6 @@ static uint64_t hash_text(const char *text)
     return hash;
 }
 
-static uint64_t accepted_so_far(const struct relay *relay)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        n += relay->publishers[i].accepted;
-    return n;
-}
-
 static int add_rate(struct json_object *state, const struct registry_view *view, uint64_t accepted,
                     int64_t now)
 {
@@ -94,7 +86,7 @@ int registry_put(struct relay *relay, struct registry_view *view, bool clean,
                  struct outbox_err *err)
 {
     int64_t now = clock_monotonic_us();
-    uint64_t accepted = accepted_so_far(relay);
+    uint64_t accepted = relay_accepted(relay);
     struct json_object *state = state_json(relay);
     if (!state)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");

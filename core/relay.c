@@ -144,6 +144,14 @@ void relay_stop(struct relay *relay)
     bell_shut(&relay->bell);
 }
 
+uint64_t relay_accepted(const struct relay *relay)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < relay->config->n_publishers; i++)
+        n += relay->publishers[i].accepted;
+    return n;
+}
+
 static void count_waiting(struct relay *relay, struct relay_report *report)
 {
     struct outbox_stats stats = {.size = sizeof stats};

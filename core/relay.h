@@ -41,6 +41,9 @@ int relay_ended_fd(const struct relay *relay);
 /* Begin nothing new; finish or give back what is in flight within shutdown_timeout. Any thread. */
 void relay_stop(struct relay *relay);
 
+/* Messages accepted so far. Any thread. */
+uint64_t relay_accepted(const struct relay *relay);
+
 /* Waits for the threads, writes the last registry row, and fills *report. Once. */
 void relay_finish(struct relay *relay, struct relay_report *report);
 

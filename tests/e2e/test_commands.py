@@ -9,7 +9,7 @@ import uuid
 
 import outbox_test
 
-COMMANDS = ("run", "check", "init", "send", "list", "show", "status", "route", "plugins")
+COMMANDS = ("run", "check", "init", "send", "list", "show", "requeue", "discard", "purge", "status", "route", "plugins")
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 
 
