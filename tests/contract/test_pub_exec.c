@@ -22,12 +22,11 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    static const char *const files[] = {"arrived", "script"};
-    for (size_t i = 0; i < 2; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        unlink(path);
-    }
+    DIR *folder = opendir(dir);
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder)
+        closedir(folder);
     rmdir(dir);
 }
 
@@ -50,8 +49,9 @@ static void set_script(struct outbox_cfg *cfg, const char *before)
                                     "  printf '{\"id\":\"%%s\",\"status\":\"ok\"}\\n' \"$id\"\n"
                                     "done\n";
     char path[128], command[256];
-    snprintf(path, sizeof path, "%s/script", dir);
-    FILE *f = fopen(path, "we");
+    /* Its own for each: another thread's shell may be reading one right now. */
+    snprintf(path, sizeof path, "%s/script-XXXXXX", dir);
+    FILE *f = fdopen(mkstemp(path), "w");
     ck_assert_ptr_nonnull(f);
     if (stream)
         fprintf(f, streaming, before, dir);
