@@ -19,10 +19,53 @@ static const struct publisher_kind *kind;
 
 /* ---- what cases use ---- */
 
+/* What a case made, freed behind it, the last first. Several threads may make things. */
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        void *thing;
+        void (*free)(void *);
+    } things[4096];
+    size_t n;
+} made = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void *mine(void *thing, void (*free_thing)(void *))
+{
+    pthread_mutex_lock(&made.lock);
+    ck_assert_uint_lt(made.n, sizeof made.things / sizeof made.things[0]);
+    made.things[made.n].thing = thing;
+    made.things[made.n++].free = free_thing;
+    pthread_mutex_unlock(&made.lock);
+    return thing;
+}
+
+void free_made(void)
+{
+    while (made.n > 0) {
+        made.n--;
+        made.things[made.n].free(made.things[made.n].thing);
+    }
+}
+
+static void free_set(void *set)
+{
+    plugin_set_free(set);
+}
+
+static void free_options(void *cfg)
+{
+    options_free(cfg);
+}
+
+static void *zeroed(size_t n, size_t size)
+{
+    return mine(calloc(n, size), free);
+}
+
 static const struct plugin *the_plugin(void)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct plugin_set *set = plugin_set_new(getenv("OUTBOX_TEST_PLUGIN_DIR"));
+    struct plugin_set *set = mine(plugin_set_new(getenv("OUTBOX_TEST_PLUGIN_DIR")), free_set);
     const struct plugin *plugin = NULL;
     if (plugin_get(set, OUTBOX_KIND_PUBLISHER, kind->plugin, &plugin, &err) < 0)
         ck_abort_msg("%s", err.text);
@@ -32,7 +75,7 @@ static const struct plugin *the_plugin(void)
 static struct host *open_with(struct outbox_cfg *cfg, const struct plugin *plugin)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct host *host = calloc(1, sizeof *host);
+    struct host *host = zeroed(1, sizeof *host);
     if (host_open(host, plugin, cfg, "publisher test", NULL, &err) < 0)
         ck_abort_msg("%s", err.text);
     return host;
@@ -41,7 +84,7 @@ static struct host *open_with(struct outbox_cfg *cfg, const struct plugin *plugi
 static struct host *a_slow_publisher(void)
 {
     const struct plugin *plugin = the_plugin();
-    struct outbox_cfg *cfg = options_new(plugin);
+    struct outbox_cfg *cfg = mine(options_new(plugin), free_options);
     kind->configure_slow(cfg);
     return open_with(cfg, plugin);
 }
@@ -50,7 +93,7 @@ struct host *a_publisher(const char *name, ...)
 {
     struct outbox_err err = {.size = sizeof err};
     const struct plugin *plugin = the_plugin();
-    struct outbox_cfg *cfg = options_new(plugin);
+    struct outbox_cfg *cfg = mine(options_new(plugin), free_options);
     va_list ap;
     kind->configure(cfg);
     va_start(ap, name);
@@ -68,15 +111,16 @@ void close_publisher(struct host *host)
 
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)
 {
-    struct batch *b = calloc(1, sizeof *b);
+    struct batch *b = zeroed(1, sizeof *b);
     b->n = n;
-    b->msgs = calloc(n + 1, sizeof *b->msgs);
-    b->msg_ptrs = calloc(n + 1, sizeof *b->msg_ptrs);
-    b->outcomes = calloc(n + 1, sizeof *b->outcomes);
-    b->outcome_ptrs = calloc(n + 1, sizeof *b->outcome_ptrs);
+    b->msgs = zeroed(n + 1, sizeof *b->msgs);
+    b->msg_ptrs = zeroed(n + 1, sizeof *b->msg_ptrs);
+    b->outcomes = zeroed(n + 1, sizeof *b->outcomes);
+    b->outcome_ptrs = zeroed(n + 1, sizeof *b->outcome_ptrs);
     for (uint64_t i = 0; i < n; i++) {
         char *id = NULL;
         ck_assert_int_gt(asprintf(&id, "%s-%llu", prefix, (unsigned long long)i + 1), 0);
+        mine(id, free);
         b->msgs[i] = (struct outbox_message){.size = sizeof b->msgs[i],
                                              .seq = (int64_t)i + 1,
                                              .created_us = 1,
@@ -297,6 +341,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
+    free_made();
     kind->tear_down();
 }
 

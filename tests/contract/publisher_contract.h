@@ -28,11 +28,16 @@ Suite *publisher_contract(const struct publisher_kind *kind);
 
 /* ---- what cases use ---- */
 
+/* Freed behind the case; returns the thing. */
+void *mine(void *thing, void (*free_thing)(void *));
+/* For the fixtures of other suites; publisher_contract() has its own. */
+void free_made(void);
+
 /* An instance with options set as NAME, VALUE ... NULL after those of `configure`. */
 struct host *a_publisher(const char *name, ...);
 void close_publisher(struct host *host);
 
-/* n messages with ids PREFIX-1 ...; the payload is theirs all. Freed with the process. */
+/* n messages with ids PREFIX-1 ...; the payload is theirs all. */
 struct batch {
     struct outbox_message *msgs;
     const struct outbox_message **msg_ptrs;

@@ -22,6 +22,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
+    free_made(); /* nothing is left of it after the contract's own fixture */
     DIR *folder = opendir(dir);
     for (struct dirent *entry; folder && (entry = readdir(folder));)
         unlinkat(dirfd(folder), entry->d_name, 0);
@@ -126,7 +127,7 @@ static struct batch *run_one(const char *command, const char *payload, const cha
     publish(host, b, 20000, -1);
     /* The reason is borrowed until the next call or close. */
     if (b->outcomes[0].reason.p)
-        b->outcomes[0].reason = outbox_cstr(strdup(reason(b, 0)));
+        b->outcomes[0].reason = outbox_cstr(mine(strdup(reason(b, 0)), free));
     close_publisher(host);
     ck_assert_int_eq(count_children(), 0);
     return b;
@@ -163,7 +164,7 @@ END_TEST
 
 START_TEST(a_program_that_does_not_read_a_large_payload_is_no_problem)
 {
-    char *large = malloc((10 << 20) + 1);
+    char *large = mine(malloc((10 << 20) + 1), free);
     memset(large, 'x', 10 << 20);
     large[10 << 20] = '\0';
     ck_assert_uint_eq(run_one("/bin/true", large, "10s")->outcomes[0].verdict, OUTBOX_ACCEPTED);
@@ -176,7 +177,6 @@ START_TEST(a_program_that_does_not_read_a_large_payload_is_no_problem)
             ->outcomes[0]
             .verdict,
         OUTBOX_ACCEPTED);
-    free(large);
 }
 END_TEST
 
@@ -211,7 +211,7 @@ START_TEST(headers_too_large_for_an_environment_reject_the_message)
 {
     struct host *host = a_publisher("command", "/bin/true", NULL);
     struct batch *b = a_batch("big", 2, "x");
-    char *large = malloc(200001);
+    char *large = mine(malloc(200001), free);
     memset(large, 'x', 200000);
     large[200000] = '\0';
     struct outbox_header header = {outbox_cstr("h"), outbox_cstr(large)};
