@@ -243,14 +243,20 @@ static void load_sections(struct loader *l)
 
 /* ---- the whole ---- */
 
-static void set_defaults(struct loader *l)
+struct config *config_new(const char *file)
 {
-    struct config *config = l->config;
     char name[256] = "";
+    struct config *config = calloc(1, sizeof *config);
+    if (!config)
+        return NULL;
     if (gethostname(name, sizeof name - 1) < 0 || !name[0])
         snprintf(name, sizeof name, "outboxd");
+    config->file = strdup(file);
     config->name = strdup(name);
-    l->no_memory |= !config->name;
+    if (!config->file || !config->name) {
+        config_free(config);
+        return NULL;
+    }
     config->workers = 2;
     config->delivery = (struct delivery){.batch_size = 500,
                                          .max_retries = 5,
@@ -266,11 +272,11 @@ static void set_defaults(struct loader *l)
     config->shutdown_timeout_ms = 30000;
     config->routes.fallback = ROUTE_NONE;
     config->log_level = OUTBOX_LOG_INFO;
+    return config;
 }
 
-static int finish(struct loader *l)
+int config_finish(struct config *config)
 {
-    struct config *config = l->config;
     const char **names = calloc(config->n_publishers + 1, sizeof *names);
     if (!names)
         return OUTBOX_E_RETRY;
@@ -294,20 +300,17 @@ int config_load(const char *file, config_report report, void *ctx, struct config
     struct loader l = {0};
     size_t n = 0;
     char *text = NULL;
-    l.config = calloc(1, sizeof *l.config);
-    if (!l.config || !(l.config->file = strdup(file))) {
-        l.no_memory = true;
-    } else {
-        set_defaults(&l);
+    l.config = config_new(file);
+    l.no_memory = !l.config;
+    if (l.config)
         text = read_file(&l, file, &n);
-    }
     if (text && !l.no_memory) {
         l.no_memory = ini_read(text, n, take_ini_mistake, &l, &l.ini) < 0;
         if (!l.no_memory)
             load_sections(&l);
     }
     if (!l.no_memory && l.n_mistakes == 0)
-        l.no_memory = finish(&l) < 0;
+        l.no_memory = config_finish(l.config) < 0;
     bool bad = l.no_memory || l.n_mistakes > 0;
     tell_mistakes(&l, file, report, ctx);
     forget_mistakes(&l);

@@ -70,6 +70,11 @@ typedef void (*config_report)(void *ctx, const char *file, int line, const char 
 int config_load(const char *file, config_report report, void *ctx, struct config **ret);
 void config_free(struct config *config);
 
+/* For configurations made in code: everything at its default, NULL without memory; and, when all
+ * publishers and routes are there, the tables that hang on them (0 or OUTBOX_E_RETRY). */
+struct config *config_new(const char *file);
+int config_finish(struct config *config);
+
 /* Only [relay] plugin_dir, whatever else is wrong with the file. *ret for free(), NULL: not set. */
 int config_plugin_dir(const char *file, config_report report, void *ctx, char **ret);
 

@@ -5,6 +5,7 @@
 
 #include <outbox/helpers.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,8 +125,14 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
     int r = prepare(relay, err);
     if (r == 0)
         r = open_all(relay, err);
-    if (r == 0)
+    if (r == 0) {
+        /* Signals are for the threads of whoever started us. */
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
         r = start_threads(relay, err);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
     if (r < 0) {
         relay_stop(relay);
         relay_finish(relay, &report);
@@ -152,6 +159,16 @@ uint64_t relay_accepted(const struct relay *relay)
     return n;
 }
 
+void relay_look(const struct relay *relay, struct relay_report *report)
+{
+    *report = (struct relay_report){.stale = relay->stale, .failed = relay->refused};
+    for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++) {
+        report->accepted += relay->publishers[i].accepted;
+        report->retried += relay->publishers[i].retried;
+        report->failed += relay->publishers[i].failed;
+    }
+}
+
 static void count_waiting(struct relay *relay, struct relay_report *report)
 {
     struct outbox_stats stats = {.size = sizeof stats};
@@ -172,12 +189,7 @@ void relay_finish(struct relay *relay, struct relay_report *report)
     if (relay->watcher_started)
         pthread_join(relay->watcher, NULL);
 
-    *report = (struct relay_report){.stale = relay->stale, .failed = relay->refused};
-    for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++) {
-        report->accepted += relay->publishers[i].accepted;
-        report->retried += relay->publishers[i].retried;
-        report->failed += relay->publishers[i].failed;
-    }
+    relay_look(relay, report);
     report->unrouted = held_look(&relay->held);
     memcpy(report->outage, relay->outage, sizeof report->outage);
     if (relay->mode.once && relay->n_workers > 0)

@@ -30,7 +30,7 @@ struct relay_report {
 /*
  * Opens everything (which validates and does not connect) and starts the threads. `config`
  * and `log` are borrowed until relay_free. OUTBOX_E_CONFIG: an option is wrong.
- * The caller has SIGPIPE ignored and its signals blocked in the thread that calls.
+ * The threads take no signals.
  */
 int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
                 struct relay **ret, struct outbox_err *err);
@@ -43,6 +43,9 @@ void relay_stop(struct relay *relay);
 
 /* Messages accepted so far. Any thread. */
 uint64_t relay_accepted(const struct relay *relay);
+
+/* What was done so far, without what only the end can tell. Any thread. */
+void relay_look(const struct relay *relay, struct relay_report *report);
 
 /* Waits for the threads, writes the last registry row, and fills *report. Once. */
 void relay_finish(struct relay *relay, struct relay_report *report);

@@ -41,5 +41,31 @@ class Sdk(outbox_test.Scratch):
         self.assertEqual(self.read("out").splitlines(), ["%s number %d" % (i, n) for n, i in enumerate(ids)])
 
 
+    def test_the_embedding_example_relays_in_its_own_process(self):
+        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "embed", "embed.c")
+        program = self.path("embed")
+        libs = self.pkg_config("--libs", "outbox")
+        rpath = [flag[2:] for flag in libs if flag.startswith("-L")]
+        with open(os.path.join(outbox_test.BUILDDIR, "config.log"), encoding="utf-8") as f:
+            sanitizer = [line.split("'")[1] for line in f if line.startswith("SAN_CFLAGS=")][0].split()
+        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *sanitizer, *self.pkg_config("--cflags", "outbox"), "-o", program,
+                        source, *libs, *["-Wl,-rpath," + folder for folder in rpath], "-lsqlite3", "-pthread"], check=True)
+        self.db = self.path("shop.db")
+        done = subprocess.run([program, self.db, outbox_test.PLUGIN_DIR], capture_output=True, text=True,
+                              timeout=outbox_test.PATIENCE)
+        self.assertEqual((done.returncode, done.stdout), (0, "committed 16, relayed 16: mail 7, push 7, archive 2\n"), done)
+        self.assertEqual(self.query("SELECT count(*) FROM orders"), [(16,)])
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(16,)])
+
+    def test_the_library_exports_its_own_names_only(self):
+        for folder, _, files in os.walk(STAGE):
+            if "liboutbox.so" in files:
+                names = subprocess.run(["nm", "-D", "--defined-only", os.path.join(folder, "liboutbox.so")],
+                                       capture_output=True, text=True, check=True).stdout
+                names = {line.split()[-1].split("@")[0] for line in names.splitlines()}
+                self.assertIn("outbox_save", names)
+                self.assertEqual({n for n in names if not n.startswith(("outbox_", "OUTBOX_"))}, set())
+
+
 if __name__ == "__main__":
     outbox_test.main()

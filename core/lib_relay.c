@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lib_relay.c - liboutbox: a relay in the application's own process. */
+#include "clock.h"
+#include "liboutbox.h"
+#include "path.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+/* ---- making one ---- */
+
+static void set_u32(uint32_t *to, uint32_t value)
+{
+    if (value)
+        *to = value;
+}
+
+static void set_ms(int64_t *to, int64_t value)
+{
+    if (value > 0)
+        *to = value;
+}
+
+/* The options that the caller's version of the struct has. */
+static struct outbox_relay_options known(const struct outbox_relay_options *given)
+{
+    struct outbox_relay_options o = {.size = sizeof o};
+    if (given)
+        memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    return o;
+}
+
+static int check_options(const struct config *c, struct outbox_err *err)
+{
+    if (c->workers > 64 || c->delivery.batch_size > 100000)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "at most 64 workers, and 100000 messages a batch");
+    if (c->lease_ms < 1000 || c->lease_ms > 86400000)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "lease_ms must be 1000 to 86400000");
+    if (c->delivery.retry_min_ms > c->delivery.retry_max_ms)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "retry_min_ms is more than retry_max_ms");
+    return OUTBOX_OK;
+}
+
+static int configure(struct outbox_relay *relay, const struct outbox_relay_options *o,
+                     struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    set_u32(&c->workers, o->workers);
+    set_u32(&c->delivery.batch_size, o->batch_size);
+    set_u32(&c->delivery.max_retries, o->max_retries);
+    set_ms(&c->delivery.batch_timeout_ms, o->batch_timeout_ms);
+    set_ms(&c->delivery.retry_min_ms, o->retry_min_ms);
+    set_ms(&c->delivery.retry_max_ms, o->retry_max_ms);
+    set_ms(&c->lease_ms, o->lease_ms);
+    set_ms(&c->poll_interval_ms, o->poll_interval_ms);
+    set_ms(&c->retention_ms, o->retention_ms);
+    if (o->retention_ms == OUTBOX_RETENTION_DELETE)
+        c->retention_ms = 0;
+    c->unrouted_fail = o->unrouted_fail != 0;
+    if (o->name) {
+        free(c->name);
+        if (!(c->name = strdup(o->name)))
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    if (o->log_fd > 0 && !(relay->log = log_new(o->log_fd, c->log_level, LOG_LOGFMT)))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    return check_options(c, err);
+}
+
+OUTBOX_EXPORT int outbox_relay_new(const struct outbox_relay_options *options,
+                                   struct outbox_relay **ret, struct outbox_err *err)
+{
+    struct outbox_relay_options o = known(options);
+    struct outbox_relay *relay = calloc(1, sizeof *relay);
+    if (!relay || !(relay->config = config_new("liboutbox"))) {
+        outbox_relay_free(relay);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    int r = configure(relay, &o, err);
+    if (r < 0)
+        outbox_relay_free(relay);
+    else
+        *ret = relay;
+    return r;
+}
+
+OUTBOX_EXPORT int outbox_relay_set_store(struct outbox_relay *relay, const char *plugin_dir,
+                                         const char *plugin, const struct outbox_setting *settings,
+                                         struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    if (c->plugins)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a store already");
+    if (!(c->plugins = plugin_set_new(plugin_dir)))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = plugin_get(c->plugins, OUTBOX_KIND_STORE, plugin, &c->store_plugin, err);
+    return r < 0 ? r : lib_options(c->store_plugin, settings, &c->store_options, err);
+}
+
+/* ---- publishers ---- */
+
+static int add_publisher(struct outbox_relay *relay, const char *name, const struct plugin *plugin,
+                         struct outbox_cfg *options, struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    struct publisher_config *grown =
+        reallocarray(c->publishers, c->n_publishers + 1, sizeof *grown);
+    char *copy = strdup(name);
+    if (grown)
+        c->publishers = grown;
+    if (!grown || !copy) {
+        free(copy);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    grown[c->n_publishers++] = (struct publisher_config){
+        .name = copy, .plugin = plugin, .options = options, .delivery = c->delivery};
+    return OUTBOX_OK;
+}
+
+static int check_name(const struct outbox_relay *relay, const char *name, struct outbox_err *err)
+{
+    if (relay->relay || relay->calls)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "publishers come before the router");
+    if (!path_name_is_valid(name))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "`%.80s` cannot be a publisher's name; names match [a-z0-9-]{1,63}",
+                           name);
+    for (size_t i = 0; i < relay->config->n_publishers; i++)
+        if (strcmp(relay->config->publishers[i].name, name) == 0)
+            return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
+    return OUTBOX_OK;
+}
+
+OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const char *name,
+                                             const char *plugin,
+                                             const struct outbox_setting *settings,
+                                             struct outbox_err *err)
+{
+    const struct plugin *loaded;
+    struct outbox_cfg *options = NULL;
+    int r = check_name(relay, name, err);
+    if (r == 0 && !relay->config->plugins)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "the store comes before the publishers");
+    if (r == 0)
+        r = plugin_get(relay->config->plugins, OUTBOX_KIND_PUBLISHER, plugin, &loaded, err);
+    if (r == 0)
+        r = lib_options(loaded, settings, &options, err);
+    if (r == 0 && (r = add_publisher(relay, name, loaded, options, err)) < 0)
+        options_free(options);
+    return r;
+}
+
+OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const char *name,
+                                            outbox_publish_fn fn, void *ctx, struct outbox_err *err)
+{
+    int r = check_name(relay, name, err);
+    if (r < 0)
+        return r;
+    struct lib_function **grown =
+        reallocarray(relay->functions, relay->n_functions + 1, sizeof *grown);
+    if (grown)
+        relay->functions = grown;
+    struct lib_function *function = grown ? lib_function_new(fn, ctx) : NULL;
+    if (!function)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    grown[relay->n_functions++] = function;
+    struct outbox_cfg *options = options_new(&function->plugin);
+    if (!options)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    r = add_publisher(relay, name, &function->plugin, options, err);
+    if (r < 0)
+        options_free(options);
+    return r;
+}
+
+/* ---- routes ---- */
+
+static size_t find_publisher(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_publishers; i++)
+        if (strcmp(c->publishers[i].name, name) == 0)
+            return i;
+    return ROUTE_NONE;
+}
+
+static size_t ask_function(void *ctx, const struct outbox_message *message)
+{
+    const struct lib_route_call *call = ctx;
+    const char *name = call->fn(call->ctx, message);
+    return name ? find_publisher(call->config, name) : ROUTE_NONE;
+}
+
+static int copy_targets(const struct config *c, const struct lib_route *from, struct route *to,
+                        struct outbox_err *err)
+{
+    to->targets = calloc(from->n_targets + 1, sizeof *to->targets);
+    if (!to->targets)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (size_t i = 0; i < from->n_targets; i++) {
+        size_t publisher = find_publisher(c, from->targets[i].publisher);
+        if (publisher == ROUTE_NONE)
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "a route names the publisher `%s`, which the "
+                               "relay does not have",
+                               from->targets[i].publisher);
+        char *value = strdup(from->targets[i].value);
+        if (!value)
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        to->targets[to->n_targets++] = (struct route_target){value, publisher};
+    }
+    return OUTBOX_OK;
+}
+
+static int copy_route(struct outbox_relay *relay, const struct lib_route *from, size_t index,
+                      struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    struct route *to = &c->routes.routes[c->routes.n_routes++];
+    *to = (struct route){.publisher = ROUTE_NONE};
+    if (asprintf(&to->name, "route-%zu", index + 1) < 0)
+        to->name = NULL;
+    if (!to->name || (from->header && !(to->header = strdup(from->header))))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (from->fn) {
+        relay->calls[index] = (struct lib_route_call){from->fn, from->ctx, c};
+        to->fn = ask_function;
+        to->fn_ctx = &relay->calls[index];
+        return OUTBOX_OK;
+    }
+    return copy_targets(c, from, to, err);
+}
+
+OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
+                                          const struct outbox_router *router,
+                                          struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    if (relay->calls)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
+    relay->calls = calloc(router->n_routes + 1, sizeof *relay->calls);
+    c->routes.routes = calloc(router->n_routes + 1, sizeof *c->routes.routes);
+    if (!relay->calls || !c->routes.routes)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < router->n_routes; i++)
+        r = copy_route(relay, &router->routes[i], i, err);
+    if (r == 0 && router->fallback) {
+        c->routes.fallback = find_publisher(c, router->fallback);
+        if (c->routes.fallback == ROUTE_NONE)
+            r = outbox_fail(err, OUTBOX_E_CONFIG, "the fallback `%s` is no publisher of the relay",
+                            router->fallback);
+    }
+    return r;
+}
+
+/* ---- running ---- */
+
+OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err)
+{
+    const struct relay_mode mode = {.once = false};
+    struct config *c = relay->config;
+    if (relay->relay)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay runs already");
+    if (!c->store_options || c->n_publishers == 0 || !relay->calls)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "a relay needs a store, a publisher and a router before it can start");
+    if (!c->routes.publishers && config_finish(c) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    return relay_start(c, &mode, relay->log, &relay->relay, err);
+}
+
+static void take_counts(struct outbox_relay *relay, const struct relay_report *report)
+{
+    relay->last.accepted += report->accepted;
+    relay->last.retried += report->retried;
+    relay->last.failed += report->failed;
+    relay->last.stale += report->stale;
+}
+
+OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms,
+                                    struct outbox_err *err)
+{
+    struct relay_report report;
+    if (!relay->relay)
+        return OUTBOX_OK;
+    relay_stop(relay->relay);
+    struct pollfd ended = {.fd = relay_ended_fd(relay->relay), .events = POLLIN};
+    if (poll(&ended, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms) <= 0)
+        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher has not come back yet");
+    relay_finish(relay->relay, &report);
+    take_counts(relay, &report);
+    relay_free(relay->relay);
+    relay->relay = NULL;
+    return OUTBOX_OK;
+}
+
+OUTBOX_EXPORT void outbox_relay_count(const struct outbox_relay *relay,
+                                      struct outbox_relay_counts *ret)
+{
+    struct outbox_relay_counts counts = relay->last;
+    uint32_t size = ret->size < sizeof counts ? ret->size : sizeof counts;
+    if (relay->relay) {
+        struct relay_report now;
+        relay_look(relay->relay, &now);
+        counts.accepted += now.accepted;
+        counts.retried += now.retried;
+        counts.failed += now.failed;
+        counts.stale += now.stale;
+    }
+    counts.size = ret->size;
+    memcpy(ret, &counts, size);
+}
+
+OUTBOX_EXPORT void outbox_relay_free(struct outbox_relay *relay)
+{
+    if (!relay)
+        return;
+    outbox_relay_stop(relay, UINT32_MAX, NULL);
+    config_free(relay->config);
+    for (size_t i = 0; i < relay->n_functions; i++)
+        free(relay->functions[i]);
+    free(relay->functions);
+    free(relay->calls);
+    log_free(relay->log);
+    free(relay);
+}

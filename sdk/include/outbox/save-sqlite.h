@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * outbox/save-sqlite.h - writes messages in your own SQLite transaction. Header-only: your program
+ * links SQLite, liboutbox and the plugins need not know.
+ *
+ *     struct outbox_exec exec = outbox_exec_sqlite(db);
+ *     sqlite3_exec(db, "BEGIN IMMEDIATE", 0, 0, 0);
+ *     ... your own change ...
+ *     outbox_save(store, messages, n, &exec, 0, &err);
+ *     sqlite3_exec(db, "COMMIT", 0, 0, 0);
+ */
+#ifndef OUTBOX_SAVE_SQLITE_H
+#define OUTBOX_SAVE_SQLITE_H
+
+#include <outbox/helpers.h>
+#include <outbox/store.h>
+
+#include <sqlite3.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+static inline int outbox_sqlite_bind(sqlite3_stmt *statement, int index,
+                                     const struct outbox_arg *arg)
+{
+    if (arg->type == OUTBOX_ARG_INT)
+        return sqlite3_bind_int64(statement, index, arg->i);
+    if (arg->type == OUTBOX_ARG_NULL || !arg->s.p)
+        return sqlite3_bind_null(statement, index);
+    if (arg->type == OUTBOX_ARG_BLOB)
+        return sqlite3_bind_blob64(statement, index, arg->s.p, arg->s.n, SQLITE_STATIC);
+    return sqlite3_bind_text64(statement, index, arg->s.p, arg->s.n, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+/** Runs one statement on the connection that is its ctx, in whatever transaction that is in. */
+static inline int outbox_sqlite_run(void *ctx, const char *sql,
+                                    const struct outbox_arg *const *args, uint64_t n,
+                                    struct outbox_err *err)
+{
+    sqlite3 *db = (sqlite3 *)ctx;
+    sqlite3_stmt *statement = NULL;
+    uint64_t i;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    for (i = 0; code == SQLITE_OK && i < n; i++)
+        code = outbox_sqlite_bind(statement, (int)i + 1, args[i]);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    sqlite3_finalize(statement);
+    if (code == SQLITE_DONE || code == SQLITE_ROW)
+        return OUTBOX_OK;
+    return outbox_fail(err,
+                       (code & 0xFF) == SQLITE_BUSY || (code & 0xFF) == SQLITE_LOCKED
+                           ? OUTBOX_E_RETRY
+                           : OUTBOX_E_CONFIG,
+                       "cannot write the message: %s", sqlite3_errmsg(db));
+}
+
+/** For outbox_save: writes through this connection. It is borrowed. */
+static inline struct outbox_exec outbox_exec_sqlite(sqlite3 *db)
+{
+    struct outbox_exec exec = {sizeof exec, 0, NULL, outbox_sqlite_run};
+    exec.ctx = db;
+    return exec;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
