@@ -44,7 +44,8 @@ static void clear(struct slot *slot)
     *slot = (struct slot){0};
 }
 
-static int check_range(const struct outbox_option *o, int64_t n, struct outbox_err *err)
+static int check_range(const struct outbox_option *o, const char *text, int64_t n,
+                       struct outbox_err *err)
 {
     struct value_text low = {{0}}, high = {{0}};
     if (o->min >= o->max || (n >= o->min && n <= o->max))
@@ -59,8 +60,8 @@ static int check_range(const struct outbox_option *o, int64_t n, struct outbox_e
         snprintf(low.text, sizeof low.text, "%" PRId64, o->min);
         snprintf(high.text, sizeof high.text, "%" PRId64, o->max);
     }
-    return outbox_fail(err, OUTBOX_E_CONFIG, "out of range; it must be %s to %s", low.text,
-                       high.text);
+    return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is out of range; it must be %s to %s", text,
+                       low.text, high.text);
 }
 
 static int check_choice(const struct outbox_option *o, const char *text, struct outbox_err *err)
@@ -86,7 +87,7 @@ static int parse_number(const struct outbox_option *o, const char *text, int64_t
             : o->type == OUTBOX_OPT_BOOL     ? value_bool(text, ret, err)
             : o->type == OUTBOX_OPT_DURATION ? value_duration(text, ret, err)
                                              : value_size(text, ret, err);
-    return r < 0 || o->type == OUTBOX_OPT_BOOL ? r : check_range(o, *ret, err);
+    return r < 0 || o->type == OUTBOX_OPT_BOOL ? r : check_range(o, text, *ret, err);
 }
 
 static int parse(const struct outbox_option *o, const char *text, struct slot *slot,

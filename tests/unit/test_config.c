@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mistakes of the configuration, and secrets in it. */
+#include "config_scratch.h"
+
+/* ---- what is wrong ---- */
+
+static const struct {
+    const char *text;
+    const char *told;
+} mistakes[] = {
+    {"count = 11\n", "10: count: `11` is out of range; it must be 1 to 10\n"},
+    {"count = x\n", "10: count: `x` is not a whole number\n"},
+    {"count =\n", "10: count: `` is not a whole number\n"},
+    {"flag = maybe\n", "10: flag: `maybe` is neither yes nor no\n"},
+    {"room = 2M\n", "10: room: `2M` is out of range; it must be 1K to 1M\n"},
+    {"mode = Queue\n", "10: mode: `Queue` is none of queue | pubsub; did you mean `queue`?\n"},
+    {"patience = 3\n", "10: patience: `3` has no unit; write 3s or 3m (units: ms s m h d)\n"},
+    {"patience = 15s\n", "10: patience (15s) must be shorter than batch_timeout (15s), or no batch "
+                         "could be settled in time\n"},
+    {"patience = never\n", "10: patience (never) must be shorter than batch_timeout (15s), or no "
+                           "batch could be settled in time\n"},
+    {"batch_timeout = 1s\n", "10: patience (2s) must be shorter than batch_timeout (1s), or no "
+                             "batch could be settled in time\n"},
+    /* one mistake, not two */
+    {"batch_timeout = 1s\npatience = x\n",
+     "11: patience: `x` cannot be read; write it like 250ms, 10s, 5m, 2h, 1d, 0 or never\n"},
+    {"words = /bin/x \"y\n", "10: words: a double quote is not closed\n"},
+    {"names = a,,b\n", "10: names: there is nothing between two commas\n"},
+    {"Count = 1\n", "10: unknown key `Count` in [publisher a]; neither outboxd nor pub-options "
+                    "knows it; did you mean `count`?\n"},
+    {"retry_min = 10m\n", "10: retry_min (10m) is more than retry_max (5m)\n"},
+    {"password = x\n", "9: password_file and password (line 10) are both set; keep one\n"},
+    {"count_file = x\n", "10: unknown key `count_file` in [publisher a]; neither outboxd nor "
+                         "pub-options knows it\n"},
+    {"relay.shape = round\n", "10: keys that begin with `relay.` are reserved, and `relay.shape` "
+                              "is not known to this version\n"},
+    {"[publisher b]\nplugin = options\npassword_file = @/secret\n",
+     "10: [publisher b] lacks `url`: Where.\n"},
+    {"[publisher b]\nplugin = options\nurl = x\n",
+     "10: [publisher b] lacks `password`: By which right.\n"},
+    {"[publisher b]\nplugin = options\nurl =\npassword_file = @/secret\n",
+     "12: url is empty: Where.\n"},
+    {"[route r]\nplugin = options\nmode = x\nmodus = y\nheader. = z\n",
+     "12: mode: `x` is none of queue | pubsub\n"
+     "13: unknown key `modus` in [route r]; neither outboxd nor rule-options knows it; did you "
+     "mean `mode`?\n14: unknown key `header.` in [route r]; did you mean `header`?\n"},
+    {"[route r]\nplugin = options\npublisher = a\n",
+     "10: [route r] names publishers in several ways; keep one of publisher, header and plugin\n"},
+    {"[route r]\npublisher = a\n",
+     "11: [route r] has no condition and would take every message; add `topic`, `key` or "
+     "`header.NAME`, or say `fallback` in [router]\n"},
+    {"[route r]\ntopic =\npublisher = a\n",
+     "11: topic: the pattern is empty and would match nothing of use\n"},
+    {"[route r]\nheader = h\nto.a = a\nto = a\n",
+     "13: the header's value `a` is mapped twice, also on line 12\n"},
+    {"[route r]\nheader = h\nto.x = b, a\n",
+     "12: there is no [publisher b]\n"
+     "12: to.x: several publishers for one message are not supported yet\n"},
+    {"[relay x]\n[Store]\n[publiser mail]\n[publisher]\n[route]\n[Route r]\n[other]\n",
+     "10: unknown section [relay x]; did you mean `relay`?\n"
+     "11: [Store] is there already, on line 3; join the two\n"
+     "11: unknown section [Store]; did you mean `store`?\n"
+     "12: unknown section [publiser mail]; did you mean `publisher mail`?\n"
+     "13: [publisher] needs a name: [publisher NAME]\n"
+     "14: [route] needs a name: [route NAME]\n"
+     "15: unknown section [Route r]; did you mean `route r`?\n"
+     "16: unknown section [other]\n"},
+    {"url = \xc3\xbc\n", "10: `url` is set already, on line 8\n"},
+    {"[log]\nlevel = \"info\nformat = json ; fine\n",
+     "11: level: `\"info` is none of error | warning | info | debug; did you mean `info`?\n"},
+};
+
+START_TEST(a_mistake_is_told_with_its_line_and_what_fits)
+{
+    char text[4096];
+    snprintf(text, sizeof text, "%s%s", PRELUDE, mistakes[_i].text);
+    refused(text, mistakes[_i].told);
+}
+END_TEST
+
+START_TEST(a_bad_name_of_the_only_publisher_is_one_mistake)
+{
+    refused("[relay]\nplugin_dir = @/plugins\n[store]\nplugin = sqlite\npath = x\n"
+            "[publisher Mail]\nplugin = options\n",
+            "6: `Mail` cannot be a publisher's name; names match [a-z0-9-]{1,63}\n");
+}
+END_TEST
+
+START_TEST(a_name_must_be_printable_and_short)
+{
+    char text[1024], name[102];
+    memset(name, 'n', 101);
+    name[101] = '\0';
+    snprintf(text, sizeof text, "[relay]\nname = %s\n", name);
+    config_free(load(text));
+    ck_assert_ptr_nonnull(strstr(told.text, "2: name is too long; it must have 1 to 100 bytes\n"));
+    config_free(load("[relay]\nname = a\033[2Jb\n"));
+    ck_assert_ptr_nonnull(strstr(told.text, "2: name holds a character that cannot be printed\n"));
+    setenv("OUTBOX_UNIT", "two\nlines", 1);
+    config_free(load("[relay]\nname = ${OUTBOX_UNIT}\n"));
+    ck_assert_ptr_nonnull(strstr(told.text, "2: name holds a character that cannot be printed\n"));
+    setenv("OUTBOX_UNIT", "\xff", 1);
+    config_free(load("[relay]\nname = ${OUTBOX_UNIT}\n"));
+    ck_assert_ptr_nonnull(
+        strstr(told.text, "2: name: the environment variable OUTBOX_UNIT is not valid UTF-8\n"));
+}
+END_TEST
+
+START_TEST(a_flood_of_mistakes_is_cut_and_counted)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    fputs(PRELUDE, f);
+    for (int i = 0; i < 1234; i++)
+        fprintf(f, "x%d = 1\n", i);
+    fclose(f);
+    config_free(load(text));
+    ck_assert_ptr_nonnull(strstr(told.text, "0: and 234 more mistakes\n"));
+    free(text);
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_read_says_why)
+{
+    struct config *config = NULL;
+    char path[128];
+    snprintf(path, sizeof path, "%s/none.ini", dir);
+    told = (struct told){{0}, 0};
+    ck_assert_int_eq(config_load(path, tell, &told, &config), OUTBOX_E_CONFIG);
+    ck_assert_str_eq(told.text, "0: cannot be read: No such file or directory; write it, or name "
+                                "another one with -c\n");
+    told = (struct told){{0}, 0};
+    ck_assert_int_eq(config_load(dir, tell, &told, &config), OUTBOX_E_CONFIG);
+    ck_assert_str_eq(told.text, "0: is not a regular file\n");
+}
+END_TEST
+
+/* ---- secrets ---- */
+
+static void has_password(const struct config *config, const char *password)
+{
+    struct outbox_str text = options_text(config->publishers[0].options, "password");
+    ck_assert_uint_eq(text.n, strlen(password));
+    ck_assert_str_eq(text.p, password);
+}
+
+START_TEST(a_secret_comes_from_a_file_less_one_newline)
+{
+    struct config *config = load_mode(SECTION "password_file = @/secret\n", 0644);
+    ck_assert_str_eq(told.text, ""); /* the configuration itself holds none */
+    has_password(config, "hush");
+    config_free(config);
+    write_bytes("secret", "${HOME} ; \"x\"\n\n", 15, 0640);
+    config = taken(SECTION "password_file = @/secret\n");
+    has_password(config, "${HOME} ; \"x\"\n");
+    config_free(config);
+}
+END_TEST
+
+START_TEST(a_file_of_a_secret_is_guarded)
+{
+    static const char text[] = SECTION "password_file = @/secret\n";
+    write_bytes("secret", "hush", 4, 0604);
+    refused(text, "9: password_file: @/secret holds a secret, but others can read it (mode 0604); "
+                  "chmod o-rwx it\n");
+    write_bytes("secret", "\n", 1, 0600);
+    refused(text, "9: password_file: @/secret is empty or holds a NUL byte\n");
+    write_bytes("secret", "", 0, 0600);
+    refused(text, "9: password_file: @/secret is empty or holds a NUL byte\n");
+    write_bytes("secret", "a\0b", 3, 0600);
+    refused(text, "9: password_file: @/secret is empty or holds a NUL byte\n");
+    refused(SECTION "password_file = @\n",
+            "9: password_file: @ is not a regular file of at most 64K\n");
+    refused(SECTION "password_file = @/none\n",
+            "9: password_file: cannot read @/none: No such file or directory\n");
+}
+END_TEST
+
+START_TEST(a_configuration_with_a_secret_is_guarded)
+{
+    static const mode_t open_modes[] = {0644, 0604, 0602, 0601};
+    for (size_t i = 0; i < sizeof open_modes / sizeof open_modes[0]; i++) {
+        config_free(load_mode(SECTION "password = hush\n", open_modes[i]));
+        ck_assert_ptr_nonnull(strstr(told.text, "9: password is a secret, but others can read"));
+        ck_assert_ptr_null(strstr(told.text, "hush"));
+    }
+    struct config *config = load_mode(SECTION "password = \"hu;sh\"\n", 0640);
+    ck_assert_str_eq(told.text, "");
+    has_password(config, "hu;sh");
+    config_free(config);
+    setenv("OUTBOX_UNIT", "from ${HOME}", 1);
+    config = load_mode(SECTION "password = ${OUTBOX_UNIT}\n", 0644);
+    ck_assert_str_eq(told.text, "");
+    has_password(config, "from ${HOME}");
+    config_free(config);
+}
+END_TEST
+
+START_TEST(no_part_of_a_secret_is_told)
+{
+    static const char *const secrets[] = {"ab${HUSH}cd", "ab${hu sh}cd", "ab${hush", "${hush}${x}"};
+    unsetenv("HUSH");
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "%spassword = %s\n", SECTION, secrets[i]);
+        refused(text, "9: password: a `${` in it does not begin a set environment variable; write "
+                      "`$${` for a literal `${`\n");
+    }
+    refused(SECTION "password = ${HUSH}\n",
+            "9: password: the environment variable HUSH is not set\n");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *tc = tcase_create("config");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_add_loop_test(tc, a_mistake_is_told_with_its_line_and_what_fits, 0,
+                        sizeof mistakes / sizeof mistakes[0]);
+    tcase_add_test(tc, a_bad_name_of_the_only_publisher_is_one_mistake);
+    tcase_add_test(tc, a_name_must_be_printable_and_short);
+    tcase_add_test(tc, a_flood_of_mistakes_is_cut_and_counted);
+    tcase_add_test(tc, a_file_that_cannot_be_read_says_why);
+    tcase_add_test(tc, a_secret_comes_from_a_file_less_one_newline);
+    tcase_add_test(tc, a_file_of_a_secret_is_guarded);
+    tcase_add_test(tc, a_configuration_with_a_secret_is_guarded);
+    tcase_add_test(tc, no_part_of_a_secret_is_told);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}
