@@ -381,12 +381,28 @@ class Life(Relay):
         self.until(lambda: len(self.arrived()) == 2, "its lease to end")
         self.stop(again)
 
+    def freeze(self, relay):
+        """Stops it while it does not hold the database's one write lock, which nobody could take from it."""
+        db = self.connect()
+        db.execute("PRAGMA busy_timeout = 100")
+
+        def frozen_without_lock():
+            relay.send_signal(signal.SIGSTOP)
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+                return True
+            except sqlite3.OperationalError:
+                relay.send_signal(signal.SIGCONT)
+                return False
+        self.until(frozen_without_lock, "a moment without the lock")
+
     def test_a_settle_that_comes_too_late_changes_nothing(self):
         self.shop("workers = 1\nlease = 1s")
-        i = self.insert("sleep 1")
+        i = self.insert("sleep 2")
         frozen = self.start("run")
         self.until(self.arrived, "the message to start")
-        frozen.send_signal(signal.SIGSTOP)
+        self.freeze(frozen)
         other = self.start("run", log="other.log")
         self.until_status(i, "processed")
         first = self.row(i)
