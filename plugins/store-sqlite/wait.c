@@ -13,8 +13,9 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-/* Looks after an event: after 1, 2, 4 ... ms, half a second in all; polling does the rest. */
-#define LOOKS 9
+/* Looks after an event: after 1, 2, 4 ... ms. Between the log's write and the commit lies a sync of
+ * the disk, which takes seconds on a busy one: 16 s in all; polling does the rest. */
+#define LOOKS 14
 
 void wait_end(struct store *s)
 {
