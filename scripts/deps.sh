@@ -6,7 +6,10 @@ set -eu
 
 build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
 libini-config-dev libjson-c-dev uuid-dev check python3"
-checks="clang clang-format libclang-rt-14-dev cppcheck shellcheck mandoc xz-utils"
+checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils"
+# The sanitizers and the fuzzer of Debian 12's clang are a package of their own.
+# shellcheck disable=SC1091  # the file is the machine's
+[ "$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}")" != 12 ] || checks="$checks libclang-rt-14-dev"
 
 wanted=$build
 [ "${1:-}" != --ci ] || wanted="$build $checks"

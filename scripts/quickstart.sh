@@ -9,17 +9,25 @@ build=$top/build-quickstart
 bin=$build/root/bin/outboxd
 
 scripts/deps.sh
+mkdir -p "$build"
 if [ ! -x "$bin" ]; then
     echo "== Building into build-quickstart"
-    [ -x configure ] || ./autogen.sh >/dev/null 2>&1
-    mkdir -p "$build"
-    { cd "$build" && "$top/configure" --prefix="$build/root" --sysconfdir="$build/root/etc" &&
-        make -j"$(nproc)" install && cd "$top"; } >"$build.log" 2>&1 || {
-        tail -n 30 "$build.log"
-        echo "quickstart: the build failed; the whole log is $build.log" >&2
-        exit 1
-    }
 fi
+# After an update make builds what changed; without one it has nothing to do.
+build() {
+    [ -x configure ] || ./autogen.sh || return 1
+    cd "$build" || return 1
+    [ -f Makefile ] ||
+        "$top/configure" --prefix="$build/root" --sysconfdir="$build/root/etc" || return 1
+    if ! make -q all || [ ! -x "$bin" ]; then
+        make -j"$(nproc)" && make install
+    fi
+}
+(build) >"$build.log" 2>&1 || {
+    tail -n 30 "$build.log"
+    echo "quickstart: the build failed; the whole log is $build.log" >&2
+    exit 1
+}
 
 work=$(mktemp -d)
 relay=

@@ -106,7 +106,7 @@ int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out
         ret->err_fd = err[0];
         in[1] = out[0] = err[0] = -1;
         ret->pid_fd = pidfd_open(ret->pid, 0);
-        if (ret->pid_fd < 0) {
+        if (ret->pid_fd < 0 && errno != ENOSYS && errno != EPERM) {
             e = errno;
             child_kill(ret);
         }
@@ -119,6 +119,26 @@ int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out
         child_close(&err[i]);
     }
     return e;
+}
+
+/* Without a descriptor to wait on, how often to ask, ms. */
+#define ASK_MS 5
+
+bool child_has_ended(const struct child *child)
+{
+    struct pollfd ended = {.fd = child->pid_fd, .events = POLLIN};
+    siginfo_t info = {0};
+    if (child->pid_fd >= 0)
+        return poll(&ended, 1, 0) > 0;
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0;
+}
+
+int child_poll_ms(const struct child *child, int64_t ms)
+{
+    if (child->pid > 0 && child->pid_fd < 0 && ms > ASK_MS)
+        return ASK_MS;
+    return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
 void child_signal(const struct child *child, int signal)

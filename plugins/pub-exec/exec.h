@@ -40,9 +40,9 @@ struct exec {
 /* ---- child.c: a process, its group and its pipes ---- */
 
 struct child {
-    pid_t pid; /* 0: none */
-    int pid_fd;
-    int in_fd; /* ours, to its stdin; -1: closed */
+    pid_t pid;  /* 0: none */
+    int pid_fd; /* -1: this kernel has none; its end has to be asked for */
+    int in_fd;  /* ours, to its stdin; -1: closed */
     int out_fd;
     int err_fd;
 };
@@ -60,6 +60,10 @@ struct child {
 int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out,
                 struct child *ret);
 void child_signal(const struct child *child, int signal);
+/* Has it ended? It stays to be collected. */
+bool child_has_ended(const struct child *child);
+/* How long a poll for it may take at most: all of ms where its end shows on pid_fd. */
+int child_poll_ms(const struct child *child, int64_t ms);
 /* Collects it (it has ended or was killed) and closes everything. *ret_info: how it ended. */
 void child_reap(struct child *child, siginfo_t *ret_info);
 void child_close(int *fd);

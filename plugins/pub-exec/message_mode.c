@@ -227,8 +227,10 @@ static void turn(struct round *round, const struct outbox_call *call)
     }
     fds[3 * most] =
         (struct pollfd){.fd = round->cancelled ? -1 : call->cancel_fd, .events = POLLIN};
-    int64_t left = first - now_us(round->x);
-    poll(fds, 3 * most + 1, left <= 0 ? 0 : (int)((left + 999) / 1000));
+    int64_t left = (first - now_us(round->x) + 999) / 1000;
+    for (uint32_t i = 0; i < most; i++)
+        left = child_poll_ms(&round->jobs[i].child, left);
+    poll(fds, 3 * most + 1, (int)left);
     if (fds[3 * most].revents)
         cancel(round, call->grace_ms);
     for (uint32_t i = 0; i < most; i++) {
@@ -239,7 +241,7 @@ static void turn(struct round *round, const struct outbox_call *call)
             feed(round, job);
         if (fds[3 * i + 2].revents)
             listen_to(job);
-        if (fds[3 * i].revents)
+        if (job->child.pid_fd < 0 ? child_has_ended(&job->child) : fds[3 * i].revents != 0)
             end(round, job);
         else if (now_us(round->x) >= job->deadline_us)
             press(round, job);

@@ -247,7 +247,7 @@ static bool turn(struct call *c, uint32_t grace_ms)
         {.fd = c->cancelled ? -1 : c->cancel_fd, .events = POLLIN},
     };
     int64_t left = (wait_until(c) - now_us(c->x) + 999) / 1000;
-    poll(fds, 5, left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left);
+    poll(fds, 5, child_poll_ms(&st->child, left));
     check_cancel(c, fds[4].revents, grace_ms);
     if (fds[0].revents && !read_some(c))
         return false;
@@ -256,7 +256,8 @@ static bool turn(struct call *c, uint32_t grace_ms)
     if (fds[2].revents)
         stream_read_log(c->x);
     /* What it said before it ended counts: its output is read to the end first. */
-    if (fds[3].revents && (st->child.out_fd < 0 || !(fds[0].revents & POLLIN)))
+    bool ended = st->child.pid_fd < 0 ? child_has_ended(&st->child) : fds[3].revents != 0;
+    if (ended && (st->child.out_fd < 0 || !(fds[0].revents & POLLIN)))
         return !stream_has_ended(c->x);
     return !st->broken;
 }

@@ -142,10 +142,9 @@ static void last_words(struct exec *x)
 
 bool stream_has_ended(struct exec *x)
 {
-    struct pollfd ended = {.fd = x->stream->child.pid_fd, .events = POLLIN};
     siginfo_t info;
     char how[64];
-    if (poll(&ended, 1, 0) <= 0)
+    if (!child_has_ended(&x->stream->child))
         return false;
     last_words(x);
     child_reap(&x->stream->child, &info);
@@ -166,10 +165,17 @@ void stream_kill(struct exec *x, const char *why)
     free_stream(x);
 }
 
-static bool ends_within(const struct child *child, int ms)
+static bool ends_within(const struct exec *x, const struct child *child, int ms)
 {
     struct pollfd ended = {.fd = child->pid_fd, .events = POLLIN};
-    return poll(&ended, 1, ms) > 0;
+    int64_t until_us = x->host->monotonic_us(x->host) + ms * INT64_C(1000);
+    while (!child_has_ended(child)) {
+        int64_t left = (until_us - x->host->monotonic_us(x->host)) / 1000;
+        if (left <= 0)
+            return false;
+        poll(&ended, 1, child_poll_ms(child, left));
+    }
+    return true;
 }
 
 void stream_finish(struct exec *x)
@@ -179,9 +185,9 @@ void stream_finish(struct exec *x)
         return;
     /* The end of its input asks it to finish. */
     child_close(&st->child.in_fd);
-    if (!ends_within(&st->child, FINISH_MS)) {
+    if (!ends_within(x, &st->child, FINISH_MS)) {
         child_signal(&st->child, SIGTERM);
-        ends_within(&st->child, FINISH_MS / 5);
+        ends_within(x, &st->child, FINISH_MS / 5);
     }
     last_words(x);
     child_kill(&st->child);

@@ -58,13 +58,11 @@ class Sdk(outbox_test.Scratch):
         self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(16,)])
 
     def test_the_library_exports_its_own_names_only(self):
-        for folder, _, files in os.walk(STAGE):
-            if "liboutbox.so" in files:
-                names = subprocess.run(["nm", "-D", "--defined-only", os.path.join(folder, "liboutbox.so")],
-                                       capture_output=True, text=True, check=True).stdout
-                names = {line.split()[-1].split("@")[0] for line in names.splitlines()}
-                self.assertIn("outbox_save", names)
-                self.assertEqual({n for n in names if not n.startswith(("outbox_", "OUTBOX_"))}, set())
+        (library,) = [os.path.join(folder, "liboutbox.so") for folder, _, files in os.walk(STAGE) if "liboutbox.so" in files]
+        names = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+        names = {line.split()[-1].split("@")[0] for line in names.splitlines()}
+        self.assertIn("outbox_save", names)
+        self.assertEqual({n for n in names if not n.startswith(("outbox_", "OUTBOX_"))}, set())
 
 
 if __name__ == "__main__":
