@@ -139,7 +139,8 @@ if [ "$mode" != --quick ]; then
     suite clang "$quick" CC=clang
     OUTBOX_TEST_KILL_SECONDS=20 suite asan "" --enable-sanitizer=address,undefined
     OUTBOX_TEST_KILL_SECONDS=10 suite tsan "tests/unit/test_pause \
-        tests/e2e/test_relay.py tests/faults/test_kill.py" --enable-sanitizer=thread
+        tests/e2e/test_relay.py tests/e2e/test_relay_life.py tests/e2e/test_stream.py \
+        tests/faults/test_kill.py" --enable-sanitizer=thread
     step format check_format
     step cppcheck check_cpp
     step shellcheck check_scripts

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a relay starts, stops, and gets along with others and with its database."""
+
+import signal
+import sqlite3
+import time
+
+import outbox_test
+import relay_test
+
+
+class Life(relay_test.Relay):
+    def test_it_waits_for_a_database_that_is_not_there_yet(self):
+        self.shop(init=False)
+        relay = self.start("run")
+        self.until(lambda: "the store is unavailable" in self.read("relay.log"), "the warning")
+        self.assertIn("run `outboxd init`", self.read("relay.log"))
+        self.assertIsNone(relay.poll())
+        self.outboxd("init")
+        self.insert("x")
+        self.until(self.arrived, "the message")
+        self.stop(relay)
+
+    def test_once_gives_up_on_a_store_that_is_not_there(self):
+        self.shop(init=False)
+        done = self.outboxd("run", "--once", "--wait", "700ms", code=1)
+        self.assertIn("the store was unavailable", done.stderr)
+
+    def test_sigterm_lets_what_is_in_flight_finish(self):
+        self.shop("workers = 1")
+        slow, next_one = self.insert("sleep 1"), self.insert("x")
+        relay = self.start("run")
+        self.until(self.arrived, "the first message to start")
+        self.stop(relay)
+        self.assertEqual(self.row(slow)["status"], "processed")
+        self.assertEqual(self.row(next_one)["status"], "pending")
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages_leases"), [(0,)])
+        self.assertEqual(self.query("SELECT clean FROM outbox_messages_relays"), [(1,)])
+
+    def test_shutdown_is_bounded(self):
+        self.shop("workers = 1\nshutdown_timeout = 1s")
+        slow = self.insert("sleep 8")
+        relay = self.start("run")
+        self.until(self.arrived, "the message to start")
+        began = time.monotonic()
+        relay.send_signal(signal.SIGTERM)
+        self.assertIn(relay.wait(outbox_test.PATIENCE), (0, 1))
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertNotEqual(self.row(slow)["status"], "processed")
+        self.assertEqual(self.row(slow)["retries"], 0)
+
+    def test_a_second_sigterm_leaves_at_once(self):
+        self.shop("workers = 1\nlease = 1s")
+        slow = self.insert("sleep 8")
+        relay = self.start("run")
+        self.until(self.arrived, "the message to start")
+        relay.send_signal(signal.SIGTERM)
+        self.until(lambda: "stopping" in self.read("relay.log"), "the first signal")
+        self.stop(relay, code=1)
+        self.assertEqual(self.row(slow)["status"], "processing")
+        again = self.start("run")
+        self.until(lambda: len(self.arrived()) == 2, "its lease to end")
+        self.stop(again)
+
+    def freeze(self, relay):
+        """Stops it while it does not hold the database's one write lock, which nobody could take from it."""
+        db = self.connect()
+        db.execute("PRAGMA busy_timeout = 100")
+
+        def frozen_without_lock():
+            relay.send_signal(signal.SIGSTOP)
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+                return True
+            except sqlite3.OperationalError:
+                relay.send_signal(signal.SIGCONT)
+                return False
+        self.until(frozen_without_lock, "a moment without the lock")
+
+    def test_a_settle_that_comes_too_late_changes_nothing(self):
+        self.shop("workers = 1\nlease = 1s")
+        i = self.insert("sleep 2")
+        frozen = self.start("run")
+        self.until(self.arrived, "the message to start")
+        self.freeze(frozen)
+        other = self.start("run", log="other.log")
+        self.until_status(i, "processed")
+        first = self.row(i)
+        self.stop(other)
+        frozen.send_signal(signal.SIGCONT)
+        self.until(lambda: "settled too late" in self.read("relay.log"), "the stale settle to be counted")
+        self.stop(frozen)
+        self.assertEqual(self.row(i), first)
+
+    def test_a_writer_that_holds_the_lock_is_waited_for(self):
+        self.shop(more="", relay="workers = 1")
+        self.config("[publisher out]\nplugin = exec\ncommand = %s\n" % self.program)
+        with open(self.path("outboxd.ini"), encoding="utf-8") as f:
+            text = f.read().replace("[publisher", "busy_timeout = 200ms\n[publisher", 1)
+        self.write("outboxd.ini", text, 0o600)
+        i = self.insert("x")
+        db = self.connect()
+        db.execute("BEGIN IMMEDIATE")
+        relay = self.start("run")
+        self.until(lambda: "holds the database for long" in self.read("relay.log"), "the warning")
+        db.execute("COMMIT")
+        self.until_status(i, "processed")
+        self.until(lambda: "the store is back" in self.read("relay.log"), "the end of it")
+        self.stop(relay)
+
+    def test_rows_of_another_relay_without_a_lease_expire(self):
+        self.shop("lease = 1s")
+        i = self.insert("x", status="processing")
+        relay = self.start("run")
+        self.until_status(i, "processed")
+        self.stop(relay)
+
+    def test_relays_with_other_routes_are_warned_about(self):
+        self.shop()
+        first = self.start("run")
+        self.until(lambda: self.query("SELECT 1 FROM outbox_messages_relays"), "the first relay")
+        self.shop(router="[route r]\ntopic = a\npublisher = out\n[router]\nfallback = out\n", init=False)
+        second = self.start("run", log="second.log")
+        self.until(lambda: "other publishers or routes" in self.read("second.log"), "the warning")
+        status = self.outboxd("status").stdout
+        self.assertIn("live relays have different publishers or routes", status)
+        self.stop(second)
+        self.stop(first)
+
+
+if __name__ == "__main__":
+    outbox_test.main()

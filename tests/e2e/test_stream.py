@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pub-exec, mode = stream: the protocol, and programs that break it."""
+
+import os
+
+import outbox_test
+import relay_test
+
+
+class Stream(relay_test.Relay):
+    def stream(self, script, options="", relay=""):
+        program = self.write("stream.py", "#!/usr/bin/env python3\n" + script, 0o755)
+        self.config("[publisher out]\nplugin = exec\nmode = stream\ncommand = %s %s\n%s" % (program, self.dir, options),
+                    relay)
+        self.outboxd("init")
+
+    def examples(self, name):
+        path = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "stream", name)
+        self.config("[publisher out]\nplugin = exec\nmode = stream\ncommand = \"%s\" %s\n" % (path, self.path("arrived")))
+        self.outboxd("init")
+        ids = self.insert("hello \\ \"world\"", count=250)
+        self.outboxd("run", "--once")
+        self.assertEqual([i for i in ids if i not in self.read("arrived")], [])
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(250,)])
+
+    def test_the_python_example_works(self):
+        self.examples("publisher.py")
+
+    def test_the_shell_example_works(self):
+        self.examples("publisher.sh")
+
+    def test_every_reply_means_what_the_manual_says(self):
+        self.stream("import json, sys\nprint('started', file=sys.stderr, flush=True)\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    m = json.loads(line)\n"
+                    "    print(json.dumps({'id': m['id'], 'status': m['payload'], 'reason': 'why ' + m['payload'],"
+                    " 'after_ms': 3600000, 'more': 1}), flush=True)\n", relay="retry_min = 1h\nretry_max = 1h")
+        want = {"ok": ("processed", 0, ""), "retry": ("pending", 1, "why retry"), "later": ("pending", 0, "why later"),
+                "reject": ("failed", 1, "why reject")}
+        ids = {status: self.insert(status) for status in want}
+        done = self.outboxd("run", "--once", code=1)
+        self.assertIn("started", done.stderr)
+        for status, (column, retries, why) in want.items():
+            row = self.row(ids[status])
+            self.assertEqual((row["status"], row["retries"], row["last_error"]), (column, retries, why), status)
+
+    def test_a_co_process_that_dies_leaves_the_rest_uncharged(self):
+        self.stream("import json, sys, os\nsys.stdin.readline()\n"
+                    "for n, line in enumerate(sys.stdin):\n"
+                    "    if n == 3: os._exit(7)\n"
+                    "    m = json.loads(line)\n"
+                    "    open(sys.argv[1] + '/arrived', 'a').write(m['id'] + ' t x\\n')\n"
+                    "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n", relay="workers = 1")
+        ids = self.insert("x", count=12)
+        relay = self.start("run")
+        for i in ids:
+            self.assertEqual(self.until_status(i, "processed")["retries"], 0)
+        self.stop(relay)
+        self.assertIn("ended (exit 7)", self.read("relay.log"))
+        self.assertEqual(sorted(a[0] for a in self.arrived()), sorted(ids))
+
+    def test_a_hanging_co_process_costs_the_oldest_message_an_attempt(self):
+        self.stream("import json, sys, time\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    m = json.loads(line)\n"
+                    "    if m['payload'] == 'hang': time.sleep(1000)\n"
+                    "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n",
+                    "timeout = 500ms", "workers = 1\nretry_min = 1h\nretry_max = 1h")
+        hang, good = self.insert("hang"), self.insert("good")
+        relay = self.start("run")
+        self.until_status(good, "processed")
+        row = self.row(hang)
+        self.stop(relay)
+        self.assertEqual((row["status"], row["retries"]), ("pending", 1))
+        self.assertIn("no answer within 500 ms", row["last_error"])
+        self.assertEqual(self.row(good)["retries"], 0)
+
+    def test_a_broken_protocol_is_an_outage_that_names_itself(self):
+        for reply in ("junk", "{}", '{"id":"unknown","status":"ok"}', '{"id":1,"status":"ok"}', "x" * 70000):
+            self.stream("import sys\nsys.stdin.readline()\nsys.stdin.readline()\nprint(%r, flush=True)\nsys.stdin.read()\n"
+                        % reply)
+            i = self.insert("x")
+            done = self.outboxd("run", "--once", "--wait", "200ms", code=1)
+            self.assertIn("broke the protocol", done.stderr)
+            row = self.row(i)
+            self.assertEqual((row["status"], row["retries"]), ("pending", 0))
+
+    def test_the_window_is_honoured(self):
+        self.stream("import json, sys, select\nhello = json.loads(sys.stdin.readline())\n"
+                    "assert hello == {'outboxd': 1, 'window': 5}, hello\n"
+                    "while True:\n"
+                    "    lines = []\n"
+                    "    for line in iter(sys.stdin.readline, ''):\n"
+                    "        lines.append(line)\n"
+                    "        if len(lines) == 5: break\n"
+                    "    if not lines: break\n"
+                    "    assert not select.select([0], [], [], 0.1)[0], 'a sixth message came'\n"
+                    "    for line in reversed(lines):\n"
+                    "        print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}), flush=True)\n",
+                    "window = 5", "workers = 1")
+        self.insert("x", count=50)
+        self.outboxd("run", "--once")
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(50,)])
+
+
+if __name__ == "__main__":
+    outbox_test.main()
