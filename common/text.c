@@ -40,27 +40,43 @@ bool text_is_clean(const char *p, size_t n)
     return true;
 }
 
+/* The character of `len` bytes at p; 0 bytes: what is there instead of one. */
+static unsigned decode(const char *p, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)p;
+    unsigned c = len < 2 ? s[0] : s[0] & (0x7Fu >> len);
+    for (size_t i = 1; i < len; i++)
+        c = c << 6 | (s[i] & 0x3Fu);
+    return c;
+}
+
+/* Does it move a terminal's cursor, begin a new line, or reorder the text around it? */
+static bool is_control(unsigned c)
+{
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) ||      /* C0, DEL, C1 */
+           c == 0x61C || c == 0x200E || c == 0x200F || /* marks of direction */
+           (c >= 0x2028 && c <= 0x202E) ||             /* separators, embeddings, overrides */
+           (c >= 0x2066 && c <= 0x2069);               /* isolates */
+}
+
 /* Copies with each character that is not wanted replaced; `line`: no control characters. */
 static size_t copy_text(const char *p, size_t n, char *out, size_t cap, bool line)
 {
     size_t used = 0;
     for (size_t i = 0; i < n;) {
-        char escape[8];
+        char escape[12];
         size_t len = text_utf8_char(p + i, n - i);
         const char *piece = p + i;
         size_t piece_len = len;
-        unsigned char c = (unsigned char)p[i];
-        /* C1 controls (U+0080 to U+009F) move a terminal's cursor too. */
-        bool control =
-            c < 0x20 || c == 0x7F || (len == 2 && c == 0xC2 && (unsigned char)p[i + 1] < 0xA0);
+        unsigned c = decode(p + i, len);
         if (len == 0 || (c == '\0' && !line)) {
             piece = REPLACEMENT;
             piece_len = sizeof REPLACEMENT - 1;
-        } else if (line && control) {
-            int k = c == '\n'   ? snprintf(escape, sizeof escape, "\\n")
-                    : c == '\t' ? snprintf(escape, sizeof escape, "\\t")
-                                : snprintf(escape, sizeof escape, "\\x%02X",
-                                           len == 2 ? (unsigned char)p[i + 1] : c);
+        } else if (line && is_control(c)) {
+            int k = c == '\n' ? snprintf(escape, sizeof escape, "\\n")
+                    : c == '\t'
+                        ? snprintf(escape, sizeof escape, "\\t")
+                        : snprintf(escape, sizeof escape, c > 0xFF ? "\\u%04X" : "\\x%02X", c);
             piece = escape;
             piece_len = (size_t)k;
         }

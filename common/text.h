@@ -18,7 +18,8 @@ bool text_is_clean(const char *p, size_t n);
  */
 size_t text_clean(const char *p, size_t n, char *out, size_t cap);
 
-/* The same for one line on a terminal: control characters become \xNN, newline \n, tab \t. */
+/* The same for one line on a terminal: control characters become \xNN, newline \n, tab \t, and what
+ * reorders text \uNNNN. */
 size_t text_printable(const char *p, size_t n, char *out, size_t cap);
 
 #endif

@@ -40,6 +40,11 @@ START_TEST(a_terminal_is_not_driven_by_a_message)
     ck_assert_ptr_null(strchr(out, '\x1b'));
     ck_assert_ptr_null(strchr(out, '\n'));
     ck_assert_ptr_nonnull(strstr(out, "\\x1B"));
+    text_printable("\xc2\x9b|\x7f|\xe2\x80\xae|\xe2\x80\xa8|\xe2\x81\xa6|\xd8\x9c", 19, out,
+                   sizeof out);
+    ck_assert_str_eq(out, "\\x9B|\\x7F|\\u202E|\\u2028|\\u2066|\\u061C");
+    text_printable("\xc2\xa0\xe2\x80\x93\xf0\x9f\x93\xa6", 9, out, sizeof out);
+    ck_assert_str_eq(out, "\xc2\xa0\xe2\x80\x93\xf0\x9f\x93\xa6");
 }
 END_TEST
 
