@@ -73,7 +73,7 @@ int relay_list(void *instance, const struct outbox_call *call, struct outbox_rel
     sqlite3_stmt *q =
         db_prepare(s,
                    "SELECT id, name, config_hash, state, version, started_at, alive_at, clean"
-                   " FROM \"{t}_relays\" ORDER BY started_at DESC LIMIT 1000",
+                   " FROM \"{t}_relays\" ORDER BY clean, alive_at DESC LIMIT 1000",
                    err);
     if (!q)
         return s->failure;
