@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_dead.c - outboxd requeue and outboxd discard: dead letters, by a person. */
+#include "clock.h"
 #include "command.h"
 #include "output.h"
 #include "progress.h"
@@ -111,22 +112,35 @@ static int do_all(const struct args *args, struct store *store)
                                    .lane = outbox_cstr(args->publisher)};
     struct progress progress;
     change_fn change = args->dry_run ? count_page : args->deed->change;
-    int64_t after = 0;
-    uint64_t n = 0, sum = 0;
+    int64_t after = COMMAND_FROM_FIRST;
+    uint64_t n = 0, sum = 0, total = PROGRESS_UNKNOWN;
+    const char *would = args->dry_run ? "would be " : "";
+    bool countable = !args->dry_run && !args->topic && !args->publisher;
     progress_begin(&progress, args->deed->name);
     do {
         struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
+        int64_t began_us = clock_monotonic_us();
         if (change(store, &filter, &after, PAGE, &call, &n, &err) < 0) {
             progress_end(&progress);
-            return command_fail("%s; %" PRIu64 " %s before that", err.text, sum, args->deed->done);
+            return command_fail("%s; %s%s %" PRIu64 " before that", err.text, would,
+                                args->deed->done, sum);
         }
         sum += n;
-        if (progress_due(&progress))
-            progress_step(&progress, sum,
-                          args->dry_run || args->topic ? PROGRESS_UNKNOWN : failed_now(store));
+        if (n > 0 && !args->dry_run)
+            command_rest(began_us);
+        /* Counted once: that takes its time, too. */
+        if (countable && progress_due(&progress)) {
+            total = failed_now(store);
+            total += total == PROGRESS_UNKNOWN ? 0 : sum;
+            countable = false;
+        }
+        progress_step(&progress, sum,
+                      total == PROGRESS_UNKNOWN ? total
+                      : total > sum             ? total - sum
+                                                : 0);
     } while (n > 0);
     progress_end(&progress);
-    printf("%s%s %" PRIu64 "\n", args->dry_run ? "would be " : "", args->deed->done, sum);
+    printf("%s%s %" PRIu64 "\n", would, args->deed->done, sum);
     return EXIT_DONE;
 }
 
@@ -136,7 +150,7 @@ static int explain(struct store *store, const struct outbox_filter *filter, cons
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
     struct outbox_page *page;
-    if (store_list(store, filter, 0, 1, &call, &page, &err) < 0)
+    if (store_list(store, filter, COMMAND_FROM_FIRST, 1, &call, &page, &err) < 0)
         return command_fail("%s", err.text);
     if (page->n == 0)
         return command_unknown_id(id);
@@ -149,10 +163,8 @@ static int do_one(const struct args *args, struct store *store, const char *id)
     struct command_ids ids;
     struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
     change_fn change = args->dry_run ? count_page : args->deed->change;
-    int64_t after = 0;
+    int64_t after = COMMAND_FROM_FIRST;
     uint64_t n = 0;
-    if (!command_id_is_possible(id))
-        return EXIT_USAGE;
     command_ids(&ids, id);
     struct outbox_filter filter = {.size = sizeof filter, .ids = ids.ids, .n_ids = ids.n};
     if (change(store, &filter, &after, PAGE, &call, &n, &err) < 0)
@@ -170,6 +182,9 @@ static int do_deed(const struct args *args, struct store *store)
     int code = EXIT_DONE;
     if (args->all)
         return do_all(args, store);
+    for (int i = 0; i < args->n_ids; i++)
+        if (!command_id_is_possible(args->ids[i]))
+            return EXIT_USAGE;
     for (int i = 0; i < args->n_ids; i++) {
         int one = do_one(args, store, args->ids[i]);
         code = one > code ? one : code;

@@ -50,7 +50,7 @@ static error_t parse_list(int key, char *arg, struct argp_state *state)
         args->publisher = arg;
         return 0;
     case 'a':
-        args->after = argp_int(state, "after", arg, 0, INT64_MAX);
+        args->after = argp_int(state, "after", arg, INT64_MIN, INT64_MAX);
         return 0;
     case 'n':
         args->limit = argp_int(state, "limit", arg, 0, INT64_MAX);
@@ -112,7 +112,7 @@ int cmd_list(int argc, char **argv)
         .doc = "Lists messages in the order in which they were written.",
         .children = children,
     };
-    struct list_args args = {.limit = LIMIT_DEFAULT};
+    struct list_args args = {.limit = LIMIT_DEFAULT, .after = COMMAND_FROM_FIRST};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     struct config *config = command_config(&args.common);
     if (!config)
@@ -174,7 +174,7 @@ static int show(const struct show_args *args, struct store *store)
     struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
     command_ids(&ids, args->id);
     struct outbox_filter filter = {.size = sizeof filter, .ids = ids.ids, .n_ids = ids.n};
-    if (store_list(store, &filter, 0, PAGE, &call, &page, &err) < 0)
+    if (store_list(store, &filter, COMMAND_FROM_FIRST, PAGE, &call, &page, &err) < 0)
         return command_fail("%s", err.text);
     if (page->n == 0)
         return command_unknown_id(args->id);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_purge.c - outboxd purge: retention by hand. */
+#include "clock.h"
 #include "command.h"
 #include "output.h"
 #include "progress.h"
@@ -64,7 +65,7 @@ static int count(struct store *store, const struct outbox_filter *filter, uint64
                  struct outbox_err *err)
 {
     struct outbox_page *page;
-    int64_t after = 0;
+    int64_t after = COMMAND_FROM_FIRST;
     *ret = 0;
     do {
         struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
@@ -88,7 +89,10 @@ static int delete_all(struct store *store, const struct outbox_filter *filter, u
     progress_begin(&progress, "purge");
     do {
         struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
+        int64_t began_us = clock_monotonic_us();
         r = store_purge(store, filter, BATCH, &call, &n, err);
+        if (r == 0 && n > 0)
+            command_rest(began_us);
         *ret += r == 0 ? n : 0;
         progress_step(&progress, *ret, PROGRESS_UNKNOWN);
     } while (r == 0 && n > 0);
@@ -101,11 +105,12 @@ static int purge(const struct args *args, struct store *store)
     struct outbox_err err = {.size = sizeof err};
     struct outbox_filter filter = {
         .size = sizeof filter, .statuses = args->statuses, .older_than_ms = args->older_ms};
+    const char *done = args->dry_run ? "would be deleted" : "deleted";
     uint64_t n = 0;
     int r = args->dry_run ? count(store, &filter, &n, &err) : delete_all(store, &filter, &n, &err);
     if (r < 0)
-        return command_fail("%s; %" PRIu64 " deleted before that", err.text, n);
-    printf("%s %" PRIu64 "\n", args->dry_run ? "would be deleted" : "deleted", n);
+        return command_fail("%s; %s %" PRIu64 " before that", err.text, done, n);
+    printf("%s %" PRIu64 "\n", done, n);
     return EXIT_DONE;
 }
 

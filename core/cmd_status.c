@@ -63,6 +63,18 @@ static int look(struct store *store, const struct args *args)
     return EXIT_DONE;
 }
 
+/* Until it fails, or a signal ends the program. */
+static int watch(struct store *store, const struct args *args)
+{
+    const char *before = args->json ? "" : isatty(STDOUT_FILENO) ? "\033[H\033[2J" : "\n";
+    int code;
+    do {
+        fputs(before, stdout);
+        code = look(store, args);
+    } while (code == EXIT_DONE && fflush(stdout) == 0 && sleep(1) == 0);
+    return code;
+}
+
 int cmd_status(int argc, char **argv)
 {
     static const struct argp_child children[] = {{&command_common_argp, 0, NULL, 0}, {0}};
@@ -81,13 +93,7 @@ int cmd_status(int argc, char **argv)
         return EXIT_USAGE;
     int code = command_store(config, true, &store);
     if (code == 0)
-        code = look(&store, &args);
-    while (args.watch && code == 0 && fflush(stdout) == 0) {
-        sleep(1);
-        if (isatty(STDOUT_FILENO) && !args.json)
-            fputs("\033[H\033[2J", stdout);
-        code = look(&store, &args);
-    }
+        code = args.watch ? watch(&store, &args) : look(&store, &args);
     store_close(&store);
     config_free(config);
     return command_finish(code);

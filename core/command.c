@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
 
+#include "clock.h"
 #include "output.h"
 #include "text.h"
 #include "value.h"
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uuid.h>
 
@@ -85,6 +87,13 @@ int command_store(const struct config *config, bool check, struct store *store)
     return 0;
 }
 
+void command_rest(int64_t began_us)
+{
+    int64_t us = (clock_monotonic_us() - began_us) / 2;
+    const struct timespec pause = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+    nanosleep(&pause, NULL);
+}
+
 int64_t argp_duration(const struct argp_state *state, const char *option, const char *text)
 {
     struct outbox_err err = {.size = sizeof err};
@@ -125,7 +134,11 @@ uint32_t argp_status(const struct argp_state *state, const char *text)
 void header_args_add(const struct argp_state *state, struct header_args *args, char *text)
 {
     char *equal = strchr(text, '=');
-    if (!equal || equal == text || !text_is_clean(text, strlen(text))) {
+    if (!text_is_clean(text, strlen(text))) {
+        argp_error(state, "--header: name and value must be valid UTF-8");
+        return;
+    }
+    if (!equal || equal == text) {
         argp_error(state, "--header: `%s` is not NAME=VALUE", text);
         return;
     }

@@ -19,6 +19,9 @@
 #define COMMAND_CALL_MS 30000
 #define COMMAND_LONG_MS 3600000
 
+/* The `after` of pages that begin at the first row: somebody may have written one below zero. */
+#define COMMAND_FROM_FIRST INT64_MIN
+
 /* argv[0] is "outboxd NAME". Each parses its own options with argp and returns an exit code. */
 typedef int (*command_fn)(int argc, char **argv);
 struct command {
@@ -59,6 +62,10 @@ int command_store(const struct config *config, bool check, struct store *store);
 /* "outboxd: text" to stderr, made fit for a terminal. Returns EXIT_FAILED. */
 int command_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* After a batch of many that began then: sleeps half the time it took, so that producers that wait
+ * for the database get it. */
+void command_rest(int64_t began_us);
+
 /* The exit code, or EXIT_FAILED when what was printed did not arrive. */
 int command_finish(int code);
 
@@ -74,8 +81,8 @@ struct header_args {
     struct outbox_header *headers;
     uint64_t n;
 };
-/* Ends the program by argp_error for text without `=` or with an empty or repeated name. The text
- * must stay. */
+/* Ends the program by argp_error for text without `=`, with an empty or repeated name, or not
+ * valid UTF-8. The text must stay. */
 void header_args_add(const struct argp_state *state, struct header_args *args, char *text);
 
 /* Ends the program by argp_error unless text is a publisher of the configuration. */

@@ -2,9 +2,11 @@
 /* main.c - outboxd: picks the subcommand. */
 #include "command.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command commands[] = {
     {"run", "relay messages, in the foreground", cmd_run},
@@ -60,6 +62,7 @@ static const struct command *find(const char *name)
             return &commands[i];
         nearest_try(&nearest, commands[i].name);
     }
+    nearest_try(&nearest, "help");
     command_fail("there is no command `%s`%s (outboxd --help lists them)", name,
                  nearest_hint(&nearest, &hint));
     return NULL;
@@ -105,6 +108,16 @@ static char *list_commands(int key, const char *text, void *input)
     return out;
 }
 
+/* A standard stream that was closed is opened so that using it fails as before; otherwise the
+ * next file, the database say, would take its number and be written to. */
+static void keep_standard_streams(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) < 0)
+            _exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -115,12 +128,15 @@ int main(int argc, char **argv)
         .help_filter = list_commands,
     };
     struct chosen chosen = {0};
+    keep_standard_streams();
     argp_program_version = "outboxd " PACKAGE_VERSION;
     argp_err_exit_status = EXIT_USAGE;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);
     const char *name = argv[chosen.at];
     if (strcmp(name, "help") == 0) {
         const char *about = chosen.at + 1 < argc ? argv[chosen.at + 1] : NULL;
+        if (about && strcmp(about, "help") == 0)
+            about = NULL;
         const struct command *command = about ? find(about) : NULL;
         char help_option[] = "--help";
         char *args[] = {argv[0], help_option, NULL};

@@ -8,11 +8,14 @@
 #include <outbox/helpers.h>
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CELL_MAX 64
+#define ELLIPSIS "\xE2\x80\xA6"
+/* What one column of a message takes at most on a terminal; --json has all of it. */
+#define TEXT_CHARS 4000
 
 const char *output_status(uint32_t status)
 {
@@ -30,12 +33,30 @@ const char *output_status(uint32_t status)
     }
 }
 
+/* DEL and the controls of U+0080 to U+009F, which JSON allows as they are, escaped, too: --json is
+ * read on terminals. Outside strings there are none. */
+static int put_json(const char *text)
+{
+    const char *from = text;
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)text[0];
+        size_t n = c == 0x7F ? 1 : c == 0xC2 && (unsigned char)text[1] < 0xA0 ? 2 : 0;
+        if (n == 0)
+            continue;
+        fwrite(from, 1, (size_t)(text - from), stdout);
+        printf("\\u%04x", n == 1 ? c : (unsigned char)text[1]);
+        text += n - 1;
+        from = text + 1;
+    }
+    return puts(from) < 0 || ferror(stdout) ? -1 : 0;
+}
+
 int output_json(struct json_object *object)
 {
     const char *text = object ? json_object_to_json_string_ext(
                                     object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
                               : NULL;
-    int r = text && puts(text) >= 0 ? 0 : -1;
+    int r = text ? put_json(text) : -1;
     if (!text)
         fprintf(stderr, "outboxd: out of memory\n");
     json_object_put(object);
@@ -60,29 +81,40 @@ struct json_object *output_row_json(const struct outbox_row *row)
     r |= row->lane_seq ? json_add_int(o, "lane_seq", row->lane_seq)
                        : json_object_object_add(o, "lane_seq", NULL);
     r |= json_add_text(o, "origin_id", row->origin_id);
+    if (m->defect.p)
+        r |= json_add_text(o, "defect", m->defect);
     if (r == 0)
         return o;
     json_object_put(o);
     return NULL;
 }
 
-void output_text(struct outbox_str text, size_t cap)
+size_t output_text(struct outbox_str text, size_t cap)
 {
-    char shown[4096];
-    if (!text.p)
-        return;
-    if (cap > sizeof shown - 1)
-        cap = sizeof shown - 1;
-    size_t n = text_printable(text.p, (size_t)text.n, shown, cap + 1);
-    fwrite(shown, 1, n, stdout);
+    size_t width = 0;
+    for (size_t i = 0; text.p && i < text.n;) {
+        char shown[16];
+        size_t n = text_utf8_char(text.p + i, (size_t)text.n - i);
+        n = n ? n : 1;
+        size_t bytes = text_printable(text.p + i, n, shown, sizeof shown), chars = 0;
+        for (size_t k = 0; k < bytes; k++)
+            chars += (shown[k] & 0xC0) != 0x80;
+        bool last = i + n == text.n;
+        if (width + chars > (last ? cap : cap - 1)) {
+            fputs(ELLIPSIS, stdout);
+            return width + 1;
+        }
+        fwrite(shown, 1, bytes, stdout);
+        width += chars;
+        i += n;
+    }
+    return width;
 }
 
-static void cell(struct outbox_str text, int width)
+static void cell(struct outbox_str text, size_t width)
 {
-    char shown[CELL_MAX + 1] = "";
-    if (text.p)
-        text_printable(text.p, (size_t)text.n, shown, (size_t)width + 1);
-    printf("%-*s  ", width, shown);
+    size_t n = output_text(text, width);
+    printf("%*s", (int)(width - n + 2), "");
 }
 
 void output_row_header(void)
@@ -109,7 +141,7 @@ static void line_text(const char *name, struct outbox_str text)
 {
     printf("%-13s ", name);
     if (text.p)
-        output_text(text, 4000);
+        output_text(text, TEXT_CHARS);
     else
         fputs("NULL", stdout);
     putchar('\n');
@@ -137,6 +169,8 @@ void output_row_full(const struct outbox_row *row)
     line_text("lane", row->lane);
     if (row->lane_seq)
         printf("%-13s %" PRId64 "\n", "lane_seq", row->lane_seq);
+    else
+        puts("lane_seq      NULL");
     line_text("origin_id", row->origin_id);
     for (uint64_t i = 0; i < m->n_headers; i++) {
         fputs("header        ", stdout);
@@ -147,9 +181,14 @@ void output_row_full(const struct outbox_row *row)
     }
     if (m->defect.p)
         line_text("defect", m->defect);
+    if (m->n_headers == 0 && !m->defect.p)
+        puts("header        none");
     if (m->payload.p)
-        printf("%-13s %" PRIu64 " bytes\n", "payload", m->payload.n);
-    line_text("", m->payload);
+        printf("%-13s %" PRIu64 " bytes: ", "payload", m->payload.n);
+    else
+        printf("%-13s NULL", "payload");
+    output_text(m->payload, TEXT_CHARS);
+    putchar('\n');
 }
 
 const char *output_age(int64_t us, struct output_age *buffer)

@@ -24,8 +24,9 @@ void output_row_line(const struct outbox_row *row);
 /* All of a row, a line for each column. */
 void output_row_full(const struct outbox_row *row);
 
-/* Text from the database on a terminal: at most `cap` bytes, nothing that drives it. */
-void output_text(struct outbox_str text, size_t cap);
+/* Text from the database on a terminal: nothing that drives it, at most `cap` (> 0) characters,
+ * the last of them an ellipsis if it was cut. Returns how many. */
+size_t output_text(struct outbox_str text, size_t cap);
 
 /* "3 d 4 h", "12 s": an age as people say it. */
 struct output_age {

@@ -3,16 +3,22 @@
 
 #include "message_json.h"
 #include "output.h"
+#include "text.h"
 
 #include <outbox/helpers.h>
 
 #include <inttypes.h>
+#include <json-c/json_visit.h>
 #include <limits.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-enum life { LIFE_LIVE, LIFE_ENDED, LIFE_LOST };
+enum life { LIFE_LIVE, LIFE_ENDED, LIFE_LOST, N_LIVES };
+
+/* Of relays that work no longer, which stay in the table for a day, people see so many. */
+#define FEW 3
 
 static enum life life_of(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
 {
@@ -27,16 +33,33 @@ static const char *life_name(enum life life)
     return names[life];
 }
 
+/* NaN and infinities, which json-c reads and writes, are no JSON. */
+static int find_no_number(struct json_object *value, int flags, struct json_object *parent,
+                          const char *name, size_t *index, void *found)
+{
+    (void)flags;
+    (void)parent;
+    (void)name;
+    (void)index;
+    if (json_object_is_type(value, json_type_double) && !isfinite(json_object_get_double(value)))
+        *(bool *)found = true;
+    return JSON_C_VISIT_RETURN_CONTINUE;
+}
+
 /* The relay's state as it wrote it; any JSON, since another version may have. */
 static struct json_object *state_of(const struct outbox_relay_row *row)
 {
     struct json_tokener *tokener = json_tokener_new();
     struct json_object *state = NULL;
-    if (tokener && row->state.p && row->state.n < INT32_MAX)
+    bool bad = false;
+    if (tokener && row->state.p && row->state.n < INT32_MAX &&
+        text_is_clean(row->state.p, (size_t)row->state.n))
         state = json_tokener_parse_ex(tokener, row->state.p, (int)row->state.n);
     if (tokener)
         json_tokener_free(tokener);
-    if (json_object_is_type(state, json_type_object))
+    if (state)
+        json_c_visit(state, 0, find_no_number, &bad);
+    if (json_object_is_type(state, json_type_object) && !bad)
         return state;
     json_object_put(state);
     return NULL;
@@ -87,6 +110,8 @@ static void print_publishers(struct json_object *publishers)
         return;
     json_object_object_foreach (publishers, name, state) {
         struct outbox_str reason = member_text(state, "reason");
+        if (!json_object_is_type(state, json_type_object))
+            continue;
         fputs("  publisher ", stdout);
         output_text(outbox_cstr(name), 64);
         fputs(": ", stdout);
@@ -143,13 +168,17 @@ static bool configured_differently(const struct outbox_relay_page *relays)
 
 void status_print(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
 {
-    unsigned live = 0;
+    unsigned n[N_LIVES] = {0};
     print_counts(stats);
     for (uint32_t i = 0; i < relays->n; i++) {
-        live += life_of(relays, relays->rows[i]) == LIFE_LIVE;
-        print_relay(relays, relays->rows[i]);
+        enum life life = life_of(relays, relays->rows[i]);
+        if (++n[life] <= FEW || life == LIFE_LIVE)
+            print_relay(relays, relays->rows[i]);
     }
-    if (live == 0)
+    for (enum life life = LIFE_ENDED; life < N_LIVES; life++)
+        if (n[life] > FEW)
+            printf("and %u more that are %s\n", n[life] - FEW, life_name(life));
+    if (n[LIFE_LIVE] == 0)
         puts("no relay is running (outboxd run)");
     if (configured_differently(relays))
         puts("warning: live relays have different publishers or routes");
@@ -159,8 +188,10 @@ void status_print(const struct outbox_stats *stats, const struct outbox_relay_pa
 
 static int add_seconds(struct json_object *object, const char *name, int64_t us, bool known)
 {
+    char text[32];
+    snprintf(text, sizeof text, "%.6f", (double)us / 1e6);
     return json_object_object_add(object, name,
-                                  known ? json_object_new_double((double)us / 1e6) : NULL);
+                                  known ? json_object_new_double_s((double)us / 1e6, text) : NULL);
 }
 
 static struct json_object *relay_json(const struct outbox_relay_page *relays,

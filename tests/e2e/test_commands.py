@@ -10,6 +10,7 @@ import uuid
 import outbox_test
 
 COMMANDS = ("run", "check", "init", "send", "list", "show", "requeue", "discard", "purge", "status", "route", "plugins")
+UNFIT = "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]"
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 
 
@@ -44,7 +45,8 @@ class Usage(Commands):
         self.assertIn("did you mean `status`?", self.run_bare("statsu", code=2)[1])
         for args in (["run", "--bogus"], ["run", "x"], ["run", "--wait", "1s"], ["send"], ["send", "--topic", "t", "a", "b"],
                      ["send", "--topic", "t", "--id", "nonsense"], ["send", "--topic", "t", "--header", "x"],
-                     ["send", "--topic", "t", "--header", "a=1", "--header", "a=2"], ["send", "--topic", ""],
+                     ["send", "--topic", "t", "--header", "a=1", "--header", "a=2"], ["send", "--topic", "t", "--header", "=x"],
+                     ["send", "--topic", b"\xff"], ["send", "--topic", "t", "--header", b"a=\xff"], ["send", "--topic", ""],
                      ["send", "--topic", "t", "--delay", "10"], ["send", "--topic", "t", "--delay", "never"], ["show"],
                      ["show", "a", "b"], ["list", "--status", "lost"], ["list", "--limit", "-1"], ["list", "--after", "x"],
                      ["route"], ["check", "x"], ["init", "x"], ["status", "x"], ["--bogus", "run"]):
@@ -56,6 +58,21 @@ class Usage(Commands):
                         ["show", str(uuid.uuid4())]):
             _, err = self.run_bare(command[0], "-c", self.path("nothing.ini"), *command[1:], code=2)
             self.assertIn("nothing.ini: cannot be read: No such file", err)
+
+    def test_help_is_a_command_too(self):
+        self.assertEqual(self.run_bare("help")[0], self.run_bare("--help")[0])
+        self.assertEqual(self.run_bare("help", "help")[0], self.run_bare("--help")[0])
+        self.assertIn("did you mean `help`?", self.run_bare("hlep", code=2)[1])
+
+    def test_the_manual_page_names_every_command_and_option(self):
+        with open(os.path.join(outbox_test.SRCDIR, "docs", "outboxd.1"), encoding="utf-8") as f:
+            page = f.read()
+        for command in COMMANDS:
+            section = re.search(r"(?ms)^\.It Ic %s\b(.*?)(?=^\.It Ic |^\.El)" % command, page)
+            self.assertIsNotNone(section, command)
+            options = set(re.findall(r"--([a-z-]+)", self.run_bare(command, "--help")[0]))
+            for option in options - {"config", "help", "usage", "version"}:
+                self.assertIn("Fl -%s" % option, section.group(0), "%s --%s" % (command, option))
 
     def test_the_file_may_be_named_before_the_command(self):
         self.assertIn("ok", self.run_bare("-c", self.path("outboxd.ini"), "check")[0])
@@ -78,6 +95,8 @@ class Check(Commands):
 class Look(Commands):
     COLUMNS = ["seq", "id", "topic", "key", "payload", "headers", "status", "retries", "last_error", "created_at",
                "processed_at", "available_at", "lane", "lane_seq", "origin_id"]
+    SHOWN = ["seq", "id", "topic", "key", "status", "retries", "last_error", "created_at", "processed_at",
+             "available_at", "lane", "lane_seq", "origin_id", "headers", "payload"]
 
     def setUp(self):
         super().setUp()
@@ -151,11 +170,62 @@ class Look(Commands):
         db.execute("INSERT INTO outbox_messages (id, topic, key, payload) VALUES ('bytes', ?, ?, ?)",
                    (b"\xff\0x", b"\x9b31m", b"\x9b\0"))
         for out in (self.outboxd("list").stdout, self.outboxd("show", "bytes").stdout):
-            self.assertIsNone(re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out), repr(out))
+            self.assertIsNone(re.search(UNFIT, out), repr(out))
         self.assertEqual(len(self.outboxd("list").stdout.splitlines()), 3)
+        self.assertIsNone(re.search(UNFIT, self.outboxd("list", "--json").stdout))
         rows = self.outboxd_json("list")
         self.assertEqual(rows[0]["topic"], evil)
+        self.assertEqual(rows[0]["headers"], {evil: evil})
         self.assertEqual(rows[1]["topic"], "\ufffd\ufffdx")
+
+    def test_text_does_not_reorder_what_stands_beside_it(self):
+        self.send("--topic", "a\u202eb\u2066c\u2028d")
+        for out in (self.outboxd("list").stdout, self.outboxd("show", self.query("SELECT id FROM outbox_messages")[0][0]).stdout):
+            self.assertIn("a\\u202Eb\\u2066c\\u2028d", out)
+
+    def test_columns_stay_in_line_and_tell_what_was_cut(self):
+        self.send("--topic", "grüße/日本", "--key", "k1")
+        self.send("--topic", "x" * 24, "--key", "k2")
+        self.send("--topic", "é" * 30, "--key", "k3")
+        head, *lines = self.outboxd("list").stdout.splitlines()
+        for n, line in enumerate(lines, 1):
+            self.assertEqual(line[head.index("KEY"):].rstrip(), "k%d" % n)
+        self.assertIn("x" * 24, lines[1])
+        self.assertIn("é" * 23 + "…", lines[2])
+        i = self.send("--topic", "t", "-", stdin=b"p" * 5000)
+        self.assertIn("payload       5000 bytes: " + "p" * 3999 + "…\n", self.outboxd("show", i).stdout)
+
+    def test_every_column_is_shown_even_without_a_value(self):
+        out = self.outboxd("show", self.send("--topic", "t")).stdout
+        self.assertEqual([line.split()[0] for line in out.splitlines()],
+                         [{"headers": "header"}.get(c, c) for c in self.SHOWN])
+        for column in ("lane", "lane_seq", "origin_id", "payload", "processed_at"):
+            self.assertRegex(out, r"(?m)^%s +NULL$" % column)
+
+    def test_headers_that_cannot_be_read_are_told(self):
+        self.connect().execute("INSERT INTO outbox_messages (topic, headers) VALUES ('t', 'nonsense')")
+        (row,) = self.outboxd_json("list")
+        self.assertEqual(row["defect"], "headers: not valid JSON")
+        self.assertIn("not valid JSON", self.outboxd("show", row["id"]).stdout)
+
+    def test_rows_below_zero_are_rows(self):
+        self.connect().execute("INSERT INTO outbox_messages (seq, id, topic, status) VALUES (-5, 'early', 't', 'failed')")
+        self.assertEqual([row["seq"] for row in self.outboxd_json("list")], [-5])
+        self.assertEqual(self.outboxd_json("list", "--after", "-5"), [])
+        self.outboxd("show", "early")
+        self.assertEqual(self.outboxd("requeue", "--all").stdout, "requeued 1\n")
+
+    def test_a_closed_stream_fails_and_hits_no_file(self):
+        before = os.stat(self.path("shop.db")).st_size
+        for command in ("list", "status", "plugins"):
+            done = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" >&-', outbox_test.PROGRAM, command, "-c",
+                                   self.path("outboxd.ini")], stderr=subprocess.PIPE, timeout=outbox_test.PATIENCE)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"cannot write to standard output", done.stderr)
+        subprocess.run(["/bin/sh", "-c", 'exec "$0" run --once -c "$1" <&- >&- 2>&-', outbox_test.PROGRAM,
+                        self.path("outboxd.ini")], timeout=outbox_test.PATIENCE)
+        self.assertEqual(os.stat(self.path("shop.db")).st_size, before)
+        self.assertEqual(self.query("PRAGMA integrity_check"), [("ok",)])
 
     def test_a_reader_that_goes_away_is_no_crash(self):
         db = self.connect()
@@ -211,6 +281,48 @@ class Status(Commands):
         self.assertRegex(self.outboxd("status").stdout, r"(?m)^  publisher mail: ready, accepted 0")
         self.stop(relay)
         self.assertEqual(self.outboxd_json("status")[0]["relays"][0]["life"], "ended")
+
+    def put_relay(self, i, clean=0, alive="+0 seconds", state="{}", config="h"):
+        self.connect().execute(
+            "INSERT INTO outbox_messages_relays (id, name, config_hash, state, version, started_at, alive_at, clean) VALUES"
+            " (?, ?, ?, ?, '1', strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day'), strftime('%Y-%m-%d %H:%M:%f', 'now', ?), ?)",
+            (i, "relay-" + i, config, state, alive, clean))
+
+    def test_what_a_relay_wrote_is_not_trusted(self):
+        states = ("nonsense", "", "[1]", '{"a":' * 100, '{"publishers":{"m":5},"rate":3,"unrouted":"x"}',
+                  '{"rate":{"published_per_second":NaN}}', '{"rate":-Infinity}', '{"publishers":{"m":{"state":"\\u001b[2J"}}}',
+                  b'{"publishers":{"\xff":{"state":"\xff"}}}')
+        for n, state in enumerate(states):
+            self.put_relay(str(n), state=state)
+        out = self.outboxd("status").stdout
+        self.assertIsNone(re.search(UNFIT, out), repr(out))
+        self.assertNotIn("nan", out)
+        text = self.outboxd("status", "--json").stdout
+        relays = {r["id"]: r["state"] for r in json.loads(text, parse_constant=self.fail)["relays"]}
+        self.assertEqual([relays[str(n)] is None for n in range(len(states))],
+                         [True, True, True, True, False, True, True, False, True])
+
+    def test_live_relays_are_found_among_many_that_ended(self):
+        self.put_relay("live")
+        self.put_relay("lost", alive="-1 hour")
+        db = self.connect()
+        db.execute("BEGIN")
+        for n in range(1200):
+            db.execute("INSERT INTO outbox_messages_relays (id, name, config_hash, state, version, started_at, alive_at, clean)"
+                       " VALUES (?, 'cron', 'h', '{}', '1', ?, ?, 1)", ("e%d" % n, "2999-01-01", "2999-01-01"))
+        db.execute("COMMIT")
+        out = self.outboxd("status").stdout
+        self.assertIn("relay relay-live: live", out)
+        self.assertIn("relay relay-lost: lost", out)
+        self.assertEqual(out.count("relay cron: ended"), 3)
+        self.assertIn("more that are ended", out)
+
+    def test_live_relays_that_differ_are_warned_about(self):
+        self.put_relay("a")
+        self.put_relay("b", config="other", clean=1)
+        self.assertNotIn("warning", self.outboxd("status").stdout)
+        self.put_relay("c", config="other")
+        self.assertIn("warning: live relays have different", self.outboxd("status").stdout)
 
     def test_watch_goes_on_until_interrupted(self):
         process = subprocess.Popen([outbox_test.PROGRAM, "status", "-c", self.path("outboxd.ini"), "--watch", "--json"],

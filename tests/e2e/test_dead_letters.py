@@ -64,6 +64,11 @@ class DeadLetters(outbox_test.Scratch):
         self.assertEqual(self.outboxd("requeue", "--all").stdout, "requeued 1705\n")
         self.assertEqual(self.counts(), {"pending": 1706})
 
+    def test_an_impossible_id_keeps_the_others_as_they_are(self):
+        self.outboxd("requeue", self.dead[0], "", code=2)
+        self.outboxd("discard", self.dead[0], "x" * 300, code=2)
+        self.assertEqual(self.counts(), {"failed": 5, "pending": 1})
+
     def test_wrong_usage_is_two(self):
         for args in (["requeue"], ["discard"], ["requeue", "--all", self.dead[0]], ["requeue", "--topic", "a", self.dead[0]],
                      ["purge"], ["purge", "--older-than", "7"], ["purge", "--older-than", "never"],
