@@ -117,6 +117,10 @@ check_calls() {
     [ $? = 1 ] # none found; 2 would be that it could not look
 }
 
+fuzz() (
+    cd "$work/build-gcc" && make fuzz FUZZ_SECONDS="$1" && find fuzz -name '*-crash-*' | (! grep .)
+)
+
 dist_check() (
     mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr &&
         make -j"$jobs" distcheck TESTS=tests/unit/test_text
@@ -149,12 +153,14 @@ if [ "$mode" != --quick ]; then
     step exports check_exports
     step calls check_calls
     step valgrind check_memory
+    step fuzz fuzz 30
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
     OUTBOX_TEST_KILL_SECONDS=600 suite soak tests/faults/test_kill.py
     OUTBOX_TEST_KILL_SECONDS=60 suite tsan-all "" --enable-sanitizer=thread
     step coverage measure_coverage
+    step fuzz-long fuzz 3600
 fi
 
 # In continuous integration whatever cannot run has failed.

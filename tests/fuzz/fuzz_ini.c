@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The text of a configuration file. */
+#include "fuzz.h"
+#include "ini.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void tell(void *ctx, int line, const char *text)
+{
+    /* A mistake is one line of text about a line of the file. */
+    if (line < 0 || text[0] == '\0' || strchr(text, '\n'))
+        abort();
+    (void)ctx;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct ini *ini = NULL;
+    if (ini_read((const char *)data, n, tell, NULL, &ini) < 0)
+        return 0;
+    for (size_t i = 0; i < ini->n_sections; i++)
+        for (size_t j = 0; j < ini->sections[i].n_entries; j++)
+            if (ini->sections[i].entries[j].line <= ini->sections[i].line)
+                abort();
+    ini_free(ini);
+    return 0;
+}
