@@ -94,6 +94,31 @@ static int await_cancel(struct store *s, int timeout_ms)
     return poll(&cancel, 1, timeout_ms) > 0 ? OUTBOX_E_CANCELLED : OUTBOX_OK;
 }
 
+static int64_t left_ms(const struct store *s)
+{
+    return (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
+}
+
+/* Looks whether the event's commit is there; another event begins anew. */
+static int look_for_news(struct store *s, bool *ret, struct outbox_err *err)
+{
+    for (int look = 0; look < LOOKS; look++) {
+        int r = has_news(s, ret, err);
+        if (r < 0 || *ret)
+            return r;
+        if (left_ms(s) <= 0)
+            return OUTBOX_E_TIMEOUT;
+        int event = await_event(s, 1 << look);
+        if (event == OUTBOX_OK) {
+            look = -1;
+            event = await_cancel(s, 1); /* a long transaction makes very many events */
+        }
+        if (event == OUTBOX_E_CANCELLED)
+            return event;
+    }
+    return has_news(s, ret, err);
+}
+
 int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
     struct store *s = instance;
@@ -106,17 +131,14 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
     /* The watch is there before this look, so that no commit falls between the two. */
     r = has_news(s, &news, err);
     while (r == 0 && !news) {
-        int64_t left = (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
+        int64_t left = left_ms(s);
         if (left <= 0)
             return OUTBOX_E_TIMEOUT;
         int event = await_event(s, left > INT32_MAX ? INT32_MAX : (int)left);
         if (event == OUTBOX_E_TIMEOUT || event == OUTBOX_E_CANCELLED)
             return event;
-        for (int look = 0; event == OUTBOX_OK && r == 0 && !news && look < LOOKS; look++) {
-            r = has_news(s, &news, err);
-            if (r == 0 && !news && await_cancel(s, 1 << look) < 0)
-                return OUTBOX_E_CANCELLED;
-        }
+        if (event == OUTBOX_OK)
+            r = look_for_news(s, &news, err);
     }
     return r;
 }

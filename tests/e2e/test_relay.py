@@ -82,6 +82,19 @@ class Delivery(relay_test.Relay):
             self.assertLess(time.monotonic() - began, 10)
         self.stop(relay)
 
+    def test_writes_that_are_no_commit_do_not_hide_the_next_one(self):
+        self.shop("poll_interval = 1h")
+        relay = self.start("run")
+        self.until(lambda: self.query("SELECT 1 FROM outbox_messages_relays"), "the relay")
+        time.sleep(0.3)
+        self.write("shop.db-note", "not a commit")
+        time.sleep(4.2)  # looks get rarer, and are begun anew by the commit's own event
+        began = time.monotonic()
+        self.insert("wake")
+        self.until(self.arrived, "the message")
+        self.assertLess(time.monotonic() - began, 3)
+        self.stop(relay)
+
     def test_an_idle_relay_costs_next_to_nothing(self):
         self.shop()
         relay = self.start("run")
