@@ -40,23 +40,17 @@ bool text_is_clean(const char *p, size_t n)
     return true;
 }
 
-/* The character of `len` bytes at p; 0 bytes: what is there instead of one. */
-static unsigned decode(const char *p, size_t len)
+unsigned text_control(const char *p, size_t len)
 {
     const unsigned char *s = (const unsigned char *)p;
     unsigned c = len < 2 ? s[0] : s[0] & (0x7Fu >> len);
     for (size_t i = 1; i < len; i++)
         c = c << 6 | (s[i] & 0x3Fu);
-    return c;
-}
-
-/* Does it move a terminal's cursor, begin a new line, or reorder the text around it? */
-static bool is_control(unsigned c)
-{
-    return c < 0x20 || (c >= 0x7F && c < 0xA0) ||      /* C0, DEL, C1 */
-           c == 0x61C || c == 0x200E || c == 0x200F || /* marks of direction */
-           (c >= 0x2028 && c <= 0x202E) ||             /* separators, embeddings, overrides */
-           (c >= 0x2066 && c <= 0x2069);               /* isolates */
+    bool control = c < 0x20 || (c >= 0x7F && c < 0xA0) ||      /* C0, DEL, C1 */
+                   c == 0x61C || c == 0x200E || c == 0x200F || /* marks of direction */
+                   (c >= 0x2028 && c <= 0x202E) || /* separators, embeddings, overrides */
+                   (c >= 0x2066 && c <= 0x2069);   /* isolates */
+    return control ? c : TEXT_NO_CONTROL;
 }
 
 /* Copies with each character that is not wanted replaced; `line`: no control characters. */
@@ -68,11 +62,11 @@ static size_t copy_text(const char *p, size_t n, char *out, size_t cap, bool lin
         size_t len = text_utf8_char(p + i, n - i);
         const char *piece = p + i;
         size_t piece_len = len;
-        unsigned c = decode(p + i, len);
-        if (len == 0 || (c == '\0' && !line)) {
+        unsigned c = text_control(p + i, len);
+        if (len == 0 || (p[i] == '\0' && !line)) {
             piece = REPLACEMENT;
             piece_len = sizeof REPLACEMENT - 1;
-        } else if (line && is_control(c)) {
+        } else if (line && c != TEXT_NO_CONTROL) {
             int k = c == '\n' ? snprintf(escape, sizeof escape, "\\n")
                     : c == '\t'
                         ? snprintf(escape, sizeof escape, "\\t")

@@ -9,6 +9,13 @@
 /* Bytes of the valid UTF-8 character at p (1 to 4; NUL counts as valid), or 0. */
 size_t text_utf8_char(const char *p, size_t n);
 
+/*
+ * The number of the character of `len` bytes at p if it moves a terminal's cursor, begins a new
+ * line or reorders the text around it, all below U+FFFF; else TEXT_NO_CONTROL.
+ */
+unsigned text_control(const char *p, size_t len);
+#define TEXT_NO_CONTROL 0xFFFFFFFFu
+
 /* Valid UTF-8 throughout, without NUL? */
 bool text_is_clean(const char *p, size_t n);
 

@@ -33,20 +33,22 @@ const char *output_status(uint32_t status)
     }
 }
 
-/* DEL and the controls of U+0080 to U+009F, which JSON allows as they are, escaped, too: --json is
- * read on terminals. Outside strings there are none. */
+/* What drives a terminal escaped, too, where JSON allows it as it is: --json is read on terminals.
+ * Outside strings there is none of it. */
 static int put_json(const char *text)
 {
     const char *from = text;
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)text[0];
-        size_t n = c == 0x7F ? 1 : c == 0xC2 && (unsigned char)text[1] < 0xA0 ? 2 : 0;
-        if (n == 0)
-            continue;
-        fwrite(from, 1, (size_t)(text - from), stdout);
-        printf("\\u%04x", n == 1 ? c : (unsigned char)text[1]);
-        text += n - 1;
-        from = text + 1;
+    const char *end = text + strlen(text);
+    while (text < end) {
+        size_t n = text_utf8_char(text, (size_t)(end - text));
+        unsigned c = text_control(text, n);
+        n = n ? n : 1;
+        if (c != TEXT_NO_CONTROL) {
+            fwrite(from, 1, (size_t)(text - from), stdout);
+            printf("\\u%04x", c);
+            from = text + n;
+        }
+        text += n;
     }
     return puts(from) < 0 || ferror(stdout) ? -1 : 0;
 }

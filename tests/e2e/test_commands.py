@@ -10,7 +10,7 @@ import uuid
 import outbox_test
 
 COMMANDS = ("run", "check", "init", "send", "list", "show", "requeue", "discard", "purge", "status", "route", "plugins")
-UNFIT = "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]"
+UNFIT = "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\u202e]"
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 
 
@@ -164,7 +164,7 @@ class Look(Commands):
 
     def test_hostile_rows_do_not_drive_a_terminal(self):
         db = self.connect()
-        evil = "\x1b]0;owned\x07\x1b[2J\r\nfake 1 2 3\u0085"
+        evil = "\x1b]0;owned\x07\x1b[2J\r\nfake 1 2 3\u0085\u202e"
         db.execute("INSERT INTO outbox_messages (id, topic, key, payload, last_error, headers) VALUES (?, ?, ?, ?, ?, ?)",
                    (evil, evil, evil, evil, evil, json.dumps({evil: evil})))
         db.execute("INSERT INTO outbox_messages (id, topic, key, payload) VALUES ('bytes', ?, ?, ?)",
