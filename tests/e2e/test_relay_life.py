@@ -3,6 +3,7 @@
 
 import signal
 import sqlite3
+import subprocess
 import time
 
 import outbox_test
@@ -20,6 +21,15 @@ class Life(relay_test.Relay):
         self.insert("x")
         self.until(self.arrived, "the message")
         self.stop(relay)
+
+    def test_closed_standard_descriptors_are_no_pipe_and_no_database(self):
+        self.shop()
+        i = self.insert("hello")
+        done = subprocess.run(["/bin/sh", "-c", 'exec "$0" run -c "$1" --once <&- >&- 2>&-', outbox_test.PROGRAM,
+                               self.path("outboxd.ini")], timeout=outbox_test.PATIENCE)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(self.arrived(), [[i, "t", "hello"]])
+        self.assertEqual(self.query("PRAGMA integrity_check"), [("ok",)])
 
     def test_once_gives_up_on_a_store_that_is_not_there(self):
         self.shop(init=False)
