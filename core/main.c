@@ -118,18 +118,6 @@ static void keep_standard_streams(void)
             _exit(EXIT_FAILED);
 }
 
-/* A descriptor 0, 1 or 2 that is closed would become a pipe or a database, and then be written to
- * as the log. */
-static void open_standard_fds(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
