@@ -122,6 +122,13 @@ static int settle_one(struct store *s, const struct claimed *c, const struct out
     return r;
 }
 
+/* Undone as a whole: a savepoint would cost every batch a copy of the pages it changes. */
+static int begin_again(struct store *s, struct outbox_err *err)
+{
+    int r = db_exec(s, "ROLLBACK", err);
+    return r < 0 ? r : db_begin(s, err);
+}
+
 static int settle_inside(struct store *s, const struct claimed *c,
                          const struct outbox_settle *const *items, uint64_t n, uint8_t *stale,
                          struct outbox_err *err)
@@ -129,11 +136,9 @@ static int settle_inside(struct store *s, const struct claimed *c,
     bool ok = false;
     int r = OUTBOX_OK;
     if (all_done(c, items, n)) {
-        r = db_exec(s, "SAVEPOINT whole", err);
-        if (r == 0)
-            r = settle_whole(s, c, items[0]->flags, &ok, err);
+        r = settle_whole(s, c, items[0]->flags, &ok, err);
         if (r == 0 && !ok)
-            r = db_exec(s, "ROLLBACK TO whole", err);
+            r = begin_again(s, err);
     }
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         stale[i] = 0;
