@@ -164,22 +164,13 @@ static void load_entry(struct loader *l, struct route *route, const struct ini_s
     }
 }
 
-/* Be it a bad one: that has been complained about. */
-static bool has_condition(const struct ini_section *section)
-{
-    for (size_t i = 0; i < section->n_entries; i++)
-        if (strncmp(section->entries[i].key, "header.", 7) == 0)
-            return true;
-    return entry_find(section, "topic") || entry_find(section, "key");
-}
-
 /* Exactly one way to name a publisher. */
 static void check_ways(struct loader *l, const struct ini_section *section,
                        const struct route *route)
 {
     const struct ini_entry *header = entry_find(section, "header");
-    const struct ini_entry *publisher = entry_find(section, "publisher");
-    int ways = (publisher != NULL) + (header != NULL) + (entry_find(section, "plugin") != NULL);
+    int ways = (entry_find(section, "publisher") != NULL) + (header != NULL) +
+               (entry_find(section, "plugin") != NULL);
     if (route->n_targets > 0 && !header)
         complain(l, section->line, "[%s] has `to`, but no `header` whose value it maps",
                  section->name);
@@ -196,11 +187,6 @@ static void check_ways(struct loader *l, const struct ini_section *section,
         complain(l, header->line,
                  "[%s] maps no value of its header; add `to.VALUE = NAME` or "
                  "`to = NAME`",
-                 section->name);
-    else if (publisher && !has_condition(section))
-        complain(l, publisher->line,
-                 "[%s] has no condition and would take every message; add `topic`, `key` or "
-                 "`header.NAME`, or say `fallback` in [router]",
                  section->name);
     if (header && route->header && !*route->header)
         complain(l, header->line, "header: the name of a header is wanted");

@@ -348,6 +348,10 @@ class Route(Commands):
                          ("mail", "by-destination", False, None))
         self.assertEqual([c["route"] for c in route["considered"]], ["invoices", "by-destination"])
 
+    def test_a_route_without_a_condition_takes_everything(self):
+        self.config("[publisher out]\nplugin = exec\ncommand = /bin/true\n", router="[route all]\npublisher = out\n")
+        self.assertIn("publisher out, by route all", self.outboxd("route", "--topic", "x").stdout)
+
     def test_unrouted_is_one(self):
         self.config("[publisher out]\nplugin = exec\ncommand = /bin/true\n", router="[route r]\ntopic = a\npublisher = out\n")
         done = self.outboxd("route", "--topic", "b", code=1)

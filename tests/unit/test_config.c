@@ -46,9 +46,6 @@ static const struct {
      "mean `mode`?\n14: unknown key `header.` in [route r]; did you mean `header`?\n"},
     {"[route r]\nplugin = options\npublisher = a\n",
      "10: [route r] names publishers in several ways; keep one of publisher, header and plugin\n"},
-    {"[route r]\npublisher = a\n",
-     "11: [route r] has no condition and would take every message; add `topic`, `key` or "
-     "`header.NAME`, or say `fallback` in [router]\n"},
     {"[route r]\ntopic =\npublisher = a\n",
      "11: topic: the pattern is empty and would match nothing of use\n"},
     {"[route r]\nheader = h\nto.a = a\nto = a\n",
