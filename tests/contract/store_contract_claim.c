@@ -135,7 +135,7 @@ START_TEST(a_closed_instance_holds_nothing)
 END_TEST
 
 /* A claim that its relay, stopped or dead, does not renew. */
-START_TEST(an_expired_claim_is_taken_over_and_a_late_settle_changes_nothing)
+static void settle_late(uint32_t verdict, uint32_t flags)
 {
     struct store *other = an_instance();
     if (!(other->capabilities & OUTBOX_STORE_RENEWS))
@@ -155,13 +155,26 @@ START_TEST(an_expired_claim_is_taken_over_and_a_late_settle_changes_nothing)
     ck_assert_int_ge(now_ms() - claimed, 290);
     ck_assert_uint_eq(taken->n, 3);
     ck_assert_uint_eq(
-        settle_all(the_store(), lost, (struct outbox_settle){.verdict = OUTBOX_SETTLE_FAILED}), 3);
+        settle_all(the_store(), lost, (struct outbox_settle){.verdict = verdict, .flags = flags}),
+        3);
     release(the_store(), lost);
+    ck_assert_int_eq(number("SELECT count(*) FROM " T), 3);
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'failed'"), 0);
     ck_assert_uint_eq(
         settle_all(other, taken, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE}), 0);
     release(other, taken);
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed'"), 3);
+}
+
+START_TEST(an_expired_claim_is_taken_over_and_a_late_settle_changes_nothing)
+{
+    settle_late(OUTBOX_SETTLE_FAILED, OUTBOX_SETTLE_CHARGE);
+}
+END_TEST
+
+START_TEST(a_late_settle_deletes_nothing)
+{
+    settle_late(OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_DELETE);
 }
 END_TEST
 
@@ -385,6 +398,7 @@ void store_contract_claim(Suite *suite)
     tcase_add_test(tc, what_is_released_is_due_at_once_and_uncharged);
     tcase_add_test(tc, a_closed_instance_holds_nothing);
     tcase_add_test(tc, an_expired_claim_is_taken_over_and_a_late_settle_changes_nothing);
+    tcase_add_test(tc, a_late_settle_deletes_nothing);
     tcase_add_test(tc, a_renewed_claim_is_kept_by_any_instance);
     tcase_add_test(tc, a_message_that_waits_for_its_time_is_due_then);
     tcase_add_test(tc, retries_do_not_starve_fresh_messages_nor_the_other_way_round);

@@ -112,6 +112,27 @@ START_TEST(an_idle_relay_writes_nothing)
     for (int i = 0; i < 200; i++)
         assert_class(try_claim(the_store(), within(1000), &err), OUTBOX_OK, &err);
     ck_assert_int_eq(number("PRAGMA data_version"), version);
+    execute("BEGIN IMMEDIATE"); /* it does not even ask for the lock */
+    assert_class(try_claim(the_store(), within(300), &err), OUTBOX_OK, &err);
+    execute("ROLLBACK");
+}
+END_TEST
+
+START_TEST(a_database_that_is_in_use_is_waited_for_before_it_becomes_wal)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    struct outbox_call call = within(300);
+    sqlite3 *db = open_db("old.db");
+    run_sql(db, "CREATE TABLE mine (x); BEGIN IMMEDIATE");
+    use_path(the_options(), "old.db");
+    struct store *s = an_instance();
+    int64_t begun = now_ms();
+    assert_class(store_init(s, &call, &done, &err), OUTBOX_E_TIMEOUT, &err);
+    ck_assert_int_ge(now_ms() - begun, 290);
+    run_sql(db, "COMMIT");
+    assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err);
+    sqlite3_close(db);
 }
 END_TEST
 
@@ -413,6 +434,7 @@ int main(void)
     tcase_add_test(tc, a_call_comes_back_early_when_the_host_wants_it);
     tcase_add_test(tc, readers_do_not_disturb);
     tcase_add_test(tc, an_idle_relay_writes_nothing);
+    tcase_add_test(tc, a_database_that_is_in_use_is_waited_for_before_it_becomes_wal);
     tcase_add_test(tc, a_killed_relays_messages_are_free_when_its_lease_ends);
     tcase_add_test(tc, processes_that_relay_together_never_take_the_same);
     tcase_add_test(tc, a_commit_of_another_process_wakes_who_waits);
