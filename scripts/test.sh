@@ -66,8 +66,17 @@ suite() {
     [ $ok = yes ] || [ $failed -gt $before ] || failed=$((failed + 1))
     echo "$([ $ok = yes ] && echo 'ok     ' || echo 'FAILED ') suite $name ($((SECONDS - began)) s)"
     if [ $ok = no ]; then
-        grep -E '^(FAIL|ERROR|not ok|XPASS)|error:|undefined' "$log" | head -40
-        tail -n 80 "$log"
+        grep -E '^(FAIL|ERROR|XPASS)|error:|undefined' "$log" | sort -u | head -40
+        # What each failed test said, or where the build stopped.
+        if grep -rqE '^:global-test-result: (FAIL|ERROR)' "$build/tests" --include='*.trs'; then
+            grep -rlE '^:global-test-result: (FAIL|ERROR)' "$build/tests" --include='*.trs' |
+                while read -r said; do
+                    echo "---- ${said#"$build/"}"
+                    grep -vE '^ok' "${said%.trs}.log" | tail -n 80
+                done
+        else
+            tail -n 60 "$log"
+        fi
     fi
 }
 
