@@ -18,7 +18,17 @@ ci | --release) scripts/deps.sh --ci || exit 1 ;;
 esac
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# Its own servers, on a disk; without them (--quick) tests that need one are skipped.
+export OUTBOX_SERVICES_DIR=
+cleanup() {
+    [ -z "$OUTBOX_SERVICES_DIR" ] || scripts/services.sh stop
+    rm -rf "$work"
+}
+trap cleanup EXIT
+start_services() {
+    OUTBOX_SERVICES_DIR=$(mktemp -d /var/tmp/outbox-services-XXXXXX) && scripts/services.sh start &&
+        eval "$(scripts/services.sh env)"
+}
 jobs=$(nproc)
 passed=0 failed=0 skipped=0
 
@@ -146,6 +156,7 @@ measure_coverage() (
 )
 
 step autogen ./autogen.sh
+[ "$mode" = --quick ] || step services start_services
 suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="tests/unit/test_text tests/unit/test_value tests/unit/test_ini tests/unit/test_router tests/e2e/test_relay.py"

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bounded.h"
+
+#include <outbox/abi.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct bounded {
+    pthread_mutex_t lock;
+    int refs;      /* the owner's, and the thread's */
+    int ended_fd;  /* readable: work has returned */
+    bool running;  /* until the thread has let go of everything */
+    bool returned; /* work has, and somebody waited for it */
+    bool left;     /* nobody waits any more */
+    void (*work)(void *);
+    void (*drop)(void *);
+    void *arg;
+};
+
+struct bounded *bounded_new(void)
+{
+    struct bounded *b = calloc(1, sizeof *b);
+    if (!b)
+        return NULL;
+    b->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (b->ended_fd < 0) {
+        free(b);
+        return NULL;
+    }
+    pthread_mutex_init(&b->lock, NULL);
+    b->refs = 1;
+    return b;
+}
+
+static void unref(struct bounded *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool last = --b->refs == 0;
+    pthread_mutex_unlock(&b->lock);
+    if (!last)
+        return;
+    close(b->ended_fd);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+}
+
+void bounded_free(struct bounded *b)
+{
+    if (b)
+        unref(b);
+}
+
+static void *run(void *arg)
+{
+    struct bounded *b = arg;
+    uint64_t one = 1;
+    b->work(b->arg);
+    pthread_mutex_lock(&b->lock);
+    bool left = b->left;
+    if (!left) {
+        b->returned = true;
+        b->running = false;
+        /* It takes a one always: nobody else writes to it. */
+        if (write(b->ended_fd, &one, sizeof one) < 0)
+            abort();
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (left) {
+        b->drop(b->arg);
+        pthread_mutex_lock(&b->lock);
+        b->running = false;
+        pthread_mutex_unlock(&b->lock);
+    }
+    unref(b);
+    return NULL;
+}
+
+static int begin(struct bounded *b)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    sigset_t all, before;
+    sigfillset(&all); /* signals are for the host's threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    int r = pthread_create(&thread, &attr, run, b);
+    pthread_attr_destroy(&attr);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r == 0 ? OUTBOX_OK : OUTBOX_E_RETRY;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int wait_for_end(const struct bounded *b, int64_t timeout_ms, int cancel_fd)
+{
+    struct pollfd fds[] = {{.fd = b->ended_fd, .events = POLLIN},
+                           {.fd = cancel_fd, .events = POLLIN}};
+    int64_t until = now_ms() + timeout_ms;
+    for (;;) {
+        int64_t left = until - now_ms();
+        int n = poll(fds, cancel_fd >= 0 ? 2 : 1,
+                     left < 0         ? 0
+                     : left > INT_MAX ? INT_MAX
+                                      : (int)left);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (fds[0].revents)
+            return OUTBOX_OK;
+        if (n > 0)
+            return OUTBOX_E_CANCELLED;
+        if (left <= 0)
+            return OUTBOX_E_TIMEOUT;
+    }
+}
+
+int bounded_run(struct bounded *b, void (*work)(void *arg), void (*drop)(void *arg), void *arg,
+                int64_t timeout_ms, int cancel_fd)
+{
+    uint64_t ended;
+    pthread_mutex_lock(&b->lock);
+    bool busy = b->running;
+    if (!busy) {
+        b->work = work;
+        b->drop = drop;
+        b->arg = arg;
+        b->running = true;
+        b->returned = b->left = false;
+        b->refs++;
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (busy)
+        return OUTBOX_E_BROKEN;
+    if (begin(b) < 0) {
+        b->running = false;
+        unref(b);
+        return OUTBOX_E_RETRY;
+    }
+    int r = wait_for_end(b, timeout_ms, cancel_fd);
+    pthread_mutex_lock(&b->lock);
+    if (b->returned)
+        r = OUTBOX_OK; /* just now, perhaps */
+    b->left = r != OUTBOX_OK;
+    pthread_mutex_unlock(&b->lock);
+    if (r == OUTBOX_OK && read(b->ended_fd, &ended, sizeof ended) < 0)
+        abort(); /* it was written to under the lock */
+    return r;
+}
