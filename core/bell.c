@@ -12,6 +12,7 @@ void bell_init(struct bell *bell, int64_t poll_ms)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&bell->rung, &attr);
+    pthread_cond_init(&bell->idle, &attr);
     pthread_condattr_destroy(&attr);
     bell->rings = 0;
     bell->waiting = 0;
@@ -23,6 +24,7 @@ void bell_init(struct bell *bell, int64_t poll_ms)
 void bell_destroy(struct bell *bell)
 {
     pthread_cond_destroy(&bell->rung);
+    pthread_cond_destroy(&bell->idle);
     pthread_mutex_destroy(&bell->lock);
 }
 
@@ -42,7 +44,27 @@ void bell_shut(struct bell *bell)
     pthread_mutex_lock(&bell->lock);
     bell->shut = true;
     pthread_cond_broadcast(&bell->rung);
+    pthread_cond_broadcast(&bell->idle);
     pthread_mutex_unlock(&bell->lock);
+}
+
+static void sleep_until(pthread_cond_t *cond, struct bell *bell, int64_t until_us)
+{
+    struct timespec ts = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    if (until_us == INT64_MAX)
+        pthread_cond_wait(cond, &bell->lock);
+    else
+        pthread_cond_timedwait(cond, &bell->lock, &ts);
+}
+
+bool bell_await_idle(struct bell *bell, int64_t until_us)
+{
+    pthread_mutex_lock(&bell->lock);
+    while (bell->waiting == 0 && !bell->shut && clock_monotonic_us() < until_us)
+        sleep_until(&bell->idle, bell, until_us);
+    bool idle = bell->waiting > 0 || bell->shut;
+    pthread_mutex_unlock(&bell->lock);
+    return idle;
 }
 
 void bell_wait(struct bell *bell, int64_t due_us, int64_t own_us)
@@ -53,6 +75,7 @@ void bell_wait(struct bell *bell, int64_t due_us, int64_t own_us)
         pthread_cond_broadcast(&bell->rung); /* others may be asleep until later */
     }
     bell->waiting++;
+    pthread_cond_signal(&bell->idle);
     while (!bell->shut && bell->rings == 0) {
         int64_t until = bell->due_us < own_us ? bell->due_us : own_us;
         int64_t now = clock_monotonic_us();
@@ -62,12 +85,7 @@ void bell_wait(struct bell *bell, int64_t due_us, int64_t own_us)
         }
         if (now >= own_us)
             break;
-        if (until == INT64_MAX) {
-            pthread_cond_wait(&bell->rung, &bell->lock);
-            continue;
-        }
-        struct timespec ts = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
-        pthread_cond_timedwait(&bell->rung, &bell->lock, &ts);
+        sleep_until(&bell->rung, bell, until);
     }
     bell->waiting--;
     if (bell->rings > 0)

@@ -10,7 +10,8 @@
 struct bell {
     pthread_mutex_t lock;
     pthread_cond_t rung;
-    unsigned rings; /* not taken yet; at most one for each waiter is of use */
+    pthread_cond_t idle; /* somebody began to wait */
+    unsigned rings;      /* not taken yet; at most one for each waiter is of use */
     unsigned waiting;
     int64_t poll_us;
     int64_t due_us; /* monotonic: when one of the waiters looks anyway */
@@ -31,5 +32,9 @@ void bell_shut(struct bell *bell);
  * own_us, which is this caller's alone. Monotonic microseconds, INT64_MAX: never.
  */
 void bell_wait(struct bell *bell, int64_t due_us, int64_t own_us);
+
+/* Until somebody waits, or until_us (monotonic; INT64_MAX: for ever), or it is shut. False: nobody
+ * does, the time is over. */
+bool bell_await_idle(struct bell *bell, int64_t until_us);
 
 #endif

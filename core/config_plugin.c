@@ -43,7 +43,7 @@ static const struct outbox_option *secret_of_file(const struct plugin *plugin, c
     if (n <= 5 || strcmp(key + n - 5, "_file") != 0)
         return NULL;
     const struct outbox_option *o = find_option(plugin, key, n - 5);
-    return o && (o->flags & OUTBOX_OPT_SECRET) ? o : NULL;
+    return o && (o->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) ? o : NULL;
 }
 
 /* Reads a whole secret file into buffer; its length, or -1 after a complaint. */
@@ -127,12 +127,13 @@ static void load_option(struct loader *l, const struct ini_entry *entry,
         l->no_memory = true;
         return;
     }
-    bool secret = (option->flags & OUTBOX_OPT_SECRET) && !is_variable(text);
+    bool secret = options_is_secret(option, text) && !is_variable(text);
     if (secret && *text && (l->mode & 007))
         complain(l, entry->line,
-                 "%s is a secret, but others can read this file (mode %04o); chmod o-rwx it, or "
-                 "set %s_file",
-                 option->name, l->mode & 07777, option->name);
+                 "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
+                 option->name,
+                 option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
+                 l->mode & 07777, option->name);
     int r = options_set(options, option->name, text, &err);
     if (r < 0 && secret) /* the text could show a part of it */
         complain(l, entry->line,

@@ -182,7 +182,7 @@ static void put_off(struct worker *w, const uint32_t *index, size_t n, int64_t m
         item->delay_ms = ms;
     }
     defer_until(w->relay, ms);
-    worker_settle(w);
+    worker_settle_part(w);
 }
 
 static bool claim_is_held(struct worker *w)
@@ -213,8 +213,10 @@ void worker_deliver(struct worker *w, size_t publisher)
         return;
     }
     int64_t deadline = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
-    bool whole_time = true;
+    bool whole_time = deadline <= w->deadline_us;
     int64_t pause_ms = 0;
+    if (!whole_time)
+        deadline = w->deadline_us;
     for (size_t done = 0; done < n && pause_ms == 0 && !w->lost;) {
         int64_t left =
             whole_time ? terms->batch_timeout_ms : (deadline - clock_monotonic_us()) / 1000;
@@ -231,7 +233,7 @@ void worker_deliver(struct worker *w, size_t publisher)
         publish(w, &chunk);
         pause_ms = report_health(w, &chunk);
         queue_outcomes(w, &chunk, pause_ms);
-        worker_settle(w);
+        worker_settle_part(w);
         if (chunk.result == OUTBOX_E_BROKEN)
             host_close(&w->publishers[publisher]); /* opened again when next needed */
         done += chunk.n;

@@ -43,14 +43,14 @@ static int grow(struct desk *desk, size_t n)
 int desk_take(struct desk *desk, struct outbox_batch *batch)
 {
     desk->batch = batch;
-    desk->n_items = 0;
+    desk->n_items = desk->n_kept = 0;
     return batch->n > desk->size ? grow(desk, batch->n) : 0;
 }
 
 void desk_clear(struct desk *desk)
 {
     desk->batch = NULL;
-    desk->n_items = 0;
+    desk->n_items = desk->n_kept = 0;
     arena_reset(&desk->reasons);
 }
 

@@ -93,8 +93,8 @@ static const char *reserved_by(const struct plugin *plugin, const char *name)
     for (size_t i = 0; i < plugin->desc.n_options; i++) {
         const struct outbox_option *secret = plugin_option(plugin, i);
         size_t n = strlen(secret->name);
-        if ((secret->flags & OUTBOX_OPT_SECRET) && strncmp(name, secret->name, n) == 0 &&
-            strcmp(name + n, "_file") == 0)
+        if ((secret->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) &&
+            strncmp(name, secret->name, n) == 0 && strcmp(name + n, "_file") == 0)
             return secret->name;
     }
     return NULL;
@@ -106,7 +106,8 @@ static int check_option(const struct plugin *plugin, size_t index, struct outbox
     const char *why = NULL;
     if (o->type < OUTBOX_OPT_TEXT || o->type > OUTBOX_OPT_LIST)
         why = "has a type that this host does not know";
-    else if ((o->flags & OUTBOX_OPT_SECRET) && o->type != OUTBOX_OPT_TEXT)
+    else if ((o->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) &&
+             o->type != OUTBOX_OPT_TEXT)
         why = "is secret, but not text";
     else if ((o->flags & OUTBOX_OPT_BELOW_BATCH_TIMEOUT) && o->type != OUTBOX_OPT_DURATION)
         why = "is to be below batch_timeout, but is not a duration";

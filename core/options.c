@@ -180,6 +180,13 @@ int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *val
     return OUTBOX_OK;
 }
 
+bool options_is_secret(const struct outbox_option *option, const char *text)
+{
+    if (option->flags & OUTBOX_OPT_SECRET)
+        return true;
+    return (option->flags & OUTBOX_OPT_MAY_BE_SECRET) && text && value_holds_password(text);
+}
+
 bool options_given(const struct outbox_cfg *cfg, const char *name)
 {
     const struct slot *slot = find(cfg, name);
@@ -201,7 +208,7 @@ uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++) {
         const struct outbox_option *o = plugin_option(cfg->plugin, i);
         const struct slot *slot = &cfg->slots[i];
-        if (o->flags & OUTBOX_OPT_SECRET)
+        if (options_is_secret(o, slot->text))
             continue;
         hash = fnv_text(fnv_text(hash, o->name), slot->text);
         hash = fnv_number(fnv_number(hash, (uint64_t)slot->number), slot->items.n);

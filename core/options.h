@@ -25,6 +25,9 @@ int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
 /* Sets a declared TEXT option as it is, nothing expanded. 0 or OUTBOX_E_RETRY. */
 int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n);
 
+/* Must this value of the option not be shown? */
+bool options_is_secret(const struct outbox_option *option, const char *text);
+
 /* Did the file set it? */
 bool options_given(const struct outbox_cfg *cfg, const char *name);
 

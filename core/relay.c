@@ -57,6 +57,11 @@ static int prepare(struct relay *relay, struct outbox_err *err)
     uuid_unparse_lower(id, relay->id);
     relay->deadline_us = INT64_MAX;
     relay->deferred_until_us = 0;
+    relay->hold_ms = config->delivery.batch_timeout_ms;
+    for (size_t i = 0; i < config->n_publishers; i++)
+        if (config->publishers[i].delivery.batch_timeout_ms > relay->hold_ms)
+            relay->hold_ms = config->publishers[i].delivery.batch_timeout_ms;
+    relay->hold_ms += HOLD_MORE_MS;
     bell_init(&relay->bell, config->poll_interval_ms);
     pause_init(&relay->store_pause);
     held_init(&relay->held, UNROUTED_HOLD_MS);
@@ -184,6 +189,7 @@ void relay_finish(struct relay *relay, struct relay_report *report)
     for (size_t i = 0; i < relay->n_workers; i++)
         pthread_join(relay->workers[i].thread, NULL);
     signal_fd(relay->quit_fd);
+    bell_shut(&relay->bell);
     if (relay->keeper_started)
         pthread_join(relay->keeper, NULL);
     if (relay->watcher_started)

@@ -15,6 +15,9 @@
 
 /* Deadlines of calls to the store, ms. */
 #define STORE_CALL_MS 10000
+/* A batch is held a little longer than the longest batch_timeout, so that the first publisher has
+ * all of it. */
+#define HOLD_MORE_MS 1000
 /* How long an unrouted message is held before it is tried again, ms. */
 #define UNROUTED_HOLD_MS 30000
 
@@ -46,6 +49,7 @@ struct desk {
     struct outbox_settle *items;
     const struct outbox_settle **item_ptrs;
     size_t n_items; /* waiting to be settled */
+    size_t n_kept;  /* of these, with a reason that is the desk's own */
     uint8_t *stale;
     struct arena reasons; /* of items */
 };
@@ -58,6 +62,7 @@ struct worker {
     struct router *router;
     struct claim_hold hold;
     struct desk desk;
+    int64_t deadline_us;    /* monotonic: when the batch is to be settled */
     uint32_t limit;         /* of the next claim; shrinks when batches do not fit their time */
     size_t first_publisher; /* whose turn it is to go first */
     bool cut_short;         /* this batch did not fit its time */
@@ -76,6 +81,7 @@ struct relay {
     _Atomic bool stopping;
     _Atomic int64_t deadline_us; /* monotonic: when stopping must be over */
 
+    int64_t hold_ms; /* how long a batch may be held */
     struct bell bell;
     struct pause store_pause;
     struct publisher_state *publishers;
@@ -114,6 +120,8 @@ struct outbox_settle *desk_item(struct desk *desk, uint32_t index);
 
 /* settle.c: every item on the desk, until it is durable or the claim is lost. */
 void worker_settle(struct worker *worker);
+/* The same where the store settles in parts; else the items wait for the rest of the batch. */
+void worker_settle_part(struct worker *worker);
 
 /* deliver.c: publishes what was routed to one publisher and settles it. */
 void worker_deliver(struct worker *worker, size_t publisher);

@@ -5,6 +5,8 @@
 #include "backoff.h"
 #include "clock.h"
 
+#include <outbox/helpers.h>
+
 #include <poll.h>
 #include <string.h>
 
@@ -33,12 +35,22 @@ static int64_t time_left_ms(const struct relay *relay)
     return deadline == INT64_MAX || left > STORE_CALL_MS ? STORE_CALL_MS : left;
 }
 
+static void give_up(struct worker *w, const struct outbox_err *err)
+{
+    int64_t n = (int64_t)w->desk.n_items;
+    if (w->lost)
+        w->relay->stale += (uint64_t)n;
+    log_event(w->relay->log, OUTBOX_LOG_ERROR,
+              "gave up settling: these messages will be published again", "messages", LOG_NUM(n),
+              "error", err->text, NULL);
+}
+
 void worker_settle(struct worker *w)
 {
     struct desk *desk = &w->desk;
     struct outbox_err err = {.size = sizeof err};
     if (desk->n_items == 0 || w->lost) {
-        desk->n_items = 0;
+        desk->n_items = desk->n_kept = 0;
         return;
     }
     for (uint32_t tries = 0;; tries++) {
@@ -58,12 +70,28 @@ void worker_settle(struct worker *w)
                       LOG_NUM((int64_t)desk->n_items), "error", err.text, NULL);
         w->lost = r == OUTBOX_E_BROKEN;
         if (w->lost || left <= 0) {
-            log_event(w->relay->log, OUTBOX_LOG_ERROR,
-                      "gave up settling: these messages will be published again", "messages",
-                      LOG_NUM((int64_t)desk->n_items), "error", err.text, NULL);
+            give_up(w, &err);
             break;
         }
         poll(NULL, 0, (int)backoff_pause(SETTLE_RETRY_MIN_MS, SETTLE_RETRY_MAX_MS, tries));
     }
-    desk->n_items = 0;
+    desk->n_items = desk->n_kept = 0;
+}
+
+/* Reasons are the publisher's until its next call. */
+static void keep_reasons(struct desk *desk)
+{
+    for (; desk->n_kept < desk->n_items; desk->n_kept++) {
+        struct outbox_str *reason = &desk->items[desk->n_kept].reason;
+        if (reason->p && arena_str(&desk->reasons, reason->p, (size_t)reason->n, reason) < 0)
+            *reason = outbox_cstr("out of memory for the reason");
+    }
+}
+
+void worker_settle_part(struct worker *w)
+{
+    if (w->store.capabilities & OUTBOX_STORE_PARTIAL)
+        worker_settle(w);
+    else
+        keep_reasons(&w->desk);
 }

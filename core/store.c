@@ -111,6 +111,11 @@ int store_wait(struct store *s, const struct outbox_call *call, struct outbox_er
     CALL(s, wait, err, call);
 }
 
+int store_rest(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+{
+    CALL(s, rest, err, call);
+}
+
 int store_list(struct store *s, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
 {

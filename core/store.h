@@ -33,6 +33,7 @@ int store_release(struct store *s, struct outbox_batch *batch, const struct outb
 int store_renew(struct store *s, struct outbox_str lease, uint32_t lease_ms,
                 const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err);
 int store_wait(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+int store_rest(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 int store_list(struct store *s, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
 int store_requeue(struct store *s, const struct outbox_filter *filter, int64_t *after,

@@ -347,3 +347,40 @@ const char *value_show_size(int64_t bytes, struct value_text *buffer)
              units[i].name);
     return buffer->text;
 }
+
+/* Anything but nothing, and not a variable that is put in later. */
+static bool is_spelled_out(const char *text, const char *ends)
+{
+    return *text && !strchr(ends, *text) && strncmp(text, "${", 2) != 0;
+}
+
+static bool url_holds_password(const char *text)
+{
+    const char *authority = strstr(text, "://");
+    if (!authority)
+        return false;
+    authority += 3;
+    const char *at = authority + strcspn(authority, "/?#");
+    while (at > authority && *at != '@')
+        at--;
+    const char *colon = memchr(authority, ':', (size_t)(at - authority));
+    return *at == '@' && colon && is_spelled_out(colon + 1, "@");
+}
+
+bool value_holds_password(const char *text)
+{
+    static const char key[] = "password";
+    if (url_holds_password(text))
+        return true;
+    for (const char *p = text; (p = strcasestr(p, key));) {
+        p += sizeof key - 1;
+        p += strspn(p, " \t");
+        if (*p != '=')
+            continue;
+        p++;
+        p += strspn(p, " \t'");
+        if (is_spelled_out(p, "&"))
+            return true;
+    }
+    return false;
+}

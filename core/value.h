@@ -35,6 +35,10 @@ int value_duration(const char *text, int64_t *ret, struct outbox_err *err);
 /* Bytes. */
 int value_size(const char *text, int64_t *ret, struct outbox_err *err);
 
+/* Does the text hold a password, as //user:password@host or password=... do? One that stands there
+ * as a ${NAME} does not count. */
+bool value_holds_password(const char *text);
+
 /* A duration as one would write it. */
 struct value_text {
     char text[32];

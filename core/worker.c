@@ -96,9 +96,11 @@ static struct outbox_batch *claim(struct worker *w, int64_t *ret_again_us)
         .max_bytes = config->batch_bytes,
         .max_message = config->max_message,
         .relay = outbox_cstr(relay->id),
+        .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
     int64_t until_us = clock_monotonic_us() + config->lease_ms * 1000;
+    w->deadline_us = clock_monotonic_us() + relay->hold_ms * 1000;
     int r = store_claim(&w->store, &claim, &call, &batch, &err);
     if (r < 0) {
         err.code = r;
@@ -275,8 +277,9 @@ static bool turn(struct worker *w)
         bell_ring(&relay->bell);
     if (desk_take(&w->desk, batch) == 0 && !empty) {
         route(w);
-        worker_settle(w);
+        worker_settle_part(w);
         publish(w);
+        worker_settle(w);
         adapt(w);
     }
     release(w);

@@ -151,6 +151,11 @@ struct outbox_message {
 #define OUTBOX_OPT_SECRET 2u
 /** A DURATION that must be shorter than the publisher's batch_timeout. */
 #define OUTBOX_OPT_BELOW_BATCH_TIMEOUT 4u
+/**
+ * Like SECRET when the value holds a password, as a URL (//user:password@host) or a list of
+ * settings (password=...) may. TEXT only.
+ */
+#define OUTBOX_OPT_MAY_BE_SECRET 8u
 
 /** One option that a plugin declares. Names match [a-z][a-z0-9_]*; see docs for reserved ones. */
 struct outbox_option {

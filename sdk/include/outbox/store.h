@@ -9,9 +9,9 @@
  *
  * A claim may be kept by leases in the rows or by row locks in an open transaction;
  * the host cannot tell, except through capabilities. At most one batch is held per
- * instance; claim, settle and release of one batch go to the same instance, and
- * closing an instance releases its batch. Times that decide anything (due, expired)
- * are taken from the database's clock.
+ * instance; claim, settle and release of one batch go to the same instance, which
+ * is asked for nothing else until the release, and closing an instance releases its batch. Times
+ * that decide anything (due, expired) are taken from the database's clock.
  */
 #ifndef OUTBOX_STORE_H
 #define OUTBOX_STORE_H
@@ -33,7 +33,7 @@ extern "C" {
 #define OUTBOX_STORE_LANES 2u        /* claim by lane, settle OUTBOX_SETTLE_PARKED */
 #define OUTBOX_STORE_SPLIT 4u        /* settle OUTBOX_SETTLE_SPLIT */
 #define OUTBOX_STORE_DELAY 8u        /* retry and release after a delay */
-#define OUTBOX_STORE_PARTIAL 16u     /* settle in parts before release */
+#define OUTBOX_STORE_PARTIAL 16u     /* settle more than once before release; else once at most */
 #define OUTBOX_STORE_TELLS_DEATH 32u /* a dead relay's claim is free at once, without its lease */
 #define OUTBOX_STORE_RENEWS 64u      /* leases: renew prolongs a claim */
 #define OUTBOX_STORE_WAITS 128u      /* wait returns when something is committed */
@@ -53,6 +53,12 @@ struct outbox_claim {
     struct outbox_str lane;
     /** The claiming relay's instance id, kept for people to see where the store can. */
     struct outbox_str relay;
+    /**
+     * The host means to settle or release the batch within this; 0: unknown. A store that keeps a
+     * transaction open for it lets the database end that a little later.
+     */
+    uint32_t hold_ms;
+    uint32_t reserved;
 };
 
 /** A claimed batch; the store's until release. */
@@ -240,7 +246,9 @@ struct outbox_store_ops {
     /**
      * Settles n items of the held batch in one transaction, durable when it returns OK.
      * stale[i] becomes 1 when item i's claim had been lost: nothing was changed, else 0.
-     * An error other than OUTBOX_E_BROKEN may be tried again with the same items.
+     * An error other than OUTBOX_E_BROKEN may be tried again with the same items; what the failed
+     * try may have done all the same is not done twice. Without OUTBOX_STORE_PARTIAL it is called
+     * at most once for a batch, until it succeeds.
      */
     int (*settle)(void *instance, struct outbox_batch *batch,
                   const struct outbox_settle *const *items, uint64_t n,
@@ -264,6 +272,12 @@ struct outbox_store_ops {
      * wait, OUTBOX_E_TIMEOUT, or OUTBOX_E_CANCELLED. Only a hint: the host claims anyway.
      */
     int (*wait)(void *instance, const struct outbox_call *call, struct outbox_err *err);
+
+    /**
+     * Nobody will wait for a while: producers need not be made to wake anybody. The next wait
+     * returns at once if something may have been missed.
+     */
+    int (*rest)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
     /** Rows with seq > after, at most limit; *ret is the store's until the next call. */
     int (*list)(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* list.c - rows for people, page by page. */
+#include "postgres.h"
+
+/* A row is shown whatever its size; a page ends after so many bytes of payload. */
+#define PAGE_BYTES INT64_C(16777216)
+
+static uint32_t status_bit(struct outbox_str name)
+{
+    return outbox_str_eq(name, outbox_cstr("pending"))      ? OUTBOX_PENDING
+           : outbox_str_eq(name, outbox_cstr("processing")) ? OUTBOX_PROCESSING
+           : outbox_str_eq(name, outbox_cstr("processed"))  ? OUTBOX_PROCESSED
+           : outbox_str_eq(name, outbox_cstr("failed"))     ? OUTBOX_FAILED
+                                                            : 0;
+}
+
+static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i)
+{
+    struct arena *arena = &s->page_arena;
+    struct outbox_row *row = arena_array(arena, 1, sizeof *row);
+    if (!row || !(row->message = row_message(rows, i, arena, INT64_MAX)) ||
+        column_uuid(rows, i, 10, arena, &row->origin_id) < 0)
+        return NULL;
+    row->size = sizeof *row;
+    row->status = status_bit(column_text(rows, i, ROW_N_COLUMNS));
+    row->last_error = column_text(rows, i, ROW_N_COLUMNS + 1);
+    row->lane = column_text(rows, i, ROW_N_COLUMNS + 2);
+    row->lane_seq =
+        PQgetisnull(rows, i, ROW_N_COLUMNS + 3) ? 0 : column_int(rows, i, ROW_N_COLUMNS + 3);
+    row->processed_us = column_time(rows, i, ROW_N_COLUMNS + 4);
+    row->available_us = column_time(rows, i, ROW_N_COLUMNS + 5);
+    return row;
+}
+
+/* The rows themselves, as far as their payloads fill a page, but one at least. */
+static int load(struct store *s, const int64_t *seqs, size_t n, PGresult **ret,
+                struct outbox_err *err)
+{
+    struct args args = {.arena = &s->scratch};
+    args_int(&args, INT64_MAX);
+    args_ints(&args, seqs, n);
+    args_int(&args, PAGE_BYTES);
+    return db_query(s, SLOT_NONE,
+                    "WITH sizes AS (SELECT seq, sum(COALESCE(octet_length(payload), 0))"
+                    "  OVER (ORDER BY seq) - COALESCE(octet_length(payload), 0) AS before FROM {t}"
+                    "  WHERE seq = ANY ($2))"
+                    " SELECT " ROW_COLUMNS ", m.status, m.last_error, m.lane, m.lane_seq,"
+                    "  m.processed_at, m.available_at FROM {t} m JOIN sizes ON sizes.seq = m.seq"
+                    " WHERE sizes.before < $3 ORDER BY m.seq",
+                    &args, ret, err);
+}
+
+int list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
+         const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
+{
+    struct store *s = instance;
+    int64_t *seqs;
+    size_t n = 0;
+    int r = db_enter(s, call, err);
+    if (r < 0)
+        return r;
+    arena_reset(&s->page_arena);
+    PQclear(s->page);
+    s->page = NULL;
+    r = filter_rows(s, filter, &after, limit, &seqs, &n, err);
+    if (r == 0)
+        r = load(s, seqs, n, &s->page, err);
+    if (r < 0)
+        return r;
+    int found = PQntuples(s->page);
+    struct outbox_page *page = arena_array(&s->page_arena, 1, sizeof *page);
+    struct outbox_row **rows = arena_array(&s->page_arena, (size_t)found + 1, sizeof *rows);
+    if (!page || !rows)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (int i = 0; i < found; i++)
+        if (!(rows[i] = read_row(s, s->page, i)))
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    *page = (struct outbox_page){
+        .size = sizeof *page, .n = (uint32_t)found, .rows = (const struct outbox_row *const *)rows};
+    *ret = page;
+    return OUTBOX_OK;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * settle.c - what became of claimed rows. In the transaction that holds their locks it is one round
+ * trip. When that transaction was lost (an error, a cut connection, a server that ended it), those
+ * rows are locked once more which nobody has touched meanwhile, and settled: no message is sent
+ * twice because a connection broke, and none is changed that another relay has had.
+ */
+#include "settling.h"
+
+#include <string.h>
+
+static void clear(struct step *steps, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        PQclear(steps[i].result);
+}
+
+/* ---- locks ---- */
+
+/* In the transaction that is open, which ends with it either way. */
+static int settle_locked(struct settling *t, struct outbox_err *err)
+{
+    struct step steps[N_PARTS + 1];
+    struct args args[N_PARTS];
+    size_t n = settling_add_parts(t, steps, 0, args);
+    steps[n++] = (struct step){.slot = SLOT_COMMIT, .sql = "COMMIT"};
+    t->c->unknown = true;
+    int r = db_run(t->s, steps, n, err);
+    t->c->open = false;
+    /* An error that the server told on a connection that goes on means that nothing was done. */
+    t->c->unknown = r < 0 && !t->s->db;
+    if (r < 0)
+        return r;
+    clear(steps, n);
+    for (size_t i = 0; i < t->n; i++)
+        t->stale[i] = !t->held[i];
+    return OUTBOX_OK;
+}
+
+/* The last try was committed after all: 1; it was not: 0; or nobody knows yet. */
+static int was_committed(struct settling *t, struct outbox_err *err)
+{
+    struct args args = {.arena = &t->s->scratch};
+    PGresult *result;
+    if (!t->c->unknown || !t->c->xid)
+        return 0;
+    args_int(&args, t->c->xid);
+    int r = db_query(t->s, SLOT_NONE, "SELECT pg_catalog.txid_status($1)", &args, &result, err);
+    if (r < 0)
+        return r;
+    struct outbox_str status = column_text(result, 0, 0);
+    r = outbox_str_eq(status, outbox_cstr("committed")) ? 1 : 0;
+    if (outbox_str_eq(status, outbox_cstr("in progress")))
+        r = outbox_fail(err, OUTBOX_E_RETRY,
+                        "the server still has the transaction of the connection that was lost");
+    PQclear(result);
+    return r;
+}
+
+/* Locks those rows again that are as they were; the others' claim is lost. */
+static int lock_again(struct settling *t, size_t *ret_n, struct outbox_err *err)
+{
+    struct store *s = t->s;
+    struct args args = {.arena = &s->scratch};
+    settling_args_rows(&args, t, t->held);
+    struct step steps[] = {
+        {.slot = SLOT_BEGIN, .sql = "BEGIN ISOLATION LEVEL READ COMMITTED"},
+        {.slot = SLOT_NONE,
+         .sql = "SELECT m.ctid, m.seq FROM {t} m WHERE m.ctid = ANY ($1) AND m.status = 'pending'"
+                " FOR UPDATE SKIP LOCKED",
+         .args = &args},
+        {.slot = SLOT_XID, .sql = "SELECT pg_catalog.txid_current_if_assigned()"}};
+    int r = db_run(s, steps, 3, err);
+    if (r < 0)
+        return r;
+    memset(t->held, 0, t->n * sizeof *t->held);
+    *ret_n = (size_t)PQntuples(steps[1].result);
+    for (size_t row = 0; row < *ret_n; row++) {
+        size_t i = settling_find(t, column_int(steps[1].result, (int)row, 1));
+        if (i < t->n && settling_message(t, i)->handle == column_ctid(steps[1].result, (int)row, 0))
+            t->held[i] = true;
+    }
+    t->c->xid = PQgetisnull(steps[2].result, 0, 0) ? 0 : column_int(steps[2].result, 0, 0);
+    clear(steps, 3);
+    return OUTBOX_OK;
+}
+
+static int settle_by_locks(struct settling *t, struct outbox_err *err)
+{
+    size_t n = 0;
+    if (t->c->open)
+        return settle_locked(t, err);
+    int r = was_committed(t, err);
+    if (r != 0)
+        return r < 0 ? r : OUTBOX_OK;
+    r = lock_again(t, &n, err);
+    return r < 0 ? r : settle_locked(t, err);
+}
+
+/* ---- leases ---- */
+
+/* The item of each row that a statement changed is not stale. */
+static void mark_changed(struct settling *t, const PGresult *rows)
+{
+    for (int row = 0; row < PQntuples(rows); row++) {
+        size_t i = settling_find(t, column_int(rows, row, 0));
+        if (i < t->n)
+            t->stale[i] = 0;
+    }
+}
+
+/* After a settle whose answer was lost: rows that are gone, or still show our lease, were its. */
+static int mark_settled_before(struct settling *t, struct outbox_err *err)
+{
+    struct args args = {.arena = &t->s->scratch};
+    PGresult *rows;
+    for (size_t i = 0; i < t->n; i++)
+        t->part[i] = t->stale[i];
+    settling_args_rows(&args, t, t->part);
+    args_int(&args, t->c->token);
+    int r = db_query(t->s, SLOT_NONE,
+                     "SELECT u.seq FROM unnest($1::int8[]) AS u(seq) LEFT JOIN {t} m ON m.seq ="
+                     " u.seq WHERE m.seq IS NULL OR (m.lease = $2 AND m.status <> 'processing')",
+                     &args, &rows, err);
+    if (r == 0)
+        mark_changed(t, rows);
+    PQclear(rows);
+    return r;
+}
+
+static int settle_by_lease(struct settling *t, struct outbox_err *err)
+{
+    struct store *s = t->s;
+    struct step steps[N_PARTS + 2];
+    struct args args[N_PARTS], lease = {.arena = &s->scratch};
+    bool unknown = t->c->unknown;
+    uint64_t n_changed = 0;
+    args_int(&lease, t->c->token);
+    steps[0] = (struct step){.slot = SLOT_LEASE_LOCK,
+                             .sql = "SELECT 1 FROM {t_leases} WHERE lease = $1 FOR KEY SHARE",
+                             .args = &lease};
+    size_t n = settling_add_parts(t, steps, 1, args), last = n;
+    if (t->c->left == t->n)
+        steps[n++] = (struct step){.slot = SLOT_LEASE_END,
+                                   .sql = "DELETE FROM {t_leases} WHERE lease = $1",
+                                   .args = &lease};
+    t->c->unknown = true;
+    int r = db_run(s, steps, n, err);
+    t->c->unknown = r < 0 && (unknown || !s->db);
+    if (r < 0)
+        return r;
+    for (size_t i = 1; i < last; i++)
+        n_changed += (uint64_t)PQntuples(steps[i].result);
+    memset(t->stale, n_changed < t->n, t->n);
+    for (size_t i = 1; i < last && n_changed < t->n; i++)
+        mark_changed(t, steps[i].result);
+    clear(steps, n);
+    return unknown && n_changed < t->n ? mark_settled_before(t, err) : OUTBOX_OK;
+}
+
+/* ---- the operations ---- */
+
+static int check_items(const struct claimed *c, const struct outbox_settle *const *items,
+                       uint64_t n, struct outbox_err *err)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        if (items[i]->index >= c->batch.n || c->settled[items[i]->index])
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "settle: no such message in the batch, or settled already");
+        if (items[i]->verdict < OUTBOX_SETTLE_DONE || items[i]->verdict > OUTBOX_SETTLE_FAILED)
+            return outbox_fail(err, OUTBOX_E_NOTSUP, "settle: store-postgres has no lanes yet");
+    }
+    return OUTBOX_OK;
+}
+
+static int settle_items(struct settling *t, struct outbox_err *err)
+{
+    struct store *s = t->s;
+    int (*by)(struct settling *, struct outbox_err *) =
+        s->claiming == CLAIM_LOCKS ? settle_by_locks : settle_by_lease;
+    if (settling_begin(t) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = by(t, err);
+    /* A reason that the database cannot hold must not keep accepted messages from being settled. */
+    if (r < 0 && s->db && strncmp(s->failed_state, "22", 2) == 0) {
+        t->plain = true;
+        settling_retry(t);
+        r = by(t, err);
+    }
+    return r;
+}
+
+/* The next claim need not look to know that this row is due then. */
+static void note_delay(struct store *s, const struct outbox_settle *item)
+{
+    if (item->verdict != OUTBOX_SETTLE_RETRY || item->delay_ms <= 0 || item->delay_ms > INT32_MAX)
+        return;
+    int64_t due_us = s->host->monotonic_us(s->host) + item->delay_ms * 1000;
+    if (due_us < s->outlook.delayed_us)
+        s->outlook.delayed_us = due_us;
+}
+
+int settle(void *instance, struct outbox_batch *batch, const struct outbox_settle *const *items,
+           uint64_t n, const struct outbox_call *call, uint8_t *stale, struct outbox_err *err)
+{
+    struct store *s = instance;
+    struct claimed *c = s->held;
+    if (!c || batch != &c->batch)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "settle: this batch is not held");
+    int r = check_items(c, items, n, err);
+    if (r == 0 && n > 0)
+        r = db_enter_held(s, call, err);
+    if (r < 0 || n == 0)
+        return r;
+    struct settling t = {.s = s, .c = c, .items = items, .stale = stale, .n = (size_t)n};
+    r = settle_items(&t, err);
+    if (r < 0)
+        return r;
+    for (uint64_t i = 0; i < n; i++) {
+        c->settled[items[i]->index] = 1;
+        note_delay(s, items[i]);
+    }
+    c->left -= (uint32_t)n;
+    return OUTBOX_OK;
+}
+
+int release(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
+            struct outbox_err *err)
+{
+    struct store *s = instance;
+    struct claimed *c = s->held;
+    int r = OUTBOX_OK;
+    if (!c || batch != &c->batch)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "release: this batch is not held");
+    if (c->open)
+        r = db_enter_held(s, call, err);
+    if (c->open) {
+        db_rollback(s, 0);
+        c->open = false;
+    } else if (s->claiming == CLAIM_LEASES && c->left > 0) {
+        r = db_enter_held(s, call, err);
+        r = r < 0 ? r : leases_give_back(s, c->token, err);
+    }
+    s->held = NULL;
+    claim_forget(s);
+    return r;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* settling.h - one settle call on its way. Only settle.c and settling.c include it. */
+#ifndef STORE_POSTGRES_SETTLING_H
+#define STORE_POSTGRES_SETTLING_H
+
+#include "postgres.h"
+
+struct settling {
+    struct store *s;
+    struct claimed *c;
+    const struct outbox_settle *const *items;
+    uint8_t *stale;
+    size_t n;
+    bool *held;      /* items whose rows are ours, as far as known */
+    bool *part;      /* items of the statement that is made */
+    size_t *item_of; /* by index into the batch, plus one; 0: none */
+    bool plain;      /* reasons in ASCII */
+};
+
+/* A statement settles one of these. */
+enum part { PART_DELETE, PART_KEEP, PART_CHANGE, N_PARTS };
+
+/* Fills the arrays: all are held, none is stale. -1 without memory. */
+int settling_begin(struct settling *t);
+void settling_retry(struct settling *t);
+const struct outbox_message *settling_message(const struct settling *t, size_t i);
+/* The item of the row with this seq, or t->n. */
+size_t settling_find(const struct settling *t, int64_t seq);
+
+/* The rows of the items that `part` marks: by address with locks, by seq with leases. */
+void settling_args_rows(struct args *args, const struct settling *t, const bool *part);
+/* Puts the statements of those items that are held behind the first n steps; how many there are
+ * then. args[N_PARTS]. */
+size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n,
+                          struct args *args);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stats.c - counts, by indexes, and cut short unless somebody wants them exact. */
+#include "postgres.h"
+
+#include <stddef.h>
+
+/* More than this is "at least this". */
+#define COUNT_MAX 10000
+
+/* $1: how far to count, or NULL; $2: the lane, or NULL. */
+#define COUNT(condition) \
+    "(SELECT count(*) FROM (SELECT 1 FROM {t} m WHERE " condition " LIMIT $1) c)"
+#define LANE " AND ($2::text IS NULL OR m.lane = $2)"
+#define READY "m.status = 'pending' AND m.available_at IS NULL"
+#define WAITS "m.status = 'pending' AND m.available_at IS NOT NULL AND m.available_at "
+#define FIRST(condition, order) \
+    "(SELECT m.created_at FROM {t} m WHERE " condition " ORDER BY " order " LIMIT 1)"
+
+static const char counts[] =
+    "SELECT " COUNT(READY " AND m.lane IS NULL AND $2::text IS NULL") ", " COUNT(READY " AND "
+                                                                                       "m.lane IS "
+                                                                                       "NOT "
+                                                                                       "NULL" LANE) ", " COUNT(WAITS "<= statement_timestamp()" LANE) ", " COUNT(WAITS "> statement_timestamp()" LANE) ", " COUNT(
+        "m.status = 'processing'" LANE) ", " COUNT("m.status = 'processed'" LANE) ", " COUNT("m."
+                                                                                             "statu"
+                                                                                             "s = "
+                                                                                             "'fail"
+                                                                                             "ed"
+                                                                                             "'" LANE) ", "
+                                                                                                       "LEAST(" FIRST(
+                                                                                                           READY
+                                                                                                           " AND m.lane IS NULL AND $2::text IS NULL",
+                                                                                                           "m.seq") ", " FIRST(READY
+                                                                                                                               " AND m.lane IS NOT NULL" LANE,
+                                                                                                                               "m.lane, m.lane_seq") ", " FIRST(WAITS
+                                                                                                                                                                "<= statement_timestamp()" LANE,
+                                                                                                                                                                "m.available_at") "), clock_timestamp()";
+
+static const struct part {
+    uint32_t bit;
+    size_t offset;
+} parts[] = {
+    {OUTBOX_STATS_PENDING, offsetof(struct outbox_stats, pending)},
+    {OUTBOX_STATS_PENDING, offsetof(struct outbox_stats, pending)},
+    {OUTBOX_STATS_PENDING, offsetof(struct outbox_stats, pending)},
+    {OUTBOX_STATS_DELAYED, offsetof(struct outbox_stats, delayed)},
+    {OUTBOX_STATS_PROCESSING, offsetof(struct outbox_stats, processing)},
+    {OUTBOX_STATS_PROCESSED, offsetof(struct outbox_stats, processed)},
+    {OUTBOX_STATS_FAILED, offsetof(struct outbox_stats, failed)},
+};
+#define N_PARTS ((int)(sizeof parts / sizeof parts[0]))
+
+int stats(void *instance, struct outbox_str lane, uint32_t flags, const struct outbox_call *call,
+          struct outbox_stats *ret, struct outbox_err *err)
+{
+    struct store *s = instance;
+    struct outbox_stats stats = {.size = sizeof stats};
+    int64_t limit = flags & OUTBOX_STATS_EXACT ? INT64_MAX : COUNT_MAX + 1;
+    PGresult *row;
+    int r = db_enter(s, call, err);
+    if (r < 0)
+        return r;
+    struct args args = {.arena = &s->scratch};
+    args_int(&args, limit);
+    args_text(&args, lane);
+    r = db_query(s, SLOT_NONE, counts, &args, &row, err);
+    if (r < 0)
+        return r;
+    for (int i = 0; i < N_PARTS; i++) {
+        int64_t n = column_int(row, 0, i);
+        uint64_t *total = (void *)((char *)&stats + parts[i].offset);
+        if (n == limit)
+            stats.at_least |= parts[i].bit;
+        *total += (uint64_t)(n == limit ? n - 1 : n);
+    }
+    stats.oldest_pending_us = column_time(row, 0, N_PARTS);
+    stats.now_us = column_time(row, 0, N_PARTS + 1);
+    PQclear(row);
+    *ret = stats;
+    return OUTBOX_OK;
+}
