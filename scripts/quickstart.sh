@@ -1,14 +1,24 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds outboxd below ./build-quickstart and shows its main job: a shop writes orders and
-# messages in one transaction, outboxd brings the messages to a program.
+# Builds outboxd below ./build-quickstart and shows its main job: a shop writes orders and messages
+# in one transaction, outboxd brings the messages to where they are wanted.
+#
+#   scripts/quickstart.sh            the shop's SQLite database, a program for each message
+#   scripts/quickstart.sh servers    PostgreSQL and RabbitMQ, both private, and a consumer
 set -eu
 cd "$(dirname "$0")/.."
 top=$PWD
 build=$top/build-quickstart
 bin=$build/root/bin/outboxd
+what=${1:-embedded}
+case $what in
+embedded) scripts/deps.sh ;;
+servers) scripts/deps.sh --services ;;
+*) sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
 
-scripts/deps.sh
+# ---- building
+
 mkdir -p "$build"
 if [ ! -x "$bin" ]; then
     echo "== Building into build-quickstart"
@@ -29,14 +39,32 @@ build() {
     exit 1
 }
 
+# ---- what both have in common
+
 work=$(mktemp -d)
-relay=
+arrived=$work/arrived
+rolled_back_ids=$work/rolled-back
+relay='' consumer=''
+export OUTBOX_SERVICES_DIR=
 cleanup() {
     [ -z "$relay" ] || kill "$relay" 2>/dev/null || :
+    [ -z "$consumer" ] || kill "$consumer" 2>/dev/null || :
+    [ -z "$OUTBOX_SERVICES_DIR" ] || scripts/services.sh stop
     rm -rf "$work"
 }
 trap cleanup EXIT
-cat >"$work/outboxd.ini" <<INI
+outboxd() {
+    local command=$1
+    shift
+    "$bin" "$command" -c "$work/outboxd.ini" "$@"
+}
+# A number that the database tells.
+count() { sql "SELECT count(*) FROM outbox_messages WHERE $1"; }
+
+# ---- the two shops: each writes the configuration, places orders, and says what became of them
+
+embedded_begin() {
+    cat >"$work/outboxd.ini" <<INI
 [relay]
 name = quickstart
 retry_max = 1s
@@ -48,13 +76,68 @@ path = $work/shop.db
 
 [publisher shipping]
 plugin = exec
-command = "$top/examples/shop/ship.sh" $work/arrived
+command = "$top/examples/shop/ship.sh" $arrived
 
 [router]
 fallback = shipping
 INI
-outboxd() { command=$1; shift; "$bin" "$command" -c "$work/outboxd.ini" "$@"; }
+    sql() { sqlite3 "$work/shop.db" "$1"; }
+    shop() { python3 examples/shop/shop.py "$work/shop.db" 25 && mv "$work/shop.db.rolled-back" "$rolled_back_ids"; }
+    : >"$arrived"
+}
 
+servers_begin() {
+    local python=python3
+    # A Python that has the clients of both servers.
+    "$python" -c 'import pika, psycopg2' 2>/dev/null || python=/usr/bin/python3
+    echo "== Starting a private PostgreSQL and a private RabbitMQ"
+    OUTBOX_SERVICES_DIR=$(mktemp -d /var/tmp/outbox-quickstart-XXXXXX)
+    scripts/services.sh start postgres rabbitmq
+    eval "$(scripts/services.sh env)"
+    echo outbox >"$work/password"
+    chmod 600 "$work/password"
+    cat >"$work/outboxd.ini" <<INI
+[relay]
+name = quickstart
+retry_max = 1s
+max_retries = 10
+
+[store]
+plugin = postgres
+conninfo = host=127.0.0.1 port=$OUTBOX_TEST_PG_PORT user=outbox dbname=outbox
+password_file = $work/password
+notify = on
+
+[publisher events]
+plugin = amqp
+url = amqp://outbox@127.0.0.1:$OUTBOX_TEST_AMQP_PORT
+password_file = $work/password
+mode = pubsub
+exchange = shop
+routing_key = {topic}
+
+[router]
+fallback = events
+INI
+    sql() { psql "$OUTBOX_TEST_PG" -Atqc "$1"; }
+    shop() { "$python" examples/shop/shop_postgres.py "$OUTBOX_TEST_PG" 25 "$rolled_back_ids"; }
+    echo "== A consumer with a queue of its own, bound to the shop's exchange"
+    "$python" examples/shop/consumer.py "$OUTBOX_TEST_AMQP" >"$work/consumer" 2>&1 &
+    consumer=$!
+    until grep -q '^ready' "$work/consumer"; do
+        kill -0 "$consumer" 2>/dev/null || {
+            cat "$work/consumer"
+            exit 1
+        }
+        sleep 0.1
+    done
+    sed -i 1d "$work/consumer"
+    arrived=$work/consumer
+}
+
+# ---- the show
+
+if [ "$what" = servers ]; then servers_begin; else embedded_begin; fi
 echo "== The configuration, checked"
 cat "$work/outboxd.ini"
 outboxd check
@@ -62,25 +145,21 @@ echo "== outboxd init"
 outboxd init
 
 echo "== outboxd run, in the background; then the shop takes 25 orders and rolls some back"
-: >"$work/arrived"
 "$bin" run -c "$work/outboxd.ini" 2>"$work/relay.log" &
 relay=$!
-counts=$(python3 examples/shop/shop.py "$work/shop.db" 25)
-committed=${counts% *}
-rolled_back=${counts#* }
+read -r committed rolled_back <<<"$(shop)"
 
-failed() { sqlite3 "$work/shop.db" "SELECT count(*) FROM outbox_messages WHERE status = 'failed'"; }
-open() { sqlite3 "$work/shop.db" "SELECT count(*) FROM outbox_messages WHERE status IN ('pending', 'processing')"; }
 tries=0
-while [ "$(open)" -gt 0 ] && [ $tries -lt 100 ]; do
+while [ "$(count "status IN ('pending', 'processing')")" -gt 0 ] && [ $tries -lt 150 ]; do
     sleep 0.1
     tries=$((tries + 1))
 done
+[ -z "$consumer" ] || sleep 0.2 # what the broker has it hands on at once
 
-echo "== What arrived at the program (the first three of $(wc -l <"$work/arrived"))"
-head -n 3 "$work/arrived"
+echo "== What arrived (the first three of $(wc -l <"$arrived"))"
+head -n 3 "$arrived"
 echo "== What was tried again, and what failed, and why"
-sqlite3 "$work/shop.db" "SELECT id || ' arrived after ' || retries || ' retry: ' || last_error
+sql "SELECT id || ' arrived after ' || retries || ' retries: ' || last_error
     FROM outbox_messages WHERE status = 'processed' AND retries > 0"
 outboxd list --status failed
 echo "== outboxd status"
@@ -89,13 +168,13 @@ kill "$relay"
 wait "$relay" || { cat "$work/relay.log"; exit 1; }
 relay=
 
-delivered=$(cut -d ' ' -f 1 "$work/arrived" | sort -u | wc -l)
-ghosts=$(cut -d ' ' -f 1 "$work/arrived" | grep -c -F -x -f "$work/shop.db.rolled-back" || :)
-in_table=$(sqlite3 "$work/shop.db" "SELECT count(*) FROM outbox_messages")
-if [ "$ghosts" != 0 ] || [ "$in_table" != "$committed" ] ||
-    [ $((delivered + $(failed))) != "$committed" ]; then
+failed=$(count "status = 'failed'")
+delivered=$(cut -d ' ' -f 1 "$arrived" | sort -u | wc -l)
+ghosts=$(cut -d ' ' -f 1 "$arrived" | grep -c -F -x -f "$rolled_back_ids" || :)
+if [ "$ghosts" != 0 ] || [ "$(count 'true')" != "$committed" ] ||
+    [ $((delivered + failed)) != "$committed" ]; then
     cat "$work/relay.log"
     echo "quickstart: the counts do not agree" >&2
     exit 1
 fi
-echo "quickstart: committed $committed delivered $delivered rolled-back $rolled_back failed $(failed)"
+echo "quickstart: committed $committed delivered $delivered rolled-back $rolled_back failed $failed"
