@@ -10,36 +10,28 @@
 #define TIMEOUT_MIN_MS 20000
 #define SERVER_MIN 120000
 
-#define SET(name, value) "pg_catalog.set_config('" name "', " value ", $1::int8 = 1)"
-
-/* plan_cache_mode and what follows: statistics of a bad moment must not make a claim sort the table
+/*
+ * plan_cache_mode and what follows: statistics of a bad moment must not make a claim sort the table
  * or read all of it, and a plan for any arguments does not know how few rows these want.
- * search_path: nobody's function of another schema stands in for one of pg_catalog.
- * synchronous_commit: what was sent must not come back after a crash. */
-#define PRELUDE(more)                                                                                                                                                                                                                                               \
-    "SELECT " SET("plan_cache_mode", "'force_custom_plan'") ", " SET("jit", "'off'") ", " SET(                                                                                                                                                                      \
-        "enable_seqscan",                                                                                                                                                                                                                                           \
-        "v.free") ", " SET("enable_bitmapscan",                                                                                                                                                                                                                     \
-                           "v.free") ", " SET("enable_sort",                                                                                                                                                                                                        \
-                                              "v.free") ", " SET("enable_hashjoin",                                                                                                                                                                                 \
-                                                                 "v.free") ", " SET("enable_"                                                                                                                                                                       \
-                                                                                    "mergejoin",                                                                                                                                                                    \
-                                                                                    "v.free") ","                                                                                                                                                                   \
-                                                                                              " " SET("statement_timeout",                                                                                                                                          \
-                                                                                                      "v.timeout") ", " SET("idle_in_transaction_session_timeout",                                                                                                  \
-                                                                                                                            "v.hold") ", " SET("search_path",                                                                                                       \
-                                                                                                                                               "pg_catalog.concat_ws(', ', 'pg_catalog', NULLIF("                                                                   \
-                                                                                                                                               "pg_catalog.replace(v.path, 'pg_catalog, ', ''), ''))") ", " SET("synchronous_commit",                               \
-                                                                                                                                                                                                                "CASE v.sync WHEN 'off' THEN 'on' ELSE v.sync END") \
-                                                                                                  more                                                                                                                                                              \
-        " FROM (SELECT CASE $2::int8 WHEN 0 THEN 'off' ELSE 'on' END AS free,"                                                                                                                                                                                      \
-        " $3::int8::text AS timeout, $4::int8::text AS hold,"                                                                                                                                                                                                       \
-        " pg_catalog.current_setting('search_path') AS path,"                                                                                                                                                                                                       \
-        " pg_catalog.current_setting('synchronous_commit') AS sync) v"
-
-static const char prelude[] = PRELUDE("");
-/* Since PostgreSQL 14: a statement whose client has gone ends, too. */
-static const char prelude_14[] = PRELUDE(", " SET("client_connection_check_interval", "'5s'"));
+ * search_path: pg_catalog, where it is not listed, comes first, so that nobody's function of
+ * another schema stands in for one of its own. synchronous_commit: what was sent must not come back
+ * after a crash. client_connection_check_interval: a statement whose client has gone ends, too.
+ */
+static const char prelude[] =
+    "SELECT pg_catalog.set_config(v.name, v.value, $1::int8 = 1)"
+    " FROM (SELECT CASE $2::int8 WHEN 0 THEN 'off' ELSE 'on' END AS free,"
+    "   pg_catalog.current_setting('search_path') AS path,"
+    "   pg_catalog.current_setting('synchronous_commit') AS sync) f,"
+    "  LATERAL (VALUES ('plan_cache_mode', 'force_custom_plan'), ('jit', 'off'),"
+    "   ('enable_seqscan', f.free), ('enable_bitmapscan', f.free), ('enable_sort', f.free),"
+    "   ('enable_hashjoin', f.free), ('enable_mergejoin', f.free),"
+    "   ('statement_timeout', $3::int8::text),"
+    "   ('idle_in_transaction_session_timeout', $4::int8::text),"
+    "   ('search_path', pg_catalog.ltrim(pg_catalog.regexp_replace(f.path,"
+    "    '(^|,)\\s*\"?pg_catalog\"?\\s*(?=,|$)', '', 'g'), ', ')),"
+    "   ('synchronous_commit', CASE f.sync WHEN 'off' THEN 'on' ELSE f.sync END),"
+    "   ('client_connection_check_interval', '5s')) AS v (name, value)"
+    " WHERE $5::int8 >= 140000 OR v.name <> 'client_connection_check_interval'";
 
 static int64_t statement_timeout(const struct store *s)
 {
@@ -58,9 +50,8 @@ size_t session_prelude(struct store *s, struct step *step, struct args *args)
     args_int(args, s->planner_is_free);
     args_int(args, timeout_ms);
     args_int(args, s->hold_ms);
-    *step = (struct step){.slot = SLOT_NONE,
-                          .sql = PQserverVersion(s->db) < 140000 ? prelude : prelude_14,
-                          .args = args};
+    args_int(args, PQserverVersion(s->db));
+    *step = (struct step){.slot = SLOT_NONE, .sql = prelude, .args = args};
     s->set_timeout_ms = timeout_ms;
     s->set_hold_ms = s->hold_ms;
     return 1;
