@@ -158,9 +158,11 @@ static int take_value(struct reader *r, struct ini_section *section, const char 
     /* The section's header is line 1 of what the library got. */
     entry->line = line >= 2 && line - 2 < (uint32_t)r->n_lines ? r->lines[line - 2] : 0;
     entry->key = unescape(key);
-    /* An empty value is none to the library. */
     char *text = ini_get_string_config_value(value, &error);
-    entry->value = text ? text : strdup("");
+    entry->value = text ? strdup(text + 1) : NULL; /* without the mark */
+    if (text)
+        explicit_bzero(text, strlen(text)); /* it may hold a secret */
+    free(text);
     return entry->key && entry->value ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
@@ -212,10 +214,12 @@ static int read_portion(struct reader *r)
     return e;
 }
 
+/* A second `=` marks where the value begins: the library drops blanks there, and they tell whether
+ * a `;` begins a comment. */
 static int append(struct reader *r, const char *key, size_t key_n, const char *value,
                   size_t value_n, int line)
 {
-    size_t need = r->text_n + sizeof "[" SECTION "]\n" + 3 * key_n + value_n + sizeof "=\n";
+    size_t need = r->text_n + sizeof "[" SECTION "]\n" + 3 * key_n + value_n + sizeof "==\n";
     if (need > r->text_size) {
         char *grown = malloc(need * 2);
         if (!grown)
@@ -230,6 +234,7 @@ static int append(struct reader *r, const char *key, size_t key_n, const char *v
     if (r->n_lines == 0)
         r->text_n = (size_t)(stpcpy(r->text, "[" SECTION "]\n") - r->text);
     r->text_n += escape(key, key_n, r->text + r->text_n);
+    r->text[r->text_n++] = '=';
     r->text[r->text_n++] = '=';
     memcpy(r->text + r->text_n, value, value_n);
     r->text_n += value_n;

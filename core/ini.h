@@ -8,7 +8,7 @@
 
 struct ini_entry {
     char *key;
-    char *value; /* raw: quotes, comment and ${} still in it */
+    char *value; /* raw: what follows the `=`, with blanks, quotes, comment and ${} */
     int line;
 };
 

@@ -40,7 +40,7 @@ static const char *end_of_value(const char *raw)
         if (*p == '"') {
             const char *close = closing_quote(p);
             p = close ? close : p;
-        } else if ((*p == ';' || *p == '#') && (p == raw || is_space(p[-1]))) {
+        } else if ((*p == ';' || *p == '#') && p > raw && is_space(p[-1])) {
             return p;
         }
     }
@@ -61,9 +61,9 @@ static size_t unescape(const char *from, const char *to, char *out)
 
 char *value_unquote(const char *raw)
 {
-    while (is_space(*raw))
-        raw++;
     const char *end = end_of_value(raw);
+    while (raw < end && is_space(*raw))
+        raw++;
     while (end > raw && is_space(end[-1]))
         end--;
     char *out = malloc((size_t)(end - raw) + 1);

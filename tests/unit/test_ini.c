@@ -41,7 +41,7 @@ START_TEST(sections_and_keys_keep_their_order_and_lines)
     ck_assert_int_eq(ini->sections[0].line, 3);
     ck_assert_str_eq(ini->sections[0].entries[0].key, "b");
     ck_assert_str_eq(ini->sections[0].entries[1].key, "a");
-    ck_assert_str_eq(ini->sections[0].entries[1].value, "2 ; two");
+    ck_assert_str_eq(ini->sections[0].entries[1].value, " 2 ; two");
     ck_assert_int_eq(ini->sections[0].entries[1].line, 5);
     ck_assert_str_eq(ini->sections[1].name, "store");
     ck_assert_uint_eq(ini->sections[1].n_entries, 1);
@@ -66,7 +66,7 @@ START_TEST(every_mistake_of_form_is_told_with_its_line)
     ck_assert_ptr_nonnull(strstr(told.text, "11: this section has no name"));
     ck_assert_ptr_nonnull(strstr(told.text, "12: there is something behind the `]`"));
     /* and what is right is still read */
-    ck_assert_str_eq(ini->sections[0].entries[0].value, "a");
+    ck_assert_str_eq(ini->sections[0].entries[0].value, " a");
     ck_assert_str_eq(ini->sections[2].entries[0].key, "workers");
     ini_free(ini);
 }
@@ -94,7 +94,7 @@ START_TEST(a_long_line_is_one_line)
     memcpy(text + n + 20000, "\nkey = 1\n", 9);
     struct ini *ini = read_text(text, n + 20009, &told);
     ck_assert_str_eq(told.text, "");
-    ck_assert_uint_eq(strlen(ini->sections[0].entries[0].value), 20000);
+    ck_assert_uint_eq(strlen(ini->sections[0].entries[0].value), 20001);
     ck_assert_int_eq(ini->sections[0].entries[1].line, 3);
     ini_free(ini);
 }
@@ -117,7 +117,7 @@ START_TEST(a_key_may_hold_any_character_but_the_equal_sign)
     ck_assert_uint_eq(ini->sections[0].n_entries, 6);
     for (int i = 0; i < 6; i++) {
         ck_assert_str_eq(ini->sections[0].entries[i].key, keys[i]);
-        ck_assert_int_eq(ini->sections[0].entries[i].value[0], '1' + i);
+        ck_assert_int_eq(ini->sections[0].entries[i].value[1], '1' + i);
         ck_assert_int_eq(ini->sections[0].entries[i].line, 2 + i);
     }
     ini_free(ini);
@@ -126,16 +126,20 @@ END_TEST
 
 START_TEST(a_value_is_kept_as_it_stands)
 {
-    static const char text[] = "[a]\na = \"x\" ; y\nb = 'q' \\\nc == = \\\"\nd=\t[x]\n e = !%41\n";
+    static const char text[] = "[a]\na = \"x\" ; y\nb = 'q' \\\nc == = \\\"\nd=\t[x]\n e = !%41\n"
+                               "f=#x\ng=  ;x\n";
     struct told told;
     struct ini *ini = read_text(text, sizeof text - 1, &told);
     ck_assert_str_eq(told.text, "");
-    ck_assert_uint_eq(ini->sections[0].n_entries, 5);
-    ck_assert_str_eq(ini->sections[0].entries[0].value, "\"x\" ; y");
-    ck_assert_str_eq(ini->sections[0].entries[1].value, "'q' \\");
+    ck_assert_uint_eq(ini->sections[0].n_entries, 7);
+    ck_assert_str_eq(ini->sections[0].entries[0].value, " \"x\" ; y");
+    ck_assert_str_eq(ini->sections[0].entries[1].value, " 'q' \\");
     ck_assert_str_eq(ini->sections[0].entries[2].value, "= = \\\"");
-    ck_assert_str_eq(ini->sections[0].entries[3].value, "[x]");
-    ck_assert_str_eq(ini->sections[0].entries[4].value, "!%41");
+    ck_assert_str_eq(ini->sections[0].entries[3].value, "\t[x]");
+    ck_assert_str_eq(ini->sections[0].entries[4].value, " !%41");
+    /* blanks before it tell whether a comment begins here */
+    ck_assert_str_eq(ini->sections[0].entries[5].value, "#x");
+    ck_assert_str_eq(ini->sections[0].entries[6].value, "  ;x");
     ini_free(ini);
 }
 END_TEST
@@ -178,7 +182,7 @@ START_TEST(every_duplicate_is_told)
                                 "8: [a] is there already, on line 1; join the two\n"
                                 "9: [A] is there already, on line 1; join the two\n");
     ck_assert_uint_eq(ini->sections[0].n_entries, 1);
-    ck_assert_str_eq(ini->sections[1].entries[0].value, "5");
+    ck_assert_str_eq(ini->sections[1].entries[0].value, " 5");
     ini_free(ini);
 }
 END_TEST
@@ -192,7 +196,7 @@ START_TEST(nothing_and_a_byte_order_mark_are_read)
     ini = read_text("\xef\xbb\xbf[a]\nk = 1", 12, &told);
     ck_assert_str_eq(told.text, "");
     ck_assert_str_eq(ini->sections[0].name, "a");
-    ck_assert_str_eq(ini->sections[0].entries[0].value, "1");
+    ck_assert_str_eq(ini->sections[0].entries[0].value, " 1");
     ini_free(ini);
 }
 END_TEST
