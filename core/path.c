@@ -49,6 +49,16 @@ static int check_folders(const char *dir, struct outbox_err *err)
     return r;
 }
 
+/* The file itself, and the folders above it where a link led out of ours. */
+static int check_target(char *path, const char *folder, struct outbox_err *err)
+{
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    int r = strcmp(path, folder) == 0 ? OUTBOX_OK : check_folders(path[0] ? path : "/", err);
+    *slash = '/';
+    return r < 0 ? r : check_one(path, false, err);
+}
+
 int path_trusted(const char *dir, const char *file, char **ret, struct outbox_err *err)
 {
     int r;
@@ -80,14 +90,8 @@ int path_trusted(const char *dir, const char *file, char **ret, struct outbox_er
         goto out;
     }
     r = check_folders(folder, err);
-    if (r == 0 && strncmp(path, folder, strlen(folder)) != 0) {
-        char *slash = strrchr(path, '/');
-        *slash = '\0';
-        r = check_folders(path[0] ? path : "/", err);
-        *slash = '/';
-    }
     if (r == 0)
-        r = check_one(path, false, err);
+        r = check_target(path, folder, err);
 out:
     free(folder);
     if (r < 0)

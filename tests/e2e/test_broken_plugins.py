@@ -77,6 +77,20 @@ class BrokenPlugins(Folder):
         os.chmod(self.dir, 0o700)
         self.outboxd("check")
 
+    def test_a_link_is_judged_by_the_folder_it_leads_to(self):
+        self.use("sound")
+        link = os.path.join(self.folder, "pub-sound.so")
+        # also one below the plugins' folder, and one whose name only begins like it
+        for place in (self.path("elsewhere"), os.path.join(self.folder, "below"), self.folder + "-old"):
+            os.mkdir(place, 0o755)
+            target = shutil.copy(os.path.join(FIXTURES, "pub-sound.so"), os.path.join(place, "any.so"))
+            os.chmod(target, 0o755)
+            os.symlink(target, link)
+            self.outboxd("check")
+            os.chmod(place, 0o777)
+            self.refused("sound", place + " can be written by others")
+            os.unlink(link)
+
     def test_a_bad_name_is_refused(self):
         for name in ("../pub-sound", "Sound", "a_b", "x" * 64):
             self.use(name)
