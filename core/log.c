@@ -84,32 +84,31 @@ static void put_str(struct line *line, const char *text)
     put(line, text, strlen(text));
 }
 
+/* `text` is clean (text_clean), so that every character of it has a length. */
 static bool needs_quotes(const char *text, size_t n)
 {
-    if (n == 0)
-        return true;
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)text[i] <= ' ' || strchr("=\"\\", text[i]) || text[i] == 0x7F)
+    for (size_t i = 0; i < n; i += text_utf8_char(text + i, n - i))
+        if (text[i] == ' ' || strchr("=\"\\", text[i]) ||
+            text_control(text + i, text_utf8_char(text + i, n - i)) != TEXT_NO_CONTROL)
             return true;
-    return false;
+    return n == 0;
 }
 
 static void put_quoted(struct line *line, const char *text, size_t n)
 {
     put(line, "\"", 1);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0, len; i < n; i += len) {
         char escape[8];
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            snprintf(escape, sizeof escape, "\\%c", c);
-        else if (c == '\n')
-            snprintf(escape, sizeof escape, "\\n");
-        else if (c == '\t')
-            snprintf(escape, sizeof escape, "\\t");
-        else if (c < 0x20 || c == 0x7F)
-            snprintf(escape, sizeof escape, "\\u%04X", c);
+        len = text_utf8_char(text + i, n - i);
+        unsigned c = text_control(text + i, len);
+        if (text[i] == '"' || text[i] == '\\')
+            snprintf(escape, sizeof escape, "\\%c", text[i]);
+        else if (text[i] == '\n' || text[i] == '\t')
+            snprintf(escape, sizeof escape, "\\%c", text[i] == '\n' ? 'n' : 't');
+        else if (c != TEXT_NO_CONTROL)
+            snprintf(escape, sizeof escape, "\\u%04X", c & 0xFFFFu);
         else
-            snprintf(escape, sizeof escape, "%c", c);
+            snprintf(escape, sizeof escape, "%.*s", (int)len, text + i);
         put_str(line, escape);
     }
     put(line, "\"", 1);

@@ -34,6 +34,23 @@ START_TEST(hostile_text_stays_one_escaped_line)
 }
 END_TEST
 
+/* Logs are read on terminals: C1 controls drive them, and marks of direction reorder the line. */
+START_TEST(what_drives_a_terminal_or_reorders_a_line_is_escaped)
+{
+    char line[8192];
+    for (int format = LOG_LOGFMT; format <= LOG_JSON; format++) {
+        read_line(OUTBOX_LOG_INFO, (enum log_format)format,
+                  "m\xc2\x9b"
+                  "2J",
+                  "a\xe2\x80\xae\x7f\xe2\x80\xa8|gr\xc3\xbc\xc3\x9f", line, sizeof line);
+        ck_assert_ptr_nonnull(strstr(line, "\"m\\u009B2J\""));
+        ck_assert_ptr_nonnull(strstr(line, "\"a\\u202E\\u007F\\u2028|gr\xc3\xbc\xc3\x9f\""));
+    }
+    read_line(OUTBOX_LOG_INFO, LOG_LOGFMT, "x", "gr\xc3\xbc\xc3\x9f", line, sizeof line);
+    ck_assert_ptr_nonnull(strstr(line, " k=gr\xc3\xbc\xc3\x9f ")); /* as it is */
+}
+END_TEST
+
 START_TEST(json_is_json)
 {
     char line[8192];
@@ -67,6 +84,7 @@ int main(void)
     Suite *suite = suite_create("log");
     TCase *tc = tcase_create("log");
     tcase_add_test(tc, hostile_text_stays_one_escaped_line);
+    tcase_add_test(tc, what_drives_a_terminal_or_reorders_a_line_is_escaped);
     tcase_add_test(tc, json_is_json);
     tcase_add_test(tc, what_is_not_wanted_is_not_written);
     tcase_add_test(tc, too_much_is_cut_but_ends_its_line);
