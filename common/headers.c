@@ -5,6 +5,7 @@
 #include "text.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,93 @@ static int defect(struct outbox_str *why, const char *text)
     why->n = strlen(text);
     return -1;
 }
+
+/* ---- what json-c reads wrongly: it cuts a name at \u0000, and whole numbers to 64 bits ---- */
+
+#define DIGITS_MAX 18 /* fit into 64 bits, whatever they are */
+#define BLANKS " \t\r\n"
+
+static const char *skip_blanks(const char *p, const char *end)
+{
+    while (p < end && strchr(BLANKS, *p))
+        p++;
+    return p;
+}
+
+/* Behind the string that begins at p, or the end. *ret_nul: whether \u0000 is in it. */
+static const char *skip_string(const char *p, const char *end, bool *ret_nul)
+{
+    *ret_nul = false;
+    for (p++; p < end && *p != '"'; p++)
+        if (*p == '\\' && p + 1 < end) {
+            *ret_nul |= end - p > 5 && memcmp(p, "\\u0000", 6) == 0;
+            p++;
+        }
+    return p < end ? p + 1 : end;
+}
+
+/* Behind the whole number at p; p itself where there is none, or one that json-c keeps as it is. */
+static const char *skip_long_number(const char *p, const char *end)
+{
+    const char *digits = p < end && *p == '-' ? p + 1 : p, *behind = digits;
+    while (behind < end && *behind >= '0' && *behind <= '9')
+        behind++;
+    bool is_long = behind - digits > DIGITS_MAX && *digits != '0';
+    return is_long && (behind == end || !strchr(".eE", *behind)) ? behind : p;
+}
+
+/* The text that json-c is to read; a copy once something in it was put right. */
+struct repair {
+    struct outbox_str json;
+    const char *done; /* so far the copy holds it */
+    char *copy;       /* NULL: still the text itself */
+    size_t used;
+};
+
+static void copy_until(struct repair *r, const char *to)
+{
+    memcpy(r->copy + r->used, r->done, (size_t)(to - r->done));
+    r->used += (size_t)(to - r->done);
+    r->done = to;
+}
+
+/* A long number gets quotes: its text is the header's value anyway. */
+static int put_quotes(struct repair *r, struct arena *arena, const char *number, const char *behind)
+{
+    /* Two more for each number of so many digits: it cannot become twice as long. */
+    if (!r->copy && !(r->copy = arena_alloc(arena, 2 * (size_t)r->json.n)))
+        return -1;
+    copy_until(r, number);
+    r->copy[r->used++] = '"';
+    copy_until(r, behind);
+    r->copy[r->used++] = '"';
+    return 0;
+}
+
+static int repair(struct repair *r, struct arena *arena, struct outbox_str *why)
+{
+    const char *end = r->json.p + r->json.n;
+    for (const char *p = r->json.p; p < end;) {
+        bool nul = false;
+        if (*p == '"') {
+            p = skip_blanks(skip_string(p, end, &nul), end);
+            if (nul && p < end && *p == ':')
+                return defect(why, "headers: a name holds a NUL");
+        } else if (*p++ == ':') {
+            const char *number = skip_blanks(p, end);
+            p = skip_long_number(number, end);
+            if (p > number && put_quotes(r, arena, number, p) < 0)
+                return defect(why, "out of memory while reading the headers");
+        }
+    }
+    if (r->copy) {
+        copy_until(r, end);
+        r->json = (struct outbox_str){r->copy, r->used};
+    }
+    return 0;
+}
+
+/* ---- reading ---- */
 
 static int copy_object(struct json_object *object, struct arena *arena,
                        const struct outbox_header **ret, uint64_t *ret_n, struct outbox_str *why)
@@ -59,16 +147,19 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     if (!json || n == 0 || (n == 2 && memcmp(json, "{}", 2) == 0) ||
         (n == 4 && memcmp(json, "null", 4) == 0))
         return 0;
-    if (n > INT_MAX)
-        return defect(why, "headers: longer than 2 GiB");
+    if (n > INT_MAX / 2)
+        return defect(why, "headers: longer than 1 GiB");
     if (!text_is_clean(json, n))
         return defect(why, "headers: not valid UTF-8");
+    struct repair right = {.json = {json, n}, .done = json};
+    if (repair(&right, arena, why) < 0)
+        return -1;
 
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (!tokener)
         return defect(why, "out of memory while reading the headers");
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    struct json_object *object = json_tokener_parse_ex(tokener, json, (int)n);
+    struct json_object *object = json_tokener_parse_ex(tokener, right.json.p, (int)right.json.n);
     /* A number at the very end is complete only once the parser knows that no more comes. */
     if (json_tokener_get_error(tokener) == json_tokener_continue)
         object = json_tokener_parse_ex(tokener, "", 1);

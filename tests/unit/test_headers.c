@@ -30,6 +30,10 @@ static const struct {
              {"{'a':'b'}", -1},
              {"{\"a\":\"b\"} x", -1},
              {"{\"a\":\"\xff\"}", -1},
+             {"{\"a\\u0000b\":\"1\"}", -1}, /* a name with a NUL is no name */
+             {"{\"a\":\"1\",\"a\\u0000\" :\"2\"}", -1},
+             {"{\"a\\\\u0000b\":\"1\",\"c\":\"\\u0000\"}", 2},
+             {"{\"a\":\"\\u0000\\\"\",\"b\":\":\"}", 2},
              {"junk", -1}};
 
 START_TEST(headers_are_read_leniently)
@@ -55,11 +59,17 @@ START_TEST(numbers_keep_their_text)
     const struct outbox_header *headers;
     uint64_t n;
     struct outbox_str why;
-    static const char json[] = "{\"big\":18446744073709551615,\"frac\":1.50,\"yes\":true}";
+    static const char json[] =
+        "{\"big\":18446744073709551615,\"frac\":1.50,\"yes\":true,"
+        "\"huge\":123456789012345678901234567890 ,\"low\":-9223372036854775809,"
+        "\"text\":\"\\\"18446744073709551616\"}";
     ck_assert_int_eq(headers_parse(json, sizeof json - 1, &arena, &headers, &n, &why), 0);
     ck_assert_str_eq(headers[0].value.p, "18446744073709551615");
     ck_assert_str_eq(headers[1].value.p, "1.50");
     ck_assert_str_eq(headers[2].value.p, "true");
+    ck_assert_str_eq(headers[3].value.p, "123456789012345678901234567890");
+    ck_assert_str_eq(headers[4].value.p, "-9223372036854775809");
+    ck_assert_str_eq(headers[5].value.p, "\"18446744073709551616");
     arena_free(&arena);
 }
 END_TEST
