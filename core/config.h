@@ -74,6 +74,8 @@ void config_free(struct config *config);
  * publishers and routes are there, the tables that hang on them (0 or OUTBOX_E_RETRY). */
 struct config *config_new(const char *file);
 int config_finish(struct config *config);
+/* Are its numbers in the ranges that they have in the file? 0 or OUTBOX_E_CONFIG. */
+int config_check_numbers(const struct config *config, struct outbox_err *err);
 
 /* Only [relay] plugin_dir, whatever else is wrong with the file. *ret for free(), NULL: not set. */
 int config_plugin_dir(const char *file, config_report report, void *ctx, char **ret);

@@ -243,8 +243,7 @@ static void check_timeouts(struct loader *l, const struct ini_section *section,
     for (size_t i = 0; p->plugin && i < p->plugin->desc.n_options; i++) {
         const struct outbox_option *o = plugin_option(p->plugin, i);
         struct value_text own, batch;
-        if (!(o->flags & OUTBOX_OPT_BELOW_BATCH_TIMEOUT) ||
-            options_int(p->options, o->name) < p->delivery.batch_timeout_ms)
+        if (!options_too_long(p->options, o, p->delivery.batch_timeout_ms))
             continue;
         const struct ini_entry *entry = entry_find(section, o->name);
         if (entry && !options_given(p->options, o->name))

@@ -76,11 +76,27 @@ void setting_names(const struct setting *settings, struct nearest *nearest)
         nearest_try(nearest, settings->name);
 }
 
+static bool is_number(const struct setting *s)
+{
+    return s->type == SETTING_U32 || s->type == SETTING_DURATION || s->type == SETTING_SIZE;
+}
+
+/* As it would stand in the file. */
+static const char *show_number(const struct setting *s, int64_t n, struct value_text *buffer)
+{
+    if (s->type == SETTING_SIZE)
+        return value_show_size(n, buffer);
+    if (s->type == SETTING_DURATION)
+        return value_show_duration(n, buffer);
+    snprintf(buffer->text, sizeof buffer->text, "%" PRId64, n);
+    return buffer->text;
+}
+
 static void apply_number(struct loader *l, const struct setting *s, const struct ini_entry *entry,
                          const char *text, void *to)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct value_text low = {{0}}, high = {{0}};
+    struct value_text low, high;
     int64_t n;
     int r = s->type == SETTING_U32    ? value_int(text, &n, &err)
             : s->type == SETTING_SIZE ? value_size(text, &n, &err)
@@ -90,18 +106,8 @@ static void apply_number(struct loader *l, const struct setting *s, const struct
         return;
     }
     if (n < s->min || n > s->max) {
-        if (s->type == SETTING_U32) {
-            snprintf(low.text, sizeof low.text, "%" PRId64, s->min);
-            snprintf(high.text, sizeof high.text, "%" PRId64, s->max);
-        } else if (s->type == SETTING_SIZE) {
-            value_show_size(s->min, &low);
-            value_show_size(s->max, &high);
-        } else {
-            value_show_duration(s->min, &low);
-            value_show_duration(s->max, &high);
-        }
         complain(l, entry->line, "%s = %s is out of range; it must be %s to %s", s->name, text,
-                 low.text, high.text);
+                 show_number(s, s->min, &low), show_number(s, s->max, &high));
         return;
     }
     if (s->type == SETTING_U32) {
@@ -110,6 +116,28 @@ static void apply_number(struct loader *l, const struct setting *s, const struct
     } else {
         memcpy(to, &n, sizeof n); /* int64_t, or a uint64_t that is not negative */
     }
+}
+
+int config_check_numbers(const struct config *config, struct outbox_err *err)
+{
+    for (const struct setting *s = relay_settings; s->name; s++) {
+        const char *from = (const char *)config + s->offset;
+        struct value_text low, high, is;
+        uint32_t narrow;
+        int64_t n;
+        if (!is_number(s))
+            continue;
+        memcpy(&narrow, from, sizeof narrow);
+        if (s->type != SETTING_U32)
+            memcpy(&n, from, sizeof n);
+        else
+            n = narrow;
+        if (n < s->min || n > s->max)
+            return outbox_fail(err, OUTBOX_E_CONFIG, "%s (%s) is out of range; it must be %s to %s",
+                               s->name, show_number(s, n, &is), show_number(s, s->min, &low),
+                               show_number(s, s->max, &high));
+    }
+    return OUTBOX_OK;
 }
 
 static void apply_choice(struct loader *l, const struct setting *s, const struct ini_entry *entry,

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "liboutbox.h"
 #include "path.h"
+#include "value.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ static void set_u32(uint32_t *to, uint32_t value)
 
 static void set_ms(int64_t *to, int64_t value)
 {
-    if (value > 0)
+    if (value)
         *to = value;
 }
 
@@ -32,10 +33,9 @@ static struct outbox_relay_options known(const struct outbox_relay_options *give
 
 static int check_options(const struct config *c, struct outbox_err *err)
 {
-    if (c->workers > 64 || c->delivery.batch_size > 100000)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "at most 64 workers, and 100000 messages a batch");
-    if (c->lease_ms < 1000 || c->lease_ms > 86400000)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "lease_ms must be 1000 to 86400000");
+    int r = config_check_numbers(c, err);
+    if (r < 0)
+        return r;
     if (c->delivery.retry_min_ms > c->delivery.retry_max_ms)
         return outbox_fail(err, OUTBOX_E_CONFIG, "retry_min_ms is more than retry_max_ms");
     return OUTBOX_OK;
@@ -89,8 +89,9 @@ OUTBOX_EXPORT int outbox_relay_set_store(struct outbox_relay *relay, const char 
                                          struct outbox_err *err)
 {
     struct config *c = relay->config;
-    if (c->plugins)
+    if (c->store_options)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a store already");
+    plugin_set_free(c->plugins); /* of a call that failed */
     if (!(c->plugins = plugin_set_new(plugin_dir)))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     int r = plugin_get(c->plugins, OUTBOX_KIND_STORE, plugin, &c->store_plugin, err);
@@ -131,6 +132,24 @@ static int check_name(const struct outbox_relay *relay, const char *name, struct
     return OUTBOX_OK;
 }
 
+/* A publisher's own time-out has to leave a batch the time to be settled. */
+static int check_timeouts(const struct config *c, const struct plugin *plugin,
+                          const struct outbox_cfg *options, struct outbox_err *err)
+{
+    int64_t most = c->delivery.batch_timeout_ms;
+    for (size_t i = 0; i < plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(plugin, i);
+        struct value_text own, batch;
+        if (options_too_long(options, o, most))
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "pub-%s: %s (%s) must be shorter than batch_timeout (%s)",
+                               plugin->desc.name, o->name,
+                               value_show_duration(options_int(options, o->name), &own),
+                               value_show_duration(most, &batch));
+    }
+    return OUTBOX_OK;
+}
+
 OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const char *name,
                                              const char *plugin,
                                              const struct outbox_setting *settings,
@@ -139,13 +158,18 @@ OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const c
     const struct plugin *loaded;
     struct outbox_cfg *options = NULL;
     int r = check_name(relay, name, err);
-    if (r == 0 && !relay->config->plugins)
+    if (r == 0 && !relay->config->store_options)
         r = outbox_fail(err, OUTBOX_E_CONFIG, "the store comes before the publishers");
     if (r == 0)
         r = plugin_get(relay->config->plugins, OUTBOX_KIND_PUBLISHER, plugin, &loaded, err);
     if (r == 0)
         r = lib_options(loaded, settings, &options, err);
-    if (r == 0 && (r = add_publisher(relay, name, loaded, options, err)) < 0)
+    if (r < 0)
+        return r;
+    r = check_timeouts(relay->config, loaded, options, err);
+    if (r == 0)
+        r = add_publisher(relay, name, loaded, options, err);
+    if (r < 0)
         options_free(options);
     return r;
 }
@@ -230,6 +254,19 @@ static int copy_route(struct outbox_relay *relay, const struct lib_route *from, 
     return copy_targets(c, from, to, err);
 }
 
+static void forget_routes(struct outbox_relay *relay)
+{
+    struct route_table *table = &relay->config->routes;
+    for (size_t i = 0; i < table->n_routes; i++)
+        route_free(&table->routes[i]);
+    free(table->routes);
+    free(relay->calls);
+    table->routes = NULL;
+    table->n_routes = 0;
+    table->fallback = ROUTE_NONE;
+    relay->calls = NULL;
+}
+
 OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
                                           const struct outbox_router *router,
                                           struct outbox_err *err)
@@ -239,9 +276,9 @@ OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
     relay->calls = calloc(router->n_routes + 1, sizeof *relay->calls);
     c->routes.routes = calloc(router->n_routes + 1, sizeof *c->routes.routes);
-    if (!relay->calls || !c->routes.routes)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     int r = OUTBOX_OK;
+    if (!relay->calls || !c->routes.routes)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (size_t i = 0; r == 0 && i < router->n_routes; i++)
         r = copy_route(relay, &router->routes[i], i, err);
     if (r == 0 && router->fallback) {
@@ -250,6 +287,8 @@ OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
             r = outbox_fail(err, OUTBOX_E_CONFIG, "the fallback `%s` is no publisher of the relay",
                             router->fallback);
     }
+    if (r < 0)
+        forget_routes(relay);
     return r;
 }
 
@@ -277,6 +316,20 @@ static void take_counts(struct outbox_relay *relay, const struct relay_report *r
     relay->last.stale += report->stale;
 }
 
+/* Signals of the application may interrupt the wait, and must not end it. */
+static bool has_ended(const struct relay *relay, uint32_t timeout_ms)
+{
+    struct pollfd ended = {.fd = relay_ended_fd(relay), .events = POLLIN};
+    int64_t until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000), left_ms;
+    do {
+        left_ms = (until_us - clock_monotonic_us() + 999) / 1000;
+        left_ms = left_ms < 0 ? 0 : left_ms > INT32_MAX ? INT32_MAX : left_ms;
+        if (poll(&ended, 1, (int)left_ms) > 0)
+            return true;
+    } while (left_ms > 0);
+    return false;
+}
+
 OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms,
                                     struct outbox_err *err)
 {
@@ -284,8 +337,7 @@ OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout
     if (!relay->relay)
         return OUTBOX_OK;
     relay_stop(relay->relay);
-    struct pollfd ended = {.fd = relay_ended_fd(relay->relay), .events = POLLIN};
-    if (poll(&ended, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms) <= 0)
+    if (!has_ended(relay->relay, timeout_ms))
         return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher has not come back yet");
     relay_finish(relay->relay, &report);
     take_counts(relay, &report);
@@ -315,7 +367,8 @@ OUTBOX_EXPORT void outbox_relay_free(struct outbox_relay *relay)
 {
     if (!relay)
         return;
-    outbox_relay_stop(relay, UINT32_MAX, NULL);
+    while (outbox_relay_stop(relay, UINT32_MAX, NULL) < 0)
+        continue; /* its threads use what is freed here */
     config_free(relay->config);
     for (size_t i = 0; i < relay->n_functions; i++)
         free(relay->functions[i]);

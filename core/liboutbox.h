@@ -61,7 +61,7 @@ struct outbox_relay {
     struct outbox_relay_counts last;
 };
 
-/* lib_options.c: a plugin's options from settings; *ret for options_free. */
+/* lib_store.c: a plugin's options from settings; *ret for options_free. */
 int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
                 struct outbox_cfg **ret, struct outbox_err *err);
 

@@ -203,6 +203,13 @@ const char *options_missing(const struct outbox_cfg *cfg)
     return NULL;
 }
 
+bool options_too_long(const struct outbox_cfg *cfg, const struct outbox_option *option,
+                      int64_t batch_timeout_ms)
+{
+    return (option->flags & OUTBOX_OPT_BELOW_BATCH_TIMEOUT) &&
+           options_int(cfg, option->name) >= batch_timeout_ms;
+}
+
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
 {
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++) {

@@ -34,6 +34,10 @@ bool options_given(const struct outbox_cfg *cfg, const char *name);
 /* The first required option that is not set, or NULL. */
 const char *options_missing(const struct outbox_cfg *cfg);
 
+/* Is it a time-out that has to be shorter than batch_timeout, and is not? */
+bool options_too_long(const struct outbox_cfg *cfg, const struct outbox_option *option,
+                      int64_t batch_timeout_ms);
+
 /* Of all values but secrets, on top of `hash` (fnv.h). */
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
 

@@ -150,7 +150,9 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
 
 void relay_stop(struct relay *relay)
 {
-    relay->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
+    /* From the first call on: asking again puts nothing off. */
+    if (!relay->stopping)
+        relay->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
     relay->stopping = true;
     signal_fd(relay->stop_fd);
     bell_shut(&relay->bell);

@@ -121,14 +121,18 @@ struct outbox_relay_options {
 };
 #define OUTBOX_RETENTION_DELETE (-1)
 
+/** options: NULL: all defaults. OUTBOX_E_CONFIG: one is outside the range that outboxd allows. */
 int outbox_relay_new(const struct outbox_relay_options *options, struct outbox_relay **ret,
                      struct outbox_err *err);
 
-/** Where messages come from; exactly once. As outbox_store_open. */
+/** Where messages come from; once, unless it failed. As outbox_store_open. */
 int outbox_relay_set_store(struct outbox_relay *relay, const char *plugin_dir, const char *plugin,
                            const struct outbox_setting *settings, struct outbox_err *err);
 
-/** A publisher plugin under a name of [a-z0-9-]{1,63}; plugins come from the store's folder. */
+/**
+ * A publisher plugin under a name of [a-z0-9-]{1,63}; plugins come from the store's folder.
+ * OUTBOX_E_CONFIG also when its own time-out is not shorter than batch_timeout_ms.
+ */
 int outbox_relay_add_publisher(struct outbox_relay *relay, const char *name, const char *plugin,
                                const struct outbox_setting *settings, struct outbox_err *err);
 
@@ -144,7 +148,10 @@ typedef int (*outbox_publish_fn)(void *ctx, const struct outbox_message *const *
 int outbox_relay_add_function(struct outbox_relay *relay, const char *name, outbox_publish_fn fn,
                               void *ctx, struct outbox_err *err);
 
-/** The routes; copied, so that the router may be freed. After all publishers. */
+/**
+ * The routes; copied, so that the router may be freed. After all publishers; once, unless it
+ * failed.
+ */
 int outbox_relay_set_router(struct outbox_relay *relay, const struct outbox_router *router,
                             struct outbox_err *err);
 
@@ -156,7 +163,8 @@ int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err);
 
 /**
  * Stops it: nothing new is begun, what is in flight is finished or given back. OUTBOX_E_TIMEOUT
- * when that took longer than timeout_ms; it goes on stopping then, and may be called again.
+ * when that took longer than timeout_ms; it goes on stopping then, and may be called again. What
+ * cannot be settled is given up 30 seconds after the first call. Signals do not interrupt it.
  */
 int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms, struct outbox_err *err);
 
