@@ -2,8 +2,8 @@
 /* cmd_dead.c - outboxd requeue and outboxd discard: dead letters, by a person. */
 #include "clock.h"
 #include "command.h"
+#include "count.h"
 #include "output.h"
-#include "progress.h"
 
 #include <outbox/helpers.h>
 
@@ -77,71 +77,53 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* How many failed rows the filter has behind *after, a page; as the change would count them. */
-static int count_page(struct store *s, const struct outbox_filter *filter, int64_t *after,
-                      uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
-                      struct outbox_err *err)
+/* What would be done. */
+static int count_all(struct store *store, const struct outbox_filter *filter,
+                     const struct deed *deed)
 {
-    struct outbox_filter failed = *filter;
-    struct outbox_page *page;
-    failed.statuses = OUTBOX_FAILED;
-    int r = store_list(s, &failed, *after, limit, call, &page, err);
-    if (r < 0)
-        return r;
-    *ret_n = page->n;
-    if (page->n > 0)
-        *after = page->rows[page->n - 1]->message->seq;
-    return OUTBOX_OK;
+    struct outbox_err err = {.size = sizeof err};
+    uint64_t n;
+    bool cut;
+    if (count_rows(store, filter, COMMAND_FROM_FIRST, 0, &n, &cut, &err) < 0)
+        return command_fail("%s", err.text);
+    printf("would be %s %" PRIu64 "\n", deed->done, n);
+    return EXIT_DONE;
 }
 
-static uint64_t failed_now(struct store *store)
+static int change_all(struct store *store, const struct outbox_filter *filter,
+                      const struct deed *deed)
 {
-    struct outbox_stats stats = {.size = sizeof stats};
-    struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-    if (store_stats(store, (struct outbox_str){NULL, 0}, OUTBOX_STATS_EXACT, &call, &stats, NULL) <
-        0)
-        return PROGRESS_UNKNOWN;
-    return stats.failed;
+    struct outbox_err err = {.size = sizeof err};
+    struct progress progress;
+    struct countdown countdown = {0};
+    int64_t after = COMMAND_FROM_FIRST;
+    uint64_t n = 0, sum = 0;
+    progress_begin(&progress, deed->name);
+    do {
+        struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
+        int64_t began_us = clock_monotonic_us();
+        if (deed->change(store, filter, &after, PAGE, &call, &n, &err) < 0) {
+            progress_end(&progress);
+            return command_fail("%s; %s %" PRIu64 " before that", err.text, deed->done, sum);
+        }
+        sum += n;
+        if (n > 0)
+            command_rest(began_us);
+        countdown_show(&countdown, &progress, store, filter, after, sum);
+    } while (n > 0);
+    progress_end(&progress);
+    printf("%s %" PRIu64 "\n", deed->done, sum);
+    return EXIT_DONE;
 }
 
 static int do_all(const struct args *args, struct store *store)
 {
-    struct outbox_err err = {.size = sizeof err};
-    struct outbox_filter filter = {.size = sizeof filter,
-                                   .topic = outbox_cstr(args->topic),
-                                   .lane = outbox_cstr(args->publisher)};
-    struct progress progress;
-    change_fn change = args->dry_run ? count_page : args->deed->change;
-    int64_t after = COMMAND_FROM_FIRST;
-    uint64_t n = 0, sum = 0, total = PROGRESS_UNKNOWN;
-    const char *would = args->dry_run ? "would be " : "";
-    bool countable = !args->dry_run && !args->topic && !args->publisher;
-    progress_begin(&progress, args->deed->name);
-    do {
-        struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-        int64_t began_us = clock_monotonic_us();
-        if (change(store, &filter, &after, PAGE, &call, &n, &err) < 0) {
-            progress_end(&progress);
-            return command_fail("%s; %s%s %" PRIu64 " before that", err.text, would,
-                                args->deed->done, sum);
-        }
-        sum += n;
-        if (n > 0 && !args->dry_run)
-            command_rest(began_us);
-        /* Counted once: that takes its time, too. */
-        if (countable && progress_due(&progress)) {
-            total = failed_now(store);
-            total += total == PROGRESS_UNKNOWN ? 0 : sum;
-            countable = false;
-        }
-        progress_step(&progress, sum,
-                      total == PROGRESS_UNKNOWN ? total
-                      : total > sum             ? total - sum
-                                                : 0);
-    } while (n > 0);
-    progress_end(&progress);
-    printf("%s%s %" PRIu64 "\n", would, args->deed->done, sum);
-    return EXIT_DONE;
+    const struct outbox_filter filter = {.size = sizeof filter,
+                                         .statuses = OUTBOX_FAILED,
+                                         .topic = outbox_cstr(args->topic),
+                                         .lane = outbox_cstr(args->publisher)};
+    return args->dry_run ? count_all(store, &filter, args->deed)
+                         : change_all(store, &filter, args->deed);
 }
 
 /* Nothing was changed: why? */
@@ -162,13 +144,17 @@ static int do_one(const struct args *args, struct store *store, const char *id)
     struct outbox_err err = {.size = sizeof err};
     struct command_ids ids;
     struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-    change_fn change = args->dry_run ? count_page : args->deed->change;
     int64_t after = COMMAND_FROM_FIRST;
     uint64_t n = 0;
+    bool cut;
     command_ids(&ids, id);
-    struct outbox_filter filter = {.size = sizeof filter, .ids = ids.ids, .n_ids = ids.n};
-    if (change(store, &filter, &after, PAGE, &call, &n, &err) < 0)
+    struct outbox_filter filter = {
+        .size = sizeof filter, .statuses = OUTBOX_FAILED, .ids = ids.ids, .n_ids = ids.n};
+    int r = args->dry_run ? count_rows(store, &filter, after, 0, &n, &cut, &err)
+                          : args->deed->change(store, &filter, &after, PAGE, &call, &n, &err);
+    if (r < 0)
         return command_fail("%s", err.text);
+    filter.statuses = 0;
     if (n == 0)
         return explain(store, &filter, id);
     printf("%s%s ", args->dry_run ? "would be " : "", args->deed->done);

@@ -2,8 +2,7 @@
 /* cmd_purge.c - outboxd purge: retention by hand. */
 #include "clock.h"
 #include "command.h"
-#include "output.h"
-#include "progress.h"
+#include "count.h"
 
 #include <outbox/helpers.h>
 
@@ -60,29 +59,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* How many there are, page by page. */
-static int count(struct store *store, const struct outbox_filter *filter, uint64_t *ret,
-                 struct outbox_err *err)
-{
-    struct outbox_page *page;
-    int64_t after = COMMAND_FROM_FIRST;
-    *ret = 0;
-    do {
-        struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-        int r = store_list(store, filter, after, BATCH, &call, &page, err);
-        if (r < 0)
-            return r;
-        *ret += page->n;
-        if (page->n > 0)
-            after = page->rows[page->n - 1]->message->seq;
-    } while (page->n > 0);
-    return OUTBOX_OK;
-}
-
 static int delete_all(struct store *store, const struct outbox_filter *filter, uint64_t *ret,
                       struct outbox_err *err)
 {
     struct progress progress;
+    struct countdown countdown = {0};
     uint64_t n = 0;
     int r;
     *ret = 0;
@@ -94,7 +75,7 @@ static int delete_all(struct store *store, const struct outbox_filter *filter, u
         if (r == 0 && n > 0)
             command_rest(began_us);
         *ret += r == 0 ? n : 0;
-        progress_step(&progress, *ret, PROGRESS_UNKNOWN);
+        countdown_show(&countdown, &progress, store, filter, COMMAND_FROM_FIRST, *ret);
     } while (r == 0 && n > 0);
     progress_end(&progress);
     return r;
@@ -107,7 +88,9 @@ static int purge(const struct args *args, struct store *store)
         .size = sizeof filter, .statuses = args->statuses, .older_than_ms = args->older_ms};
     const char *done = args->dry_run ? "would be deleted" : "deleted";
     uint64_t n = 0;
-    int r = args->dry_run ? count(store, &filter, &n, &err) : delete_all(store, &filter, &n, &err);
+    bool cut;
+    int r = args->dry_run ? count_rows(store, &filter, COMMAND_FROM_FIRST, 0, &n, &cut, &err)
+                          : delete_all(store, &filter, &n, &err);
     if (r < 0)
         return command_fail("%s; %s %" PRIu64 " before that", err.text, done, n);
     printf("%s %" PRIu64 "\n", done, n);

@@ -94,7 +94,7 @@ static void show(struct show *show, const struct relay *relay)
     int r = store_stats(&show->store, (struct outbox_str){NULL, 0}, OUTBOX_STATS_EXACT, &call,
                         &stats, NULL);
     progress_step(&show->progress, relay_accepted(relay),
-                  r < 0 ? PROGRESS_UNKNOWN : stats.pending + stats.processing);
+                  r < 0 ? PROGRESS_UNKNOWN : stats.pending + stats.processing, false);
 }
 
 /* How long to sleep: until a deadline, or until there is progress to show. */

@@ -26,7 +26,7 @@ bool progress_due(const struct progress *progress)
            now - progress->shown_us >= EVERY_US;
 }
 
-void progress_step(struct progress *progress, uint64_t done, uint64_t remaining)
+void progress_step(struct progress *progress, uint64_t done, uint64_t remaining, bool at_least)
 {
     if (!progress_due(progress))
         return;
@@ -35,7 +35,7 @@ void progress_step(struct progress *progress, uint64_t done, uint64_t remaining)
     double seconds = (double)(progress->shown_us - progress->began_us) / 1e6;
     fprintf(stderr, "\r\033[K%s: %" PRIu64 " done", progress->what, done);
     if (remaining != PROGRESS_UNKNOWN)
-        fprintf(stderr, ", %" PRIu64 " remaining", remaining);
+        fprintf(stderr, ", %s%" PRIu64 " remaining", at_least ? ">= " : "", remaining);
     fprintf(stderr, ", %.0f/s", (double)done / seconds);
     fflush(stderr);
 }

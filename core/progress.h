@@ -19,8 +19,8 @@ struct progress {
 void progress_begin(struct progress *progress, const char *what);
 /* Is it time to show something? To be asked before a count that costs. */
 bool progress_due(const struct progress *progress);
-/* Shows it when it is due. `remaining` may be PROGRESS_UNKNOWN. */
-void progress_step(struct progress *progress, uint64_t done, uint64_t remaining);
+/* Shows it when it is due. `remaining` may be PROGRESS_UNKNOWN, or with at_least too low. */
+void progress_step(struct progress *progress, uint64_t done, uint64_t remaining, bool at_least);
 /* Takes the line away. */
 void progress_end(struct progress *progress);
 
