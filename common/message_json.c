@@ -5,6 +5,7 @@
 #include "text.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,15 @@ int json_add_time(struct json_object *object, const char *name, int64_t us)
     if (us == 0)
         return json_object_object_add(object, name, NULL);
     return add(object, name, json_object_new_string(rfc3339_format(us, text)));
+}
+
+int json_add_seconds(struct json_object *object, const char *name, int64_t us, bool known)
+{
+    char text[32];
+    if (!known)
+        return json_object_object_add(object, name, NULL);
+    snprintf(text, sizeof text, "%.6f", (double)us / 1e6);
+    return add(object, name, json_object_new_double_s((double)us / 1e6, text));
 }
 
 static size_t base64_encode(const unsigned char *in, size_t n, char *out)

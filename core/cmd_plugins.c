@@ -3,6 +3,7 @@
 #include "command.h"
 #include "message_json.h"
 #include "output.h"
+#include "value.h"
 
 #include <outbox/helpers.h>
 
@@ -55,6 +56,18 @@ static const char *type_name(uint32_t type)
     return names[type <= OUTBOX_OPT_LIST ? type : 0];
 }
 
+/* In the option's own unit; a duration's in seconds, null for `never`. */
+static int add_range(struct json_object *object, const struct outbox_option *o)
+{
+    if (o->min >= o->max)
+        return 0;
+    if (o->type != OUTBOX_OPT_DURATION)
+        return json_add_int(object, "min", o->min) | json_add_int(object, "max", o->max);
+    return json_add_seconds(object, "min_seconds", o->min * 1000, true) |
+           json_add_seconds(object, "max_seconds", o->max == OUTBOX_NEVER ? 0 : o->max * 1000,
+                            o->max != OUTBOX_NEVER);
+}
+
 static struct json_object *option_json(const struct outbox_option *o)
 {
     struct json_object *object = json_object_new_object();
@@ -74,10 +87,7 @@ static struct json_object *option_json(const struct outbox_option *o)
             json_object_array_add(choices, json_object_new_string(o->choices[i]));
         r |= json_object_object_add(object, "choices", choices);
     }
-    if (o->min < o->max) {
-        r |= json_add_int(object, "min", o->min);
-        r |= json_add_int(object, "max", o->max);
-    }
+    r |= add_range(object, o);
     r |= json_add_text(object, "help", outbox_cstr(o->help));
     if (r == 0)
         return object;
@@ -117,6 +127,17 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
     return output_json(o) < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
+static void print_range(const struct outbox_option *o)
+{
+    struct value_text low, high;
+    if (o->type == OUTBOX_OPT_DURATION)
+        printf(", %s to %s", value_show_duration(o->min, &low), value_show_duration(o->max, &high));
+    else if (o->type == OUTBOX_OPT_SIZE)
+        printf(", %s to %s", value_show_size(o->min, &low), value_show_size(o->max, &high));
+    else if (o->type == OUTBOX_OPT_INT)
+        printf(", %" PRId64 " to %" PRId64, o->min, o->max);
+}
+
 static void print_option(const struct outbox_option *o)
 {
     printf("\n%s = %s\n    %s", o->name,
@@ -132,8 +153,8 @@ static void print_option(const struct outbox_option *o)
         fputs(", shorter than batch_timeout", stdout);
     for (size_t i = 0; o->type == OUTBOX_OPT_CHOICE && o->choices[i]; i++)
         printf("%s%s", i ? " | " : ": ", o->choices[i]);
-    if (o->min < o->max && o->type == OUTBOX_OPT_INT)
-        printf(", %" PRId64 " to %" PRId64, o->min, o->max);
+    if (o->min < o->max)
+        print_range(o);
     printf("\n    %s\n", o->help);
 }
 

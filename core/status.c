@@ -186,14 +186,6 @@ void status_print(const struct outbox_stats *stats, const struct outbox_relay_pa
 
 /* ---- for programs ---- */
 
-static int add_seconds(struct json_object *object, const char *name, int64_t us, bool known)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%.6f", (double)us / 1e6);
-    return json_object_object_add(object, name,
-                                  known ? json_object_new_double_s((double)us / 1e6, text) : NULL);
-}
-
 static struct json_object *relay_json(const struct outbox_relay_page *relays,
                                       const struct outbox_relay_row *row)
 {
@@ -250,7 +242,8 @@ int status_print_json(const struct outbox_stats *stats, const struct outbox_rela
     r |= json_add_int(o, "processed", (int64_t)stats->processed);
     r |= json_add_int(o, "failed", (int64_t)stats->failed);
     r |= add_at_least(o, stats->at_least);
-    r |= add_seconds(o, "oldest_pending_seconds", stats->now_us - stats->oldest_pending_us, known);
+    r |= json_add_seconds(o, "oldest_pending_seconds", stats->now_us - stats->oldest_pending_us,
+                          known);
     for (uint32_t i = 0; r == 0 && i < relays->n; i++)
         r |= json_object_array_add(rows, relay_json(relays, relays->rows[i]));
     r |= json_object_object_add(o, "relays", rows);
