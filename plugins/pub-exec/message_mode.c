@@ -155,19 +155,25 @@ static void feed(struct round *round, struct job *job)
     child_close(&job->child.in_fd);
 }
 
-/* Reads all that is there, keeps the beginning. */
+/* Reads what is there, keeps the beginning. Bounded: a flood must not keep us from the clock. */
 static void listen_to(struct job *job)
 {
     char text[4096];
-    ssize_t n;
-    while ((n = read(job->child.err_fd, text, sizeof text)) > 0 || (n < 0 && errno == EINTR)) {
+    for (int i = 0; i < PIPE_ROOM / (int)sizeof text; i++) {
+        ssize_t n = read(job->child.err_fd, text, sizeof text);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return;
+        if (n == 0) {
+            child_close(&job->child.err_fd);
+            return;
+        }
         size_t room = sizeof job->said - job->said_n;
-        size_t keep = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room;
+        size_t keep = (size_t)n < room ? (size_t)n : room;
         memcpy(job->said + job->said_n, text, keep);
         job->said_n += keep;
     }
-    if (n == 0)
-        child_close(&job->child.err_fd);
 }
 
 static void end(struct round *round, struct job *job)

@@ -190,6 +190,16 @@ START_TEST(a_flood_on_stderr_is_cut_to_4_kib)
 }
 END_TEST
 
+START_TEST(a_flood_without_end_is_cut_off_in_time)
+{
+    int64_t began = now_ms();
+    struct batch *b = run_one("/bin/sh -c \"yes words >&2 & yes words >&2\"", "x", "300ms");
+    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_RETRY);
+    ck_assert_ptr_nonnull(strstr(reason(b, 0), "timed out after 300 ms: words"));
+    ck_assert_int_lt(now_ms() - began, 9000);
+}
+END_TEST
+
 START_TEST(a_grandchild_that_hangs_does_not_hang_us)
 {
     /* It holds stdin and stderr open; the program itself ends at once. */
@@ -266,6 +276,7 @@ static Suite *hostile(void)
     tcase_add_loop_test(tc, exit_codes_have_their_meaning, 0, sizeof exits / sizeof exits[0]);
     tcase_add_test(tc, a_program_that_does_not_read_a_large_payload_is_no_problem);
     tcase_add_test(tc, a_flood_on_stderr_is_cut_to_4_kib);
+    tcase_add_test(tc, a_flood_without_end_is_cut_off_in_time);
     tcase_add_test(tc, a_grandchild_that_hangs_does_not_hang_us);
     tcase_add_test(tc, headers_too_large_for_an_environment_reject_the_message);
     tcase_add_test(tc, what_cannot_be_started_is_an_outage);
