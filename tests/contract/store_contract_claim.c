@@ -144,8 +144,8 @@ static void settle_late(uint32_t verdict, uint32_t flags)
     if (!(other->capabilities & OUTBOX_STORE_RENEWS))
         return; /* held by locks: it ends with its connection */
     produce(3);
-    struct outbox_batch *lost = claim(the_store(), 10, 300);
     int64_t claimed = now_ms();
+    struct outbox_batch *lost = claim(the_store(), 10, 300);
     struct outbox_batch *none = claim(other, 10, LEASE_MS);
     if (none->n == 0) { /* somebody is to look when the claim ends */
         ck_assert_int_ge(none->next_due_ms, 0);
@@ -189,11 +189,11 @@ START_TEST(a_renewed_claim_is_kept_by_any_instance)
     if (!(other->capabilities & OUTBOX_STORE_RENEWS))
         return;
     produce(3);
-    struct outbox_batch *batch = claim(the_store(), 10, 1000);
+    struct outbox_batch *batch = claim(the_store(), 10, 3000);
     int64_t claimed = now_ms();
     assert_class(store_renew(other, batch->lease, LEASE_MS, CALL, &held, &err), OUTBOX_OK, &err);
     ck_assert_uint_eq(held, 3);
-    while (now_ms() - claimed < 1100)
+    while (now_ms() - claimed < 3100)
         sleep_ms(50);
     struct outbox_batch *none = claim(other, 10, LEASE_MS);
     ck_assert_uint_eq(none->n, 0);
@@ -213,9 +213,9 @@ START_TEST(a_message_that_waits_for_its_time_is_due_then)
 {
     produce(1);
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
+    int64_t settled = now_ms();
     settle_all(the_store(), batch,
                (struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY, .delay_ms = 400});
-    int64_t settled = now_ms();
     release(the_store(), batch);
     batch = claim(the_store(), 10, LEASE_MS);
     ck_assert(batch->n == 0 || now_ms() - settled >= 390);

@@ -124,23 +124,22 @@ class Progress(outbox_test.Scratch):
         self.assertRegex(self.on_a_terminal("run", "--once"), rb"run: \d+ done, \d+ remaining, \d+/s")
 
     def test_long_work_on_dead_letters_tells_what_remains(self):
-        """It works in batches with pauses, so that a slow trigger makes it last."""
+        """A trigger that counts makes it last."""
         self.config("[publisher out]\nplugin = exec\ncommand = /bin/true\n")
         self.outboxd("init")
         db = self.connect()
         many = ("INSERT INTO outbox_messages (topic, status, processed_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
-                " SELECT i + 1 FROM n WHERE i < 4000) SELECT iif(i % 2, 'odd', 'even'), '{0}', '2020-01-01' FROM n")
-        busy = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i FROM n)"
+                " SELECT i + 1 FROM n WHERE i < 2400) SELECT iif(i % 2, 'odd', 'even'), iif(i % 2, 'failed', 'processed'), '2020-01-01' FROM n")
+        busy = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000) SELECT i FROM n)"
         db.execute("CREATE TRIGGER slow_u AFTER UPDATE ON outbox_messages BEGIN %s; END" % busy)
         db.execute("CREATE TRIGGER slow_d AFTER DELETE ON outbox_messages BEGIN %s; END" % busy)
-        db.execute(many.format("failed"))
-        db.execute(many.format("processed"))
-        for args in (["purge", "--older-than", "1d"], ["requeue", "--all", "--topic", "odd"], ["discard", "--all"]):
+        db.execute(many)
+        for args in (["purge", "--older-than", "1d"], ["requeue", "--all", "--topic", "odd"]):
             with self.subTest(args=args):
                 shown = self.on_a_terminal(*args)
                 left = [tuple(map(int, m)) for m in re.findall(rb"(\d+) done, (\d+) remaining, \d+/s", shown)]
                 self.assertTrue(left, shown)
-                self.assertEqual({done + remaining for done, remaining in left}, {4000 if args[0] == "purge" else 2000})
+                self.assertEqual({done + remaining for done, remaining in left}, {1200})
 
     def test_nothing_is_shown_where_nobody_looks(self):
         self.slow_shop()

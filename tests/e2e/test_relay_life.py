@@ -38,7 +38,7 @@ class Life(relay_test.Relay):
 
     def test_sigterm_lets_what_is_in_flight_finish(self):
         self.shop("workers = 1")
-        slow, next_one = self.insert("sleep 1"), self.insert("x")
+        slow, next_one = self.insert("sleep 3"), self.insert("x")
         relay = self.start("run")
         self.until(self.arrived, "the first message to start")
         self.stop(relay)

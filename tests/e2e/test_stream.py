@@ -65,14 +65,14 @@ class Stream(relay_test.Relay):
                     "    m = json.loads(line)\n"
                     "    if m['payload'] == 'hang': time.sleep(1000)\n"
                     "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n",
-                    "timeout = 500ms", "workers = 1\nretry_min = 1h\nretry_max = 1h")
+                    "timeout = 3s", "workers = 1\nretry_min = 1h\nretry_max = 1h")
         hang, good = self.insert("hang"), self.insert("good")
         relay = self.start("run")
         self.until_status(good, "processed")
         row = self.row(hang)
         self.stop(relay)
         self.assertEqual((row["status"], row["retries"]), ("pending", 1))
-        self.assertIn("no answer within 500 ms", row["last_error"])
+        self.assertIn("no answer within 3000 ms", row["last_error"])
         self.assertEqual(self.row(good)["retries"], 0)
 
     def test_a_broken_protocol_is_an_outage_that_names_itself(self):
