@@ -163,6 +163,12 @@ sql "SELECT id || ' arrived after ' || retries || ' retries: ' || last_error
     FROM outbox_messages WHERE status = 'processed' AND retries > 0"
 outboxd list --status failed
 echo "== outboxd status"
+# A relay tells how it is every two seconds.
+tries=0
+until outboxd status | grep -q 'accepted [1-9]' || [ $tries = 50 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
 outboxd status
 kill "$relay"
 wait "$relay" || { cat "$work/relay.log"; exit 1; }
