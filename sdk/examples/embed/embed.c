@@ -53,6 +53,14 @@ static const char *keyless(void *ctx, const struct outbox_message *message)
     return message->key.n == 0 ? "archive" : NULL;
 }
 
+static void run(sqlite3 *db, const char *sql)
+{
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return;
+    fprintf(stderr, "%s: %s\n", sql, sqlite3_errmsg(db));
+    exit(1);
+}
+
 /* One order and its message, in one transaction; every fifth customer changes their mind. */
 static void place_order(sqlite3 *db, struct outbox_store *store, int number)
 {
@@ -70,11 +78,11 @@ static void place_order(sqlite3 *db, struct outbox_store *store, int number)
                                  .headers = &header,
                                  .n_headers = number == 2 ? 0 : 1};
     const struct outbox_new *messages[] = {&message};
-    sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    sqlite3_exec(db, insert, NULL, NULL, NULL);
+    run(db, "BEGIN IMMEDIATE");
+    run(db, insert);
     if (outbox_save(store, messages, 1, &exec, 0, &err) < 0)
         die("save", &err);
-    sqlite3_exec(db, number % 5 == 0 ? "ROLLBACK" : "COMMIT", NULL, NULL, NULL);
+    run(db, number % 5 == 0 ? "ROLLBACK" : "COMMIT");
 }
 
 static struct outbox_router *make_router(void)
@@ -126,9 +134,9 @@ int main(int argc, char **argv)
         outbox_store_init(store, 10000, &err) < 0)
         die("store", &err);
     if (sqlite3_open(settings[0].value, &db) != SQLITE_OK ||
-        sqlite3_busy_timeout(db, 10000) != SQLITE_OK ||
-        sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS orders (number)", NULL, NULL, NULL))
+        sqlite3_busy_timeout(db, 10000) != SQLITE_OK)
         exit(1);
+    run(db, "CREATE TABLE IF NOT EXISTS orders (number)");
 
     struct outbox_relay *relay = start_relay(plugin_dir, settings, inboxes, 3);
     for (int number = 1; number <= ORDERS; number++)
