@@ -2,6 +2,7 @@
 """pub-exec, mode = stream: the protocol, and programs that break it."""
 
 import os
+import time
 
 import outbox_test
 import relay_test
@@ -84,6 +85,54 @@ class Stream(relay_test.Relay):
             self.assertIn("broke the protocol", done.stderr)
             row = self.row(i)
             self.assertEqual((row["status"], row["retries"]), ("pending", 0))
+
+    ANSWER = ("import json, os, sys, time\nsys.stdin.readline()\n"
+              "def note(name): open(sys.argv[1] + '/' + name, 'a').write('%%d\\n' %% os.getpid())\n"
+              "note('starts')\n"
+              "for line in sys.stdin:\n"
+              "    m = json.loads(line)\n"
+              "    def say(**more): print(json.dumps(dict({'id': m['id']}, **more)), flush=True)\n"
+              "    %s\n"
+              "note('finished')\n")
+
+    def test_a_reply_may_say_that_the_whole_publisher_is_unavailable(self):
+        self.stream(self.ANSWER % "say(status='ok') if os.path.exists(sys.argv[1] + '/open')"
+                    " else say(status='unavailable', reason='shut until noon', after_ms=300)")
+        ids = self.insert("x", count=5)
+        relay = self.start("run")
+        self.until(lambda: "shut until noon" in self.read("relay.log"), "the outage to be noticed")
+        self.assertEqual({self.row(i)["retries"] for i in ids}, {0})
+        self.write("open", "")
+        for i in ids:
+            self.assertEqual(self.until_status(i, "processed")["retries"], 0)
+        self.stop(relay)
+
+    def test_an_id_that_was_answered_may_not_be_answered_again(self):
+        self.stream(self.ANSWER % "say(status='ok'); say(status='retry')", relay="workers = 1")
+        i = self.insert("x")
+        done = self.outboxd("run", "--once", "--wait", "200ms", code=None)
+        # The second answer came with the first, or to the next message: either way the first one counts.
+        self.insert("x")
+        done = self.outboxd("run", "--once", "--wait", "200ms", code=None).stderr + done.stderr
+        self.assertIn("answered before", done)
+        self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("processed", 0))
+
+    def test_the_end_of_its_input_lets_it_finish(self):
+        self.stream(self.ANSWER % "say(status='ok')", relay="workers = 1")
+        self.insert("x", count=3)
+        self.outboxd("run", "--once")
+        self.assertEqual(self.read("finished"), self.read("starts"))
+
+    def test_a_program_that_ends_at_once_is_not_started_over_and_over(self):
+        self.stream("import sys\nopen(sys.argv[1] + '/starts', 'a').write('x')\nsys.exit(3)\n", relay="workers = 2")
+        i = self.insert("x")
+        relay = self.start("run")
+        self.until(lambda: os.path.exists(self.path("starts")), "the first try")
+        time.sleep(3)
+        self.assertLessEqual(len(self.read("starts")), 8)
+        self.until(lambda: len(self.read("starts")) >= 3, "another try")
+        self.stop(relay)
+        self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
 
     def test_the_window_is_honoured(self):
         self.stream("import json, sys, select\nhello = json.loads(sys.stdin.readline())\n"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program of pub-exec finds around it, in both modes."""
+
+import os
+import subprocess
+
+import outbox_test
+import relay_test
+
+# Writes its environment and folder, then takes what there is.
+PROGRAM = r"""#!/bin/sh
+env -0 >"%(dir)s/env.$$" && mv "%(dir)s/env.$$" "%(dir)s/env"
+pwd >"%(dir)s/folder"
+[ -n "$OUTBOX_ID" ] && { cat >"%(dir)s/payload"; exit 0; }
+read -r hello
+while IFS= read -r line; do
+    printf '%%s\n' "$line" >>"%(dir)s/lines"
+    id=${line#'{"id":"'}
+    printf '{"id":"%%s","status":"ok"}\n' "${id%%%%\"*}"
+done
+"""
+# The shell's own.
+SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
+
+
+class Surroundings(relay_test.Relay):
+    def relay(self, mode):
+        """Relays with a relay whose environment holds a secret; returns the program's environment."""
+        program = self.write("program.sh", PROGRAM % {"dir": self.dir}, 0o755)
+        os.makedirs(self.path("far"), exist_ok=True)
+        self.config("[publisher out]\nplugin = exec\nmode = %s\ncommand = \"%s\"\nworking_directory = %s\n"
+                    "pass_env = GIVEN, UNSET, PATH\n" % (mode, program, self.path("far")))
+        env = {"PATH": os.environ["PATH"], "HOME": "/home/x", "LANG": "C", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+               "GIVEN": "a = b", "SECRET": "hush", "OUTBOX_TOPIC": "forged", "LD_LIBRARY_PATH": "/nowhere"}
+        subprocess.run([outbox_test.PROGRAM, "run", "--once", "-c", self.path("outboxd.ini")], env=env, check=True,
+                       capture_output=True, timeout=outbox_test.PATIENCE)
+        found = dict(e.split("=", 1) for e in self.read("env").split("\0") if e)
+        for name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "GIVEN"):
+            self.assertEqual(found[name], env[name])
+        self.assertEqual(self.read("folder").strip(), self.path("far"))
+        return {name: value for name, value in found.items() if name not in SHELL}
+
+    def test_mode_message_gets_the_message_and_what_is_allowed(self):
+        self.shop()
+        i = self.insert(b"\0binary\xff", topic="order.placed", key="k-1", headers='{"content-type":"x/y"}', retries=2,
+                        created_at="2026-01-02 03:04:05.678")
+        self.assertEqual(set(self.relay("message")) - {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "GIVEN"},
+                         {"OUTBOX_ID", "OUTBOX_TOPIC", "OUTBOX_KEY", "OUTBOX_RETRIES", "OUTBOX_CREATED_AT",
+                          "OUTBOX_HEADER_CONTENT_TYPE"})
+        found = dict(e.split("=", 1) for e in self.read("env").split("\0") if e)
+        self.assertEqual([found["OUTBOX_" + n] for n in ("ID", "TOPIC", "KEY", "RETRIES", "CREATED_AT", "HEADER_CONTENT_TYPE")],
+                         [i, "order.placed", "k-1", "2", "2026-01-02T03:04:05.678000Z", "x/y"])
+        with open(self.path("payload"), "rb") as f:
+            self.assertEqual(f.read(), b"\0binary\xff")
+
+    def test_mode_stream_gets_nothing_of_the_messages_in_its_environment(self):
+        self.shop()
+        i = self.insert(b"\0binary\xff", topic="order.placed", key="k-1", headers='{"a":1}', retries=2,
+                        created_at="2026-01-02 03:04:05.678")
+        self.assertEqual(set(self.relay("stream")), {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "GIVEN"})
+        self.assertEqual(self.read("lines"),
+                         '{"id":"%s","topic":"order.placed","key":"k-1","headers":{"a":"1"},"payload_base64":"AGJpbmFyef8=",'
+                         '"retries":2,"created_at":"2026-01-02T03:04:05.678000Z"}\n' % i)
+
+    def test_a_folder_that_is_not_there_is_an_outage(self):
+        self.shop(options="working_directory = /nonexistent/folder\n")
+        i = self.insert("x")
+        self.assertIn("No such file", self.outboxd("run", "--once", "--wait", "200ms", code=1).stderr)
+        self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
+        self.assertIn("working_directory", self.outboxd("check", "--connect", code=1).stderr)
+
+
+if __name__ == "__main__":
+    outbox_test.main()
