@@ -3,6 +3,7 @@
 #include "relay_parts.h"
 
 #include "clock.h"
+#include "fnv.h"
 #include "message_json.h"
 #include "text.h"
 
@@ -12,8 +13,6 @@
 
 /* A row is written anew at least so often while nothing changes: its relay counts as live. */
 #define ALIVE_MS 30000
-/* Another relay counts as live for this long after its last row. */
-#define LIVE_US (90 * 1000000ll)
 #define WARN_AGAIN_US (600 * 1000000ll)
 
 static struct json_object *publisher_json(const struct publisher_state *state,
@@ -60,14 +59,6 @@ fail:
     return NULL;
 }
 
-static uint64_t hash_text(const char *text)
-{
-    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001B3u;
-    return hash;
-}
-
 static int add_rate(struct json_object *state, const struct registry_view *view, uint64_t accepted,
                     int64_t now)
 {
@@ -91,7 +82,7 @@ int registry_put(struct relay *relay, struct registry_view *view, bool clean,
     if (!state)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
     int r = OUTBOX_OK;
-    uint64_t hash = hash_text(json_object_to_json_string(state));
+    uint64_t hash = fnv_text(FNV_START, json_object_to_json_string(state));
     if (!clean && view->at_us && hash == view->hash && now - view->at_us < ALIVE_MS * 1000ll)
         goto out;
     if (add_rate(state, view, accepted, now) < 0) {
@@ -131,7 +122,7 @@ void registry_compare(struct relay *relay, struct registry_view *view)
         return;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
-        if (row->clean || page->now_us - row->alive_us > LIVE_US ||
+        if (row->clean || page->now_us - row->alive_us > RELAY_LIVE_US ||
             outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
             outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
             continue;

@@ -6,6 +6,10 @@
 #include "config.h"
 
 #include <stdbool.h>
+#include <stdint.h>
+
+/* A relay counts as live for this long after its last sign in the registry, microseconds. */
+#define RELAY_LIVE_US INT64_C(90000000)
 
 /* How to run. Zero: until stopped. */
 struct relay_mode {

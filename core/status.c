@@ -3,6 +3,7 @@
 
 #include "message_json.h"
 #include "output.h"
+#include "relay.h"
 #include "text.h"
 
 #include <outbox/helpers.h>
@@ -24,7 +25,7 @@ static enum life life_of(const struct outbox_relay_page *relays, const struct ou
 {
     if (row->clean)
         return LIFE_ENDED;
-    return relays->now_us - row->alive_us <= STATUS_LIVE_US ? LIFE_LIVE : LIFE_LOST;
+    return relays->now_us - row->alive_us <= RELAY_LIVE_US ? LIFE_LIVE : LIFE_LOST;
 }
 
 static const char *life_name(enum life life)

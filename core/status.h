@@ -9,7 +9,4 @@ void status_print(const struct outbox_stats *stats, const struct outbox_relay_pa
 /* 0 or -1. */
 int status_print_json(const struct outbox_stats *stats, const struct outbox_relay_page *relays);
 
-/* A relay counts as live for this long after its last sign, microseconds. */
-#define STATUS_LIVE_US (90 * INT64_C(1000000))
-
 #endif
