@@ -8,6 +8,7 @@
 #include "exec.h"
 #include "message_json.h"
 #include "reply.h"
+#include "text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -74,6 +75,11 @@ static int queue(struct call *c, int64_t now)
 {
     struct stream *st = c->x->stream;
     size_t length;
+    struct outbox_str id = c->msgs[c->next]->id;
+    if (!text_is_clean(id.p, (size_t)id.n)) {
+        refuse(c, "the id is not valid UTF-8, or holds a NUL, so that no reply could name it");
+        return 0;
+    }
     struct json_object *object = message_json(c->msgs[c->next]);
     const char *text =
         object ? json_object_to_json_string_length(

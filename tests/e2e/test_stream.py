@@ -107,6 +107,16 @@ class Stream(relay_test.Relay):
             self.assertEqual(self.until_status(i, "processed")["retries"], 0)
         self.stop(relay)
 
+    def test_an_id_that_json_cannot_hold_fails_alone(self):
+        self.stream(self.ANSWER % "say(status='ok')")
+        db = self.connect()
+        for i in ("CAST(x'ff' AS TEXT)", "x'6100'", "'a\"\\b' || char(10) || char(127)", "'\u00fc'"):
+            db.execute("INSERT INTO outbox_messages (id, topic) VALUES (%s, 't')" % i)
+        self.outboxd("run", "--once", "--wait", "2s", code=1)
+        self.assertEqual(self.query("SELECT status, last_error FROM outbox_messages ORDER BY seq"),
+                         [("failed", "the id is not valid UTF-8, or holds a NUL, so that no reply could name it")] * 2
+                         + [("processed", "")] * 2)
+
     def test_an_id_that_was_answered_may_not_be_answered_again(self):
         self.stream(self.ANSWER % "say(status='ok'); say(status='retry')", relay="workers = 1")
         i = self.insert("x")
