@@ -77,6 +77,17 @@ class BrokenPlugins(Folder):
         os.chmod(self.dir, 0o700)
         self.outboxd("check")
 
+    def test_what_belongs_to_somebody_else_is_refused(self):
+        if os.geteuid() != 0:
+            return  # only root can give a folder away
+        path = self.install("sound")
+        self.use("sound")
+        for what in (path, self.folder, self.dir):
+            os.chown(what, 65534, -1)
+            self.refused("sound", what + " belongs to user 65534, who could replace plugins")
+            os.chown(what, 0, -1)
+        self.outboxd("check")
+
     def test_a_link_is_judged_by_the_folder_it_leads_to(self):
         self.use("sound")
         link = os.path.join(self.folder, "pub-sound.so")
