@@ -129,7 +129,7 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
 
 static void print_range(const struct outbox_option *o)
 {
-    struct value_text low, high;
+    struct value_text low = {{0}}, high = {{0}};
     if (o->type == OUTBOX_OPT_DURATION)
         printf(", %s to %s", value_show_duration(o->min, &low), value_show_duration(o->max, &high));
     else if (o->type == OUTBOX_OPT_SIZE)

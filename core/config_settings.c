@@ -96,7 +96,7 @@ static void apply_number(struct loader *l, const struct setting *s, const struct
                          const char *text, void *to)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct value_text low, high;
+    struct value_text low = {{0}}, high = {{0}};
     int64_t n;
     int r = s->type == SETTING_U32    ? value_int(text, &n, &err)
             : s->type == SETTING_SIZE ? value_size(text, &n, &err)
@@ -122,7 +122,7 @@ int config_check_numbers(const struct config *config, struct outbox_err *err)
 {
     for (const struct setting *s = relay_settings; s->name; s++) {
         const char *from = (const char *)config + s->offset;
-        struct value_text low, high, is;
+        struct value_text low = {{0}}, high = {{0}}, is = {{0}};
         uint32_t narrow;
         int64_t n;
         if (!is_number(s))
