@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * amqp_rig.h - a real RabbitMQ for a test: queues and exchanges of its own, what arrived in them,
+ * and the broker's switches. OUTBOX_TEST_AMQP and the like, from scripts/services.sh, say where.
+ */
+#ifndef TESTS_AMQP_RIG_H
+#define TESTS_AMQP_RIG_H
+
+#include <outbox/abi.h>
+
+#include <stdbool.h>
+
+/* Keeps other programs off the broker until this one ends: an alarm would block them, too. */
+void rig_lock(void);
+
+/* Connects; every name that rig_name makes is this test's own. */
+void rig_start(void);
+/* Deletes what was made, disconnects. */
+void rig_stop(void);
+
+/* PREFIX-PID; static, one for each prefix. */
+const char *rig_name(const char *prefix);
+/* Name and value of arguments, closed by NULL; a value of digits is a number. */
+void rig_queue(const char *queue, ...);
+void rig_exchange(const char *exchange, const char *type);
+void rig_bind(const char *queue, const char *exchange, const char *key);
+void rig_delete_queue(const char *queue);
+
+/* A message taken from a queue. */
+struct rig_message {
+    char id[256], type[256], content_type[256], exchange[256], key[256];
+    char headers[1024]; /* NAME=VALUE; in their order */
+    uint64_t timestamp;
+    int delivery_mode;
+    bool redelivered;
+    uint64_t body_n;
+    char body[64]; /* its beginning */
+};
+/* Takes the next one; false when the queue is empty. */
+bool rig_get(const char *queue, struct rig_message *ret);
+/* How many messages of this id were in the queue, all being taken from it. */
+int rig_arrived(const char *queue, const char *id);
+/* How many there are. */
+int rig_depth(const char *queue);
+
+/* rabbitmqctl of the private broker, and scripts/services.sh; NULL closes the arguments. */
+void rig_ctl(const char *argument, ...);
+void rig_services(const char *argument, ...);
+/* What rabbitmqctl says; static. */
+const char *rig_ask(const char *argument, ...);
+
+#endif
