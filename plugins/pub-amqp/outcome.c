@@ -127,6 +127,16 @@ void call_settled(void *amqp, const struct sent *sent, bool ack)
 
 /* ---- the end of the call ---- */
 
+static void set_unavailable(const struct call *c, uint32_t index)
+{
+    struct outbox_outcome *outcome = c->outcomes[index];
+    if (outcome->verdict != OUTBOX_UNSET)
+        return;
+    outcome->verdict = OUTBOX_UNAVAILABLE;
+    outcome->after_ms = c->after_ms;
+    outcome->reason = c->unavailable;
+}
+
 /* Nothing but nacks: it is not these messages, it is where they all go. */
 static void judge_nacks(struct call *c)
 {
@@ -139,20 +149,12 @@ static void judge_nacks(struct call *c)
                          "the broker takes none of the messages (nack): a full queue that "
                          "rejects, or a queue without a leader");
         for (uint32_t i = 0; i < c->n; i++)
-            if (c->outcomes[i]->verdict == OUTBOX_LATER)
-                c->outcomes[i]->verdict = OUTBOX_UNAVAILABLE;
+            if (c->outcomes[i]->verdict == OUTBOX_LATER) {
+                c->outcomes[i]->verdict = OUTBOX_UNSET;
+                set_unavailable(c, i);
+            }
     }
     a->only_nacks = only_nacks;
-}
-
-static void set_unavailable(const struct call *c, uint32_t index)
-{
-    struct outbox_outcome *outcome = c->outcomes[index];
-    if (outcome->verdict != OUTBOX_UNSET)
-        return;
-    outcome->verdict = OUTBOX_UNAVAILABLE;
-    outcome->after_ms = c->after_ms;
-    outcome->reason = c->unavailable;
 }
 
 void call_judge(struct call *c)

@@ -16,6 +16,12 @@
 #include <unistd.h>
 
 static const struct publisher_kind *kind;
+static struct log *the_log;
+
+void publisher_use(const struct publisher_kind *of)
+{
+    kind = of;
+}
 
 /* ---- what cases use ---- */
 
@@ -76,7 +82,7 @@ static struct host *open_with(struct outbox_cfg *cfg, const struct plugin *plugi
 {
     struct outbox_err err = {.size = sizeof err};
     struct host *host = zeroed(1, sizeof *host);
-    if (host_open(host, plugin, cfg, "publisher test", NULL, &err) < 0)
+    if (host_open(host, plugin, cfg, "publisher test", the_log, &err) < 0)
         ck_abort_msg("%s", err.text);
     return host;
 }
@@ -89,19 +95,51 @@ static struct host *a_slow_publisher(void)
     return open_with(cfg, plugin);
 }
 
-struct host *a_publisher(const char *name, ...)
+static struct outbox_cfg *options_with(const struct plugin *plugin, const char *name, va_list ap)
 {
     struct outbox_err err = {.size = sizeof err};
-    const struct plugin *plugin = the_plugin();
     struct outbox_cfg *cfg = mine(options_new(plugin), free_options);
-    va_list ap;
     kind->configure(cfg);
-    va_start(ap, name);
     for (; name; name = va_arg(ap, const char *))
         if (options_set(cfg, name, va_arg(ap, const char *), &err) < 0)
             ck_abort_msg("%s: %s", name, err.text);
+    return cfg;
+}
+
+struct host *a_publisher(const char *name, ...)
+{
+    const struct plugin *plugin = the_plugin();
+    va_list ap;
+    va_start(ap, name);
+    struct outbox_cfg *cfg = options_with(plugin, name, ap);
     va_end(ap);
     return open_with(cfg, plugin);
+}
+
+const char *a_mistake(const char *name, ...)
+{
+    static struct outbox_err err;
+    const struct plugin *plugin = the_plugin();
+    struct host *host = zeroed(1, sizeof *host);
+    va_list ap;
+    va_start(ap, name);
+    struct outbox_cfg *cfg = options_with(plugin, name, ap);
+    va_end(ap);
+    err = (struct outbox_err){.size = sizeof err};
+    ck_assert_int_eq(host_open(host, plugin, cfg, "publisher test", the_log, &err),
+                     OUTBOX_E_CONFIG);
+    return err.text;
+}
+
+static void free_log(void *log)
+{
+    log_free(log);
+    the_log = NULL;
+}
+
+void publisher_logs_to(int fd)
+{
+    the_log = mine(log_new(fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT), free_log);
 }
 
 void close_publisher(struct host *host)

@@ -25,6 +25,8 @@ struct publisher_kind {
 };
 
 Suite *publisher_contract(const struct publisher_kind *kind);
+/* For programs with cases of their own only. */
+void publisher_use(const struct publisher_kind *kind);
 
 /* ---- what cases use ---- */
 
@@ -36,6 +38,10 @@ void free_made(void);
 /* An instance with options set as NAME, VALUE ... NULL after those of `configure`. */
 struct host *a_publisher(const char *name, ...);
 void close_publisher(struct host *host);
+/* Why an instance with these options cannot be opened; static, until the next call. */
+const char *a_mistake(const char *name, ...);
+/* Instances log to this descriptor from now on. */
+void publisher_logs_to(int fd);
 
 /* n messages with ids PREFIX-1 ...; the payload is theirs all. */
 struct batch {
