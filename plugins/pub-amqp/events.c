@@ -154,6 +154,10 @@ static void take_channel_method(struct amqp *a, const amqp_method_t *method)
 {
     const amqp_basic_ack_t *ack = method->decoded;
     const amqp_basic_nack_t *nack = method->decoded;
+    if (!a->link.channel &&
+        (method->id == AMQP_BASIC_ACK_METHOD || method->id == AMQP_BASIC_NACK_METHOD ||
+         method->id == AMQP_BASIC_RETURN_METHOD))
+        return; /* it was on its way when the channel was closed */
     switch (method->id) {
     case AMQP_BASIC_ACK_METHOD:
         confirmed(a, ack->delivery_tag, ack->multiple, true);
@@ -183,6 +187,8 @@ void event_take(struct amqp *a, const amqp_frame_t *frame)
         return;
     else if (frame->frame_type == AMQP_FRAME_METHOD)
         take_channel_method(a, &frame->payload.method);
+    else if (!a->link.channel)
+        return; /* of a message that came back before the channel was closed */
     else if (frame->frame_type == AMQP_FRAME_HEADER)
         return_header(a, frame);
     else if (frame->frame_type == AMQP_FRAME_BODY)

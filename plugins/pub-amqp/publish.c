@@ -221,9 +221,10 @@ static bool was_stale(const struct call *c, uint64_t confirms_before)
 static int deliver(struct call *c, struct outbox_err *err)
 {
     struct amqp *a = c->a;
+    const struct limits limits = {c->send_until_us, c->limits.cancel_fd};
     char peer[300];
     for (;;) {
-        int r = session_ready(a, &c->limits);
+        int r = session_ready(a, &limits);
         if (r < 0)
             return refuse(c, r, err);
         uint64_t confirms = a->link.confirms;

@@ -136,6 +136,7 @@ static void send_close(struct fake *f, uint16_t channel, struct out o, uint16_t 
 void fake_close_channel(struct fake *f, uint16_t code, const char *text)
 {
     send_close(f, 1, method(20, 40), code, text);
+    f->closing = true;
 }
 
 void fake_close_connection(struct fake *f, uint16_t code, const char *text)
@@ -211,6 +212,8 @@ static uint64_t number(const uint8_t *p, int bytes)
 
 static void message_done(struct fake *f)
 {
+    if (f->closing)
+        return;
     f->tag++;
     f->messages++;
     if (f->silence == FAKE_SILENT_AFTER_PUBLISH)
@@ -275,6 +278,9 @@ static bool take_method(struct fake *f, const uint8_t *p)
         return false;
     case 0x000A0033: /* connection.close-ok */
         return false;
+    case 0x00140029: /* channel.close-ok */
+        f->closing = false;
+        return true;
     case 0x0014000A: /* channel.open */
         open_channel(f);
         return true;
@@ -284,7 +290,7 @@ static bool take_method(struct fake *f, const uint8_t *p)
         if (f->on_channel)
             f->on_channel(f, f->opened);
         return f->silence != FAKE_DEAF_AFTER_CHANNEL;
-    default: /* tune-ok, channel.close-ok, basic.publish */
+    default: /* tune-ok, basic.publish */
         return true;
     }
 }
@@ -336,7 +342,7 @@ static void wait_for_quit(const struct fake *f)
 static void serve(struct fake *f, uint8_t *body)
 {
     uint8_t hello[8];
-    f->silent = false;
+    f->silent = f->closing = false;
     f->opened = 0;
     if (f->silence == FAKE_SILENT_AT_ONCE) {
         wait_for_quit(f);

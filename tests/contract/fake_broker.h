@@ -43,6 +43,7 @@ struct fake {
     uint64_t tag;
     int opened;
     bool silent;
+    bool closing; /* the channel: what still comes on it is ignored */
     char id[256];
     uint64_t body_left;
 };

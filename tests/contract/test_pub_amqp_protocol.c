@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pub-amqp: confirms, returns, closes and alarms in every order, from a broker that is told to. */
+#include "fake_broker.h"
+#include "publisher_contract.h"
+#include "unit.h"
+
+#include <outbox/helpers.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct fake fake;
+
+static void set_up(void)
+{
+    fake = (struct fake){0};
+}
+
+static void tear_down(void)
+{
+    free_made();
+    fake_stop(&fake);
+}
+
+static void configure(struct outbox_cfg *cfg)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char url[64];
+    options_set(cfg, "url", fake_url(&fake, url), &err);
+    options_set(cfg, "mode", "queue", &err);
+    options_set(cfg, "queue", "q", &err);
+}
+
+static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
+
+static struct host *against(void (*on_message)(struct fake *, uint64_t, const char *))
+{
+    fake.on_message = on_message;
+    fake_start(&fake);
+    return a_publisher(NULL);
+}
+
+static struct outbox_tending tend(struct host *host)
+{
+    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_err err = {.size = sizeof err};
+    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    return ret;
+}
+
+/* ---- confirms ---- */
+
+/* The first at once, since a new connection has to prove itself; then the last first. */
+static void ack_backwards(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 1)
+        fake_ack(f, 1, false);
+    if (tag == 20)
+        for (uint64_t i = 20; i > 10; i--)
+            fake_ack(f, i, false);
+    if (tag == 20)
+        fake_ack(f, 8, true);
+    if (tag == 20)
+        fake_ack(f, 10, true);
+}
+
+START_TEST(confirms_may_come_out_of_order_and_for_several)
+{
+    struct host *host = against(ack_backwards);
+    struct batch *b = a_batch("m", 20, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+static void ack_some(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 1)
+        fake_ack(f, 1, false);
+    if (tag == 10) {
+        fake_nack(f, 4, true);
+        fake_ack(f, 9, false);
+        fake_ack(f, 9, false); /* saying it twice is no crime */
+        fake_nack(f, 7, false);
+        fake_ack(f, 10, true);
+    }
+}
+
+START_TEST(nacks_and_acks_reach_the_right_messages)
+{
+    static const uint32_t verdicts[] = {
+        OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_LATER,    OUTBOX_LATER,    OUTBOX_ACCEPTED,
+        OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_ACCEPTED, OUTBOX_ACCEPTED, OUTBOX_ACCEPTED};
+    struct host *host = against(ack_some);
+    struct batch *b = a_batch("m", 10, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    for (uint64_t i = 0; i < 10; i++)
+        ck_assert_uint_eq(b->outcomes[i].verdict, verdicts[i]);
+    close_publisher(host);
+}
+END_TEST
+
+static void contradict(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    fake_ack(f, tag, false);
+    if (tag == 3)
+        fake_nack(f, 2, false);
+}
+
+static void confirm_the_future(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    fake_ack(f, tag == 3 ? 4711 : tag, false);
+}
+
+static void return_a_stranger(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 3)
+        fake_return(f, "stranger", 10);
+    fake_ack(f, tag, false);
+}
+
+static void talk_nonsense(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 3)
+        fake_junk(f);
+    else
+        fake_ack(f, tag, false);
+}
+
+static const struct {
+    void (*on_message)(struct fake *, uint64_t, const char *);
+    const char *why;
+} offences[] = {
+    {contradict, "a confirm that contradicts an earlier one"},
+    {confirm_the_future, "a confirm for a message that was never sent"},
+    {return_a_stranger, "returned a message with an id that is not under way"},
+    {talk_nonsense, "invalid AMQP data"},
+};
+
+START_TEST(a_broker_that_breaks_the_protocol_is_left)
+{
+    struct host *host = against(offences[_i].on_message);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_msg(strstr(b->err.text, offences[_i].why), "%s", b->err.text);
+    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
+    ck_assert_int_eq(publish(host, a_batch("n", 2, "x"), 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(fake.connections, 2);
+    close_publisher(host);
+}
+END_TEST
+
+/* ---- the window ---- */
+
+static int most_unconfirmed;
+
+static void ack_at_ten(struct fake *f, uint64_t tag, const char *id)
+{
+    static uint64_t acked;
+    (void)id;
+    if (tag - acked > (uint64_t)most_unconfirmed)
+        most_unconfirmed = (int)(tag - acked);
+    if (tag == 1 || (tag - acked) % 10 == 0 || tag == 101) {
+        poll(NULL, 0, 5); /* whatever else would be sent can come */
+        fake_ack(f, tag, true);
+        acked = tag;
+    }
+}
+
+START_TEST(no_more_than_a_window_is_unconfirmed)
+{
+    fake.on_message = ack_at_ten;
+    fake_start(&fake);
+    struct host *host = a_publisher("window", "10", NULL);
+    struct batch *b = a_batch("m", 101, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(most_unconfirmed, 10);
+    close_publisher(host);
+}
+END_TEST
+
+static void fail_every_third(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag % 3 == 2)
+        fake_nack(f, tag, false);
+    else
+        fake_ack(f, tag, false);
+}
+
+START_TEST(a_window_of_one_keeps_the_order_of_a_key)
+{
+    fake.on_message = fail_every_third;
+    fake_start(&fake);
+    struct host *host = a_publisher("window", "1", NULL);
+    struct batch *b = a_batch("m", 6, "x");
+    static const char *const keys[] = {"a", "b", "b", "a", "", ""};
+    static const uint32_t verdicts[] = {OUTBOX_ACCEPTED, OUTBOX_LATER,    OUTBOX_UNSET,
+                                        OUTBOX_ACCEPTED, OUTBOX_ACCEPTED, OUTBOX_LATER};
+    for (int i = 0; i < 6; i++)
+        b->msgs[i].key = outbox_cstr(keys[i]);
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    for (uint64_t i = 0; i < 6; i++)
+        ck_assert_msg(b->outcomes[i].verdict == verdicts[i], "%d: %u", (int)i,
+                      b->outcomes[i].verdict);
+    ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance),
+                      OUTBOX_PUB_TENDS | OUTBOX_PUB_KEEPS_ORDER);
+    close_publisher(host);
+    host = a_publisher(NULL);
+    ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance), OUTBOX_PUB_TENDS);
+    close_publisher(host);
+}
+END_TEST
+
+/* ---- late confirms ---- */
+
+static void ack_the_one_before(struct fake *f, uint64_t tag, const char *id)
+{
+    if (tag > 1)
+        fake_ack(f, tag - 1, false);
+    if (strcmp(id, "last-1") == 0)
+        fake_ack(f, tag, false);
+}
+
+START_TEST(a_confirm_that_comes_late_is_nobody_elses)
+{
+    struct host *host = against(ack_the_one_before);
+    struct batch *b = a_batch("first", 1, "x");
+    ck_assert_int_eq(publish(host, b, 400, -1), OUTBOX_E_TIMEOUT);
+    assert_verdicts(b, OUTBOX_UNSET);
+    /* Its confirm comes with the second, whose own does not. */
+    poll(NULL, 0, 50);
+    b = a_batch("second", 1, "x");
+    int r = publish(host, b, 400, -1);
+    ck_assert_int_eq(r, OUTBOX_E_TIMEOUT);
+    assert_verdicts(b, OUTBOX_UNSET);
+    close_publisher(host);
+}
+END_TEST
+
+/* ---- returns ---- */
+
+static void return_the_odd_ones(struct fake *f, uint64_t tag, const char *id)
+{
+    if (tag % 2)
+        fake_return(f, id, 300000);
+    fake_ack(f, tag, false);
+}
+
+START_TEST(a_returned_message_is_not_accepted)
+{
+    fake.on_message = return_the_odd_ones;
+    fake_start(&fake);
+    struct host *host = a_publisher("queue", "{key}", "allow_queues", "*", NULL);
+    struct batch *b = a_batch("m", 50, "x");
+    for (int i = 0; i < 50; i++)
+        b->msgs[i].key = outbox_cstr("k");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    for (uint64_t i = 0; i < 50; i++)
+        ck_assert_uint_eq(b->outcomes[i].verdict, i % 2 ? OUTBOX_ACCEPTED : OUTBOX_RETRY);
+    close_publisher(host);
+}
+END_TEST
+
+/* ---- closes ---- */
+
+static void choke_on_seven(struct fake *f, uint64_t tag, const char *id)
+{
+    if (strcmp(id, "m-7") == 0 || strcmp(id, "m-33") == 0)
+        fake_close_channel(f, 406, "PRECONDITION_FAILED - indigestible");
+    else if (f->opened > 1 || tag == 1)
+        fake_ack(f, tag, false); /* before the first error the confirms are lost */
+}
+
+START_TEST(only_the_culprit_pays_for_a_closed_channel)
+{
+    struct host *host = against(choke_on_seven);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    for (uint64_t i = 0; i < 50; i++)
+        ck_assert_msg(b->outcomes[i].verdict ==
+                          (i == 6 || i == 32 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED),
+                      "%d: %u", (int)i, b->outcomes[i].verdict);
+    ck_assert_str_eq(reason(b, 6), "the broker refuses it: 406 PRECONDITION_FAILED - indigestible");
+    ck_assert_int_eq(fake.connections, 1);
+    close_publisher(host);
+}
+END_TEST
+
+static void shut_down_at_five(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->connections == 1 && tag == 5)
+        fake_close_connection(f, 320, "CONNECTION_FORCED - broker forced connection closure");
+    else
+        fake_ack(f, tag, false);
+}
+
+static void hang_up_at_five(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->connections == 1 && tag == 5)
+        fake_hang_up(f);
+    else
+        fake_ack(f, tag, false);
+}
+
+static void (*const ends[])(struct fake *, uint64_t, const char *) = {shut_down_at_five,
+                                                                      hang_up_at_five};
+
+START_TEST(a_connection_that_ends_leaves_the_rest_unset)
+{
+    struct host *host = against(ends[_i]);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
+    ck_assert_msg(strstr(b->err.text, _i ? "127.0.0.1" : "320 CONNECTION_FORCED"), "%s",
+                  b->err.text);
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+static void hang_up_at_the_second(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->connections == 1 && tag == 2)
+        fake_hang_up(f); /* as one that had been dead for long */
+    else
+        fake_ack(f, tag, false);
+}
+
+START_TEST(a_connection_that_died_while_idle_fails_nothing)
+{
+    struct host *host = against(hang_up_at_the_second);
+    publish(host, a_batch("first", 1, "x"), 10000, -1);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(fake.connections, 2);
+    close_publisher(host);
+}
+END_TEST
+
+static void close_behind(struct fake *f, uint64_t tag, const char *id)
+{
+    fake_ack(f, tag, false);
+    if (strcmp(id, "first-1") == 0)
+        fake_close_channel(f, 541, "INTERNAL_ERROR");
+    if (strcmp(id, "second-1") == 0)
+        fake_close_connection(f, 320, "CONNECTION_FORCED");
+}
+
+START_TEST(what_is_closed_while_idle_is_opened_again)
+{
+    struct host *host = against(close_behind);
+    static const char *const ids[] = {"first", "second", "third"};
+    for (int i = 0; i < 3; i++) {
+        struct batch *b = a_batch(ids[i], 1, "x");
+        ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+        assert_verdicts(b, OUTBOX_ACCEPTED);
+        poll(NULL, 0, 50);
+        if (i != 1)
+            tend(host);
+    }
+    ck_assert_int_eq(fake.connections, 2);
+    ck_assert_int_eq(fake.channels, 3);
+    close_publisher(host);
+}
+END_TEST
+
+int main(void)
+{
+    publisher_use(&kind);
+    Suite *suite = suite_create("amqp protocol");
+    TCase *tc = tcase_create("protocol");
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, confirms_may_come_out_of_order_and_for_several);
+    tcase_add_test(tc, nacks_and_acks_reach_the_right_messages);
+    tcase_add_loop_test(tc, a_broker_that_breaks_the_protocol_is_left, 0,
+                        sizeof offences / sizeof offences[0]);
+    tcase_add_test(tc, no_more_than_a_window_is_unconfirmed);
+    tcase_add_test(tc, a_window_of_one_keeps_the_order_of_a_key);
+    tcase_add_test(tc, a_confirm_that_comes_late_is_nobody_elses);
+    tcase_add_test(tc, a_returned_message_is_not_accepted);
+    tcase_add_test(tc, only_the_culprit_pays_for_a_closed_channel);
+    tcase_add_loop_test(tc, a_connection_that_ends_leaves_the_rest_unset, 0, 2);
+    tcase_add_test(tc, a_connection_that_died_while_idle_fails_nothing);
+    tcase_add_test(tc, what_is_closed_while_idle_is_opened_again);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pub-amqp: a broker that says nothing, takes nothing, or has an alarm; and every call comes back.
+ */
+#include "fake_broker.h"
+#include "publisher_contract.h"
+#include "unit.h"
+
+#include <outbox/helpers.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static struct fake fake, second;
+
+static void set_up(void)
+{
+    fake = second = (struct fake){0};
+}
+
+static void tear_down(void)
+{
+    free_made();
+    fake_stop(&fake);
+    if (second.port)
+        fake_stop(&second);
+}
+
+static void configure(struct outbox_cfg *cfg)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char url[64];
+    options_set(cfg, "url", fake_url(&fake, url), &err);
+    options_set(cfg, "mode", "queue", &err);
+    options_set(cfg, "queue", "q", &err);
+}
+
+static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
+
+static struct outbox_tending tend(struct host *host)
+{
+    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_err err = {.size = sizeof err};
+    int64_t began = now_ms();
+    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_lt(now_ms() - began, 400);
+    return ret;
+}
+
+/* Tends as a host does, for so long. */
+static void tend_for(struct host *host, int64_t ms)
+{
+    int64_t until = now_ms() + ms;
+    while (now_ms() < until) {
+        struct outbox_tending tending = tend(host);
+        int64_t left = until - now_ms(), next = tending.again_ms ? tending.again_ms : left;
+        poll(NULL, 0, (int)(next < left ? next : left));
+    }
+}
+
+static char *filled(size_t n)
+{
+    char *text = mine(malloc(n + 1), free);
+    memset(text, 'x', n);
+    text[n] = '\0';
+    return text;
+}
+
+/* ---- deadlines ---- */
+
+START_TEST(connecting_to_a_silent_peer_ends_after_connect_timeout)
+{
+    fake.silence = FAKE_SILENT_AT_ONCE;
+    fake_start(&fake);
+    struct host *host = a_publisher("connect_timeout", "300ms", NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    int64_t began = now_ms();
+    publish(host, b, 20000, -1);
+    ck_assert_int_lt(now_ms() - began, 3000);
+    ck_assert_int_ge(now_ms() - began, 290);
+    assert_verdicts(b, OUTBOX_UNAVAILABLE);
+    ck_assert_msg(strstr(reason(b, 0), "no answer"), "%s", reason(b, 0));
+    close_publisher(host);
+}
+END_TEST
+
+/* Where it falls silent, and how large what it should have taken is. */
+static const struct {
+    enum fake_silence silence;
+    size_t payload;
+    uint64_t n;
+} silences[] = {
+    {FAKE_SILENT_AT_ONCE, 1, 3},          {FAKE_SILENT_AFTER_LOGIN, 1, 3},
+    {FAKE_SILENT_AFTER_PUBLISH, 1, 100},  {FAKE_DEAF_AFTER_CHANNEL, 1, 100},
+    {FAKE_DEAF_AFTER_CHANNEL, 130000, 1}, {FAKE_DEAF_AFTER_CHANNEL, 64 << 20, 1},
+};
+
+START_TEST(a_call_is_never_longer_than_its_time)
+{
+    fake.silence = silences[_i].silence;
+    fake_start(&fake);
+    struct host *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
+    struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
+    for (int round = 0; round < 2; round++) {
+        int64_t began = now_ms();
+        ck_assert_int_lt(publish(host, b, 1000, -1), 0);
+        ck_assert_int_le(now_ms() - began, 1000);
+        ck_assert_uint_ne(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
+        ck_assert_uint_ne(b->outcomes[0].verdict, OUTBOX_RETRY);
+        ck_assert_uint_ne(b->outcomes[0].verdict, OUTBOX_REJECTED);
+    }
+    int64_t began = now_ms();
+    close_publisher(host);
+    ck_assert_int_lt(now_ms() - began, 1000);
+}
+END_TEST
+
+static void *call_back_soon(void *fd)
+{
+    uint64_t one = 1;
+    usleep(300000);
+    if (write(*(int *)fd, &one, sizeof one) < 0)
+        abort();
+    return NULL;
+}
+
+START_TEST(being_called_back_ends_whatever_it_waits_for)
+{
+    pthread_t thread;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    fake.silence = silences[_i].silence;
+    fake_start(&fake);
+    struct host *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
+    struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
+    int64_t began = now_ms();
+    ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
+    ck_assert_int_eq(publish(host, b, 60000, fd), OUTBOX_E_CANCELLED);
+    ck_assert_int_lt(now_ms() - began, 2000);
+    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_UNSET);
+    pthread_join(thread, NULL);
+    close_publisher(host);
+    close(fd);
+}
+END_TEST
+
+START_TEST(without_a_confirm_the_connection_is_given_up)
+{
+    fake.silence = FAKE_SILENT_AFTER_PUBLISH;
+    fake_start(&fake);
+    struct host *host = a_publisher("confirm_timeout", "300ms", NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    int64_t began = now_ms();
+    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_ge(now_ms() - began, 290);
+    ck_assert_int_lt(now_ms() - began, 3000);
+    assert_verdicts(b, OUTBOX_UNSET);
+    ck_assert_ptr_nonnull(strstr(b->err.text, "no confirm within 300 ms"));
+    publish(host, b, 20000, -1);
+    ck_assert_int_eq(fake.connections, 2);
+    close_publisher(host);
+}
+END_TEST
+
+START_TEST(a_silent_host_leaves_time_for_the_next)
+{
+    char url[128];
+    fake.silence = FAKE_SILENT_AT_ONCE;
+    fake_start(&fake);
+    fake_start(&second);
+    snprintf(url, sizeof url, "amqp://u:p@127.0.0.1:%u,127.0.0.1:%u", fake.port, second.port);
+    struct host *host = a_publisher("url", url, "connect_timeout", "60s", NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    ck_assert_int_eq(publish(host, b, 4000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+/* ---- heartbeats ---- */
+
+START_TEST(an_idle_connection_lives_by_its_heartbeats)
+{
+    fake.heartbeat_s = 1;
+    fake_start(&fake);
+    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    tend_for(host, 5000);
+    ck_assert_int_ge(fake.heartbeats, 5);
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(fake.connections, 1);
+    close_publisher(host);
+}
+END_TEST
+
+static void ack_and_fall_silent(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    fake_ack(f, tag, false);
+    if (f->connections == 1)
+        f->silent = true;
+}
+
+START_TEST(a_broker_that_died_while_idle_is_noticed)
+{
+    fake.heartbeat_s = 1;
+    fake.on_message = ack_and_fall_silent;
+    fake_start(&fake);
+    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct batch *b = a_batch("m", 1, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    int64_t began = now_ms();
+    while (tend(host).again_ms > 0 && now_ms() - began < 10000)
+        poll(NULL, 0, 50);
+    ck_assert_int_ge(now_ms() - began, 1800);
+    ck_assert_int_lt(now_ms() - began, 4000);
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(fake.connections, 2);
+    close_publisher(host);
+}
+END_TEST
+
+START_TEST(heartbeats_go_on_while_confirms_are_awaited)
+{
+    fake.heartbeat_s = 1;
+    fake.silence = FAKE_ANSWERS;
+    fake.on_message = ack_and_fall_silent;
+    fake_start(&fake);
+    struct host *host = a_publisher("heartbeat", "1s", "confirm_timeout", "30s", NULL);
+    struct batch *b = a_batch("m", 5, "x");
+    int64_t began = now_ms();
+    /* The first is confirmed, then it is dead: found by its silence before confirm_timeout. */
+    ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_lt(now_ms() - began, 6000);
+    ck_assert_ptr_nonnull(strstr(b->err.text, "no sign of life"));
+    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(b->outcomes[4].verdict, OUTBOX_UNSET);
+    ck_assert_int_ge(fake.heartbeats, 2);
+    close_publisher(host);
+}
+END_TEST
+
+/* ---- alarms ---- */
+
+static void block_at_the_third(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 3)
+        fake_block(f, "low on memory");
+    else
+        fake_ack(f, tag, false);
+}
+
+START_TEST(an_alarm_pauses_and_keeps_the_connection)
+{
+    fake.on_message = block_at_the_third;
+    fake_start(&fake);
+    struct host *host = a_publisher("confirm_timeout", "500ms", "window", "2", NULL);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_uint_eq(b->outcomes[1].verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(b->outcomes[2].verdict, OUTBOX_UNSET); /* may have arrived */
+    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNAVAILABLE);
+    ck_assert_msg(strstr(reason(b, 49), "takes no messages for now: low on memory"), "%s",
+                  reason(b, 49));
+    /* Nothing more is sent, however often it is asked for. */
+    int sent = fake.messages;
+    for (int i = 0; i < 5; i++) {
+        int64_t began = now_ms();
+        publish(host, b, 10000, -1);
+        assert_verdicts(b, OUTBOX_UNAVAILABLE);
+        ck_assert_int_lt(now_ms() - began, 300);
+    }
+    struct outbox_tending tending = tend(host);
+    ck_assert_uint_eq(tending.verdict, OUTBOX_UNAVAILABLE);
+    ck_assert_str_eq(tending.reason.p, "low on memory");
+    ck_assert_int_eq(fake.messages, sent);
+    /* The alarm ends; what was under way is confirmed late, and all goes on. */
+    fake_unblock(&fake);
+    fake_ack(&fake, 3, false);
+    fake_ack(&fake, 4, false);
+    poll(NULL, 0, 100);
+    ck_assert_uint_eq(tend(host).verdict, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(publish(host, a_batch("n", 20, "x"), 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(fake.connections, 1);
+    close_publisher(host);
+}
+END_TEST
+
+static void block_for_a_moment(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 3) {
+        fake_block(f, "low on disk");
+        poll(NULL, 0, 300);
+        fake_unblock(f);
+    }
+    fake_ack(f, tag, false);
+}
+
+static void stop_for_a_moment(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (tag == 3) {
+        fake_flow(f, false);
+        poll(NULL, 0, 300);
+        fake_flow(f, true);
+    }
+    fake_ack(f, tag, false);
+}
+
+static void (*const moments[])(struct fake *, uint64_t, const char *) = {block_for_a_moment,
+                                                                         stop_for_a_moment};
+
+START_TEST(a_short_alarm_is_waited_for)
+{
+    fake.on_message = moments[_i];
+    fake_start(&fake);
+    struct host *host = a_publisher("window", "2", NULL);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+int main(void)
+{
+    publisher_use(&kind);
+    Suite *suite = suite_create("amqp silence");
+    TCase *tc = tcase_create("silence");
+    int n = sizeof silences / sizeof silences[0];
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, connecting_to_a_silent_peer_ends_after_connect_timeout);
+    tcase_add_loop_test(tc, a_call_is_never_longer_than_its_time, 0, n);
+    tcase_add_loop_test(tc, being_called_back_ends_whatever_it_waits_for, 0, n);
+    tcase_add_test(tc, without_a_confirm_the_connection_is_given_up);
+    tcase_add_test(tc, a_silent_host_leaves_time_for_the_next);
+    tcase_add_test(tc, an_idle_connection_lives_by_its_heartbeats);
+    tcase_add_test(tc, a_broker_that_died_while_idle_is_noticed);
+    tcase_add_test(tc, heartbeats_go_on_while_confirms_are_awaited);
+    tcase_add_test(tc, an_alarm_pauses_and_keeps_the_connection);
+    tcase_add_loop_test(tc, a_short_alarm_is_waited_for, 0, 2);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}
