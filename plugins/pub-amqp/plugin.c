@@ -16,7 +16,7 @@ static const char *const queue_types[] = {"classic", "quorum", NULL};
 #define TEXT OUTBOX_OPT_TEXT
 static const struct outbox_option options[] = {
     {"url", NULL, "amqp://USER@HOST:PORT,HOST:PORT/VHOST, or amqps:// for TLS.", NULL, 0, 0, TEXT,
-     OUTBOX_OPT_REQUIRED},
+     OUTBOX_OPT_REQUIRED | OUTBOX_OPT_MAY_BE_SECRET},
     {"password", NULL, "The user's password; instead of one in `url`.", NULL, 0, 0, TEXT,
      OUTBOX_OPT_SECRET},
     {"mode", "pubsub", "pubsub: an exchange, every bound queue gets a copy; queue: one work queue.",
