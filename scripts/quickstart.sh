@@ -44,7 +44,7 @@ build() {
 work=$(mktemp -d)
 arrived=$work/arrived
 rolled_back_ids=$work/rolled-back
-relay='' consumer=''
+relay='' consumer='' python=python3
 export OUTBOX_SERVICES_DIR=
 cleanup() {
     [ -z "$relay" ] || kill "$relay" 2>/dev/null || :
@@ -87,7 +87,6 @@ INI
 }
 
 servers_begin() {
-    local python=python3
     # A Python that has the clients of both servers.
     "$python" -c 'import pika, psycopg2' 2>/dev/null || python=/usr/bin/python3
     echo "== Starting a private PostgreSQL and a private RabbitMQ"
@@ -122,7 +121,7 @@ INI
     sql() { psql "$OUTBOX_TEST_PG" -Atqc "$1"; }
     shop() { "$python" examples/shop/shop_postgres.py "$OUTBOX_TEST_PG" 25 "$rolled_back_ids"; }
     echo "== A consumer with a queue of its own, bound to the shop's exchange"
-    "$python" examples/shop/consumer.py "$OUTBOX_TEST_AMQP" >"$work/consumer" 2>&1 &
+    "$python" examples/shop/consumer.py "$OUTBOX_TEST_AMQP" >"$arrived" 2>"$work/consumer" &
     consumer=$!
     until grep -q '^ready' "$work/consumer"; do
         kill -0 "$consumer" 2>/dev/null || {
@@ -131,8 +130,6 @@ INI
         }
         sleep 0.1
     done
-    sed -i 1d "$work/consumer"
-    arrived=$work/consumer
 }
 
 # ---- the show
@@ -147,7 +144,9 @@ outboxd init
 echo "== outboxd run, in the background; then the shop takes 25 orders and rolls some back"
 "$bin" run -c "$work/outboxd.ini" 2>"$work/relay.log" &
 relay=$!
-read -r committed rolled_back <<<"$(shop)"
+counts=$(shop)
+committed=${counts% *}
+rolled_back=${counts#* }
 
 tries=0
 while [ "$(count "status IN ('pending', 'processing')")" -gt 0 ] && [ $tries -lt 150 ]; do

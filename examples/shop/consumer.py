@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody who wants to know of orders: a queue of its own, bound to the shop's exchange.
 
-consumer.py URL. Makes the exchange, the queue and its binding, says so, and prints "ID TOPIC PAYLOAD" of all
-that arrives. Gifts interest it only after two seconds: until then no queue takes them.
+consumer.py URL. Makes the exchange, the queue and its binding, says so on stderr, and prints "ID TOPIC PAYLOAD"
+of all that arrives. Gifts interest it only after two seconds: until then no queue takes them.
 """
 import sys
 
@@ -16,14 +16,14 @@ def main():
     channel.exchange_declare("shop", exchange_type="topic", durable=True)
     channel.queue_declare("warehouse", durable=True)
     channel.queue_bind("warehouse", "shop", "order.placed")
-    print("ready", flush=True)
+    print("ready", file=sys.stderr, flush=True)
 
     def arrived(_channel, method, properties, body):
         print(properties.message_id, method.routing_key, body.decode(), flush=True)
         channel.basic_ack(method.delivery_tag)
 
     channel.basic_consume("warehouse", arrived)
-    connection.call_later(2, lambda: channel.queue_bind("warehouse", "shop", "order.gift", callback=None))
+    connection.call_later(2, lambda: channel.queue_bind("warehouse", "shop", "order.gift"))
     channel.start_consuming()
 
 
