@@ -2,119 +2,36 @@
 /*
  * amqp.c - pub-amqp beside its limit: a bare loop of librabbitmq that publishes persistent,
  * mandatory messages of 256 bytes with a window of confirms. Both in turn, to a classic and to a
- * quorum queue. amqp HOST PORT USER PASSWORD PLUGIN_DIR MESSAGES [BATCH]
+ * quorum queue. amqp AMQP-URL PLUGIN_DIR MESSAGES [BATCH]
  */
+#include "broker.h"
 #include "host.h"
 
 #include <outbox/helpers.h>
-
-#if __has_include(<rabbitmq-c/amqp.h>)
-#include <rabbitmq-c/amqp.h>
-#include <rabbitmq-c/framing.h>
-#include <rabbitmq-c/tcp_socket.h>
-#else
-#include <amqp.h>
-#include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
-#endif
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
 #define PAYLOAD 256
 #define RUNS 3
 
-static const char *host, *user, *password, *plugin_dir;
-static int port;
+static const char *url, *plugin_dir;
 static uint64_t messages, batch = 500;
 static char payload[PAYLOAD];
 
-static double now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static double cpu(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "bench: %s\n", what);
-    exit(1);
-}
-
-static amqp_bytes_t text(const char *s)
-{
-    return amqp_cstring_bytes(s);
-}
-
-/* ---- the limit ---- */
-
-static amqp_connection_state_t connect_bare(void)
-{
-    amqp_connection_state_t c = amqp_new_connection();
-    amqp_socket_t *socket = amqp_tcp_socket_new(c);
-    if (amqp_socket_open(socket, host, port) != AMQP_STATUS_OK)
-        fail("cannot connect");
-    if (amqp_login(c, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, user, password).reply_type !=
-        AMQP_RESPONSE_NORMAL)
-        fail("cannot log in");
-    amqp_channel_open(c, 1);
-    amqp_confirm_select(c, 1);
-    if (amqp_get_rpc_reply(c).reply_type != AMQP_RESPONSE_NORMAL)
-        fail("no channel");
-    return c;
-}
-
-/* Takes confirms until fewer than `window` are missing. */
-static void take_confirms(amqp_connection_state_t c, uint64_t sent, uint64_t *confirmed,
-                          uint64_t window)
-{
-    while (sent - *confirmed >= window) {
-        amqp_frame_t frame;
-        if (amqp_simple_wait_frame(c, &frame) != AMQP_STATUS_OK)
-            fail("the connection is lost");
-        if (frame.frame_type != AMQP_FRAME_METHOD ||
-            frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
-            fail("not an ack");
-        const amqp_basic_ack_t *ack = frame.payload.method.decoded;
-        /* Out of order they only come from several queues. */
-        *confirmed = ack->delivery_tag > *confirmed ? ack->delivery_tag : *confirmed;
-        amqp_maybe_release_buffers(c);
-    }
-}
-
 static void run_bare(const char *queue, uint64_t window)
 {
-    amqp_connection_state_t c = connect_bare();
+    amqp_connection_state_t c = broker_connect(url);
     uint64_t confirmed = 0;
     for (uint64_t i = 0; i < messages; i++) {
         char id[40];
-        amqp_basic_properties_t p = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG |
-                                               AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TYPE_FLAG |
-                                               AMQP_BASIC_TIMESTAMP_FLAG,
-                                     .delivery_mode = 2,
-                                     .timestamp = 1};
         snprintf(id, sizeof id, "%036" PRIu64, i);
-        p.message_id = text(id);
-        p.type = text("bench");
-        if (amqp_basic_publish(c, 1, text(""), text(queue), 1, 0, &p,
-                               (amqp_bytes_t){PAYLOAD, payload}) != AMQP_STATUS_OK)
-            fail("cannot publish");
-        take_confirms(c, i + 1, &confirmed, window);
+        broker_publish(c, queue, id, payload, PAYLOAD);
+        broker_confirm(c, i + 1, &confirmed, window);
     }
-    take_confirms(c, messages, &confirmed, 1);
+    broker_confirm(c, messages, &confirmed, 1);
     amqp_destroy_connection(c);
 }
 
@@ -173,12 +90,11 @@ static void run_plugin(const char *queue, uint64_t window)
     struct outbox_err err = {.size = sizeof err};
     struct plugin_set *plugins = plugin_set_new(plugin_dir);
     const struct plugin *plugin = NULL;
-    char url[256], number[24];
+    char number[24];
     struct host publisher;
     if (plugin_get(plugins, OUTBOX_KIND_PUBLISHER, "amqp", &plugin, &err) < 0)
         fail(err.text);
     struct outbox_cfg *cfg = options_new(plugin);
-    snprintf(url, sizeof url, "amqp://%s:%s@%s:%d", user, password, host, port);
     snprintf(number, sizeof number, "%" PRIu64, window);
     set(cfg, "url", url);
     set(cfg, "mode", "queue");
@@ -194,23 +110,10 @@ static void run_plugin(const char *queue, uint64_t window)
 
 /* ---- both ---- */
 
-static void declare(const char *queue, const char *type)
-{
-    amqp_connection_state_t c = connect_bare();
-    amqp_table_entry_t entry = {.key = text("x-queue-type")};
-    entry.value.kind = AMQP_FIELD_KIND_UTF8;
-    entry.value.value.bytes = text(type);
-    amqp_queue_delete(c, 1, text(queue), 0, 0);
-    amqp_queue_declare(c, 1, text(queue), 0, 1, 0, 0, (amqp_table_t){1, &entry});
-    if (amqp_get_rpc_reply(c).reply_type != AMQP_RESPONSE_NORMAL)
-        fail("cannot declare the queue");
-    amqp_destroy_connection(c);
-}
-
 static void measure(const char *type, const char *what, void (*run)(const char *, uint64_t),
                     uint64_t window)
 {
-    declare("outbox-bench", type);
+    broker_declare(url, "outbox-bench", type);
     double began = now(), cpu_began = cpu();
     run("outbox-bench", window);
     double seconds = now() - began, used = cpu() - cpu_began;
@@ -223,17 +126,14 @@ int main(int argc, char **argv)
 {
     static const char *const types[] = {"classic", "quorum"};
     static const uint64_t windows[] = {100, 500, 1000, 2000};
-    if (argc < 7) {
-        fprintf(stderr, "amqp HOST PORT USER PASSWORD PLUGIN_DIR MESSAGES [BATCH]\n");
+    if (argc < 4) {
+        fprintf(stderr, "amqp AMQP-URL PLUGIN_DIR MESSAGES [BATCH]\n");
         return 2;
     }
-    host = argv[1];
-    port = (int)strtol(argv[2], NULL, 10);
-    user = argv[3];
-    password = argv[4];
-    plugin_dir = argv[5];
-    messages = strtoull(argv[6], NULL, 10);
-    batch = argc > 7 ? strtoull(argv[7], NULL, 10) : batch;
+    url = argv[1];
+    plugin_dir = argv[2];
+    messages = strtoull(argv[3], NULL, 10);
+    batch = argc > 4 ? strtoull(argv[4], NULL, 10) : batch;
     memset(payload, 'x', sizeof payload);
     for (int i = 0; i < RUNS; i++)
         for (size_t t = 0; t < 2; t++)
@@ -241,6 +141,6 @@ int main(int argc, char **argv)
                 measure(types[t], "bare", run_bare, windows[w]);
                 measure(types[t], "plugin", run_plugin, windows[w]);
             }
-    declare("outbox-bench", "classic");
+    broker_declare(url, "outbox-bench", "classic");
     return 0;
 }

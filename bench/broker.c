@@ -68,8 +68,8 @@ void broker_declare(const char *url, const char *queue, const char *type)
     amqp_destroy_connection(c);
 }
 
-void broker_publish(amqp_connection_state_t c, const char *queue, const char *id, const void *payload,
-                    size_t n)
+void broker_publish(amqp_connection_state_t c, const char *queue, const char *id,
+                    const void *payload, size_t n)
 {
     amqp_basic_properties_t p = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG |
                                            AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TYPE_FLAG |

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* broker.h - bare librabbitmq for measurements: no deadlines, the program ends when something fails. */
+/* broker.h - bare librabbitmq for measurements: no deadlines, the program ends when something
+ * fails. */
 #ifndef BENCH_BROKER_H
 #define BENCH_BROKER_H
 
@@ -26,8 +27,8 @@ amqp_connection_state_t broker_connect(const char *url);
 /* A durable queue of this type, empty. */
 void broker_declare(const char *url, const char *queue, const char *type);
 /* Persistent and mandatory, through the default exchange. */
-void broker_publish(amqp_connection_state_t c, const char *queue, const char *id, const void *payload,
-                    size_t n);
+void broker_publish(amqp_connection_state_t c, const char *queue, const char *id,
+                    const void *payload, size_t n);
 /* Takes confirms until fewer than `window` are missing. */
 void broker_confirm(amqp_connection_state_t c, uint64_t sent, uint64_t *confirmed, uint64_t window);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * latency.c - from the commit of a producer to its consumer: one thread inserts a row at a time, evenly
- * paced, and notes when the commit returned; another consumes and notes when it arrived. Prints the
- * median, the 99th percentile and the maximum in milliseconds.
- * latency CONNINFO TABLE AMQP-URL QUEUE MESSAGES PER-SECOND
+ * latency.c - from the commit of a producer to its consumer: one thread inserts a row at a time,
+ * evenly paced, and notes when the commit returned; another consumes and notes when it arrived.
+ * Prints the median, the 99th percentile and the maximum in milliseconds. latency CONNINFO TABLE
+ * AMQP-URL QUEUE MESSAGES PER-SECOND
  */
 #include "broker.h"
 
@@ -55,8 +55,8 @@ static void produce(double per_second)
         fail(PQerrorMessage(db));
     double began = now() + 0.2;
     for (size_t i = 0; i < messages; i++) {
-        snprintf(sql, sizeof sql, "INSERT INTO %s (topic, payload) VALUES ('bench', '%zu')", args[2],
-                 i);
+        snprintf(sql, sizeof sql, "INSERT INTO %s (topic, payload) VALUES ('bench', '%zu')",
+                 args[2], i);
         sleep_until(began + (double)i / per_second);
         PGresult *result = PQexec(db, sql);
         committed[i] = now();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * listen.c - the limit of what waking a relay can cost: LISTEN, select, publish, confirm, delete, in one
- * thread and nothing else. listen CONNINFO TABLE CHANNEL AMQP-URL QUEUE; ends with its input.
+ * listen.c - the limit of what waking a relay can cost: LISTEN, select, publish, confirm, delete,
+ * in one thread and nothing else. listen CONNINFO TABLE CHANNEL AMQP-URL QUEUE; ends with its
+ * input.
  */
 #include "broker.h"
 

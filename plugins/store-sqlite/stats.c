@@ -83,6 +83,9 @@ int stats(void *instance, struct outbox_str lane, uint32_t flags, const struct o
     struct outbox_stats stats = {.size = sizeof stats, .now_us = db_now(s)};
     int64_t limit = flags & OUTBOX_STATS_EXACT ? 0 : COUNT_MAX;
     int r = db_enter(s, call, err);
+    /* All at one moment: a row that is settled meanwhile is counted once. */
+    if (r == 0)
+        r = db_exec(s, "BEGIN", err);
     for (size_t i = 0; r == 0 && i < sizeof parts / sizeof parts[0]; i++) {
         bool cut = false;
         uint64_t *n = (void *)((char *)&stats + parts[i].offset);
@@ -91,6 +94,8 @@ int stats(void *instance, struct outbox_str lane, uint32_t flags, const struct o
     }
     if (r == 0)
         r = oldest(s, lane, &stats.oldest_pending_us, err);
+    if (s->db && !sqlite3_get_autocommit(s->db))
+        r = r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);
     if (r == 0)
         *ret = stats;
     return r;

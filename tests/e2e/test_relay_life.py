@@ -11,17 +11,6 @@ import relay_test
 
 
 class Life(relay_test.Relay):
-    def test_it_waits_for_a_database_that_is_not_there_yet(self):
-        self.shop(init=False)
-        relay = self.start("run")
-        self.until(lambda: "the store is unavailable" in self.read("relay.log"), "the warning")
-        self.assertIn("run `outboxd init`", self.read("relay.log"))
-        self.assertIsNone(relay.poll())
-        self.outboxd("init")
-        self.insert("x")
-        self.until(self.arrived, "the message")
-        self.stop(relay)
-
     def test_closed_standard_descriptors_are_no_pipe_and_no_database(self):
         self.shop()
         i = self.insert("hello")
@@ -117,13 +106,6 @@ class Life(relay_test.Relay):
         db.execute("COMMIT")
         self.until_status(i, "processed")
         self.until(lambda: "the store is back" in self.read("relay.log"), "the end of it")
-        self.stop(relay)
-
-    def test_rows_of_another_relay_without_a_lease_expire(self):
-        self.shop("lease = 1s")
-        i = self.insert("x", status="processing")
-        relay = self.start("run")
-        self.until_status(i, "processed")
         self.stop(relay)
 
     def test_relays_with_other_routes_are_warned_about(self):

@@ -203,8 +203,11 @@ class Scenario(outbox_test.Scratch):
                 self.skipTest("%s is not set (scripts/services.sh), or pika or psycopg2 is missing" % what)
         self.store = STORES[self.store_name](self)
         self.addCleanup(self.store.close)
-        self.publisher = PUBLISHERS[self.publisher_name](self)
+        self.publisher = self.make_publisher()
         self.addCleanup(self.publisher.close)
+
+    def make_publisher(self):
+        return PUBLISHERS[self.publisher_name](self)
 
     def shop(self, relay="", options="", store="", router="[router]\nfallback = out\n", more="", init=True,
              name="outboxd.ini"):

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* declare.c - makes an empty durable queue. declare AMQP-URL QUEUE classic|quorum */
+#include "broker.h"
+
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+    if (argc < 4) {
+        fprintf(stderr, "declare AMQP-URL QUEUE classic|quorum\n");
+        return 2;
+    }
+    broker_declare(argv[1], argv[2], argv[3]);
+    return 0;
+}

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground of the fault scenarios: writers, relays and a receiver under load, and servers that may be stopped. A
+scenario says what goes wrong and how many duplicates that may cost; the checker says whether anything else came of it."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import checker
+import combination
+import outbox_test
+import services
+
+try:
+    import pika
+except ImportError:
+    pika = None
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Scaled in continuous integration; `make check-release` takes the full time.
+FULL = bool(os.environ.get("OUTBOX_TEST_FULL"))
+own = None  # the servers of this program
+
+
+def set_up_module():
+    """Servers of this program's own: other tests must not find them stopped."""
+    global own
+    if services.available():
+        own = services.Services("postgres", "rabbitmq")
+        os.environ.update(own.env)
+
+
+def tear_down_module():
+    if own:
+        own.close()
+
+
+# The other side of pub-exec: a line for every arrival, in a file that survives its relay.
+RECEIVER = r"""
+import json, os, sys, time
+out = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+pace = float(sys.argv[2])
+sys.stdin.readline()
+for line in sys.stdin:
+    i = json.loads(line)["id"]
+    if pace:
+        time.sleep(pace)
+    os.write(out, ("%r %s\n" % (time.time(), i)).encode())
+    print(json.dumps({"id": i, "status": "ok"}), flush=True)
+"""
+
+
+class StreamReceiver(combination.Exec):
+    def __init__(self, test, pace=0.0):
+        super().__init__(test)
+        self.script = test.write("receiver.py", RECEIVER)
+        self.pace = pace
+
+    def config(self, name="out", more=""):
+        return ("[publisher %s]\nplugin = exec\nmode = stream\ncommand = %s %s %s %g\n%s\n"
+                % (name, sys.executable, self.script, self.test.path("arrived"), self.pace, more))
+
+    def arrivals(self):
+        try:
+            return [(float(t), i) for t, i in (line.split() for line in self.test.read("arrived").splitlines())]
+        except FileNotFoundError:
+            return []
+
+    def settle_down(self):
+        pass
+
+
+class Consumer(combination.Amqp):
+    """Takes what arrives, also across restarts of the broker. What the broker delivers again because its own
+    connection to us broke is no duplicate of the relay's."""
+
+    def __init__(self, test):
+        super().__init__(test)
+        self.got, self.seen, self.ended = [], set(), False
+        self.thread = threading.Thread(target=self._consume, daemon=True)
+        self.thread.start()
+
+    def _consume(self):
+        while not self.ended:
+            try:
+                connection = pika.BlockingConnection(pika.URLParameters(self.url))
+                channel = connection.channel()
+                channel.basic_qos(prefetch_count=500)
+                for method, properties, _ in channel.consume(self.queue, inactivity_timeout=0.2):
+                    if self.ended:
+                        break
+                    if method is None:
+                        continue
+                    i = properties.message_id
+                    if not (method.redelivered and i in self.seen):
+                        self.got.append((time.time(), i))
+                        self.seen.add(i)
+                    channel.basic_ack(method.delivery_tag)
+                connection.close()
+            except Exception:  # whatever a broker that is not there may raise
+                time.sleep(0.2)
+
+    def arrivals(self):
+        return list(self.got)
+
+    def settle_down(self):
+        """Until the queue has been empty for a moment."""
+        last = -1
+        while len(self.got) != last:
+            last = len(self.got)
+            time.sleep(1)
+
+    def close(self):
+        self.ended = True
+        self.thread.join(30)
+        self.connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        self.channel = self.connection.channel()
+        super().close()
+
+
+class Fire(combination.Scenario):
+    """BATCH messages for each of WORKERS is what one fault may repeat."""
+    BATCH, WORKERS, RELAYS = 20, 1, 2
+    WRITERS, RATE = 2, 100
+    relay_settings = ""
+    store_settings = ""
+
+    def setUp(self):
+        super().setUp()
+        self.history = checker.History()
+        self.relays, self.writers = [], []
+
+    def make_publisher(self):
+        return Consumer(self) if self.publisher_name == "amqp" else StreamReceiver(self)
+
+    def begin(self, seconds, size=0):
+        """The table, the relays, and writers for so many seconds."""
+        self.shop("batch_size = %d\nworkers = %d\nlease = 5s\n%s" % (self.BATCH, self.WORKERS, self.relay_settings),
+                  store=self.store_settings)
+        for number in range(self.RELAYS):
+            self.relays.append(self.start("run", log="relay-%d.log" % number))
+        place = self.store.path if self.store_name == "sqlite" else self.store.schema
+        for number in range(self.WRITERS):
+            with open(self.path("writer-%d" % number), "wb") as out:
+                self.writers.append(subprocess.Popen(
+                    [sys.executable, os.path.join(HERE, "writer.py"), self.store_name.split("_")[0], place,
+                     "key-%d" % number, str(seconds), str(self.RATE), str(size)], stdout=out))
+        self.processes += self.writers
+        self.until(lambda: len(self.publisher.arrivals()) > 20, "the first messages to arrive")
+
+    def fault(self, name, bound=None):
+        """It begins now. By default each worker may repeat a batch."""
+        return self.history.fault(name, time.time(), self.BATCH * self.WORKERS * self.RELAYS if bound is None else bound)
+
+    def over(self, fault):
+        fault.end = time.time()
+
+    def restart(self, number):
+        self.relays[number] = self.start("run", log="relay-%d.log" % number)
+
+    def kill(self, number):
+        """Kills a relay and starts another in its place."""
+        fault = self.fault("relay killed", self.BATCH * self.WORKERS)
+        self.relays[number].kill()
+        self.relays[number].wait()
+        self.restart(number)
+        self.over(fault)
+
+    def status_is_true(self):
+        """`outboxd status` tells neither less nor more than there is."""
+        before = self.number("SELECT count(*) FROM outbox_messages")
+        status = self.outboxd_json("status", "--exact")[0]
+        after = self.number("SELECT count(*) FROM outbox_messages")
+        told = sum(status[k] for k in ("pending", "delayed", "processing", "processed", "failed"))
+        self.assertTrue(before <= told <= after, "%d, then %d told, then %d" % (before, told, after))
+        return status
+
+    def finish(self, ordered=False):
+        """After the writers: everything is relayed, nothing was charged, and the history holds."""
+        for writer in self.writers:
+            self.assertEqual(writer.wait(600), 0)
+        self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"
+                                          " LIMIT 1"), "everything to be relayed", 300)
+        for number, relay in enumerate(self.relays):
+            relay.terminate()
+            self.assertEqual(relay.wait(outbox_test.PATIENCE), 0, self.read("relay-%d.log" % number)[-2000:])
+        self.publisher.settle_down()
+        self.assertEqual(self.number("SELECT count(*) FROM outbox_messages WHERE status = 'failed'"), 0)
+        self.assertEqual(self.number("SELECT coalesce(sum(retries), 0) FROM outbox_messages"), 0)
+        for number in range(len(self.writers)):
+            for line in self.read("writer-%d" % number).splitlines():
+                what, i, key, n = line.split()
+                self.history.wrote(what, i, key, int(n))
+        for at, i in self.publisher.arrivals():
+            self.history.arrived(at, i)
+        verdict = self.history.judge()
+        print("# figures: %s: %s" % (self.id().replace("__main__.", ""), verdict), flush=True)
+        verdict.require(self, ordered)
+        return verdict
+
+    def logs(self):
+        return "".join(self.read("relay-%d.log" % n) for n in range(self.RELAYS))
