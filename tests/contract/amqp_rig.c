@@ -61,7 +61,7 @@ void rig_lock(void)
         perror(path);
 }
 
-void rig_start(void)
+void rig_start_again(void)
 {
     struct amqp_connection_info info;
     char url[256];
@@ -78,7 +78,19 @@ void rig_start(void)
     ck_assert_int_eq(reply.reply_type, AMQP_RESPONSE_NORMAL);
     amqp_channel_open(c, 1);
     check_reply("channel");
+}
+
+void rig_start(void)
+{
     n_made = 0;
+    rig_start_again();
+}
+
+void rig_stop_keeping(void)
+{
+    amqp_connection_close(c, 200);
+    amqp_destroy_connection(c);
+    c = NULL;
 }
 
 void rig_stop(void)
@@ -89,9 +101,7 @@ void rig_stop(void)
         else
             amqp_exchange_delete(c, 1, text(made[i].name), 0);
     }
-    amqp_connection_close(c, 200);
-    amqp_destroy_connection(c);
-    c = NULL;
+    rig_stop_keeping();
 }
 
 const char *rig_name(const char *prefix)
@@ -236,61 +246,91 @@ int rig_depth(const char *queue)
 
 /* ---- the broker's switches ---- */
 
-/* Runs scripts/services.sh; its output goes to out (cap > 0). */
-static void run(const char *first, const char *argument, va_list ap, char *out, size_t cap)
+/* Begins scripts/services.sh; *ret_fd: what it says. */
+static pid_t begin(const char *first, const char *argument, va_list ap, int *ret_fd)
 {
     const char *argv[16] = {NULL};
     char script[512];
-    int n = 0, status = 0, pipe_fds[2];
-    size_t used = 0;
-    ssize_t got;
+    int n = 0, fds[2];
     snprintf(script, sizeof script, "%s/scripts/services.sh", getenv("OUTBOX_TEST_SRCDIR"));
     argv[n++] = script;
     if (first)
         argv[n++] = first;
     for (; argument && n < 15; argument = va_arg(ap, const char *))
         argv[n++] = argument;
-    ck_assert_int_eq(pipe2(pipe_fds, O_CLOEXEC), 0);
+    ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        dup2(pipe_fds[1], 1);
+        dup2(fds[1], 1);
         execv(script, (char *const *)(uintptr_t)argv);
         _exit(127);
     }
-    close(pipe_fds[1]);
-    while ((got = read(pipe_fds[0], out + used, cap - used - 1)) > 0)
+    ck_assert_int_gt(pid, 0);
+    close(fds[1]);
+    *ret_fd = fds[0];
+    return pid;
+}
+
+static void finish(pid_t pid, int fd, char *out, size_t cap)
+{
+    size_t used = 0;
+    ssize_t got;
+    int status = 0;
+    while ((got = read(fd, out + used, cap - used - 1)) > 0)
         used += (size_t)got;
     out[used] = '\0';
-    close(pipe_fds[0]);
+    close(fd);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s %s: %s", argv[1], argv[2],
-                  out);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "scripts/services.sh: %s", out);
 }
 
 void rig_ctl(const char *argument, ...)
 {
     char out[65536];
+    int fd;
     va_list ap;
     va_start(ap, argument);
-    run("ctl", argument, ap, out, sizeof out);
+    pid_t pid = begin("ctl", argument, ap, &fd);
     va_end(ap);
+    finish(pid, fd, out, sizeof out);
 }
 
 const char *rig_ask(const char *argument, ...)
 {
     static char out[65536];
+    int fd;
     va_list ap;
     va_start(ap, argument);
-    run("ctl", argument, ap, out, sizeof out);
+    pid_t pid = begin("ctl", argument, ap, &fd);
     va_end(ap);
+    finish(pid, fd, out, sizeof out);
     return out;
 }
 
 void rig_services(const char *argument, ...)
 {
     char out[65536];
+    int fd;
     va_list ap;
     va_start(ap, argument);
-    run(NULL, argument, ap, out, sizeof out);
+    pid_t pid = begin(NULL, argument, ap, &fd);
     va_end(ap);
+    finish(pid, fd, out, sizeof out);
+}
+
+static pid_t background;
+static int background_fd;
+
+void rig_services_in_background(const char *argument, ...)
+{
+    va_list ap;
+    va_start(ap, argument);
+    background = begin(NULL, argument, ap, &background_fd);
+    va_end(ap);
+}
+
+void rig_wait_for_services(void)
+{
+    char out[65536];
+    finish(background, background_fd, out, sizeof out);
 }

@@ -17,6 +17,9 @@ void rig_lock(void);
 void rig_start(void);
 /* Deletes what was made, disconnects. */
 void rig_stop(void);
+/* The same connection away and back, around a restart of the broker. */
+void rig_stop_keeping(void);
+void rig_start_again(void);
 
 /* PREFIX-PID; static, one for each prefix. */
 const char *rig_name(const char *prefix);
@@ -46,6 +49,9 @@ int rig_depth(const char *queue);
 /* rabbitmqctl of the private broker, and scripts/services.sh; NULL closes the arguments. */
 void rig_ctl(const char *argument, ...);
 void rig_services(const char *argument, ...);
+/* Begins it, and lets it end by itself. */
+void rig_services_in_background(const char *argument, ...);
+void rig_wait_for_services(void);
 /* What rabbitmqctl says; static. */
 const char *rig_ask(const char *argument, ...);
 

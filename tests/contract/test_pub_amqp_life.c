@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pub-amqp: a real RabbitMQ that restarts, is killed, runs out of memory, or is left alone. */
+#include "amqp_rig.h"
+#include "publisher_contract.h"
+#include "unit.h"
+
+#include <outbox/helpers.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *queue;
+
+static void set_up(void)
+{
+    queue = rig_name("q");
+    rig_start();
+    /* Classic: a quorum queue that is younger than three minutes does not survive SIGKILL. */
+    rig_queue(queue, NULL);
+}
+
+static void tear_down(void)
+{
+    free_made();
+    rig_stop();
+}
+
+static void configure(struct outbox_cfg *cfg)
+{
+    struct outbox_err err = {.size = sizeof err};
+    options_set(cfg, "url", getenv("OUTBOX_TEST_AMQP"), &err);
+    options_set(cfg, "mode", "queue", &err);
+    options_set(cfg, "queue", queue, &err);
+}
+
+static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
+
+static struct outbox_tending tend(struct host *host)
+{
+    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_err err = {.size = sizeof err};
+    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    return ret;
+}
+
+/* Publishes what has no final outcome yet, as a relay would, until all is accepted. */
+static void publish_until_accepted(struct host *host, struct batch *b)
+{
+    int64_t deadline = now_ms() + 60000;
+    for (uint64_t left = b->n; left > 0;) {
+        struct batch rest = {.msg_ptrs = b->msg_ptrs,
+                             .outcomes = b->outcomes,
+                             .outcome_ptrs = b->outcome_ptrs,
+                             .n = left};
+        ck_assert_int_lt(now_ms(), deadline);
+        publish(host, &rest, 10000, -1);
+        uint64_t kept = 0;
+        for (uint64_t i = 0; i < left; i++) {
+            ck_assert_uint_ne(b->outcomes[i].verdict, OUTBOX_RETRY);
+            ck_assert_uint_ne(b->outcomes[i].verdict, OUTBOX_REJECTED);
+            if (b->outcomes[i].verdict != OUTBOX_ACCEPTED)
+                b->msg_ptrs[kept++] = b->msg_ptrs[i];
+        }
+        left = kept;
+        if (left > 0)
+            poll(NULL, 0, 200);
+    }
+}
+
+START_TEST(after_a_restart_while_idle_the_first_batch_passes)
+{
+    static const char *const ways[] = {"stop", "kill"};
+    struct host *host = a_publisher(NULL);
+    struct batch *b = a_batch("m", 20, "x");
+    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    rig_stop_keeping();
+    rig_services(ways[_i % 2], "rabbitmq", NULL);
+    rig_services("start", "rabbitmq", NULL);
+    if (_i < 2)
+        tend(host);
+    b = a_batch("n", 20, "x");
+    if (publish(host, b, 20000, -1) < 0)
+        ck_abort_msg("%s", b->err.text);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    rig_start_again();
+    ck_assert_int_eq(rig_depth(queue), 40);
+    close_publisher(host);
+}
+END_TEST
+
+START_TEST(a_restart_in_the_middle_loses_nothing)
+{
+    static const char *const ways[] = {"stop", "kill"};
+    struct host *host = a_publisher(NULL);
+    struct batch *b = a_batch("m", 1500, "x"), *warm = a_batch("warm", 1500, "x");
+    rig_stop_keeping();
+    rig_services_in_background(ways[_i], "rabbitmq", NULL);
+    /* Goes on until the broker is away. */
+    int64_t deadline = now_ms() + 40000;
+    while (publish(host, warm, 10000, -1) == OUTBOX_OK && now_ms() < deadline)
+        ;
+    for (uint64_t i = 0; i < warm->n; i++) {
+        ck_assert_uint_ne(warm->outcomes[i].verdict, OUTBOX_RETRY);
+        ck_assert_uint_ne(warm->outcomes[i].verdict, OUTBOX_REJECTED);
+    }
+    rig_wait_for_services();
+    rig_services("start", "rabbitmq", NULL);
+    publish_until_accepted(host, b);
+    publish_until_accepted(host, warm);
+    close_publisher(host);
+    rig_start_again();
+    for (uint64_t i = 0; i < b->n; i += 97)
+        ck_assert_int_ge(rig_arrived(queue, b->msgs[i].id.p), 1);
+    for (uint64_t i = 0; i < warm->n; i += 97)
+        ck_assert_int_ge(rig_arrived(queue, warm->msgs[i].id.p), 1);
+}
+END_TEST
+
+START_TEST(while_the_broker_is_away_nothing_is_charged)
+{
+    struct host *host = a_publisher(NULL);
+    struct batch *b = a_batch("m", 20, "x");
+    rig_stop_keeping();
+    rig_services("kill", "rabbitmq", NULL);
+    for (int i = 0; i < 3; i++) {
+        publish(host, b, 10000, -1);
+        assert_verdicts(b, OUTBOX_UNAVAILABLE);
+    }
+    ck_assert_msg(strstr(reason(b, 0), "Connection refused"), "%s", reason(b, 0));
+    rig_services("start", "rabbitmq", NULL);
+    publish_until_accepted(host, b);
+    rig_start_again();
+    close_publisher(host);
+}
+END_TEST
+
+static void wait_for_verdict(struct host *host, uint32_t verdict)
+{
+    int64_t deadline = now_ms() + 20000;
+    while (tend(host).verdict != verdict) {
+        ck_assert_int_lt(now_ms(), deadline);
+        poll(NULL, 0, 50);
+    }
+}
+
+START_TEST(an_alarm_pauses_and_its_end_resumes)
+{
+    /* A connection that is there already, or one that is made during the alarm. */
+    struct host *host = a_publisher("confirm_timeout", "1s", NULL);
+    struct batch *b = a_batch("m", 500, "x");
+    if (_i == 0)
+        publish(host, a_batch("before", 5, "x"), 20000, -1);
+    rig_ctl("set_vm_memory_high_watermark", "absolute", "1000", NULL);
+    int64_t began = now_ms();
+    publish(host, b, 20000, -1);
+    int64_t took = now_ms() - began;
+    uint64_t unset = 0, unavailable = 0;
+    for (uint64_t i = 0; i < b->n; i++) {
+        unset += b->outcomes[i].verdict == OUTBOX_UNSET;
+        unavailable += b->outcomes[i].verdict == OUTBOX_UNAVAILABLE;
+        ck_assert(b->outcomes[i].verdict != OUTBOX_RETRY);
+        ck_assert(b->outcomes[i].verdict != OUTBOX_REJECTED);
+    }
+    const char *why = strdup(reason(b, 499));
+    publish(host, b, 20000, -1);
+    uint32_t second = b->outcomes[499].verdict, tending = tend(host).verdict;
+    const char *alarm = strdup(tend(host).reason.p ? tend(host).reason.p : "");
+    rig_ctl("set_vm_memory_high_watermark", "absolute", "2GB", NULL);
+    ck_assert_int_lt(took, 5000);
+    ck_assert_uint_gt(unset + unavailable, 0);
+    if (_i == 1) {
+        ck_assert_msg(strstr(why, "low on memory"), "%s", why);
+        ck_assert_uint_le(unset, 1); /* a new connection risks one */
+    }
+    ck_assert_uint_eq(second, OUTBOX_UNAVAILABLE);
+    ck_assert_uint_eq(tending, OUTBOX_UNAVAILABLE);
+    ck_assert_str_eq(alarm, "low on memory");
+    wait_for_verdict(host, OUTBOX_ACCEPTED);
+    publish_until_accepted(host, b);
+    close_publisher(host);
+}
+END_TEST
+
+START_TEST(an_idle_connection_survives_many_heartbeats)
+{
+    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct batch *b = a_batch("m", 20, "x");
+    publish(host, b, 20000, -1);
+    int64_t until = now_ms() + 10000;
+    while (now_ms() < until) {
+        struct outbox_tending tending = tend(host);
+        ck_assert_uint_gt(tending.again_ms, 0); /* it is still there */
+        poll(NULL, 0, (int)tending.again_ms);
+    }
+    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+START_TEST(a_connection_that_nobody_tends_is_replaced)
+{
+    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct batch *b = a_batch("m", 20, "x");
+    publish(host, b, 20000, -1);
+    poll(NULL, 0, 6000); /* the broker gives it up */
+    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+int main(void)
+{
+    int code;
+    if (!unit_has_server("OUTBOX_TEST_AMQP", &code))
+        return code;
+    rig_lock();
+    publisher_use(&kind);
+    Suite *suite = suite_create("amqp life");
+    TCase *tc = tcase_create("life");
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_set_timeout(tc, 240);
+    tcase_add_loop_test(tc, after_a_restart_while_idle_the_first_batch_passes, 0, 4);
+    tcase_add_loop_test(tc, a_restart_in_the_middle_loses_nothing, 0, 2);
+    tcase_add_test(tc, while_the_broker_is_away_nothing_is_charged);
+    tcase_add_loop_test(tc, an_alarm_pauses_and_its_end_resumes, 0, 2);
+    tcase_add_test(tc, an_idle_connection_survives_many_heartbeats);
+    tcase_add_test(tc, a_connection_that_nobody_tends_is_replaced);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}
