@@ -68,7 +68,8 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
         status == AMQP_STATUS_INCOMPATIBLE_AMQP_VERSION)
         return attempt_fail(a, ATTEMPT_FAILED, "it does not speak AMQP 0-9-1 there%s",
                             a->target->url.tls ? "" : "; is it a port for amqps?");
-    return attempt_fail(a, ATTEMPT_FAILED, "the login failed: %s", amqp_error_string2(status));
+    return attempt_fail(a, ATTEMPT_FAILED, "the login failed: %s%s", amqp_error_string2(status),
+                        a->target->url.tls ? "" : "; is it a port for amqps?");
 }
 
 static struct outbox_str find_text(const amqp_table_t *table, const char *name)

@@ -10,13 +10,13 @@
 
 #define USER_DEFAULT "guest"
 
-/* A copy of a text option; *ret is NULL when it is not set. */
+/* A copy of a text option; *ret is NULL when it is not set, or empty. */
 static int copy(const struct amqp *a, const struct outbox_cfg *cfg, const char *name, char **ret,
                 struct outbox_err *err)
 {
     struct outbox_str text = a->host->option_text(cfg, name);
-    *ret = text.p ? strdup(text.p) : NULL;
-    if (text.p && !*ret)
+    *ret = text.n > 0 ? strdup(text.p) : NULL;
+    if (text.n > 0 && !*ret)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     return OUTBOX_OK;
 }
@@ -198,6 +198,8 @@ int settings_read(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_er
         r = outbox_fail(err, OUTBOX_E_CONFIG,
                         "declare: not with an option `%s` that takes something from the message",
                         names->option);
+    if (r == 0 && !s->exchange_type)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "exchange_type: it is empty");
     if (r == 0 && short_fault(s->exchange_type, strlen(s->exchange_type)))
         r = outbox_fail(err, OUTBOX_E_CONFIG, "exchange_type: it %s",
                         short_fault(s->exchange_type, strlen(s->exchange_type)));
