@@ -10,6 +10,8 @@
 
 /* A refused login is tried again slowly: brokers lock out who insists. */
 #define REFUSED_AFTER_MS 15000
+/* An attempt that hangs, in spite of its own deadlines, gets so much more time. */
+#define HANG_US 50000
 
 int trouble(struct amqp *a, int code, uint32_t after_ms, const char *fmt, ...)
 {
@@ -71,18 +73,21 @@ static int take_over(struct amqp *a, struct attempt *attempt)
     return OUTBOX_OK;
 }
 
-static int connect_to(struct amqp *a, size_t host, int64_t until_us, int cancel_fd,
+static int connect_to(struct amqp *a, size_t host, int64_t until_us, const struct limits *limits,
                       bool *ret_refused)
 {
     char peer[300];
     a->link.host = host;
     link_peer(a, peer);
-    struct attempt *attempt = attempt_new(a->target, host, until_us);
+    int64_t hang_us = until_us - now_us() < 10 * HANG_US ? (until_us - now_us()) / 10 : HANG_US;
+    int64_t most_us = until_us + hang_us < limits->until_us ? until_us + hang_us : limits->until_us;
+    int64_t ms = (most_us - now_us()) / 1000;
+    struct attempt *attempt =
+        attempt_new(a->target, host, most_us - hang_us < until_us ? most_us - hang_us : until_us);
     if (!attempt)
         return trouble(a, OUTBOX_E_RETRY, 0, "out of memory");
-    int64_t ms = (until_us - now_us()) / 1000;
     int r = bounded_run(a->connecting[host], attempt_run, attempt_free, attempt, ms < 0 ? 0 : ms,
-                        cancel_fd);
+                        limits->cancel_fd);
     if (r == OUTBOX_E_TIMEOUT)
         return trouble(a, OUTBOX_E_RETRY, 0, "cannot connect to %s: no answer within %lld ms", peer,
                        (long long)ms);
@@ -115,8 +120,8 @@ static int connect_any(struct amqp *a, const struct limits *limits)
         int64_t share = (limits->until_us - now) / (int64_t)(n - i);
         int64_t us = share < a->settings.connect_us ? share : a->settings.connect_us;
         if (us <= 0)
-            return trouble(a, OUTBOX_E_RETRY, 0, "there was no time to connect");
-        r = connect_to(a, host, now + us, limits->cancel_fd, &refused);
+            return i > 0 ? r : trouble(a, OUTBOX_E_RETRY, 0, "there was no time to connect");
+        r = connect_to(a, host, now + us, limits, &refused);
         if (r == OUTBOX_OK)
             a->next_host = host;
         if (r == OUTBOX_OK || r == OUTBOX_E_CANCELLED)

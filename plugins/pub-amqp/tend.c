@@ -3,6 +3,8 @@
 #include "amqp.h"
 #include "now.h"
 
+#include <string.h>
+
 /* For a heartbeat; there is room for it, so it does not wait. */
 #define TEND_US 500000
 /* Without heartbeats, and while an alarm lasts. */
@@ -11,7 +13,12 @@
 
 static uint32_t again_ms(const struct link *l)
 {
-    int64_t ms = l->heartbeat_us > 0 ? l->heartbeat_us / 3000 : IDLE_MS;
+    int64_t ms = IDLE_MS;
+    if (l->heartbeat_us > 0) {
+        /* A third, so that ours are in time; and when a broker that says nothing counts as dead. */
+        int64_t dead_ms = ms_until(l->heard_us + 2 * l->heartbeat_us) + 1;
+        ms = l->heartbeat_us / 3000 < dead_ms ? l->heartbeat_us / 3000 : dead_ms;
+    }
     if (l->blocked && ms > BLOCKED_MS)
         ms = BLOCKED_MS;
     return ms < IDLE_MS ? (uint32_t)ms : IDLE_MS;
@@ -37,7 +44,7 @@ int tend_link(struct amqp *a, struct outbox_tending *ret)
     ret->again_ms = again_ms(l);
     if (l->blocked) {
         ret->verdict = OUTBOX_UNAVAILABLE;
-        arena_str(&a->arena, l->alarm, __builtin_strlen(l->alarm), &ret->reason);
+        arena_str(&a->arena, l->alarm, strlen(l->alarm), &ret->reason);
     }
     return OUTBOX_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: confirms, returns, closes and alarms in every order, from a broker that is told to. */
+/* pub-amqp: confirms and returns in every order, from a broker that is told to. */
 #include "fake_broker.h"
 #include "publisher_contract.h"
 #include "unit.h"
@@ -40,14 +40,6 @@ static struct host *against(void (*on_message)(struct fake *, uint64_t, const ch
     fake.on_message = on_message;
     fake_start(&fake);
     return a_publisher(NULL);
-}
-
-static struct outbox_tending tend(struct host *host)
-{
-    struct outbox_tending ret = {.size = sizeof ret};
-    struct outbox_err err = {.size = sizeof err};
-    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
-    return ret;
 }
 
 /* ---- confirms ---- */
@@ -273,115 +265,6 @@ START_TEST(a_returned_message_is_not_accepted)
 }
 END_TEST
 
-/* ---- closes ---- */
-
-static void choke_on_seven(struct fake *f, uint64_t tag, const char *id)
-{
-    if (strcmp(id, "m-7") == 0 || strcmp(id, "m-33") == 0)
-        fake_close_channel(f, 406, "PRECONDITION_FAILED - indigestible");
-    else if (f->opened > 1 || tag == 1)
-        fake_ack(f, tag, false); /* before the first error the confirms are lost */
-}
-
-START_TEST(only_the_culprit_pays_for_a_closed_channel)
-{
-    struct host *host = against(choke_on_seven);
-    struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
-    for (uint64_t i = 0; i < 50; i++)
-        ck_assert_msg(b->outcomes[i].verdict ==
-                          (i == 6 || i == 32 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED),
-                      "%d: %u", (int)i, b->outcomes[i].verdict);
-    ck_assert_str_eq(reason(b, 6), "the broker refuses it: 406 PRECONDITION_FAILED - indigestible");
-    ck_assert_int_eq(fake.connections, 1);
-    close_publisher(host);
-}
-END_TEST
-
-static void shut_down_at_five(struct fake *f, uint64_t tag, const char *id)
-{
-    (void)id;
-    if (f->connections == 1 && tag == 5)
-        fake_close_connection(f, 320, "CONNECTION_FORCED - broker forced connection closure");
-    else
-        fake_ack(f, tag, false);
-}
-
-static void hang_up_at_five(struct fake *f, uint64_t tag, const char *id)
-{
-    (void)id;
-    if (f->connections == 1 && tag == 5)
-        fake_hang_up(f);
-    else
-        fake_ack(f, tag, false);
-}
-
-static void (*const ends[])(struct fake *, uint64_t, const char *) = {shut_down_at_five,
-                                                                      hang_up_at_five};
-
-START_TEST(a_connection_that_ends_leaves_the_rest_unset)
-{
-    struct host *host = against(ends[_i]);
-    struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
-    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
-    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
-    ck_assert_msg(strstr(b->err.text, _i ? "127.0.0.1" : "320 CONNECTION_FORCED"), "%s",
-                  b->err.text);
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
-    assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
-}
-END_TEST
-
-static void hang_up_at_the_second(struct fake *f, uint64_t tag, const char *id)
-{
-    (void)id;
-    if (f->connections == 1 && tag == 2)
-        fake_hang_up(f); /* as one that had been dead for long */
-    else
-        fake_ack(f, tag, false);
-}
-
-START_TEST(a_connection_that_died_while_idle_fails_nothing)
-{
-    struct host *host = against(hang_up_at_the_second);
-    publish(host, a_batch("first", 1, "x"), 10000, -1);
-    struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
-    assert_verdicts(b, OUTBOX_ACCEPTED);
-    ck_assert_int_eq(fake.connections, 2);
-    close_publisher(host);
-}
-END_TEST
-
-static void close_behind(struct fake *f, uint64_t tag, const char *id)
-{
-    fake_ack(f, tag, false);
-    if (strcmp(id, "first-1") == 0)
-        fake_close_channel(f, 541, "INTERNAL_ERROR");
-    if (strcmp(id, "second-1") == 0)
-        fake_close_connection(f, 320, "CONNECTION_FORCED");
-}
-
-START_TEST(what_is_closed_while_idle_is_opened_again)
-{
-    struct host *host = against(close_behind);
-    static const char *const ids[] = {"first", "second", "third"};
-    for (int i = 0; i < 3; i++) {
-        struct batch *b = a_batch(ids[i], 1, "x");
-        ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
-        assert_verdicts(b, OUTBOX_ACCEPTED);
-        poll(NULL, 0, 50);
-        if (i != 1)
-            tend(host);
-    }
-    ck_assert_int_eq(fake.connections, 2);
-    ck_assert_int_eq(fake.channels, 3);
-    close_publisher(host);
-}
-END_TEST
-
 int main(void)
 {
     publisher_use(&kind);
@@ -397,10 +280,6 @@ int main(void)
     tcase_add_test(tc, a_window_of_one_keeps_the_order_of_a_key);
     tcase_add_test(tc, a_confirm_that_comes_late_is_nobody_elses);
     tcase_add_test(tc, a_returned_message_is_not_accepted);
-    tcase_add_test(tc, only_the_culprit_pays_for_a_closed_channel);
-    tcase_add_loop_test(tc, a_connection_that_ends_leaves_the_rest_unset, 0, 2);
-    tcase_add_test(tc, a_connection_that_died_while_idle_fails_nothing);
-    tcase_add_test(tc, what_is_closed_while_idle_is_opened_again);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

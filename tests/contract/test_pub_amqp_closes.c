@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pub-amqp: a broker that closes the channel or the connection, politely or not. */
+#include "fake_broker.h"
+#include "publisher_contract.h"
+#include "unit.h"
+
+#include <outbox/helpers.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct fake fake;
+
+static void set_up(void)
+{
+    fake = (struct fake){0};
+}
+
+static void tear_down(void)
+{
+    free_made();
+    fake_stop(&fake);
+}
+
+static void configure(struct outbox_cfg *cfg)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char url[64];
+    options_set(cfg, "url", fake_url(&fake, url), &err);
+    options_set(cfg, "mode", "queue", &err);
+    options_set(cfg, "queue", "q", &err);
+}
+
+static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
+
+static struct host *against(void (*on_message)(struct fake *, uint64_t, const char *))
+{
+    fake.on_message = on_message;
+    fake_start(&fake);
+    return a_publisher(NULL);
+}
+
+static struct outbox_tending tend(struct host *host)
+{
+    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_err err = {.size = sizeof err};
+    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    return ret;
+}
+
+static void choke_on_seven(struct fake *f, uint64_t tag, const char *id)
+{
+    if (strcmp(id, "m-7") == 0 || strcmp(id, "m-33") == 0)
+        fake_close_channel(f, 406, "PRECONDITION_FAILED - indigestible");
+    else if (f->opened > 1 || tag == 1)
+        fake_ack(f, tag, false); /* before the first error the confirms are lost */
+}
+
+START_TEST(only_the_culprit_pays_for_a_closed_channel)
+{
+    struct host *host = against(choke_on_seven);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    for (uint64_t i = 0; i < 50; i++)
+        ck_assert_msg(b->outcomes[i].verdict ==
+                          (i == 6 || i == 32 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED),
+                      "%d: %u", (int)i, b->outcomes[i].verdict);
+    ck_assert_str_eq(reason(b, 6), "the broker refuses it: 406 PRECONDITION_FAILED - indigestible");
+    ck_assert_int_eq(fake.connections, 1);
+    close_publisher(host);
+}
+END_TEST
+
+static void shut_down_at_five(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->connections == 1 && tag == 5)
+        fake_close_connection(f, 320, "CONNECTION_FORCED - broker forced connection closure");
+    else
+        fake_ack(f, tag, false);
+}
+
+static void hang_up_at_five(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->connections == 1 && tag == 5)
+        fake_hang_up(f);
+    else
+        fake_ack(f, tag, false);
+}
+
+static void (*const ends[])(struct fake *, uint64_t, const char *) = {shut_down_at_five,
+                                                                      hang_up_at_five};
+
+START_TEST(a_connection_that_ends_leaves_the_rest_unset)
+{
+    struct host *host = against(ends[_i]);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
+    ck_assert_msg(strstr(b->err.text, _i ? "127.0.0.1" : "320 CONNECTION_FORCED"), "%s",
+                  b->err.text);
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
+static void hang_up_at_the_second(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->connections == 1 && tag == 2)
+        fake_hang_up(f); /* as one that had been dead for long */
+    else
+        fake_ack(f, tag, false);
+}
+
+START_TEST(a_connection_that_died_while_idle_fails_nothing)
+{
+    struct host *host = against(hang_up_at_the_second);
+    publish(host, a_batch("first", 1, "x"), 10000, -1);
+    struct batch *b = a_batch("m", 50, "x");
+    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(fake.connections, 2);
+    close_publisher(host);
+}
+END_TEST
+
+static void close_behind(struct fake *f, uint64_t tag, const char *id)
+{
+    fake_ack(f, tag, false);
+    if (strcmp(id, "first-1") == 0)
+        fake_close_channel(f, 541, "INTERNAL_ERROR");
+    if (strcmp(id, "second-1") == 0)
+        fake_close_connection(f, 320, "CONNECTION_FORCED");
+}
+
+START_TEST(what_is_closed_while_idle_is_opened_again)
+{
+    struct host *host = against(close_behind);
+    static const char *const ids[] = {"first", "second", "third"};
+    for (int i = 0; i < 3; i++) {
+        struct batch *b = a_batch(ids[i], 1, "x");
+        ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+        assert_verdicts(b, OUTBOX_ACCEPTED);
+        poll(NULL, 0, 50);
+        if (i != 1)
+            tend(host);
+    }
+    ck_assert_int_eq(fake.connections, 2);
+    ck_assert_int_eq(fake.channels, 3);
+    close_publisher(host);
+}
+END_TEST
+
+int main(void)
+{
+    publisher_use(&kind);
+    Suite *suite = suite_create("amqp closes");
+    TCase *tc = tcase_create("closes");
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, only_the_culprit_pays_for_a_closed_channel);
+    tcase_add_loop_test(tc, a_connection_that_ends_leaves_the_rest_unset, 0, 2);
+    tcase_add_test(tc, a_connection_that_died_while_idle_fails_nothing);
+    tcase_add_test(tc, what_is_closed_while_idle_is_opened_again);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}
