@@ -214,9 +214,7 @@ END_TEST
 
 int main(void)
 {
-    int code;
-    if (!unit_has_server("OUTBOX_TEST_AMQP", &code))
-        return code;
+    unit_needs("OUTBOX_TEST_AMQP");
     rig_lock();
     publisher_use(&kind);
     Suite *suite = suite_create("amqp life");

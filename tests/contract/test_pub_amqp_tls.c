@@ -279,9 +279,7 @@ END_TEST
 
 int main(void)
 {
-    int code;
-    if (!unit_has_server("OUTBOX_TEST_AMQPS", &code))
-        return code;
+    unit_needs("OUTBOX_TEST_AMQPS");
     signal(SIGPIPE, SIG_IGN); /* the forwarder's */
     rig_lock();
     publisher_use(&kind);
