@@ -8,7 +8,8 @@
 
 #define REASON_MAX 1024
 
-static struct outbox_str reason(struct call *c, const char *fmt, va_list ap)
+static __attribute__((format(printf, 2, 0))) struct outbox_str reason(struct call *c,
+                                                                      const char *fmt, va_list ap)
 {
     char text[REASON_MAX];
     struct outbox_str ret = {NULL, 0};

@@ -228,7 +228,8 @@ static void message_done(struct fake *f)
 static void take_header(struct fake *f, const uint8_t *p)
 {
     uint16_t flags = (uint16_t)number(p + 12, 2);
-    f->body_left = f->body_bytes = number(p + 4, 8);
+    f->body_left = number(p + 4, 8);
+    f->body_bytes = f->body_left;
     p += 14;
     if (flags & 1 << 15) /* content-type */
         p += 1 + p[0];

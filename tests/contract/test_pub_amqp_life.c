@@ -163,10 +163,11 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
         ck_assert(b->outcomes[i].verdict != OUTBOX_RETRY);
         ck_assert(b->outcomes[i].verdict != OUTBOX_REJECTED);
     }
-    const char *why = strdup(reason(b, 499));
+    const char *why = mine(strdup(reason(b, 499)), free);
     publish(host, b, 20000, -1);
     uint32_t second = b->outcomes[499].verdict, tending = tend(host).verdict;
-    const char *alarm = strdup(tend(host).reason.p ? tend(host).reason.p : "");
+    const char *alarm = tend(host).reason.p;
+    alarm = mine(strdup(alarm ? alarm : ""), free);
     rig_ctl("set_vm_memory_high_watermark", "absolute", "2GB", NULL);
     ck_assert_int_lt(took, 5000);
     ck_assert_uint_gt(unset + unavailable, 0);
