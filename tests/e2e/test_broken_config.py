@@ -3,6 +3,7 @@
 expected output beside it. OUTBOX_TEST_UPDATE=1 writes what is said now, to be read by a person."""
 
 import os
+import shutil
 import stat
 
 import outbox_test
@@ -11,12 +12,20 @@ FOLDER = os.path.join(outbox_test.SRCDIR, "tests", "e2e", "broken-config")
 
 
 class BrokenConfig(outbox_test.Scratch):
+    def setUp(self):
+        super().setUp()
+        # Messages list the plugins that are there; those that the configurations are about.
+        self.plugins = self.path("plugins")
+        os.mkdir(self.plugins)
+        for module in ("store-sqlite.so", "pub-exec.so"):
+            shutil.copy(os.path.join(outbox_test.PLUGIN_DIR, module), self.plugins)
+
     def check(self, name):
         with open(os.path.join(FOLDER, name + ".ini"), "rb") as f:
-            text = f.read().replace(b"@PLUGIN_DIR@", outbox_test.PLUGIN_DIR.encode())
+            text = f.read().replace(b"@PLUGIN_DIR@", self.plugins.encode())
         path = self.write(name + ".ini", text, 0o600)
         done = self.outboxd("check", code=None, config=path)
-        said = (done.stdout + done.stderr).replace(path, "FILE").replace(outbox_test.PLUGIN_DIR, "PLUGIN_DIR")
+        said = (done.stdout + done.stderr).replace(path, "FILE").replace(self.plugins, "PLUGIN_DIR")
         return "exit %d\n%s" % (done.returncode, said)
 
     def test_secrets_and_files_are_guarded(self):

@@ -260,7 +260,9 @@ class Plugins(Commands):
         out = self.outboxd("plugins").stdout
         self.assertIn(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), out)
         rows = self.outboxd_json("plugins")
-        self.assertEqual([(row["kind"], row["name"]) for row in rows][:2], [("store", "sqlite"), ("publisher", "exec")])
+        kinds = [(row["kind"], row["name"]) for row in rows]
+        self.assertIn(("store", "sqlite"), kinds)
+        self.assertIn(("publisher", "exec"), kinds)
         self.assertEqual(list(rows[0]), ["kind", "name", "version", "summary", "url", "file", "abi_major", "abi_minor",
                                          "needs_minor", "options"])
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pub-amqp: from a shop's database to a real RabbitMQ, and while there is none."""
+
+import os
+import unittest
+import uuid
+
+import outbox_test
+import relay_test
+
+AMQP = os.environ.get("OUTBOX_TEST_AMQP")
+SECRET = "s3cr3t-passw0rd"
+
+
+@unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-amqp.so")), "pub-amqp is not built")
+@unittest.skipUnless(AMQP, "OUTBOX_TEST_AMQP is not set; scripts/services.sh env sets it")
+class Amqp(relay_test.Relay):
+    def setUp(self):
+        super().setUp()
+        import pika
+        self.pika = pika
+        self.name = "outbox-e2e-%s" % uuid.uuid4().hex[:12]
+        self.broker = pika.BlockingConnection(pika.URLParameters(AMQP))
+        self.addCleanup(self.broker.close)
+        self.channel = self.broker.channel()
+
+    def make(self, topics):
+        self.channel.exchange_declare(self.name, "topic", durable=True)
+        self.channel.queue_declare(self.name, durable=True)
+        self.addCleanup(self.channel.exchange_delete, self.name)
+        self.addCleanup(self.channel.queue_delete, self.name)
+        self.channel.queue_bind(self.name, self.name, topics)
+
+    def amqp(self, options, relay="", url=AMQP):
+        self.config("[publisher out]\nplugin = amqp\nurl = %s\n%s\n" % (url, options), relay)
+        self.outboxd("init")
+
+    def taken(self):
+        """Everything in the queue: (properties, key, body)."""
+        got = []
+        while True:
+            method, properties, body = self.channel.basic_get(self.name, auto_ack=True)
+            if method is None:
+                return got
+            got.append((properties, method.routing_key, body))
+
+    def test_every_message_arrives_once_and_as_it_was(self):
+        self.make("#")
+        self.amqp("exchange = " + self.name, relay="workers = 2")
+        ids = self.insert("hello", topic="order.placed", count=1200, headers='{"content-type": "text/plain", "n": 1}')
+        self.outboxd("check", "--connect")
+        self.outboxd("run", "--once")
+        got = self.taken()
+        self.assertEqual(sorted(p.message_id for p, _, _ in got), sorted(ids))
+        properties, key, body = got[0]
+        self.assertEqual((key, body), ("order.placed", b"hello"))
+        self.assertEqual((properties.type, properties.content_type, properties.headers, properties.delivery_mode),
+                         ("order.placed", "text/plain", {"n": "1"}, 2))
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(1200,)])
+
+    def test_an_unroutable_message_is_charged_and_kept(self):
+        self.make("to.#")
+        self.amqp("exchange = " + self.name, relay="retry_min = 1h\nretry_max = 1h")
+        good, bad = self.insert("x", topic="to.me"), self.insert("x", topic="nowhere")
+        self.outboxd("run", "--once")
+        self.assertEqual(self.row(good)["status"], "processed")
+        row = self.row(bad)
+        self.assertEqual((row["status"], row["retries"]), ("pending", 1))
+        self.assertIn("unroutable", row["last_error"])
+        self.assertEqual([p.message_id for p, _, _ in self.taken()], [good])
+
+    def test_a_refused_login_charges_nobody_and_shows_nothing(self):
+        url = AMQP.replace("outbox:outbox@", "outbox:%s@" % SECRET)
+        self.amqp("mode = queue\nqueue = " + self.name, url=url)
+        i = self.insert("x")
+        done = self.outboxd("run", "--once", "--wait", "1s", code=1)
+        self.assertIn("refuses the login as", done.stderr)
+        self.assertIn("403 ACCESS_REFUSED", done.stderr)
+        row = self.row(i)
+        self.assertEqual((row["status"], row["retries"]), ("pending", 0))
+        check = self.outboxd("check", "--connect", code=None)
+        self.assertNotEqual(check.returncode, 0)
+        status = self.outboxd("status")
+        for text in (done.stdout, done.stderr, check.stdout, check.stderr, status.stdout, row["last_error"]):
+            self.assertNotIn(SECRET, text)
+
+    def test_messages_wait_for_a_queue_that_is_missing(self):
+        self.amqp("mode = queue\nqueue = " + self.name)
+        ids = self.insert("x", count=20)
+        relay = self.start("run")
+        self.until(lambda: "publisher is unavailable" in self.read("relay.log"), "the outage in the log")
+        self.assertIn("does not exist: 312 NO_ROUTE", self.read("relay.log"))
+        self.channel.queue_declare(self.name, durable=True)
+        self.addCleanup(self.channel.queue_delete, self.name)
+        for i in ids:
+            self.assertEqual(self.until_status(i, "processed")["retries"], 0)
+        self.stop(relay)
+        self.assertEqual(sorted(p.message_id for p, _, _ in self.taken()), sorted(ids))
+
+    def test_a_section_that_cannot_work_is_refused(self):
+        self.config("[publisher out]\nplugin = amqp\nurl = amqp://relay:%s@h:99999\nexchange = x\n" % SECRET)
+        done = self.outboxd("check", code=2)
+        self.assertIn("url: host 1 has a port that is not one of 1 to 65535", done.stderr)
+        self.assertNotIn(SECRET, done.stderr)
+        said = self.outboxd("plugins", "amqp").stdout
+        for option in ("url", "password", "exchange", "queue_type", "confirm_timeout"):
+            self.assertIn(option, said)
+
+
+if __name__ == "__main__":
+    outbox_test.main()
