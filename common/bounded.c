@@ -14,13 +14,17 @@
 #include <time.h>
 #include <unistd.h>
 
+/* How long bounded_free waits, ms: a plugin's close returns within a second. */
+#define FREE_MS 800
+
 struct bounded {
     pthread_mutex_t lock;
-    int refs;      /* the owner's, and the thread's */
-    int ended_fd;  /* readable: work has returned */
-    bool running;  /* until the thread has let go of everything */
-    bool returned; /* work has, and somebody waited for it */
-    bool left;     /* nobody waits any more */
+    pthread_cond_t stopped; /* running became false */
+    int refs;               /* the owner's, and the thread's */
+    int ended_fd;           /* readable: work has returned */
+    bool running;           /* until the thread has let go of everything */
+    bool returned;          /* work has, and somebody waited for it */
+    bool left;              /* nobody waits any more */
     void (*work)(void *);
     void (*drop)(void *);
     void *arg;
@@ -36,7 +40,12 @@ struct bounded *bounded_new(void)
         free(b);
         return NULL;
     }
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->stopped, &attr);
+    pthread_condattr_destroy(&attr);
     b->refs = 1;
     return b;
 }
@@ -49,14 +58,25 @@ static void unref(struct bounded *b)
     if (!last)
         return;
     close(b->ended_fd);
+    pthread_cond_destroy(&b->stopped);
     pthread_mutex_destroy(&b->lock);
     free(b);
 }
 
 void bounded_free(struct bounded *b)
 {
-    if (b)
-        unref(b);
+    struct timespec until;
+    if (!b)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += FREE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&b->lock);
+    while (b->running && pthread_cond_timedwait(&b->stopped, &b->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&b->lock);
+    unref(b);
 }
 
 static void *run(void *arg)
@@ -78,6 +98,7 @@ static void *run(void *arg)
         b->drop(b->arg);
         pthread_mutex_lock(&b->lock);
         b->running = false;
+        pthread_cond_broadcast(&b->stopped);
         pthread_mutex_unlock(&b->lock);
     }
     unref(b);

@@ -13,7 +13,10 @@ struct bounded;
 
 /* NULL without memory or descriptors. */
 struct bounded *bounded_new(void);
-/* A call that is still under way keeps what it needs. NULL is allowed. */
+/*
+ * A call that is still under way is waited for a little, because libraries take their global state
+ * away when the process ends, whoever uses it; then it keeps what it needs. NULL is allowed.
+ */
 void bounded_free(struct bounded *b);
 
 /*

@@ -153,17 +153,14 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
     return report->failed > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
-static int run(const struct config *config, const struct relay_mode *mode, struct log *log)
+static int run(const struct config *config, const struct relay_mode *mode, struct log *log,
+               int signals)
 {
     struct relay *relay;
     struct relay_report report;
     struct outbox_err err = {.size = sizeof err};
-    int signals = open_signals();
-    if (signals < 0)
-        return command_fail("cannot take signals: %m");
     int r = relay_start(config, mode, log, &relay, &err);
     if (r < 0) {
-        close(signals);
         command_fail("%s: %s", config->file, err.text);
         return r == OUTBOX_E_CONFIG ? EXIT_USAGE : EXIT_FAILED;
     }
@@ -181,7 +178,6 @@ static int run(const struct config *config, const struct relay_mode *mode, struc
     store_close(&shown.store);
     relay_finish(relay, &report);
     relay_free(relay);
-    close(signals);
     return conclude(&report, mode->once, log);
 }
 
@@ -198,13 +194,18 @@ int cmd_run(int argc, char **argv)
     };
     struct args args = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
+    /* Before anything else: a supervisor that stops what it has just started is answered, too. */
+    int signals = open_signals();
+    if (signals < 0)
+        return command_fail("cannot take signals: %m");
     struct config *config = command_config(&args.common);
     if (!config)
         return EXIT_USAGE;
     struct log *log =
         log_new(STDERR_FILENO, config->log_level, (enum log_format)config->log_format);
-    int code = log ? run(config, &args.mode, log) : command_fail("out of memory");
+    int code = log ? run(config, &args.mode, log, signals) : command_fail("out of memory");
     log_free(log);
     config_free(config);
+    close(signals);
     return command_finish(code);
 }

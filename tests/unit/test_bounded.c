@@ -104,6 +104,21 @@ START_TEST(the_owner_may_go_first)
 }
 END_TEST
 
+START_TEST(what_ends_soon_is_waited_for_when_it_is_freed)
+{
+    struct bounded *b = bounded_new();
+    int gate = eventfd(0, EFD_CLOEXEC), cancel = eventfd(1, EFD_CLOEXEC);
+    _Atomic int dropped = 0;
+    ck_assert_int_eq(bounded_run(b, work, drop, new_errand(gate, &dropped), 30000, cancel),
+                     OUTBOX_E_CANCELLED);
+    open_gate(gate);
+    bounded_free(b);
+    ck_assert_int_eq(dropped, 1);
+    close(gate);
+    close(cancel);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bounded");
@@ -111,6 +126,7 @@ int main(void)
     tcase_add_test(tc, what_ends_in_time_is_the_callers_again);
     tcase_add_test(tc, what_hangs_is_left_behind_and_cleans_up_by_itself);
     tcase_add_test(tc, the_owner_may_go_first);
+    tcase_add_test(tc, what_ends_soon_is_waited_for_when_it_is_freed);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }
