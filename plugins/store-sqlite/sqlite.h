@@ -72,6 +72,7 @@ struct store {
 
     int inotify_fd;
     int64_t data_version;
+    bool event_is_open; /* an event's commit may not have been there yet at the last look */
 };
 
 /* ---- db.c ---- */

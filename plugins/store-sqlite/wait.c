@@ -23,6 +23,7 @@ void wait_end(struct store *s)
         close(s->inotify_fd);
     s->inotify_fd = -1;
     s->data_version = 0;
+    s->event_is_open = false;
 }
 
 /* Watches the folder: the log itself comes and goes. Without a watch the host polls. */
@@ -99,7 +100,8 @@ static int64_t left_ms(const struct store *s)
     return (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
 }
 
-/* Looks whether the event's commit is there; another event begins anew. */
+/* Looks whether the event's commit is there; another event begins anew. What is there need not be all
+ * that was written: the event stays open until the last look. */
 static int look_for_news(struct store *s, bool *ret, struct outbox_err *err)
 {
     for (int look = 0; look < LOOKS; look++) {
@@ -116,6 +118,7 @@ static int look_for_news(struct store *s, bool *ret, struct outbox_err *err)
         if (event == OUTBOX_E_CANCELLED)
             return event;
     }
+    s->event_is_open = false;
     return has_news(s, ret, err);
 }
 
@@ -134,10 +137,13 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
         int64_t left = left_ms(s);
         if (left <= 0)
             return OUTBOX_E_TIMEOUT;
-        int event = await_event(s, left > INT32_MAX ? INT32_MAX : (int)left);
-        if (event == OUTBOX_E_TIMEOUT || event == OUTBOX_E_CANCELLED)
-            return event;
-        if (event == OUTBOX_OK)
+        if (!s->event_is_open) {
+            int event = await_event(s, left > INT32_MAX ? INT32_MAX : (int)left);
+            if (event == OUTBOX_E_TIMEOUT || event == OUTBOX_E_CANCELLED)
+                return event;
+            s->event_is_open = event == OUTBOX_OK;
+        }
+        if (s->event_is_open)
             r = look_for_news(s, &news, err);
     }
     return r;
