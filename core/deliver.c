@@ -8,8 +8,8 @@
 
 #include <outbox/helpers.h>
 
-#include <stdio.h>
-#include <string.h>
+/* A publisher that does not answer whether it is in order is not asked for long. */
+#define CHECK_MS 5000
 
 /* What a publish call said about the publisher as a whole. */
 enum health { HEALTH_UNKNOWN, HEALTH_PASSED, HEALTH_FAILED };
@@ -29,16 +29,6 @@ static const struct publisher_config *configured(const struct worker *w, size_t 
     return &w->relay->config->publishers[publisher];
 }
 
-static int reopen(struct worker *w, size_t publisher, struct outbox_err *err)
-{
-    const struct publisher_config *p = configured(w, publisher);
-    struct host *host = &w->publishers[publisher];
-    char label[80];
-    snprintf(label, sizeof label, "publisher %s", p->name);
-    host_close(host);
-    return host_open(host, p->plugin, p->options, label, w->relay->log, err);
-}
-
 static void publish(struct worker *w, struct chunk *chunk)
 {
     struct desk *desk = &w->desk;
@@ -50,68 +40,81 @@ static void publish(struct worker *w, struct chunk *chunk)
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
-    if (!host->instance && (chunk->result = reopen(w, chunk->publisher, &chunk->err)) < 0)
+    if ((chunk->result = publisher_open(w, chunk->publisher, &chunk->err)) < 0)
         return;
     chunk->result = host->plugin->ops.publisher.publish(host->instance, desk->msgs, chunk->n, &call,
                                                         desk->outcome_ptrs, &chunk->err);
 }
 
-/* The first reason that speaks of the publisher as a whole goes to *ret. */
-static enum health diagnose(const struct worker *w, const struct chunk *chunk,
-                            struct outbox_str *ret, int64_t *ret_after_ms)
+/* Whose answer says that the publisher as a whole is out of order: its place, or n. */
+static size_t find_culprit(const struct worker *w, const struct chunk *chunk)
 {
-    const struct desk *desk = &w->desk;
+    size_t i = 0;
+    while (i < chunk->n && w->desk.outcomes[i].verdict != OUTBOX_UNAVAILABLE)
+        i++;
+    return i;
+}
+
+/* What is known when nobody said that it is out of order. */
+static enum health diagnose(const struct worker *w, const struct chunk *chunk)
+{
     size_t known = 0;
-    *ret_after_ms = 0;
-    *ret = outbox_cstr(chunk->err.text);
-    for (size_t i = 0; i < chunk->n; i++) {
-        const struct outbox_outcome *outcome = &desk->outcomes[i];
-        if (outcome->verdict == OUTBOX_UNAVAILABLE) {
-            if (outcome->reason.p)
-                *ret = outcome->reason;
-            *ret_after_ms = outcome->after_ms;
-            return HEALTH_FAILED;
-        }
-        known += outcome->verdict != OUTBOX_UNSET;
-    }
+    for (size_t i = 0; i < chunk->n; i++)
+        known += w->desk.outcomes[i].verdict != OUTBOX_UNSET;
     if (relay_stopping(w->relay) || chunk->result == OUTBOX_E_CANCELLED)
         return known > 0 ? HEALTH_PASSED : HEALTH_UNKNOWN;
     if (chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT)
         return HEALTH_FAILED;
     if (known > 0)
         return HEALTH_PASSED;
-    if (!chunk->whole_time)
-        return HEALTH_UNKNOWN;
-    if (ret->n == 0)
-        *ret = outbox_cstr("it said nothing about any message within batch_timeout");
-    return HEALTH_FAILED;
+    return chunk->whole_time ? HEALTH_FAILED : HEALTH_UNKNOWN;
 }
 
-/* Tells the others how the publisher is, and the operator when that changed. */
-static int64_t report_health(struct worker *w, const struct chunk *chunk)
+/* A message that keeps its publisher unavailable while others get through is itself to blame. */
+static bool blame(struct worker *w, struct chunk *chunk, size_t culprit)
 {
-    struct publisher_state *state = &w->relay->publishers[chunk->publisher];
-    const char *name = configured(w, chunk->publisher)->name;
-    struct outbox_str reason;
-    int64_t after_ms, pause_ms = 0;
-    switch (diagnose(w, chunk, &reason, &after_ms)) {
+    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
+    uint64_t id = breaker_id(w->desk.msgs[culprit]->row_id);
+    if (!breaker_blames(breaker, id))
+        return false;
+    breaker_charged(breaker, id);
+    w->desk.outcomes[culprit].verdict = OUTBOX_RETRY;
+    for (size_t i = culprit + 1; i < chunk->n; i++) /* nobody else is */
+        if (w->desk.outcomes[i].verdict == OUTBOX_UNAVAILABLE)
+            w->desk.outcomes[i].verdict = OUTBOX_UNSET;
+    return true;
+}
+
+static void tell_accepted(struct worker *w, const struct chunk *chunk)
+{
+    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
+    for (size_t i = 0; breaker_has_suspects(breaker) && i < chunk->n; i++)
+        if (w->desk.outcomes[i].verdict == OUTBOX_ACCEPTED)
+            breaker_accepted(breaker, breaker_id(w->desk.msgs[i]->row_id));
+}
+
+/* Tells the others how the publisher is; how long it is left alone, ms, or 0. */
+static int64_t report_health(struct worker *w, struct chunk *chunk)
+{
+    size_t publisher = chunk->publisher, culprit = find_culprit(w, chunk);
+    const struct outbox_outcome *said = culprit < chunk->n ? &w->desk.outcomes[culprit] : NULL;
+    struct outbox_str reason = outbox_cstr(chunk->err.text);
+    tell_accepted(w, chunk);
+    if (said && !blame(w, chunk, culprit))
+        return publisher_failed(w, publisher, breaker_id(w->desk.msgs[culprit]->row_id),
+                                said->after_ms, said->reason.p ? said->reason : reason);
+    switch (said ? HEALTH_PASSED : diagnose(w, chunk)) {
     case HEALTH_PASSED:
-        if (pause_passed(&state->pause))
-            log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher", name, NULL);
-        break;
+        publisher_passed(w, publisher);
+        return 0;
     case HEALTH_FAILED:
-        if (reason.n == 0)
-            reason = outbox_cstr("it gave no reason");
-        if (pause_failed(&state->pause, after_ms, reason.p, (size_t)reason.n, &pause_ms))
-            log_event(w->relay->log, OUTBOX_LOG_WARNING,
-                      "publisher is unavailable; its messages wait, uncharged", "publisher", name,
-                      "reason", pause_look(&state->pause).reason, NULL);
-        break;
-    case HEALTH_UNKNOWN:
-        pause_unknown(&state->pause);
-        break;
+        if (reason.n == 0 && chunk->result == OUTBOX_OK)
+            reason = outbox_cstr("it said nothing about any message within batch_timeout");
+        return publisher_failed(w, publisher, 0, 0, reason);
+    default:
+        breaker_unknown(&w->relay->publishers[publisher].breaker);
+        return 0;
     }
-    return pause_ms;
 }
 
 static void count(struct worker *w, const struct chunk *chunk, const struct outbox_message *msg,
@@ -197,21 +200,38 @@ static bool claim_is_held(struct worker *w)
     return held;
 }
 
-void worker_deliver(struct worker *w, size_t publisher)
+/* A publisher that was out of order is asked first; then one message goes, another than the last.
+ */
+static int64_t probe(struct worker *w, size_t publisher, const struct breaker_pass *pass, size_t n)
 {
     struct desk *desk = &w->desk;
-    const struct delivery *terms = &configured(w, publisher)->delivery;
-    size_t n = 0;
-    for (uint32_t i = 0; i < desk->batch->n; i++)
-        if (desk->publisher[i] == publisher)
-            desk->index[n++] = i;
-    if (n == 0 || w->lost || relay_stopping(w->relay))
-        return;
-    int64_t wait = pause_enter(&w->relay->publishers[publisher].pause);
-    if (wait > 0) {
-        put_off(w, desk->index, n, wait);
-        return;
+    struct outbox_err err = {.size = sizeof err};
+    int64_t ms = configured(w, publisher)->delivery.batch_timeout_ms;
+    int r = publisher_check(w, publisher, ms < CHECK_MS ? ms : CHECK_MS, &err);
+    if (r < 0 && r != OUTBOX_E_CANCELLED)
+        return publisher_failed(w, publisher, 0, 0, outbox_cstr(err.text));
+    for (size_t i = 0; i < n; i++) {
+        uint32_t other = desk->index[i];
+        if (breaker_id(desk->batch->messages[other]->row_id) == pass->not_this)
+            continue;
+        desk->index[i] = desk->index[0];
+        desk->index[0] = other;
+        break;
     }
+    return 0;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* In chunks, each within what is left of the time. */
+static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t limit)
+{
+    struct desk *desk = &w->desk;
+    struct breaker *breaker = &w->relay->publishers[publisher].breaker;
+    const struct delivery *terms = &configured(w, publisher)->delivery;
     int64_t deadline = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
     bool whole_time = deadline <= w->deadline_us;
     int64_t pause_ms = 0;
@@ -222,12 +242,12 @@ void worker_deliver(struct worker *w, size_t publisher)
             whole_time ? terms->batch_timeout_ms : (deadline - clock_monotonic_us()) / 1000;
         if (relay_stopping(w->relay) || left <= 0 || !claim_is_held(w)) {
             w->cut_short |= left <= 0;
-            pause_unknown(&w->relay->publishers[publisher].pause);
+            breaker_unknown(breaker);
             return;
         }
         struct chunk chunk = {.publisher = publisher,
                               .index = desk->index + done,
-                              .n = n - done < terms->batch_size ? n - done : terms->batch_size,
+                              .n = least(least(n - done, terms->batch_size), limit),
                               .timeout_ms = left,
                               .whole_time = whole_time};
         publish(w, &chunk);
@@ -238,28 +258,26 @@ void worker_deliver(struct worker *w, size_t publisher)
             host_close(&w->publishers[publisher]); /* opened again when next needed */
         done += chunk.n;
         whole_time = false;
+        limit = breaker_limit(breaker);
         if (pause_ms > 0 && done < n)
             put_off(w, desk->index + done, n - done, pause_ms);
     }
 }
 
-int64_t worker_tend(struct worker *w)
+void worker_deliver(struct worker *w, size_t publisher)
 {
-    int64_t again_us = INT64_MAX;
-    for (size_t i = 0; i < w->relay->config->n_publishers; i++) {
-        struct host *host = &w->publishers[i];
-        const struct outbox_publisher_ops *ops = &host->plugin->ops.publisher;
-        struct outbox_tending tending = {.size = sizeof tending};
-        struct outbox_err err = {.size = sizeof err};
-        if (!host->instance || !ops->tend || !ops->capabilities ||
-            !(ops->capabilities(host->instance) & OUTBOX_PUB_TENDS))
-            continue;
-        if (ops->tend(host->instance, &tending, &err) == OUTBOX_E_BROKEN)
-            host_close(host);
-        else if (tending.again_ms > 0) {
-            int64_t again = clock_monotonic_us() + (int64_t)tending.again_ms * 1000;
-            again_us = again < again_us ? again : again_us;
-        }
-    }
-    return again_us;
+    struct desk *desk = &w->desk;
+    size_t n = 0;
+    for (uint32_t i = 0; i < desk->batch->n; i++)
+        if (desk->publisher[i] == publisher)
+            desk->index[n++] = i;
+    if (n == 0 || w->lost || relay_stopping(w->relay))
+        return;
+    struct breaker_pass pass = breaker_enter(&w->relay->publishers[publisher].breaker);
+    if (pass.probe)
+        pass.wait_ms = probe(w, publisher, &pass, n);
+    if (pass.wait_ms > 0)
+        put_off(w, desk->index, n, pass.wait_ms);
+    else
+        deliver_all(w, publisher, n, pass.limit);
 }

@@ -23,9 +23,10 @@ void pause_destroy(struct pause *pause)
     pthread_mutex_destroy(&pause->lock);
 }
 
-int64_t pause_enter(struct pause *pause)
+int64_t pause_enter(struct pause *pause, bool *ret_trial)
 {
     int64_t wait = 0;
+    bool trial = false;
     pthread_mutex_lock(&pause->lock);
     if (pause->failures > 0) {
         int64_t now = clock_monotonic_us();
@@ -34,9 +35,11 @@ int64_t pause_enter(struct pause *pause)
         else if (pause->probing)
             wait = PROBE_MS;
         else
-            pause->probing = true;
+            pause->probing = trial = true;
     }
     pthread_mutex_unlock(&pause->lock);
+    if (ret_trial)
+        *ret_trial = trial;
     return wait;
 }
 
@@ -88,6 +91,7 @@ struct pause_view pause_look(struct pause *pause)
 {
     pthread_mutex_lock(&pause->lock);
     struct pause_view view = {.paused = pause->failures > 0,
+                              .probing = pause->probing,
                               .until_us = pause->until_us,
                               .since_us = pause->since_us,
                               .began_us = pause->began_us};

@@ -25,6 +25,7 @@ struct pause {
 /* A copy to look at. */
 struct pause_view {
     bool paused;
+    bool probing;
     int64_t until_us; /* while somebody tries: a little more */
     int64_t since_us;
     int64_t began_us;
@@ -36,9 +37,9 @@ void pause_destroy(struct pause *pause);
 
 /*
  * 0: go ahead, and tell how it went by pause_failed, pause_passed or pause_unknown. Otherwise
- * how many ms to leave it alone.
+ * how many ms to leave it alone. *ret_trial (NULL allowed): it was out of order, this is a trial.
  */
-int64_t pause_enter(struct pause *pause);
+int64_t pause_enter(struct pause *pause, bool *ret_trial);
 
 /* Out of order: left alone for after_ms, or with 0 for a time that grows with every failure.
  * True when it was in order before. *ret_ms: how long. */

@@ -21,7 +21,8 @@ static struct json_object *publisher_json(const struct publisher_state *state,
     struct json_object *object = json_object_new_object();
     if (!object)
         return NULL;
-    if (json_add_text(object, "state", outbox_cstr(view->paused ? "paused" : "ready")) < 0 ||
+    const char *name = view->probing ? "probing" : view->paused ? "paused" : "ready";
+    if (json_add_text(object, "state", outbox_cstr(name)) < 0 ||
         json_add_time(object, "since", view->paused ? view->since_us : 0) < 0 ||
         json_add_text(object, "reason", outbox_cstr(view->paused ? view->reason : NULL)) < 0 ||
         json_add_int(object, "accepted", (int64_t)state->accepted) < 0 ||
@@ -41,7 +42,7 @@ static struct json_object *state_json(struct relay *relay)
     if (!state || !publishers)
         goto fail;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct pause_view view = pause_look(&relay->publishers[i].pause);
+        struct pause_view view = pause_look(&relay->publishers[i].breaker.pause);
         struct json_object *one = publisher_json(&relay->publishers[i], &view);
         if (!one || json_object_object_add(publishers, relay->config->publishers[i].name, one) < 0)
             goto fail;

@@ -76,7 +76,7 @@ static int prepare(struct relay *relay, struct outbox_err *err)
     if (!relay->publishers || !relay->workers)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
     for (size_t i = 0; i < config->n_publishers; i++)
-        pause_init(&relay->publishers[i].pause);
+        breaker_init(&relay->publishers[i].breaker);
     for (size_t i = 0; i < config->workers; i++)
         worker_init(&relay->workers[i], relay);
     return OUTBOX_OK;
@@ -211,7 +211,7 @@ void relay_free(struct relay *relay)
     for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
         worker_close(&relay->workers[i]);
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
-        pause_destroy(&relay->publishers[i].pause);
+        breaker_destroy(&relay->publishers[i].breaker);
     free(relay->workers);
     free(relay->publishers);
     store_close(&relay->keeper_store);

@@ -5,8 +5,8 @@
 
 #include "arena.h"
 #include "bell.h"
+#include "breaker.h"
 #include "held.h"
-#include "pause.h"
 #include "relay.h"
 #include "store.h"
 
@@ -23,7 +23,7 @@
 
 /* What all workers know of a publisher. */
 struct publisher_state {
-    struct pause pause;
+    struct breaker breaker;
     _Atomic uint64_t accepted;
     _Atomic uint64_t retried;
     _Atomic uint64_t failed;
@@ -125,8 +125,20 @@ void worker_settle_part(struct worker *worker);
 
 /* deliver.c: publishes what was routed to one publisher and settles it. */
 void worker_deliver(struct worker *worker, size_t publisher);
-/* Lets idle publishers serve their connections; when the first wants it again (monotonic us). */
+
+/* tend.c: lets idle publishers serve their connections, and looks whether those that are out of
+ * order are back; when the first wants it again (monotonic us). */
 int64_t worker_tend(struct worker *worker);
+
+/* health.c: what was said of a publisher as a whole, told to the other workers and to people. */
+/* It is out of order; how long it is left alone, ms. `culprit` as breaker_failed. */
+int64_t publisher_failed(struct worker *worker, size_t publisher, uint64_t culprit,
+                         int64_t after_ms, struct outbox_str reason);
+void publisher_passed(struct worker *worker, size_t publisher);
+/* Asks it by its own check; opens it if need be. */
+int publisher_check(struct worker *worker, size_t publisher, int64_t timeout_ms,
+                    struct outbox_err *err);
+int publisher_open(struct worker *worker, size_t publisher, struct outbox_err *err);
 
 /* keeper.c, watcher.c */
 void *keeper_main(void *relay);

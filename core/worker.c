@@ -85,7 +85,7 @@ static struct outbox_batch *claim(struct worker *w, int64_t *ret_again_us)
     const struct config *config = relay->config;
     struct outbox_err err = {.size = sizeof err};
     struct outbox_batch *batch = NULL;
-    int64_t wait_ms = pause_enter(&relay->store_pause);
+    int64_t wait_ms = pause_enter(&relay->store_pause, NULL);
     *ret_again_us = clock_monotonic_us() + wait_ms * 1000;
     if (wait_ms > 0)
         return NULL;
@@ -216,7 +216,7 @@ static int64_t all_paused_until(struct relay *relay)
 {
     int64_t first = INT64_MAX;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct pause_view view = pause_look(&relay->publishers[i].pause);
+        struct pause_view view = pause_look(&relay->publishers[i].breaker.pause);
         if (!view.paused)
             return 0;
         first = view.until_us < first ? view.until_us : first;
@@ -229,7 +229,7 @@ static bool drained(struct relay *relay, const struct outbox_batch *batch)
 {
     bool waits = clock_monotonic_us() < relay->deferred_until_us + 100000;
     for (size_t i = 0; i < relay->config->n_publishers; i++)
-        waits |= pause_look(&relay->publishers[i].pause).paused;
+        waits |= pause_look(&relay->publishers[i].breaker.pause).paused;
     return batch && !waits;
 }
 
@@ -239,7 +239,7 @@ static bool given_up(struct relay *relay)
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
         char what[80];
         snprintf(what, sizeof what, "publisher %s", relay->config->publishers[i].name);
-        up |= relay_gives_up(relay, &relay->publishers[i].pause, what);
+        up |= relay_gives_up(relay, &relay->publishers[i].breaker.pause, what);
     }
     return up;
 }

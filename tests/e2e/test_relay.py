@@ -49,6 +49,29 @@ class Outcomes(relay_test.Relay):
         row = self.row(i)
         self.assertEqual((row["status"], row["retries"]), ("pending", 0))
 
+    def test_a_message_that_keeps_its_publisher_unavailable_is_found_out(self):
+        self.shop("max_retries = 3\nretry_min = 10ms\nretry_max = 20ms\nworkers = 1")
+        spoiler = self.insert("exit 69")
+        relay = self.start("run")
+        good = []
+        while self.row(spoiler)["status"] != "failed":
+            good.append(self.insert("good"))
+            self.until_status(good[-1], "processed")
+        self.stop(relay)
+        row = self.row(spoiler)
+        self.assertEqual((row["retries"], row["last_error"]), (3, "exit 69: told to exit 69"))
+        self.assertEqual({self.row(i)["retries"] for i in good}, {0})
+
+    def test_an_outage_of_a_lone_message_is_not_its_fault(self):
+        self.shop("max_retries = 1\nworkers = 1")
+        i = self.insert("until " + self.path("open"))
+        relay = self.start("run")
+        self.until(lambda: len(self.arrived()) >= 4, "four tries")
+        self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
+        self.write("open", "")
+        self.assertEqual(self.until_status(i, "processed")["retries"], 0)
+        self.stop(relay)
+
     def test_a_program_that_hangs_is_killed_with_its_group(self):
         self.shop("batch_timeout = 10s\nretry_min = 1h\nretry_max = 1h", "timeout = 300ms")
         i = self.insert("sleep 1000")

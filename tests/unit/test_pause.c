@@ -42,20 +42,20 @@ START_TEST(one_tries_and_the_others_leave_it_alone)
     struct pause pause;
     int64_t ms;
     pause_init(&pause);
-    ck_assert_int_eq(pause_enter(&pause), 0);
+    ck_assert_int_eq(pause_enter(&pause, NULL), 0);
     ck_assert(pause_failed(&pause, 1, "down", 4, &ms));
     ck_assert_int_ge(ms, 1);
     ck_assert(pause_look(&pause).paused);
     ck_assert_str_eq(pause_look(&pause).reason, "down");
-    for (int64_t end = clock_monotonic_us() + 5000000; pause_enter(&pause) > 0;)
+    for (int64_t end = clock_monotonic_us() + 5000000; pause_enter(&pause, NULL) > 0;)
         ck_assert_int_lt(clock_monotonic_us(), end);
-    ck_assert_int_gt(pause_enter(&pause), 0); /* somebody is trying */
+    ck_assert_int_gt(pause_enter(&pause, NULL), 0); /* somebody is trying */
     ck_assert(!pause_failed(&pause, 60000, "still", 5, &ms));
     ck_assert_int_gt(ms, 50000);
-    ck_assert_int_gt(pause_enter(&pause), 50000);
+    ck_assert_int_gt(pause_enter(&pause, NULL), 50000);
     ck_assert(pause_passed(&pause));
     ck_assert(!pause_passed(&pause));
-    ck_assert_int_eq(pause_enter(&pause), 0);
+    ck_assert_int_eq(pause_enter(&pause, NULL), 0);
     pause_destroy(&pause);
 }
 END_TEST
