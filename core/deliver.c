@@ -3,6 +3,7 @@
 #include "relay_parts.h"
 
 #include "clock.h"
+#include "crash.h"
 #include "text.h"
 #include "verdict.h"
 
@@ -44,6 +45,7 @@ static void publish(struct worker *w, struct chunk *chunk)
         return;
     chunk->result = host->plugin->ops.publisher.publish(host->instance, desk->msgs, chunk->n, &call,
                                                         desk->outcome_ptrs, &chunk->err);
+    crash_point("after_confirm");
 }
 
 /* Whose answer says that the publisher as a whole is out of order: its place, or n. */

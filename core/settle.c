@@ -4,6 +4,7 @@
 
 #include "backoff.h"
 #include "clock.h"
+#include "crash.h"
 
 #include <outbox/helpers.h>
 
@@ -57,6 +58,7 @@ void worker_settle(struct worker *w)
         int64_t left = time_left_ms(w->relay);
         struct outbox_call call = store_call(left, -1);
         memset(desk->stale, 0, desk->n_items);
+        crash_point("before_settle");
         int r = store_settle(&w->store, desk->batch, desk->item_ptrs, desk->n_items, &call,
                              desk->stale, &err);
         if (r == OUTBOX_OK) {

@@ -3,6 +3,7 @@
 #include "relay_parts.h"
 
 #include "clock.h"
+#include "crash.h"
 #include "text.h"
 
 #include <outbox/helpers.h>
@@ -276,6 +277,7 @@ static bool turn(struct worker *w)
     if (batch->more)
         bell_ring(&relay->bell);
     if (desk_take(&w->desk, batch) == 0 && !empty) {
+        crash_point("after_claim");
         route(w);
         worker_settle_part(w);
         publish(w);

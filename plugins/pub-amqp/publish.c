@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* publish.c - a batch of messages: a window of them under way, each with an outcome. */
 #include "call.h"
+#include "crash.h"
 #include "now.h"
 
 #include <stdio.h>
@@ -122,8 +123,10 @@ static bool wait_for_news(struct call *c, bool to_write)
         limits.until_us = due_us;
     if (to_write && c->send_until_us < limits.until_us)
         limits.until_us = c->send_until_us;
-    if (!to_write)
+    if (!to_write) {
         link_push(a);
+        crash_point("after_publish");
+    }
     int got = link_wait(a, to_write, &limits);
     if (a->link.dead || a->link.refused)
         return true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* message_mode.c - one process for each message, `concurrency` at once. */
+#include "crash.h"
 #include "exec.h"
 #include "text.h"
 
@@ -129,6 +130,7 @@ static void start(struct round *round, struct job *job)
     }
     job->index = index;
     job->written = in_fd >= 0 ? (size_t)msg->payload.n : 0;
+    crash_point("after_publish");
     job->said_n = 0;
     job->signals = 0;
     job->given_up = false;

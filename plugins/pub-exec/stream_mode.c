@@ -5,6 +5,7 @@
  * When publish returns, nothing is unanswered by a living process: either all was answered, or
  * the process is gone. So an answer can never be taken for that of a later sending.
  */
+#include "crash.h"
 #include "exec.h"
 #include "message_json.h"
 #include "reply.h"
@@ -127,6 +128,8 @@ static bool write_some(struct exec *x)
         }
         st->written += (size_t)n;
     }
+    if (st->written > 0)
+        crash_point("after_publish");
     st->out.n = st->written = 0;
     return true;
 }

@@ -3,6 +3,7 @@
  * wire.c - statements to the server and their results back, several in one round trip, none without
  * a deadline. libpq is used without blocking throughout: a pipeline can deadlock otherwise.
  */
+#include "crash.h"
 #include "postgres.h"
 
 #include <errno.h>
@@ -197,6 +198,16 @@ static bool send_all(struct store *s, const struct step *steps, size_t n, bool *
     return PQpipelineSync(s->db);
 }
 
+#ifdef OUTBOX_CRASH_POINTS
+static bool settles(const struct step *steps, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (steps[i].slot >= SLOT_DELETE_LOCK && steps[i].slot <= SLOT_CHANGE_LEASE)
+            return true;
+    return false;
+}
+#endif
+
 static int run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
 {
     bool preparing[STEPS_MAX] = {false};
@@ -208,6 +219,10 @@ static int run(struct store *s, struct step *steps, size_t n, struct outbox_err 
     }
     if (!send_all(s, steps, n, preparing))
         return lose(s, OUTBOX_E_BROKEN, err);
+#ifdef OUTBOX_CRASH_POINTS
+    if (settles(steps, n) && PQflush(s->db) == 0)
+        crash_point("in_settle"); /* whether it is done is up to the server now */
+#endif
     int r = receive(s, steps, preparing, n, &transport, err);
     if (transport != OUTBOX_OK) {
         clear(steps, n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* settle.c - what became of claimed rows: settled, given back, or held a little longer. */
+#include "crash.h"
 #include "sqlite.h"
 #include "text.h"
 
@@ -180,6 +181,7 @@ int settle(void *instance, struct outbox_batch *batch, const struct outbox_settl
     if (r < 0)
         return r;
     r = settle_inside(s, c, items, n, stale, err);
+    crash_point("in_settle");
     r = r < 0 ? db_rollback(s, r) : db_commit(s, err);
     if (r < 0)
         return r;

@@ -100,8 +100,8 @@ static int64_t left_ms(const struct store *s)
     return (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
 }
 
-/* Looks whether the event's commit is there; another event begins anew. What is there need not be all
- * that was written: the event stays open until the last look. */
+/* Looks whether the event's commit is there; another event begins anew. What is there need not be
+ * all that was written: the event stays open until the last look. */
 static int look_for_news(struct store *s, bool *ret, struct outbox_err *err)
 {
     for (int look = 0; look < LOOKS; look++) {
