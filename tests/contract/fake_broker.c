@@ -296,6 +296,11 @@ static bool take_method(struct fake *f, const uint8_t *p)
     }
 }
 
+static bool is_deaf(const struct fake *f)
+{
+    return f->silence == FAKE_DEAF_AFTER_FIRST && f->tag > 0;
+}
+
 static bool take_frame(struct fake *f, uint8_t *body)
 {
     uint8_t head[7];
@@ -309,12 +314,12 @@ static bool take_frame(struct fake *f, uint8_t *body)
         return take_method(f, body);
     case FRAME_HEADER:
         take_header(f, body);
-        return true;
+        return !is_deaf(f);
     case FRAME_BODY:
         f->body_left -= n < f->body_left ? n : f->body_left;
         if (f->body_left == 0)
             message_done(f);
-        return true;
+        return !is_deaf(f);
     default:
         f->heartbeats++;
         return true;
@@ -354,7 +359,7 @@ static void serve(struct fake *f, uint8_t *body)
     greet(f);
     while (take_frame(f, body))
         ;
-    if (f->silence == FAKE_DEAF_AFTER_CHANNEL)
+    if (f->silence == FAKE_DEAF_AFTER_CHANNEL || is_deaf(f))
         wait_for_quit(f);
 }
 
@@ -386,7 +391,7 @@ void fake_start(struct fake *f)
     f->quit_fd = eventfd(0, EFD_CLOEXEC);
     f->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     /* So that a peer soon notices that nobody reads. */
-    if (f->silence == FAKE_DEAF_AFTER_CHANNEL)
+    if (f->silence >= FAKE_DEAF_AFTER_CHANNEL)
         setsockopt(f->listen_fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     ck_assert_int_eq(bind(f->listen_fd, (struct sockaddr *)&address, n), 0);
     ck_assert_int_eq(listen(f->listen_fd, 10), 0);

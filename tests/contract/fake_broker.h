@@ -18,6 +18,7 @@ enum fake_silence {
     FAKE_SILENT_AFTER_LOGIN,   /* it does not open channels */
     FAKE_SILENT_AFTER_PUBLISH, /* it reads on, but says nothing more, not even heartbeats */
     FAKE_DEAF_AFTER_CHANNEL,   /* it does not even read any more */
+    FAKE_DEAF_AFTER_FIRST,     /* the same, once it has confirmed a message */
 };
 
 struct fake {

@@ -167,6 +167,27 @@ START_TEST(no_permission_for_a_fixed_exchange_is_an_outage)
 }
 END_TEST
 
+START_TEST(the_permissions_that_the_guide_names_are_enough)
+{
+    char url[256];
+    struct outbox_err err;
+    rig_queue(queue, NULL);
+    rig_exchange(exchange, "topic");
+    rig_bind(queue, exchange, "#");
+    snprintf(url, sizeof url, "amqp://relay:relay@127.0.0.1:%s", port);
+    add_user(_i ? "^amq\\.default$" : exchange);
+    struct host *host = _i ? a_publisher("url", url, "mode", "queue", "queue", queue, NULL)
+                           : a_publisher("url", url, "exchange", exchange, NULL);
+    struct batch *b = a_batch("m", 5, "x");
+    int checked = check(host, &err);
+    publish(host, b, 20000, -1);
+    rig_ctl("delete_user", "relay", NULL);
+    ck_assert_msg(checked == OUTBOX_OK, "%s", err.text);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    close_publisher(host);
+}
+END_TEST
+
 START_TEST(no_permission_for_one_that_a_message_names_costs_only_that_message)
 {
     rig_queue(queue, NULL);
@@ -317,6 +338,7 @@ int main(void)
     tcase_add_test(tc, a_password_of_its_own_replaces_that_of_the_url);
     tcase_add_test(tc, the_broker_can_tell_who_we_are);
     tcase_add_test(tc, no_permission_for_a_fixed_exchange_is_an_outage);
+    tcase_add_loop_test(tc, the_permissions_that_the_guide_names_are_enough, 0, 2);
     tcase_add_test(tc, no_permission_for_one_that_a_message_names_costs_only_that_message);
     tcase_add_test(tc, no_permission_for_a_routing_key_costs_only_that_message);
     tcase_add_loop_test(tc, create_makes_a_queue_of_the_type_asked_for, 0, 2);
