@@ -23,6 +23,7 @@ struct call {
     /* To be sent again, before the others and one at a time, after the channel was closed. */
     uint32_t *again;
     uint32_t again_at, n_again;
+    bool alone; /* the last one that was sent is one of them */
 
     uint32_t peeked; /* whose id `hash` is of */
     uint64_t hash;

@@ -39,7 +39,8 @@ static bool has_next(struct call *c, uint32_t *ret)
 
 static void take_next(struct call *c)
 {
-    if (c->again_at < c->n_again)
+    c->alone = c->again_at < c->n_again;
+    if (c->alone)
         c->again_at++;
     else
         c->next++;
@@ -48,7 +49,8 @@ static void take_next(struct call *c)
 /* One at a time to find a culprit, and as long as nobody knows whether the broker takes any. */
 static uint32_t limit(const struct call *c)
 {
-    return c->again_at < c->n_again || !c->a->link.proven ? 1 : c->a->settings.window;
+    bool suspect = c->again_at < c->n_again || (c->alone && c->a->window.live > 0);
+    return suspect || !c->a->link.proven ? 1 : c->a->settings.window;
 }
 
 /* Messages of one id go one after the other: it is all that a return tells. */

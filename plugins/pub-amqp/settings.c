@@ -38,8 +38,8 @@ static int read_login(struct amqp *a, const struct outbox_cfg *cfg, struct outbo
 {
     struct target *t = a->target;
     struct outbox_str password = a->host->option_text(cfg, "password");
-    const char *secret = password.p ? password.p : t->url.password;
-    if (password.p && memchr(password.p, '\0', (size_t)password.n))
+    const char *secret = password.n > 0 ? password.p : t->url.password;
+    if (password.n > 0 && memchr(password.p, '\0', (size_t)password.n))
         return outbox_fail(err, OUTBOX_E_CONFIG, "password: it holds a NUL byte");
     if (t->url.user && !secret)
         return outbox_fail(err, OUTBOX_E_CONFIG,
@@ -89,7 +89,8 @@ static int read_target(struct amqp *a, const struct outbox_cfg *cfg, struct outb
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     t->refs = 1;
     a->target = t;
-    int r = url_parse(a->host->option_text(cfg, "url").p, &t->url, err);
+    int r = is_set(a, cfg, "url") ? url_parse(a->host->option_text(cfg, "url").p, &t->url, err)
+                                  : outbox_fail(err, OUTBOX_E_CONFIG, "url: it is empty");
     if (r == 0)
         r = read_login(a, cfg, err);
     if (r == 0)
