@@ -101,6 +101,9 @@ struct limits {
     int cancel_fd; /* -1: nobody */
 };
 
+/* All of a call's time but a little for coming back; *ret_margin_us is how much. */
+struct limits limits_of(const struct outbox_call *call, int64_t *ret_margin_us);
+
 /* ---- settings.c ---- */
 
 /* Reads and checks every option. On failure settings_free must follow, too. */

@@ -118,9 +118,10 @@ static uint64_t capabilities(void *instance)
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
     struct amqp *a = instance;
-    struct limits limits = {now_us() + (int64_t)call->timeout_ms * 1000, call->cancel_fd};
+    int64_t margin_us;
+    struct limits limits = limits_of(call, &margin_us);
     arena_reset(&a->arena);
-    if (watchdog_arm(&a->watchdog, limits.until_us, call->cancel_fd,
+    if (watchdog_arm(&a->watchdog, limits.until_us + margin_us / 2, call->cancel_fd,
                      (int64_t)call->grace_ms * 1000) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
     int r = session_ready(a, &limits);

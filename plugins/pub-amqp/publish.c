@@ -14,6 +14,13 @@
 #define MARGIN_MAX_US 200000
 #define MARGIN_PART 20
 
+struct limits limits_of(const struct outbox_call *call, int64_t *ret_margin_us)
+{
+    int64_t us = (int64_t)call->timeout_ms * 1000;
+    *ret_margin_us = us / MARGIN_PART < MARGIN_MAX_US ? us / MARGIN_PART : MARGIN_MAX_US;
+    return (struct limits){now_us() + us - *ret_margin_us, call->cancel_fd};
+}
+
 void call_cancel(struct call *c)
 {
     int64_t until_us = now_us() + (int64_t)c->grace_ms * 1000;
@@ -251,25 +258,23 @@ int publish_messages(struct amqp *a, const struct outbox_message *const *msgs, u
                      const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                      struct outbox_err *err)
 {
-    int64_t now = now_us(), time_us = (int64_t)call->timeout_ms * 1000;
-    int64_t margin = time_us / MARGIN_PART < MARGIN_MAX_US ? time_us / MARGIN_PART : MARGIN_MAX_US;
-    int64_t until_us = now + time_us - margin;
-    int64_t confirm_us =
-        a->settings.confirm_us < time_us / 2 ? a->settings.confirm_us : time_us / 2;
+    int64_t margin_us, half_us = (int64_t)call->timeout_ms * 500;
+    struct limits limits = limits_of(call, &margin_us);
+    int64_t confirm_us = a->settings.confirm_us < half_us ? a->settings.confirm_us : half_us;
     struct call c = {
         .a = a,
         .msgs = msgs,
         .outcomes = outcomes,
         .n = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX - 1,
         .peeked = UINT32_MAX,
-        .limits = {until_us, call->cancel_fd},
-        .send_until_us = until_us - confirm_us,
+        .limits = limits,
+        .send_until_us = limits.until_us - confirm_us,
         .grace_ms = call->grace_ms,
     };
     if (n == 0)
         return OUTBOX_OK;
-    if (watchdog_arm(&a->watchdog, until_us + margin / 2, call->cancel_fd,
-                     (int64_t)call->grace_ms * 1000 + margin / 2) < 0)
+    if (watchdog_arm(&a->watchdog, limits.until_us + margin_us / 2, call->cancel_fd,
+                     (int64_t)call->grace_ms * 1000 + margin_us / 2) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
     a->call = &c;
     int r = deliver(&c, err);
