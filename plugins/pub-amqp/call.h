@@ -20,10 +20,11 @@ struct call {
     uint32_t n;
     uint32_t next; /* the first that was never sent */
 
-    /* To be sent again, before the others and one at a time, after the channel was closed. */
+    /* To be sent again, before the others. */
     uint32_t *again;
     uint32_t again_at, n_again;
-    bool alone; /* the last one that was sent is one of them */
+    bool suspicion; /* the channel was closed because of one of them: one at a time */
+    bool alone;     /* the last one that was sent is one of them */
 
     uint32_t peeked; /* whose id `hash` is of */
     uint64_t hash;
@@ -90,8 +91,8 @@ void call_cancel(struct call *c);
 
 /* ---- recover.c ---- */
 
-/* What is unconfirmed will be sent again, first. */
-bool call_send_again(struct call *c);
+/* What is unconfirmed will be sent again, first, and one by one with `suspicion`. */
+bool call_send_again(struct call *c, bool suspicion);
 /* The broker closed the channel: finds out because of whom. False: the call is over. */
 bool call_recover(struct call *c);
 /* Is this exchange known to be missing? Then the message has its outcome. */

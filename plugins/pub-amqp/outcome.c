@@ -100,8 +100,8 @@ static void nacked(struct call *c, const struct sent *sent)
     outcome->reason = outbox_cstr("the broker does not take it (nack): a full queue that rejects, "
                                   "or a queue without a leader");
     call_failed(c, sent->index);
-    /* A whole window of them: the rest would fare no better. */
-    if (c->acks == 0 && c->nacks >= c->a->settings.window)
+    /* A whole window of them, and more than one: the rest would fare no better. */
+    if (c->acks == 0 && c->nacks > 1 && c->nacks >= c->a->settings.window)
         c->stop = true;
 }
 

@@ -57,7 +57,7 @@ static void take_next(struct call *c)
 static uint32_t limit(const struct call *c)
 {
     bool suspect = c->again_at < c->n_again || (c->alone && c->a->window.live > 0);
-    return suspect || !c->a->link.proven ? 1 : c->a->settings.window;
+    return (suspect && c->suspicion) || !c->a->link.proven ? 1 : c->a->settings.window;
 }
 
 /* Messages of one id go one after the other: it is all that a return tells. */
@@ -212,7 +212,8 @@ static int refuse(struct call *c, int code, struct outbox_err *err)
     struct amqp *a = c->a;
     if (a->link.dead)
         link_close(a, LINK_UNSENT_IS_LOST);
-    if (code != OUTBOX_E_CANCELLED) {
+    /* Whether it was an outage or too little time is for the host to judge. */
+    if (code != OUTBOX_E_CANCELLED && code != OUTBOX_E_TIMEOUT) {
         call_unavailable(c, a->trouble.after_ms, "%s", a->trouble.text);
         call_judge(c);
     }
@@ -241,7 +242,7 @@ static int deliver(struct call *c, struct outbox_err *err)
             return refuse(c, r, err);
         uint64_t confirms = a->link.confirms;
         run(c);
-        if (!was_stale(c, confirms) || !call_send_again(c))
+        if (!was_stale(c, confirms) || !call_send_again(c, false))
             break;
         outbox_logf(a->host, OUTBOX_LOG_INFO, "the connection to %s was lost while idle: %s",
                     link_peer(a, peer), a->link.why);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-bool call_send_again(struct call *c)
+bool call_send_again(struct call *c, bool suspicion)
 {
     struct amqp *a = c->a;
     uint32_t live = a->window.live, waiting = c->n_again - c->again_at;
@@ -17,6 +17,7 @@ bool call_send_again(struct call *c)
     window_indexes(&a->window, list);
     if (waiting > 0)
         memcpy(list + live, c->again + c->again_at, waiting * sizeof *list);
+    c->suspicion = suspicion || (c->suspicion && waiting > 0);
     c->again = list;
     c->again_at = 0;
     c->n_again = live + waiting;
@@ -83,7 +84,7 @@ bool call_recover(struct call *c)
     char peer[300];
     if (fault == BLAME_NO_MESSAGE) {
         a->link.declared = false;
-        call_send_again(c);
+        call_send_again(c, true);
         call_unavailable(c, 0, "%s: the broker refuses everything: %u %s", link_peer(a, peer),
                          reply.code, reply.text);
         return false;
@@ -95,7 +96,7 @@ bool call_recover(struct call *c)
                     "the broker closed the channel because of a message (%u %s); sending %u of "
                     "them again one by one",
                     reply.code, reply.text, a->window.live);
-        if (!call_send_again(c)) {
+        if (!call_send_again(c, true)) {
             call_unavailable(c, 0, "out of memory");
             return false;
         }
@@ -104,6 +105,8 @@ bool call_recover(struct call *c)
         return true;
     if (a->trouble.code == OUTBOX_E_CANCELLED)
         call_cancel(c);
+    else if (a->trouble.code == OUTBOX_E_TIMEOUT)
+        c->stop = true;
     else
         call_unavailable(c, a->trouble.after_ms, "%s", a->trouble.text);
     return false;

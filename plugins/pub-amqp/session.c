@@ -40,7 +40,7 @@ int trouble_of(struct amqp *a, enum answer answer, const char *what)
         return trouble(a, OUTBOX_E_CANCELLED, 0, "called back");
     default:
         link_die(a, "no answer");
-        return trouble(a, OUTBOX_E_RETRY, 0, "%s: %s: no answer in time", peer, what);
+        return trouble(a, OUTBOX_E_TIMEOUT, 0, "%s: %s: no answer in time", peer, what);
     }
 }
 
@@ -120,8 +120,11 @@ static int connect_any(struct amqp *a, const struct limits *limits)
         int64_t share = (limits->until_us - now) / (int64_t)(n - i);
         int64_t us = share < a->settings.connect_us ? share : a->settings.connect_us;
         if (us <= 0)
-            return i > 0 ? r : trouble(a, OUTBOX_E_RETRY, 0, "there was no time to connect");
+            return i > 0 ? r : trouble(a, OUTBOX_E_TIMEOUT, 0, "there was no time to connect");
         r = connect_to(a, host, now + us, limits, &refused);
+        /* With all of connect_timeout it might have answered: that says nothing about the host. */
+        if (r == OUTBOX_E_RETRY && share < a->settings.connect_us && now_us() >= now + us - HANG_US)
+            r = a->trouble.code = OUTBOX_E_TIMEOUT;
         if (r == OUTBOX_OK)
             a->next_host = host;
         if (r == OUTBOX_OK || r == OUTBOX_E_CANCELLED)

@@ -241,6 +241,22 @@ START_TEST(a_confirm_that_comes_late_is_nobody_elses)
 }
 END_TEST
 
+START_TEST(a_call_without_time_blames_nobody)
+{
+    static const enum fake_silence silences[] = {FAKE_SILENT_AT_ONCE, FAKE_SILENT_AFTER_LOGIN};
+    static const uint32_t times[] = {0, 1, 20, 300};
+    fake.silence = silences[_i % 2];
+    fake_start(&fake);
+    struct host *host = a_publisher(NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    int64_t began = now_ms();
+    ck_assert_int_eq(publish(host, b, times[_i / 2], -1), OUTBOX_E_TIMEOUT);
+    ck_assert_int_le(now_ms() - began, times[_i / 2] + 20);
+    assert_verdicts(b, OUTBOX_UNSET);
+    close_publisher(host);
+}
+END_TEST
+
 /* ---- returns ---- */
 
 static void return_the_odd_ones(struct fake *f, uint64_t tag, const char *id)
@@ -279,6 +295,7 @@ int main(void)
     tcase_add_test(tc, no_more_than_a_window_is_unconfirmed);
     tcase_add_test(tc, a_window_of_one_keeps_the_order_of_a_key);
     tcase_add_test(tc, a_confirm_that_comes_late_is_nobody_elses);
+    tcase_add_loop_test(tc, a_call_without_time_blames_nobody, 0, 8);
     tcase_add_test(tc, a_returned_message_is_not_accepted);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
