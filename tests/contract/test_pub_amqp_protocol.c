@@ -251,7 +251,7 @@ START_TEST(a_call_without_time_blames_nobody)
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
     ck_assert_int_eq(publish(host, b, times[_i / 2], -1), OUTBOX_E_TIMEOUT);
-    ck_assert_int_le(now_ms() - began, times[_i / 2] + 20);
+    ck_assert_int_le(now_ms() - began, times[_i / 2] + 200); /* it had to start a thread */
     assert_verdicts(b, OUTBOX_UNSET);
     close_publisher(host);
 }
