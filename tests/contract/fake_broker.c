@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake_broker.h"
 
+#include "fake_frame.h"
+
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -21,34 +23,6 @@
 #define FRAME_MAX 131072
 
 /* ---- writing ---- */
-
-/* A frame in the making. */
-struct out {
-    uint8_t p[4096];
-    size_t n;
-};
-
-static void put(struct out *o, const void *p, size_t n)
-{
-    if (o->n + n > sizeof o->p)
-        abort();
-    memcpy(o->p + o->n, p, n);
-    o->n += n;
-}
-
-static void put_number(struct out *o, uint64_t value, int bytes)
-{
-    for (int i = bytes - 1; i >= 0; i--) {
-        uint8_t byte = (uint8_t)(value >> (8 * i));
-        put(o, &byte, 1);
-    }
-}
-
-static void put_short(struct out *o, const char *s)
-{
-    put_number(o, strlen(s), 1);
-    put(o, s, strlen(s));
-}
 
 static void send_all(struct fake *f, const uint8_t *p, size_t n)
 {
