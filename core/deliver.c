@@ -34,10 +34,8 @@ static void publish(struct worker *w, struct chunk *chunk)
 {
     struct desk *desk = &w->desk;
     struct host *host = &w->publishers[chunk->publisher];
-    for (size_t i = 0; i < chunk->n; i++) {
-        desk->msgs[i] = desk->batch->messages[chunk->index[i]];
+    for (size_t i = 0; i < chunk->n; i++)
         desk->outcomes[i] = (struct outbox_outcome){.size = sizeof(struct outbox_outcome)};
-    }
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
@@ -119,10 +117,10 @@ static int64_t report_health(struct worker *w, struct chunk *chunk)
     }
 }
 
-static void count(struct worker *w, const struct chunk *chunk, const struct outbox_message *msg,
+static void count(struct worker *w, size_t publisher, const struct outbox_message *msg,
                   const struct outbox_outcome *outcome, const struct outbox_settle *item)
 {
-    struct publisher_state *state = &w->relay->publishers[chunk->publisher];
+    struct publisher_state *state = &w->relay->publishers[publisher];
     bool failed = item->verdict == OUTBOX_SETTLE_FAILED;
     if (outcome->verdict == OUTBOX_ACCEPTED)
         state->accepted++;
@@ -138,7 +136,7 @@ static void count(struct worker *w, const struct chunk *chunk, const struct outb
     text_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
     text_clean(item->reason.p, (size_t)item->reason.n, reason, sizeof reason);
     log_event(w->relay->log, level, failed ? "message failed" : "message will be tried again", "id",
-              id, "topic", topic, "publisher", configured(w, chunk->publisher)->name, "retries",
+              id, "topic", topic, "publisher", configured(w, publisher)->name, "retries",
               LOG_NUM((int64_t)msg->retries + ((item->flags & OUTBOX_SETTLE_CHARGE) != 0)),
               "reason", reason, NULL);
 }
@@ -151,16 +149,20 @@ static void defer_until(struct relay *relay, int64_t ms)
         ;
 }
 
-static void queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t pause_ms)
+static struct verdict_terms terms_of(const struct worker *w, size_t publisher, int64_t pause_ms)
 {
-    const struct config *config = w->relay->config;
-    struct desk *desk = &w->desk;
-    struct verdict_terms terms = {
-        .delivery = &configured(w, chunk->publisher)->delivery,
-        .delete_done = config->retention_ms == 0,
+    return (struct verdict_terms){
+        .delivery = &configured(w, publisher)->delivery,
+        .delete_done = w->relay->config->retention_ms == 0,
         .pause_ms = pause_ms,
         .store_delays = (w->store.capabilities & OUTBOX_STORE_DELAY) != 0,
     };
+}
+
+static void queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t pause_ms)
+{
+    struct desk *desk = &w->desk;
+    struct verdict_terms terms = terms_of(w, chunk->publisher, pause_ms);
     for (size_t i = 0; i < chunk->n; i++) {
         const struct outbox_outcome *outcome = &desk->outcomes[i];
         struct outbox_settle settle;
@@ -170,10 +172,34 @@ static void queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t 
         }
         settle.index = chunk->index[i];
         *desk_item(desk, chunk->index[i]) = settle;
-        count(w, chunk, desk->msgs[i], outcome, &settle);
+        count(w, chunk->publisher, desk->msgs[i], outcome, &settle);
     }
     if (pause_ms > 0)
         defer_until(w->relay, pause_ms);
+}
+
+static bool settles_in_parts(const struct worker *w)
+{
+    return (w->store.capabilities & OUTBOX_STORE_PARTIAL) != 0;
+}
+
+void worker_charge(struct worker *w, uint32_t index)
+{
+    struct desk *desk = &w->desk;
+    const struct outbox_message *msg = desk->batch->messages[index];
+    size_t publisher = desk->publisher[index];
+    struct verdict_terms terms = terms_of(w, publisher, 0);
+    const struct outbox_outcome outcome = {
+        .size = sizeof outcome,
+        .verdict = OUTBOX_RETRY,
+        .reason = outbox_cstr("the relay died while this message alone was being published")};
+    struct outbox_settle settle;
+    verdict_settle(&terms, msg, &outcome, &settle);
+    settle.index = index;
+    *desk_item(desk, index) = settle;
+    count(w, publisher, msg, &outcome, &settle);
+    desk->publisher[index] = ROUTE_NONE;
+    w->ends |= !settles_in_parts(w);
 }
 
 /* A paused publisher's messages are put off rather than claimed again and again. */
@@ -223,6 +249,34 @@ static int64_t probe(struct worker *w, size_t publisher, const struct breaker_pa
     return 0;
 }
 
+/* On probation: a part of the chunk, noted down before it goes. False: it could not be. */
+static bool note_down(struct worker *w, struct chunk *chunk)
+{
+    struct probation *probation = &w->relay->probation;
+    struct outbox_err err = {.size = sizeof err};
+    chunk->n = probation_cut(probation, w->desk.msgs, chunk->n);
+    int r = probation_enter(probation, w->desk.msgs, chunk->n);
+    if (r == 0)
+        r = registry_record(w->relay, &err);
+    if (r == 0)
+        return true;
+    log_event(w->relay->log, OUTBOX_LOG_WARNING, "cannot note down what is about to be sent",
+              "error", err.text, NULL);
+    probation_leave(probation);
+    return false;
+}
+
+static void has_survived(struct worker *w)
+{
+    struct outbox_err err = {.size = sizeof err};
+    /* What arrived is not sent again because the next chunk kills us. */
+    w->ends = !settles_in_parts(w);
+    probation_leave(&w->relay->probation);
+    if (registry_record(w->relay, &err) < 0)
+        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
+                  err.text, NULL);
+}
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -239,7 +293,7 @@ static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t lim
     int64_t pause_ms = 0;
     if (!whole_time)
         deadline = w->deadline_us;
-    for (size_t done = 0; done < n && pause_ms == 0 && !w->lost;) {
+    for (size_t done = 0; done < n && pause_ms == 0 && !w->lost && !w->ends;) {
         int64_t left =
             whole_time ? terms->batch_timeout_ms : (deadline - clock_monotonic_us()) / 1000;
         if (relay_stopping(w->relay) || left <= 0 || !claim_is_held(w)) {
@@ -252,10 +306,19 @@ static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t lim
                               .n = least(least(n - done, terms->batch_size), limit),
                               .timeout_ms = left,
                               .whole_time = whole_time};
+        bool probation = probation_is_on(&w->relay->probation);
+        for (size_t i = 0; i < chunk.n; i++)
+            desk->msgs[i] = desk->batch->messages[chunk.index[i]];
+        if (probation && !note_down(w, &chunk)) {
+            breaker_unknown(breaker);
+            return;
+        }
         publish(w, &chunk);
         pause_ms = report_health(w, &chunk);
         queue_outcomes(w, &chunk, pause_ms);
         worker_settle_part(w);
+        if (probation)
+            has_survived(w);
         if (chunk.result == OUTBOX_E_BROKEN)
             host_close(&w->publishers[publisher]); /* opened again when next needed */
         done += chunk.n;
@@ -273,7 +336,7 @@ void worker_deliver(struct worker *w, size_t publisher)
     for (uint32_t i = 0; i < desk->batch->n; i++)
         if (desk->publisher[i] == publisher)
             desk->index[n++] = i;
-    if (n == 0 || w->lost || relay_stopping(w->relay))
+    if (n == 0 || w->lost || w->ends || relay_stopping(w->relay))
         return;
     struct breaker_pass pass = breaker_enter(&w->relay->publishers[publisher].breaker);
     if (pass.probe)

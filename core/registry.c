@@ -4,7 +4,9 @@
 
 #include "clock.h"
 #include "fnv.h"
+#include "lineage.h"
 #include "message_json.h"
+#include "relay_state.h"
 #include "text.h"
 
 #include <outbox/helpers.h>
@@ -13,6 +15,8 @@
 
 /* A row is written anew at least so often while nothing changes: its relay counts as live. */
 #define ALIVE_MS 30000
+/* Beyond what a dead relay may have held: time to publish it. */
+#define PROBATION_MORE_MS 30000
 #define WARN_AGAIN_US (600 * 1000000ll)
 
 static struct json_object *publisher_json(const struct publisher_state *state,
@@ -51,7 +55,8 @@ static struct json_object *state_json(struct relay *relay)
         goto fail;
     publishers = NULL;
     if (json_add_int(state, "unrouted", (int64_t)held_look(&relay->held)) < 0 ||
-        json_add_int(state, "stale", (int64_t)relay->stale) < 0)
+        json_add_int(state, "stale", (int64_t)relay->stale) < 0 || lineage_add(state) < 0 ||
+        probation_add(&relay->probation, state) < 0)
         goto fail;
     return state;
 fail:
@@ -74,22 +79,10 @@ static int add_rate(struct json_object *state, const struct registry_view *view,
     return json_object_object_add(state, "rate", rates);
 }
 
-int registry_put(struct relay *relay, struct registry_view *view, bool clean,
-                 struct outbox_err *err)
+/* Writes the row; under registry_lock. */
+static int put(struct relay *relay, struct json_object *state, bool clean, int64_t timeout_ms,
+               struct outbox_err *err)
 {
-    int64_t now = clock_monotonic_us();
-    uint64_t accepted = relay_accepted(relay);
-    struct json_object *state = state_json(relay);
-    if (!state)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    int r = OUTBOX_OK;
-    uint64_t hash = fnv_text(FNV_START, json_object_to_json_string(state));
-    if (!clean && view->at_us && hash == view->hash && now - view->at_us < ALIVE_MS * 1000ll)
-        goto out;
-    if (add_rate(state, view, accepted, now) < 0) {
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-        goto out;
-    }
     struct outbox_relay_row row = {
         .size = sizeof row,
         .clean = clean,
@@ -99,17 +92,86 @@ int registry_put(struct relay *relay, struct registry_view *view, bool clean,
         .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
         .version = outbox_cstr(PACKAGE_VERSION),
     };
-    int64_t third = relay->config->lease_ms / 3;
-    struct outbox_call call = store_call(third < 2000 ? third : 2000, clean ? -1 : relay->quit_fd);
-    r = store_relay_put(&relay->keeper_store, &row, &call, err);
-    if (r == OUTBOX_OK) {
-        view->accepted = accepted;
-        view->at_us = now;
-        view->hash = hash;
+    struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
+    return store_relay_put(&relay->registry_store, &row, &call, err);
+}
+
+int registry_put(struct relay *relay, struct registry_view *view, bool clean,
+                 struct outbox_err *err)
+{
+    int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
+    uint64_t accepted = relay_accepted(relay);
+    pthread_mutex_lock(&relay->registry_lock);
+    struct json_object *state = state_json(relay);
+    uint64_t hash = state ? fnv_text(FNV_START, json_object_to_json_string(state)) : 0;
+    bool same = hash == view->hash && view->at_us && now - view->at_us < ALIVE_MS * 1000ll;
+    int r = OUTBOX_OK;
+    if (!state || (!same && add_rate(state, view, accepted, now) < 0)) {
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+    } else if (clean || !same) {
+        r = put(relay, state, clean, third < 2000 ? third : 2000, err);
+        if (r == OUTBOX_OK)
+            *view = (struct registry_view){accepted, now, hash, view->warned_us};
     }
-out:
     json_object_put(state);
+    pthread_mutex_unlock(&relay->registry_lock);
     return r;
+}
+
+int registry_record(struct relay *relay, struct outbox_err *err)
+{
+    pthread_mutex_lock(&relay->registry_lock);
+    struct json_object *state = state_json(relay);
+    int r = state ? put(relay, state, false, STORE_CALL_MS, err)
+                  : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+    json_object_put(state);
+    pthread_mutex_unlock(&relay->registry_lock);
+    return r;
+}
+
+/* So long it stays unknown who was in flight when one ended: until what that held is free again,
+ * and was published. */
+static int64_t unknown_until_us(const struct relay *relay)
+{
+    int64_t held =
+        relay->config->lease_ms > relay->hold_ms ? relay->config->lease_ms : relay->hold_ms;
+    return clock_monotonic_us() + (2 * held + PROBATION_MORE_MS) * 1000;
+}
+
+static void inherit_from(struct relay *relay, const struct outbox_relay_row *row)
+{
+    struct json_object *state = relay_state(row);
+    char id[64];
+    text_clean(row->id.p, (size_t)row->id.n, id, sizeof id);
+    log_event(relay->log, OUTBOX_LOG_WARNING,
+              "a relay of this name ended without saying so; for a while each batch is noted down "
+              "before it is sent, so that a message that kills relays would be found",
+              "instance", id, NULL);
+    probation_begin(&relay->probation, state, unknown_until_us(relay));
+    json_object_put(state);
+}
+
+int registry_inherit(struct relay *relay, struct outbox_err *err)
+{
+    struct outbox_relay_page *page;
+    struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
+    bool any = false;
+    if (relay->has_looked)
+        return OUTBOX_OK;
+    pthread_mutex_lock(&relay->registry_lock);
+    int r = relay->has_looked ? OUTBOX_E_CANCELLED
+                              : store_relay_list(&relay->registry_store, &call, &page, err);
+    for (uint32_t i = 0; r == 0 && i < page->n; i++)
+        if (lineage_is_heir(page, page->rows[i], relay->config->name, relay->id)) {
+            inherit_from(relay, page->rows[i]);
+            any = true;
+        }
+    pthread_mutex_unlock(&relay->registry_lock);
+    if (r == 0 && any) /* what is known must not be lost with this relay, too */
+        r = registry_record(relay, err);
+    if (r == 0 || r == OUTBOX_E_NOTSUP)
+        relay->has_looked = true;
+    return relay->has_looked ? OUTBOX_OK : r;
 }
 
 void registry_compare(struct relay *relay, struct registry_view *view)

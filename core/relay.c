@@ -65,6 +65,8 @@ static int prepare(struct relay *relay, struct outbox_err *err)
     bell_init(&relay->bell, config->poll_interval_ms);
     pause_init(&relay->store_pause);
     held_init(&relay->held, UNROUTED_HOLD_MS);
+    probation_init(&relay->probation);
+    pthread_mutex_init(&relay->registry_lock, NULL);
     pthread_mutex_init(&relay->outage_lock, NULL);
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -86,6 +88,9 @@ static int open_all(struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
     int r = store_open(&relay->keeper_store, config->store_plugin, config->store_options,
+                       relay->log, err);
+    if (r == 0)
+        r = store_open(&relay->registry_store, config->store_plugin, config->store_options,
                        relay->log, err);
     if (r == 0)
         r = store_open(&relay->watcher_store, config->store_plugin, config->store_options,
@@ -215,6 +220,9 @@ void relay_free(struct relay *relay)
     free(relay->workers);
     free(relay->publishers);
     store_close(&relay->keeper_store);
+    store_close(&relay->registry_store);
+    pthread_mutex_destroy(&relay->registry_lock);
+    probation_destroy(&relay->probation);
     store_close(&relay->watcher_store);
     bell_destroy(&relay->bell);
     pause_destroy(&relay->store_pause);

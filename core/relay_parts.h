@@ -7,6 +7,7 @@
 #include "bell.h"
 #include "breaker.h"
 #include "held.h"
+#include "probation.h"
 #include "relay.h"
 #include "store.h"
 
@@ -67,6 +68,7 @@ struct worker {
     size_t first_publisher; /* whose turn it is to go first */
     bool cut_short;         /* this batch did not fit its time */
     bool lost;              /* the store dropped this batch */
+    bool ends;              /* this batch is settled before anything else is sent */
 };
 
 struct relay {
@@ -86,6 +88,8 @@ struct relay {
     struct pause store_pause;
     struct publisher_state *publishers;
     struct held_gauge held;
+    struct probation probation;
+    _Atomic bool has_looked; /* for predecessors */
     _Atomic uint64_t stale;
     _Atomic uint64_t refused;          /* failed before any publisher saw them */
     _Atomic int64_t deferred_until_us; /* once: messages wait for a paused publisher until then */
@@ -94,6 +98,8 @@ struct relay {
     size_t n_workers; /* started */
     _Atomic size_t working;
 
+    pthread_mutex_t registry_lock; /* of the next, and of this relay's row */
+    struct store registry_store;
     struct store keeper_store;
     pthread_t keeper;
     bool keeper_started;
@@ -126,6 +132,10 @@ void worker_settle_part(struct worker *worker);
 /* deliver.c: publishes what was routed to one publisher and settles it. */
 void worker_deliver(struct worker *worker, size_t publisher);
 
+/* Charges a message that was alone in flight when a relay died, and publishes it no more this time.
+ */
+void worker_charge(struct worker *worker, uint32_t index);
+
 /* tend.c: lets idle publishers serve their connections, and looks whether those that are out of
  * order are back; when the first wants it again (monotonic us). */
 int64_t worker_tend(struct worker *worker);
@@ -153,6 +163,10 @@ struct registry_view {
 };
 int registry_put(struct relay *relay, struct registry_view *view, bool clean,
                  struct outbox_err *err);
+/* The same at once, for what must be there before something else is done. */
+int registry_record(struct relay *relay, struct outbox_err *err);
+/* Looks for predecessors that ended uncleanly, and goes on probation for them. */
+int registry_inherit(struct relay *relay, struct outbox_err *err);
 /* Warns when another live relay routes differently. */
 void registry_compare(struct relay *relay, struct registry_view *view);
 

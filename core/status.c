@@ -4,14 +4,12 @@
 #include "message_json.h"
 #include "output.h"
 #include "relay.h"
+#include "relay_state.h"
 #include "text.h"
 
 #include <outbox/helpers.h>
 
 #include <inttypes.h>
-#include <json-c/json_visit.h>
-#include <limits.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,38 +30,6 @@ static const char *life_name(enum life life)
 {
     static const char *const names[] = {"live", "ended", "lost"};
     return names[life];
-}
-
-/* NaN and infinities, which json-c reads and writes, are no JSON. */
-static int find_no_number(struct json_object *value, int flags, struct json_object *parent,
-                          const char *name, size_t *index, void *found)
-{
-    (void)flags;
-    (void)parent;
-    (void)name;
-    (void)index;
-    if (json_object_is_type(value, json_type_double) && !isfinite(json_object_get_double(value)))
-        *(bool *)found = true;
-    return JSON_C_VISIT_RETURN_CONTINUE;
-}
-
-/* The relay's state as it wrote it; any JSON, since another version may have. */
-static struct json_object *state_of(const struct outbox_relay_row *row)
-{
-    struct json_tokener *tokener = json_tokener_new();
-    struct json_object *state = NULL;
-    bool bad = false;
-    if (tokener && row->state.p && row->state.n < INT32_MAX &&
-        text_is_clean(row->state.p, (size_t)row->state.n))
-        state = json_tokener_parse_ex(tokener, row->state.p, (int)row->state.n);
-    if (tokener)
-        json_tokener_free(tokener);
-    if (state)
-        json_c_visit(state, 0, find_no_number, &bad);
-    if (json_object_is_type(state, json_type_object) && !bad)
-        return state;
-    json_object_put(state);
-    return NULL;
 }
 
 static struct json_object *member(struct json_object *object, const char *name)
@@ -135,7 +101,7 @@ static void print_relay(const struct outbox_relay_page *relays, const struct out
 {
     struct output_age age;
     enum life life = life_of(relays, row);
-    struct json_object *state = state_of(row);
+    struct json_object *state = relay_state(row);
     fputs("relay ", stdout);
     output_text(row->name, 100);
     printf(": %s, last seen %s ago", life_name(life),
@@ -148,6 +114,9 @@ static void print_relay(const struct outbox_relay_page *relays, const struct out
                json_object_get_int64(member(state, "unrouted")),
                json_object_get_int64(member(state, "stale")));
     putchar('\n');
+    if (life == LIFE_LIVE && member(state, "probation"))
+        puts("  on probation: a relay of this name died, and each batch is noted down before it is "
+             "sent");
     if (life == LIFE_LIVE)
         print_publishers(member(state, "publishers"));
     json_object_put(state);
@@ -201,7 +170,7 @@ static struct json_object *relay_json(const struct outbox_relay_page *relays,
     r |= json_add_time(o, "alive_at", row->alive_us);
     r |= json_add_text(o, "version", row->version);
     r |= json_add_text(o, "config_hash", row->config_hash);
-    r |= json_object_object_add(o, "state", state_of(row));
+    r |= json_object_object_add(o, "state", relay_state(row));
     if (r == 0)
         return o;
     json_object_put(o);

@@ -100,9 +100,11 @@ static struct outbox_batch *claim(struct worker *w, int64_t *ret_again_us)
         .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
+    int r = registry_inherit(relay, &err);
     int64_t until_us = clock_monotonic_us() + config->lease_ms * 1000;
     w->deadline_us = clock_monotonic_us() + relay->hold_ms * 1000;
-    int r = store_claim(&w->store, &claim, &call, &batch, &err);
+    if (r == 0)
+        r = store_claim(&w->store, &claim, &call, &batch, &err);
     if (r < 0) {
         err.code = r;
         store_trouble(w, &err);
@@ -181,6 +183,8 @@ static void route(struct worker *w)
             fail_at_once(w, i, msg->defect, 0);
         else if (router_route(w->router, msg, NULL, NULL, &desk->publisher[i], &by, &err) < 0)
             keep_unrouted(w, i, &err);
+        else if (probation_takes_charge(&w->relay->probation, msg->row_id))
+            worker_charge(w, i); /* durable before anything is sent that may kill us, too */
     }
 }
 
@@ -278,6 +282,7 @@ static bool turn(struct worker *w)
         bell_ring(&relay->bell);
     if (desk_take(&w->desk, batch) == 0 && !empty) {
         crash_point("after_claim");
+        w->ends = false;
         route(w);
         worker_settle_part(w);
         publish(w);
