@@ -171,19 +171,23 @@ static void set_deadline(struct store *s, const struct outbox_call *call)
     arena_reset(&s->scratch);
 }
 
-static void ignore_notice(void *arg, const PGresult *notice)
+/* All that is said between calls, too; only a farewell matters. */
+static void hear(void *arg, const PGresult *notice)
 {
-    (void)arg;
-    (void)notice;
+    struct store *s = arg;
+    const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+    s->is_dismissed |=
+        severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
-/* A server that restarted has said so; nobody else speaks to us between calls. */
+/* A server that ended the connection has said so, and hangs up behind it. */
 static void drop_dead(struct store *s)
 {
     struct pollfd fd = {.fd = s->db ? PQsocket(s->db) : -1, .events = POLLIN};
-    if (s->db && poll(&fd, 1, 0) > 0 &&
-        (!PQconsumeInput(s->db) || PQstatus(s->db) != CONNECTION_OK))
-        db_close(s);
+    while (s->db && poll(&fd, 1, 0) > 0)
+        if (!PQconsumeInput(s->db) || PQisBusy(s->db) || PQstatus(s->db) != CONNECTION_OK ||
+            s->is_dismissed)
+            db_close(s);
 }
 
 static int enter(struct store *s, const struct outbox_call *call, bool check,
@@ -193,10 +197,11 @@ static int enter(struct store *s, const struct outbox_call *call, bool check,
     drop_dead(s);
     if (s->db)
         return OUTBOX_OK;
+    s->is_dismissed = false;
     s->db = db_connect(s, s->conninfo, s->bounded, "outboxd", err);
     if (!s->db)
         return s->failure;
-    PQsetNoticeReceiver(s->db, ignore_notice, NULL);
+    PQsetNoticeReceiver(s->db, hear, s);
     int r = session_begin(s, err);
     if (r == 0 && check)
         r = schema_check(s, err);

@@ -95,9 +95,10 @@ struct store {
     /* ---- the connection */
     PGconn *db; /* NULL: not connected */
     struct bounded *bounded;
-    char *schema; /* the table's, found at connecting */
-    uint32_t oid; /* the table's; 0: not there */
-    bool pooled;  /* behind a pooler: nothing of a session lasts */
+    char *schema;      /* the table's, found at connecting */
+    uint32_t oid;      /* the table's; 0: not there */
+    bool is_dismissed; /* the server ends the connection */
+    bool pooled;       /* behind a pooler: nothing of a session lasts */
     bool prepared[N_SLOTS];
     bool prepare_is_off;    /* it did not work out */
     bool planner_is_free;   /* upgrading: the planner may sort and scan */

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "postgres_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SOON_MS 20000
+
+bool mode_is_leases(int mode)
+{
+    return mode == MODE_LEASES || mode == MODE_LEASES_POOLED;
+}
+
+bool mode_is_pooled(int mode)
+{
+    return mode == MODE_LOCKS_POOLED || mode == MODE_LEASES_POOLED;
+}
+
+static const char *base_conninfo;
+
+void use_mode(int mode)
+{
+    base_conninfo = getenv(mode_is_pooled(mode) ? "OUTBOX_TEST_PGBOUNCER" : "OUTBOX_TEST_PG");
+    use_option("conninfo", base_conninfo);
+    use_option("claim", mode_is_leases(mode) ? "leases" : "locks");
+}
+
+struct store *instance_as(const char *application, const char *more)
+{
+    char conninfo[512];
+    snprintf(conninfo, sizeof conninfo, "%s application_name=%s %s",
+             base_conninfo ? base_conninfo : getenv("OUTBOX_TEST_PG"), application,
+             more ? more : "");
+    use_option("conninfo", conninfo);
+    return an_instance();
+}
+
+struct forward *a_forwarder(int mode)
+{
+    return forward_start(
+        atoi(getenv(mode_is_pooled(mode) ? "OUTBOX_TEST_PGBOUNCER_PORT" : "OUTBOX_TEST_PG_PORT")));
+}
+
+struct store *instance_through(struct forward *f, const char *application)
+{
+    char more[32];
+    snprintf(more, sizeof more, "port=%d", forward_port(f));
+    return instance_as(application, more);
+}
+
+int64_t sessions(const char *application)
+{
+    return number("SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s'",
+                  application);
+}
+
+void terminate(const char *application)
+{
+    char gone[160];
+    snprintf(gone, sizeof gone,
+             "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = '%s'",
+             application);
+    ck_assert_int_gt(number("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                            " WHERE application_name = '%s'",
+                            application),
+                     0);
+    ck_assert(soon(gone));
+}
+
+bool soon(const char *condition)
+{
+    for (int64_t end = now_ms() + SOON_MS; now_ms() < end; sleep_ms(5))
+        if (number("SELECT (%s)::int", condition))
+            return true;
+    return false;
+}
+
+struct outbox_claim a_claim(uint32_t limit)
+{
+    return (struct outbox_claim){.size = sizeof(struct outbox_claim),
+                                 .limit = limit,
+                                 .lease_ms = LEASE_MS,
+                                 .max_bytes = 64 << 20,
+                                 .max_message = 64 << 20,
+                                 .relay = str("relay-of-the-test")};
+}
+
+int try_claim(struct store *s, struct outbox_claim what, struct outbox_call call,
+              struct outbox_batch **ret, struct outbox_err *err)
+{
+    *err = (struct outbox_err){.size = sizeof *err};
+    *ret = NULL;
+    return store_claim(s, &what, &call, ret, err);
+}
+
+int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle how,
+               struct outbox_call call, uint8_t *stale, struct outbox_err *err)
+{
+    uint32_t n = batch->n;
+    struct outbox_settle *items = calloc(n, sizeof *items);
+    const struct outbox_settle **pointers = calloc(n, sizeof *pointers);
+    uint8_t *own = calloc(n, 1);
+    ck_assert(items && pointers && own);
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = how;
+        items[i].size = sizeof items[i];
+        items[i].index = i;
+        pointers[i] = &items[i];
+    }
+    *err = (struct outbox_err){.size = sizeof *err};
+    int r = store_settle(s, batch, pointers, n, &call, stale ? stale : own, err);
+    free(items);
+    free(pointers);
+    free(own);
+    return r;
+}
+
+uint32_t settle_at_last(struct store *s, struct outbox_batch *batch, struct outbox_settle how,
+                        uint8_t *stale)
+{
+    struct outbox_err err;
+    uint32_t n_stale = 0;
+    uint8_t *own = calloc(batch->n, 1);
+    int r;
+    ck_assert_ptr_nonnull(own);
+    for (int64_t end = now_ms() + SOON_MS;
+         (r = try_settle(s, batch, how, within(5000), own, &err)) < 0; sleep_ms(20)) {
+        ck_assert_msg(r != OUTBOX_E_BROKEN && r != OUTBOX_E_CONFIG, "%s", err.text);
+        ck_assert_msg(now_ms() < end, "it never settled: %s", err.text);
+    }
+    for (uint32_t i = 0; i < batch->n; i++)
+        n_stale += own[i];
+    if (stale)
+        memcpy(stale, own, batch->n);
+    free(own);
+    return n_stale;
+}
