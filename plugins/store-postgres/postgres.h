@@ -69,6 +69,7 @@ struct claimed {
     bool open;    /* locks: the transaction is still ours, as far as known */
     bool unknown; /* a settle was sent and its end not seen */
     uint8_t *settled;
+    uint8_t *lost; /* locks: another has had it, when they were last taken */
     uint32_t left; /* not settled yet */
 };
 
@@ -225,6 +226,8 @@ uint64_t db_changed(PGresult *result);
 /* Waits for the socket: OK, OUTBOX_E_TIMEOUT or OUTBOX_E_CANCELLED. */
 int db_poll(struct store *s, PGconn *db, bool write);
 int64_t db_left_ms(const struct store *s);
+/* False when the call's time is over, or the host wants it back. */
+bool db_rest(const struct store *s, int64_t ms);
 
 /* ---- failure.c ---- */
 

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,13 +28,6 @@ static const char *const old_columns[] = {"id",         "topic",       "key",   
 #define N_OLD (sizeof old_columns / sizeof old_columns[0])
 
 /* ---- patience ---- */
-
-static void rest(const struct store *s, int64_t ms)
-{
-    struct pollfd cancel = {.fd = s->cancel_fd, .events = POLLIN};
-    int64_t left = db_left_ms(s);
-    poll(&cancel, s->cancel_fd >= 0, (int)(left < ms ? left < 0 ? 0 : left : ms));
-}
 
 /* Somebody else was in the way, for now. */
 static bool may_pass(const struct store *s, int r)
@@ -58,7 +50,7 @@ int schema_run_patiently(struct store *s, const char *const *statements, struct 
 {
     int r;
     while (may_pass(s, r = try_with_lock(s, statements, err)))
-        rest(s, LOCK_AGAIN_MS);
+        db_rest(s, LOCK_AGAIN_MS);
     return r;
 }
 
@@ -164,7 +156,7 @@ static int number_all(struct store *s, int64_t *ret_rows, struct outbox_err *err
                               &args, &r, err);
     do {
         while (may_pass(s, r = number_some(s, last, &n, err)))
-            rest(s, LOCK_AGAIN_MS);
+            db_rest(s, LOCK_AGAIN_MS);
         last += (int64_t)n;
         *ret_rows += (int64_t)n;
     } while (r == 0 && n > 0);

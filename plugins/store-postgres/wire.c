@@ -25,6 +25,14 @@ int64_t db_left_ms(const struct store *s)
     return (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
 }
 
+bool db_rest(const struct store *s, int64_t ms)
+{
+    struct pollfd cancel = {.fd = s->cancel_fd, .events = POLLIN};
+    int64_t left = db_left_ms(s);
+    int n = poll(&cancel, 1, (int)(left < ms ? left < 0 ? 0 : left : ms));
+    return n <= 0 && left > ms;
+}
+
 int db_poll(struct store *s, PGconn *db, bool write)
 {
     for (;;) {

@@ -141,6 +141,76 @@ START_TEST(a_settle_whose_answer_is_lost_is_done_once)
 }
 END_TEST
 
+/* The first try after a lost connection settles what is left, and its answer is lost in turn. */
+START_TEST(what_was_stale_stays_so_when_the_next_answer_is_lost_too)
+{
+    static const uint8_t wanted[] = {1, 1, 0, 0};
+    struct outbox_err err;
+    uint8_t stale[4];
+    use_mode(MODE_LOCKS);
+    struct forward *f = a_forwarder(MODE_LOCKS);
+    struct store *other = instance_as("two", NULL), *s = instance_through(f, "one");
+    produce(4);
+    struct outbox_batch *batch = claim(s, 10, LEASE_MS);
+    terminate("one");
+    struct outbox_batch *theirs = claim(other, 2, LEASE_MS);
+    ck_assert_uint_eq(settle_all(other, theirs, DONE), 0);
+    release(other, theirs);
+    int tries = 1; /* let it connect */
+    do {           /* the request in which it commits, whichever that is */
+        forward_cut(f, FORWARD_CUT_ANSWER, tries++);
+        try_settle(s, batch, DONE, within(5000), stale, &err);
+        ck_assert_int_lt(tries, 20);
+    } while (number(PROCESSED) == 2);
+    ck_assert(forward_has_cut(f));
+    ck_assert_uint_eq(settle_at_last(s, batch, DONE, stale), 2);
+    ck_assert_mem_eq(stale, wanted, 4);
+    release(s, batch);
+    ck_assert_int_eq(number(PROCESSED), 4);
+    store_close(s);
+    forward_stop(f);
+}
+END_TEST
+
+/* What is cut somewhere between: the server goes on holding what it holds. */
+START_TEST(our_own_old_transaction_is_nobody_elses)
+{
+    use_mode(_i);
+    struct forward *f = a_forwarder(_i);
+    struct store *s = instance_through(f, "one");
+    produce(4);
+    struct outbox_batch *batch = claim(s, 10, LEASE_MS);
+    forward_orphan(f);
+    int64_t begun = now_ms();
+    ck_assert_uint_eq(settle_at_last(s, batch, DONE, NULL), 0);
+    ck_assert_int_lt(now_ms() - begun, 3000);
+    release(s, batch);
+    ck_assert_int_eq(number(PROCESSED), 4);
+    store_close(s);
+    forward_stop(f);
+}
+END_TEST
+
+/* A server that took over from another may not have had our row, and give its place and number to
+ * the next. */
+START_TEST(another_message_in_the_same_place_is_not_taken_for_ours)
+{
+    use_mode(MODE_LOCKS);
+    struct store *s = instance_as("one", NULL);
+    produce(1);
+    struct outbox_batch *batch = claim(s, 10, LEASE_MS);
+    terminate("one");
+    execute("CREATE TEMP TABLE place AS SELECT ctid AS at, seq FROM " T);
+    execute("DELETE FROM " T);
+    execute("VACUUM " T);
+    execute("INSERT INTO " T " (seq, topic) SELECT seq, 'new' FROM place");
+    ck_assert_int_eq(number("SELECT count(*) FROM " T " m JOIN place ON m.ctid = at"), 1);
+    ck_assert_uint_eq(settle_at_last(s, batch, DONE, NULL), 1);
+    release(s, batch);
+    ck_assert_int_eq(number(PENDING), 1);
+}
+END_TEST
+
 /* The server works on after the relay gave up waiting for its answer. */
 START_TEST(a_settle_that_timed_out_and_is_committed_later_is_done_once)
 {
@@ -173,6 +243,9 @@ int main(void)
                         N_MODES);
     tcase_add_loop_test(tc, what_others_had_meanwhile_is_stale_and_left_alone, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_settle_whose_answer_is_lost_is_done_once, 0, N_LOST);
+    tcase_add_loop_test(tc, our_own_old_transaction_is_nobody_elses, 0, N_MODES);
+    tcase_add_test(tc, another_message_in_the_same_place_is_not_taken_for_ours);
+    tcase_add_test(tc, what_was_stale_stays_so_when_the_next_answer_is_lost_too);
     tcase_add_loop_test(tc, a_settle_that_timed_out_and_is_committed_later_is_done_once, 0,
                         MODES_DIRECT);
     return unit_main(suite);
