@@ -160,8 +160,7 @@ static int round_trip(struct store *s, struct claiming_now *now, struct step mai
     size_t n = 0, at_main, at_look = 0;
     bool locks = s->claiming == CLAIM_LOCKS;
     if (locks && !now->begun)
-        steps[n++] =
-            (struct step){.slot = SLOT_BEGIN, .sql = "BEGIN ISOLATION LEVEL READ COMMITTED"};
+        steps[n++] = (struct step){.slot = SLOT_BEGIN, .sql = BEGIN};
     at_main = n;
     steps[n++] = main;
     if (locks)

@@ -56,6 +56,8 @@ struct table_name {
     char *table;
 };
 
+#define BEGIN "BEGIN ISOLATION LEVEL READ COMMITTED"
+
 /* How rows are held: in an open transaction, or by a mark that ends. */
 enum claiming { CLAIM_LOCKS, CLAIM_LEASES };
 enum preparing { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
@@ -84,6 +86,13 @@ struct outlook {
     int64_t stuck_us;   /* ... and for sessions that are stuck */
 };
 
+/* What a session knows of us. */
+struct told {
+    int64_t timeout_ms; /* 0: nothing yet */
+    int64_t hold_ms;
+    bool planner_is_free;
+};
+
 struct store {
     const struct outbox_host *host;
     char *conninfo;
@@ -101,11 +110,10 @@ struct store {
     bool is_dismissed; /* the server ends the connection */
     bool pooled;       /* behind a pooler: nothing of a session lasts */
     bool prepared[N_SLOTS];
-    bool prepare_is_off;    /* it did not work out */
-    bool planner_is_free;   /* upgrading: the planner may sort and scan */
-    int64_t hold_ms;        /* how long a transaction may stay open; 0: none is kept so */
-    int64_t set_timeout_ms; /* what the session has; 0: nothing is set yet */
-    int64_t set_hold_ms;
+    bool prepare_is_off;  /* it did not work out */
+    bool planner_is_free; /* upgrading: the planner may sort and scan */
+    int64_t hold_ms;      /* how long a transaction may stay open; 0: none is kept so */
+    struct told told;
     struct arena scratch; /* of the call that runs */
     int64_t deadline_us;  /* monotonic: of the call that runs */
     int cancel_fd;
@@ -191,10 +199,10 @@ int conninfo_check(const char *option, const char *conninfo, struct outbox_err *
 
 /* What a new connection is told and asked once. */
 int session_begin(struct store *s, struct outbox_err *err);
-struct step;
-/* The settings that the next statements need, as a step before them: 1, or 0 if they are there. */
-size_t session_prelude(struct store *s, struct step *step, struct args *args);
-/* A failed pipeline took its settings with it. */
+/* A statement with the settings that the next ones need, in scratch; *ret NULL: they are there. For
+ * the session, or behind a pooler for their transaction. */
+int session_settings(struct store *s, const char **ret, struct outbox_err *err);
+/* Perhaps they are not. */
 void session_forget(struct store *s);
 
 /* ---- wire.c ---- */

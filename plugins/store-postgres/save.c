@@ -51,7 +51,7 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
     if (r == 0 && !table)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0 && !exec)
-        r = db_exec(s, "BEGIN", err);
+        r = db_exec(s, BEGIN, err);
     bool begun = r == 0 && !exec;
     dialect.table = table;
     dialect.available = available;

@@ -87,15 +87,16 @@ const char *const schema_companions[] = {
 /* $1: the schema or NULL, $2: the table. The schema that search_path finds it in, else the first.
  */
 static const char find_text[] =
-    "SELECT found.schema, found.oid::int8, pg_catalog.to_regclass(pg_catalog.format('%I.%I',"
-    "  found.schema, $2::text || '_schema')) IS NOT NULL"
+    "SELECT found.schema, found.oid::int8, pg_catalog.to_regclass(CASE WHEN found.schema IS NOT"
+    "  NULL THEN pg_catalog.format('%I.%I', found.schema, $2::text || '_schema') END) IS NOT NULL"
     " FROM (SELECT n.nspname AS schema, c.oid, pg_catalog.array_position("
     "   pg_catalog.current_schemas(false), n.nspname) AS place"
     "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     "  WHERE c.relname = $2::text AND c.relkind IN ('r', 'p')"
     "   AND (n.nspname = $1::text OR ($1::text IS NULL AND n.nspname = ANY("
     "    pg_catalog.current_schemas(false))))"
-    "  UNION ALL SELECT COALESCE($1::text, pg_catalog.current_schema()), 0, 1000000"
+    "  UNION ALL SELECT COALESCE($1::text, (pg_catalog.array_remove("
+    "   pg_catalog.current_schemas(false), 'pg_catalog'))[1]), 0, 1000000"
     "  ORDER BY place NULLS FIRST LIMIT 1) found";
 
 int schema_find(struct store *s, enum schema_form *ret, struct outbox_err *err)
@@ -230,7 +231,7 @@ static int begin_alone(struct store *s, struct outbox_err *err)
     struct args args = {.arena = &s->scratch};
     args_text(&args, outbox_cstr(s->name.table));
     struct step steps[] = {
-        {.slot = SLOT_BEGIN, .sql = "BEGIN"},
+        {.slot = SLOT_BEGIN, .sql = BEGIN},
         {.slot = SLOT_NONE,
          .sql =
              "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('outboxd init '"

@@ -114,7 +114,7 @@ static size_t item_of_row(struct settling *t, const PGresult *rows, int row)
 static int begin_again(struct settling *t, struct outbox_err *err)
 {
     struct step steps[] = {
-        {.slot = SLOT_BEGIN, .sql = "BEGIN ISOLATION LEVEL READ COMMITTED"},
+        {.slot = SLOT_BEGIN, .sql = BEGIN},
         {.slot = SLOT_NONE, .sql = "SELECT pg_catalog.txid_current()"},
     };
     int r = db_run(t->s, steps, 2, err);

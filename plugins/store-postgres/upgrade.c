@@ -38,7 +38,7 @@ static bool may_pass(const struct store *s, int r)
 
 static int try_with_lock(struct store *s, const char *const *statements, struct outbox_err *err)
 {
-    int r = db_exec(s, "BEGIN", err);
+    int r = db_exec(s, BEGIN, err);
     if (r == 0)
         r = db_exec(s, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'", err);
     if (r == 0)

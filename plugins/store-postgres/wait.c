@@ -60,7 +60,7 @@ static int push_gate(struct store *w, struct outbox_err *err)
     struct args args = {.arena = &w->scratch};
     args_int(&args, w->oid);
     struct step steps[] = {
-        {.slot = SLOT_BEGIN, .sql = "BEGIN ISOLATION LEVEL READ COMMITTED"},
+        {.slot = SLOT_BEGIN, .sql = BEGIN},
         {.slot = SLOT_NONE, .sql = "SET LOCAL lock_timeout = " GATE_MS},
         {.slot = SLOT_NONE,
          .sql = "SELECT pg_catalog.pg_advisory_lock(" ARGUMENTS ")",

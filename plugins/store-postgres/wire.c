@@ -218,7 +218,7 @@ static bool settles(const struct step *steps, size_t n)
 
 static int run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
 {
-    bool preparing[STEPS_MAX] = {false};
+    bool preparing[STEPS_MAX + 3] = {false};
     int transport = OUTBOX_OK;
     for (size_t i = 0; i < n; i++) {
         steps[i].result = NULL;
@@ -246,18 +246,51 @@ static int run(struct store *s, struct step *steps, size_t n, struct outbox_err 
     return r;
 }
 
+/* Behind a pooler: settings and steps are one transaction. */
+static int run_pooled(struct store *s, const char *settings, struct step *steps, size_t n,
+                      struct outbox_err *err)
+{
+    struct step all[STEPS_MAX + 3];
+    size_t begins = strncmp(steps[0].sql, "BEGIN", 5) == 0, k = 0;
+    all[k++] = begins ? steps[0] : (struct step){.slot = SLOT_BEGIN, .sql = BEGIN};
+    all[k++] = (struct step){.slot = SLOT_NONE, .sql = settings};
+    memcpy(all + k, steps + begins, (n - begins) * sizeof *steps);
+    k += n - begins;
+    if (!begins)
+        all[k++] = (struct step){.slot = SLOT_COMMIT, .sql = "COMMIT"};
+    int r = run(s, all, k, err);
+    PQclear(all[1].result);
+    if (!begins) {
+        PQclear(all[0].result);
+        PQclear(all[k - 1].result);
+    }
+    memcpy(steps, all + 2 - begins, n * sizeof *steps);
+    if (begins)
+        steps[0] = all[0];
+    return r;
+}
+
+static int run_told(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
+{
+    struct step told = {.slot = SLOT_NONE};
+    int r = steps[0].alone && s->pooled ? OUTBOX_OK : session_settings(s, &told.sql, err);
+    if (r < 0 || !told.sql)
+        return r < 0 ? r : run(s, steps, n, err);
+    if (s->pooled)
+        return run_pooled(s, told.sql, steps, n, err);
+    /* By themselves: what comes now may be undone. */
+    r = run(s, &told, 1, err);
+    PQclear(told.result);
+    return r < 0 ? r : run(s, steps, n, err);
+}
+
 int db_run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
 {
-    struct step all[STEPS_MAX];
-    struct args settings = {.arena = &s->scratch};
+    for (size_t i = 0; i < n; i++)
+        steps[i].result = NULL;
     if (!s->db)
         return s->failure = outbox_fail(err, OUTBOX_E_RETRY, "the connection was lost");
-    size_t first = steps[0].alone ? 0 : session_prelude(s, &all[0], &settings);
-    memcpy(all + first, steps, n * sizeof *steps);
-    int r = run(s, all, first + n, err);
-    memcpy(steps, all + first, n * sizeof *steps);
-    if (first > 0)
-        PQclear(all[0].result);
+    int r = run_told(s, steps, n, err);
     if (r == OUTBOX_OK)
         return r;
     session_forget(s);
@@ -287,13 +320,9 @@ int db_exec(struct store *s, const char *sql, struct outbox_err *err)
 
 int db_exec_alone(struct store *s, const char *sql, struct outbox_err *err)
 {
-    /* Whatever settings are due come in a transaction of their own. */
-    int r = db_exec(s, "SELECT 1", err);
     struct step step = {.slot = SLOT_NONE, .sql = sql, .alone = true};
-    if (r == 0)
-        r = db_run(s, &step, 1, err);
-    if (r == 0)
-        PQclear(step.result);
+    int r = db_run(s, &step, 1, err);
+    PQclear(step.result);
     return r;
 }
 
