@@ -110,9 +110,10 @@ struct store {
     bool is_dismissed; /* the server ends the connection */
     bool pooled;       /* behind a pooler: nothing of a session lasts */
     bool prepared[N_SLOTS];
-    bool prepare_is_off;  /* it did not work out */
-    bool planner_is_free; /* upgrading: the planner may sort and scan */
-    int64_t hold_ms;      /* how long a transaction may stay open; 0: none is kept so */
+    uint32_t statements_key; /* in their names: a pooler mixes connections up */
+    bool prepare_is_off;     /* it did not work out */
+    bool planner_is_free;    /* upgrading: the planner may sort and scan */
+    int64_t hold_ms;         /* how long a transaction may stay open; 0: none is kept so */
     struct told told;
     struct arena scratch; /* of the call that runs */
     int64_t deadline_us;  /* monotonic: of the call that runs */

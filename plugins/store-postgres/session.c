@@ -111,13 +111,18 @@ void session_forget(struct store *s)
 int session_begin(struct store *s, struct outbox_err *err)
 {
     PGresult *pid;
+    int64_t key;
+    int r = leases_token(&key, err);
+    if (r < 0)
+        return s->failure = r;
+    s->statements_key = (uint32_t)key;
     s->pooled = true;
     session_forget(s);
     if (PQserverVersion(s->db) < SERVER_MIN)
         return s->failure = outbox_fail(err, OUTBOX_E_CONFIG,
                                         "PostgreSQL at %s has version %d; 12 or later is needed",
                                         PQhost(s->db), PQserverVersion(s->db) / 10000);
-    int r = db_query(s, SLOT_NONE, "SELECT pg_catalog.pg_backend_pid()", NULL, &pid, err);
+    r = db_query(s, SLOT_NONE, "SELECT pg_catalog.pg_backend_pid()", NULL, &pid, err);
     if (r < 0)
         return r;
     s->pooled = column_int(pid, 0, 0) != PQbackendPID(s->db);

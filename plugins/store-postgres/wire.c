@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,9 +81,9 @@ static bool send_step(struct store *s, const struct step *step, bool *ret_prepar
     static const struct args none = {0};
     static const int binary[ARGS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const struct args *args = step->args ? step->args : &none;
-    char name[16];
+    char name[32];
     bool ok = true, by_name = prepares(s, step->slot);
-    snprintf(name, sizeof name, "outboxd%d", step->slot);
+    snprintf(name, sizeof name, "outboxd%08" PRIx32 "_%d", s->statements_key, step->slot);
     *ret_prepares = by_name && !s->prepared[step->slot];
     if (!by_name || *ret_prepares) {
         char *sql = name_render(s, step->sql);
@@ -284,21 +285,36 @@ static int run_told(struct store *s, struct step *steps, size_t n, struct outbox
     return r < 0 ? r : run(s, steps, n, err);
 }
 
+/* A pooler in between, after all, or somebody who tidies up: then without. */
+static bool lost_statements(struct store *s)
+{
+    if (strcmp(s->failed_state, "26000") != 0 && strcmp(s->failed_state, "42P05") != 0)
+        return false;
+    if (!s->prepare_is_off)
+        outbox_logf(s->host, OUTBOX_LOG_WARNING,
+                    "prepared statements do not last on this connection; going on without");
+    s->prepare_is_off = true;
+    return true;
+}
+
 int db_run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
 {
     for (size_t i = 0; i < n; i++)
         steps[i].result = NULL;
     if (!s->db)
         return s->failure = outbox_fail(err, OUTBOX_E_RETRY, "the connection was lost");
-    int r = run_told(s, steps, n, err);
-    if (r == OUTBOX_OK)
-        return r;
-    session_forget(s);
-    if (s->preparing == PREPARE_AUTO && strcmp(s->failed_state, "26000") == 0)
-        s->prepare_is_off = true; /* a pooler in between, after all */
-    if (s->db && failure_ends_connection(s))
-        db_close(s);
-    return db_rollback(s, r);
+    bool begins = PQtransactionStatus(s->db) == PQTRANS_IDLE;
+    for (bool again = false;; again = true) {
+        int r = run_told(s, steps, n, err);
+        if (r == OUTBOX_OK)
+            return r;
+        session_forget(s);
+        if (s->db && failure_ends_connection(s))
+            db_close(s);
+        db_rollback(s, r);
+        if (!s->db || again || !lost_statements(s) || !begins)
+            return r;
+    }
 }
 
 int db_query(struct store *s, enum slot slot, const char *sql, struct args *args, PGresult **ret,

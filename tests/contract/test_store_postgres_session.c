@@ -220,6 +220,38 @@ START_TEST(the_server_frees_the_rows_of_a_relay_that_was_stopped)
 }
 END_TEST
 
+/* ---- prepared statements ---- */
+
+/* In every mode, with prepare = auto, on and off. */
+#define N_PREPARES (3 * N_MODES)
+START_TEST(prepared_statements_that_vanish_are_made_again)
+{
+    static const char *const prepares[] = {"auto", "on", "off"};
+    struct outbox_err err;
+    use_mode(_i % N_MODES);
+    use_option("prepare", prepares[_i / N_MODES]);
+    struct store *s = instance_as("one", NULL);
+    execute("CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DEALLOCATE ALL;"
+            " RETURN NEW; END $$; CREATE TRIGGER forgets BEFORE UPDATE ON " T
+            " FOR EACH ROW EXECUTE FUNCTION forget()");
+    int failures = 0;
+    for (int i = 0; i < 6; i++) {
+        struct outbox_batch *batch;
+        produce(1);
+        while (try_claim(s, a_claim(10), within(5000), &batch, &err) < 0)
+            ck_assert_msg(failures++ < 6, "%s", err.text);
+        ck_assert_uint_eq(batch->n, 1);
+        while (try_settle(s, batch, DONE, within(5000), NULL, &err) < 0)
+            ck_assert_msg(failures++ < 12, "%s", err.text);
+        release(s, batch);
+    }
+    ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed'"), 6);
+    ck_assert(strcmp(prepares[_i / N_MODES], "off") != 0 || failures == 0);
+    execute("DROP TRIGGER forgets ON " T);
+    use_option("prepare", "auto");
+}
+END_TEST
+
 int main(void)
 {
     unit_needs("OUTBOX_TEST_PG");
@@ -236,5 +268,6 @@ int main(void)
     tcase_add_test(tc, the_server_frees_the_rows_of_a_relay_that_was_stopped);
     tcase_add_loop_test(tc, the_server_frees_the_rows_of_a_relay_that_was_stopped,
                         MODE_LOCKS_POOLED, MODE_LOCKS_POOLED + 1);
+    tcase_add_loop_test(tc, prepared_statements_that_vanish_are_made_again, 0, N_PREPARES);
     return unit_main(suite);
 }
