@@ -28,6 +28,7 @@ static const struct {
     {"53", OUTBOX_E_RETRY, false, ""},
     {"28", OUTBOX_E_CONFIG, true, "; check user and password, and the server's pg_hba.conf"},
     {"3D000", OUTBOX_E_CONFIG, true, "; create the database, or correct dbname"},
+    {"3F000", OUTBOX_E_CONFIG, false, "; create the schema, or correct table"},
     {"42P01", OUTBOX_E_CONFIG, true, "; run `outboxd init`"},
     {"42703", OUTBOX_E_CONFIG, true, "; run `outboxd init`"},
     {"42501", OUTBOX_E_CONFIG, false,
@@ -81,16 +82,22 @@ bool failure_ends_connection(const struct store *s)
 
 int failure_of(struct store *s, PGconn *db, const PGresult *result, struct outbox_err *err)
 {
-    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
     const char *text = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-    char line[400], place[160];
-    put_place(db, place, sizeof place);
-    snprintf(s->failed_state, sizeof s->failed_state, "%s", state ? state : "");
-    size_t i = state ? find(state) : N_KNOWN;
     if (!text || !*text)
         text = result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result)
                : db                                    ? PQerrorMessage(db)
                                                        : "out of memory";
+    return failure_say(s, db, result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL, text,
+                       err);
+}
+
+int failure_say(struct store *s, const PGconn *db, const char *state, const char *text,
+                struct outbox_err *err)
+{
+    char line[280], place[120]; /* with the advice they fit into err */
+    put_place(db, place, sizeof place);
+    snprintf(s->failed_state, sizeof s->failed_state, "%s", state ? state : "");
+    size_t i = state ? find(state) : N_KNOWN;
     one_line(*text ? text : "the connection was lost", line, sizeof line);
     s->failure = i < N_KNOWN ? known[i].class : OUTBOX_E_RETRY;
     return outbox_fail(err, s->failure, "%s: %s%s%s%s%s", place, line, state ? " (" : "",

@@ -93,6 +93,13 @@ struct told {
     bool planner_is_free;
 };
 
+/* Why a server did not take a connection. */
+struct refusal {
+    char said[400]; /* by libpq; empty: nothing yet */
+    char state[6];  /* empty: not known */
+    char text[200];
+};
+
 struct store {
     const struct outbox_host *host;
     char *conninfo;
@@ -105,6 +112,7 @@ struct store {
     /* ---- the connection */
     PGconn *db; /* NULL: not connected */
     struct bounded *bounded;
+    struct refusal refusal;
     char *schema;      /* the table's, found at connecting */
     uint32_t oid;      /* the table's; 0: not there */
     bool is_dismissed; /* the server ends the connection */
@@ -190,6 +198,9 @@ int db_enter_held(struct store *s, const struct outbox_call *call, struct outbox
 /* The same for init: the table may be missing or old. */
 int db_enter_raw(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 void db_close(struct store *s);
+
+/* ---- dial.c ---- */
+
 /* A connection, within the call's deadline. NULL after a failure, whose class is s->failure. */
 PGconn *db_connect(struct store *s, const char *conninfo, struct bounded *bounded,
                    const char *purpose, struct outbox_err *err);
@@ -242,6 +253,9 @@ bool db_rest(const struct store *s, int64_t ms);
 
 /* Classes a failed result (NULL: of the connection), fills *err. */
 int failure_of(struct store *s, PGconn *db, const PGresult *result, struct outbox_err *err);
+/* The same with a SQLSTATE (NULL: none) and a text. */
+int failure_say(struct store *s, const PGconn *db, const char *state, const char *text,
+                struct outbox_err *err);
 /* Is the connection of no more use after that? */
 bool failure_ends_connection(const struct store *s);
 

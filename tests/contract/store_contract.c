@@ -104,6 +104,16 @@ struct store *an_instance(void)
     return s;
 }
 
+int try_instance(struct outbox_err *err)
+{
+    struct store s;
+    *err = (struct outbox_err){.size = sizeof *err};
+    int r = store_open(&s, rig.plugin, rig.cfg, NULL, err);
+    if (r == 0)
+        store_close(&s);
+    return r;
+}
+
 struct outbox_cfg *the_options(void)
 {
     return rig.cfg;

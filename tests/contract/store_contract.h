@@ -49,6 +49,8 @@ void store_use(const struct store_kind *kind);
 const struct store_kind *store_kind(void);
 /* A new instance; the fixture closes those that are left. */
 struct store *an_instance(void);
+/* Opens one and closes it again; the class. */
+int try_instance(struct outbox_err *err);
 /* What later instances are opened with. */
 struct outbox_cfg *the_options(void);
 /* The fixture's first instance, with its table made. */
