@@ -16,19 +16,21 @@
 #define FIRST(condition, order) \
     "(SELECT m.created_at FROM {t} m WHERE " condition " ORDER BY " order " LIMIT 1)"
 
-static const char counts[] = "SELECT " COUNT(READY " AND m.lane IS NULL AND $2::text IS NULL") ","
-                                                                                               " " COUNT(READY " AND "
-                                                                                                               "m.lane IS "
-                                                                                                               "NOT "
-                                                                                                               "NULL" LANE) ", " COUNT(WAITS "<= statement_timestamp()" LANE) ", " COUNT(WAITS "> statement_timestamp()" LANE) ", " COUNT("m.status = 'processing'" LANE) ", " COUNT("m.status = 'processed'" LANE) ", " COUNT("m."
-                                                                                                                                                                                                                                                                                                                               "statu"
-                                                                                                                                                                                                                                                                                                                               "s = "
-                                                                                                                                                                                                                                                                                                                               "'fail"
-                                                                                                                                                                                                                                                                                                                               "ed"
-                                                                                                                                                                                                                                                                                                                               "'" LANE) ", "
-                                                                                                                                                                                                                                                                                                                                         "LEAST(" FIRST(READY " AND m.lane IS NULL AND $2::text IS NULL", "m.seq") ", " FIRST(READY " AND m.lane IS NOT NULL" LANE, "m.lane, m.lane_seq") ", " FIRST(WAITS
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                     "<= statement_timestamp()" LANE,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                     "m.available_at") "), clock_timestamp()";
+#define FRESH READY " AND m.lane IS NULL AND $2::text IS NULL"
+#define PARKED READY " AND m.lane IS NOT NULL" LANE
+#define DUE WAITS "<= statement_timestamp()" LANE
+
+/* In the order of `parts`. */
+static const char counts[] =
+    /* clang-format off */
+    "SELECT " COUNT(FRESH) ", " COUNT(PARKED) ", " COUNT(DUE) ", "
+    COUNT(WAITS "> statement_timestamp()" LANE) ", "
+    COUNT("m.status = 'processing'" LANE) ", "
+    COUNT("m.status = 'processed'" LANE) ", "
+    COUNT("m.status = 'failed'" LANE) ", "
+    "LEAST(" FIRST(FRESH, "m.seq") ", " FIRST(PARKED, "m.lane, m.lane_seq") ", "
+    FIRST(DUE, "m.available_at") "), clock_timestamp()";
+/* clang-format on */
 
 static const struct part {
     uint32_t bit;
