@@ -9,18 +9,16 @@
  * second; then it also looks for delays and leases that end.
  */
 #include "gather.h"
+#include "outlook.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-#define LOOK_US INT64_C(1000000)
-/* How often to look for rows that are `processing` without a lease, and for stuck sessions. */
-#define STRAY_US INT64_C(5000000)
-
 #define HOLD_DEFAULT_MS 60000
+/* A server works on a while for a client that is gone, us. */
+#define LOST_US INT64_C(10000000)
 
 #define READY "m.status = 'pending' AND m.available_at IS NULL AND m.lane IS NULL"
-#define DELAYED "m.status = 'pending' AND m.available_at IS NOT NULL AND m.lane IS NULL"
 
 /* $1 of ROW_COLUMNS: inline_max. In the order of fresh_args and delayed_args. */
 #define FRESH READY " AND m.seq > $2 AND m.seq <= $3 ORDER BY m.seq LIMIT $4 FOR UPDATE SKIP LOCKED"
@@ -32,105 +30,18 @@ static const char fresh_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " FRES
 static const char due_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " DUE;
 
 /* The inner statement is kept apart: a join must not run it again and take more than its LIMIT. An
- * idle relay writes nothing, no lease either. The last three arguments: token, ms, relay. */
-#define LEASED(inner, token, ms, relay)                                        \
-    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE " inner "),"  \
-    " mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token "," \
-    "  clock_timestamp() + " ms " * interval '1 millisecond', " relay          \
-    "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"    \
-    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"   \
+ * idle relay writes nothing, no lease either. One that waited for a lock until nobody waits for its
+ * answer takes nothing. The last four arguments: token, ms, relay, the call's ms. */
+#define LEASED(inner, token, ms, relay, call)                                       \
+    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()" \
+    "  < transaction_timestamp() + " call " * interval '1 millisecond' AND " inner  \
+    " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","   \
+    "  clock_timestamp() + " ms " * interval '1 millisecond', " relay               \
+    "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"         \
+    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"        \
     " WHERE m.ctid = picked.ctid RETURNING " ROW_COLUMNS
-static const char fresh_lease[] = LEASED(FRESH, "$5", "$6", "$7");
-static const char due_lease[] = LEASED(DUE, "$4", "$5", "$6");
-
-/* ---- looking around ---- */
-
-/* What waits for a time, and what nobody holds; ms from now. $1: look for strays, too. */
-static const char look_text[] =
-    "SELECT EXISTS (SELECT 1 FROM {t} m WHERE " DELAYED
-    "  AND m.available_at <= statement_timestamp()),"
-    " (SELECT pg_catalog.ceil(EXTRACT(epoch FROM min(m.available_at) - clock_timestamp()) * 1000)"
-    "  ::int8 FROM {t} m WHERE " DELAYED " AND m.available_at > statement_timestamp()"
-    "  AND m.available_at < 'infinity'),"
-    " (SELECT pg_catalog.ceil(EXTRACT(epoch FROM min(until) - clock_timestamp()) * 1000)::int8"
-    "  FROM {t_leases}),"
-    " $1::int8 = 1 AND EXISTS (SELECT 1 FROM {t} m WHERE m.status = 'processing' AND"
-    "  (m.lease IS NULL OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease)))";
-
-static int64_t time_in(const PGresult *look, int column, int64_t now)
-{
-    int64_t ms = column_int(look, 0, column);
-    return PQgetisnull(look, 0, column) ? INT64_MAX
-                                        : now + (ms < TIME_MAX_MS ? ms : TIME_MAX_MS) * 1000;
-}
-
-static void take_look(struct store *s, const PGresult *look)
-{
-    int64_t now = s->host->monotonic_us(s->host);
-    struct outlook *o = &s->outlook;
-    o->due = column_int(look, 0, 0) != 0;
-    o->delayed_us = time_in(look, 1, now);
-    o->lease_us = time_in(look, 2, now);
-    o->strays |= column_int(look, 0, 3) != 0;
-    o->look_us = now + LOOK_US;
-}
-
-static int64_t next_due_ms(const struct store *s)
-{
-    const struct outlook *o = &s->outlook;
-    int64_t us = o->delayed_us < o->lease_us ? o->delayed_us : o->lease_us;
-    int64_t now = s->host->monotonic_us(s->host);
-    return us == INT64_MAX ? -1 : us <= now ? 0 : (us - now + 999) / 1000;
-}
-
-/* A relay that was stopped while it received keeps its locks: its session is not idle, but sends.
- */
-static int terminate_stuck(struct store *s, struct outbox_err *err)
-{
-    struct args args = {.arena = &s->scratch};
-    PGresult *result;
-    int64_t now = s->host->monotonic_us(s->host);
-    if (s->claiming != CLAIM_LOCKS || now < s->outlook.stuck_us)
-        return OUTBOX_OK;
-    s->outlook.stuck_us = now + STRAY_US;
-    args_int(&args, s->oid);
-    args_int(&args, s->hold_ms);
-    int r = db_query(s, SLOT_TERMINATE,
-                     "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_locks l"
-                     " JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-                     " WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM"
-                     "  pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
-                     " AND l.relation = $1::int8::oid AND l.mode = 'RowShareLock'"
-                     " AND a.usename = current_user AND a.pid <> pg_catalog.pg_backend_pid()"
-                     " AND a.state = 'active' AND a.wait_event = 'ClientWrite'"
-                     " AND a.query_start < clock_timestamp() - $2 * interval '1 millisecond'",
-                     &args, &result, err);
-    if (r < 0)
-        return r;
-    if (PQntuples(result) > 0)
-        outbox_logf(
-            s->host, OUTBOX_LOG_WARNING,
-            "ended %d sessions of relays that stopped reading; what they held is free again",
-            PQntuples(result));
-    PQclear(result);
-    return OUTBOX_OK;
-}
-
-/* What others left behind. */
-static int tidy_up(struct store *s, const struct outbox_claim *claim, struct outbox_err *err)
-{
-    struct outlook *o = &s->outlook;
-    int r = terminate_stuck(s, err);
-    if (r == 0 && s->host->monotonic_us(s->host) >= o->lease_us) {
-        o->lease_us = INT64_MAX;
-        r = leases_expire(s, err);
-    }
-    if (r == 0 && o->strays) {
-        o->strays = false;
-        r = leases_adopt(s, claim, err);
-    }
-    return r;
-}
+static const char fresh_lease[] = LEASED(FRESH, "$5", "$6", "$7", "$8");
+static const char due_lease[] = LEASED(DUE, "$4", "$5", "$6", "$7");
 
 /* ---- the round trips ---- */
 
@@ -141,15 +52,6 @@ struct claiming_now {
     bool begun; /* something is held */
     bool looked;
 };
-
-static struct step look_step(struct store *s, struct args *args)
-{
-    int64_t now = s->host->monotonic_us(s->host);
-    args_int(args, now >= s->outlook.stray_us);
-    if (now >= s->outlook.stray_us)
-        s->outlook.stray_us = now + STRAY_US;
-    return (struct step){.slot = SLOT_LOOK, .sql = look_text, .args = args};
-}
 
 /* Runs `main` with what has to come before it and may come along; gathers its rows. */
 static int round_trip(struct store *s, struct claiming_now *now, struct step main, bool look,
@@ -168,7 +70,7 @@ static int round_trip(struct store *s, struct claiming_now *now, struct step mai
             (struct step){.slot = SLOT_XID, .sql = "SELECT pg_catalog.txid_current_if_assigned()"};
     if (look) {
         at_look = n;
-        steps[n++] = look_step(s, &args);
+        steps[n++] = outlook_step(s, &args);
     }
     int r = db_run(s, steps, n, err);
     if (r < 0) {
@@ -178,7 +80,7 @@ static int round_trip(struct store *s, struct claiming_now *now, struct step mai
     now->begun |= locks || PQntuples(steps[at_main].result) > 0;
     now->looked |= look;
     if (look)
-        take_look(s, steps[at_look].result);
+        outlook_take(s, steps[at_look].result);
     if (locks && !PQgetisnull(steps[at_main + 1].result, 0, 0))
         now->c->xid = column_int(steps[at_main + 1].result, 0, 0);
     for (size_t i = 0; i < n; i++)
@@ -192,6 +94,7 @@ static void args_lease(struct args *args, const struct claiming_now *now)
     args_int(args, now->c->token);
     args_int(args, now->g.claim->lease_ms);
     args_text(args, now->g.claim->relay);
+    args_int(args, now->g.store->timeout_ms);
 }
 
 static int take_due(struct store *s, struct claiming_now *now, uint32_t limit,
@@ -323,7 +226,7 @@ static int begin(struct store *s, const struct outbox_claim *claim, struct claim
 static int take_batch(struct store *s, const struct outbox_claim *claim, struct claiming_now *now,
                       struct outbox_err *err)
 {
-    int r = tidy_up(s, claim, err);
+    int r = outlook_tidy_up(s, claim, err);
     if (r == 0)
         r = begin(s, claim, now, err);
     if (r < 0)
@@ -334,13 +237,11 @@ static int take_batch(struct store *s, const struct outbox_claim *claim, struct 
     gather_sort(&now->g);
     if (r == 0)
         r = gather_payloads(&now->g, err);
+    if (r < 0 && !s->db) {
+        s->lost = now->c->token;
+        s->lost_us = s->host->monotonic_us(s->host) + LOST_US;
+    }
     return r < 0 || now->g.n == 0 ? end_empty(s, now, r, err) : OUTBOX_OK;
-}
-
-/* Did a look find something that is due only now? Then one more try. */
-static bool is_behind(const struct store *s)
-{
-    return s->outlook.strays || s->host->monotonic_us(s->host) >= s->outlook.lease_us;
 }
 
 static void publish_batch(struct store *s, struct claiming_now *now, struct outbox_batch **ret)
@@ -353,7 +254,7 @@ static void publish_batch(struct store *s, struct claiming_now *now, struct outb
         .size = sizeof c->batch,
         .n = g->n,
         .messages = (const struct outbox_message *const *)g->messages,
-        .next_due_ms = next_due_ms(s),
+        .next_due_ms = outlook_next_due_ms(s),
         .more = g->n > 0 && (g->full || g->n == g->claim->limit),
     };
     if (g->n > 0 && s->claiming == CLAIM_LEASES) {
@@ -383,7 +284,7 @@ int claim(void *instance, const struct outbox_claim *wanted, const struct outbox
     int r = db_enter(s, call, err);
     if (r == 0)
         r = take_batch(s, &claim, &now, err);
-    if (r == 0 && now.g.n == 0 && is_behind(s))
+    if (r == 0 && now.g.n == 0 && outlook_is_behind(s))
         r = take_batch(s, &claim, &now, err);
     if (r < 0)
         return r;

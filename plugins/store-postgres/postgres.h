@@ -135,8 +135,10 @@ struct store {
     PGresult *rows[6];        /* what its messages point into */
     size_t n_rows;
     struct claimed *held;
-    int64_t bound; /* rows up to this seq were seen: claims begin behind it */
-    uint32_t fits; /* rows that fitted into the last batch's bytes; 0: all did */
+    int64_t bound;   /* rows up to this seq were seen: claims begin behind it */
+    int64_t lost;    /* leases: of a claim whose answer never came, or 0 ... */
+    int64_t lost_us; /* ... and how long it may still be committed */
+    uint32_t fits;   /* rows that fitted into the last batch's bytes; 0: all did */
     struct outlook outlook;
 
     struct arena page_arena; /* the last list, requeue ... */
@@ -195,6 +197,8 @@ int column_uuid(const PGresult *rows, int row, int column, struct arena *arena,
 int db_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 /* The same for what is done to the batch that is held. */
 int db_enter_held(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+/* Begins a call that needs no connection if there is none. */
+void db_resume(struct store *s, const struct outbox_call *call);
 /* The same for init: the table may be missing or old. */
 int db_enter_raw(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 void db_close(struct store *s);

@@ -31,6 +31,8 @@ struct forward {
     bool ends, stalls, has_cut;
     enum forward_cut cut;
     int skip;
+    int keep_back; /* of the next request */
+    bool kept;     /* nothing more from clients */
     struct pair pairs[PAIRS_MAX];
 };
 
@@ -102,6 +104,10 @@ static void from_client(struct forward *f, struct pair *p)
 {
     char bytes[65536];
     ssize_t n = recv(p->client, bytes, sizeof bytes, 0);
+    if (f->keep_back > 0 && n > f->keep_back) {
+        n -= f->keep_back;
+        f->kept = true;
+    }
     if (n > 0 && is_marked(f, p) && f->cut == FORWARD_CUT_REQUEST) {
         f->has_cut = true;
         f->cut = FORWARD_CUT_NEVER;
@@ -143,7 +149,7 @@ static nfds_t fill(const struct forward *f, struct pollfd *fds, size_t *index)
         if (p->client < 0)
             continue;
         index[n / 2] = i;
-        fds[n++] = (struct pollfd){.fd = p->client, .events = POLLIN};
+        fds[n++] = (struct pollfd){.fd = f->kept ? -1 : p->client, .events = POLLIN};
         fds[n++] = (struct pollfd){.fd = f->stalls ? -1 : p->server, .events = POLLIN};
     }
     return n;
@@ -165,7 +171,7 @@ static void *work(void *arg)
             eventfd_read(f->wake, &count);
         for (nfds_t k = 2; k < n; k += 2) {
             struct pair *p = &f->pairs[index[k / 2]];
-            if (p->client >= 0 && fds[k].revents)
+            if (p->client >= 0 && fds[k].revents && !f->kept)
                 from_client(f, p);
             if (p->client >= 0 && fds[k + 1].revents && !f->stalls)
                 from_server(f, p);
@@ -227,6 +233,14 @@ void forward_stall(struct forward *f, bool stalls)
 {
     pthread_mutex_lock(&f->lock);
     f->stalls = stalls;
+    wake_up(f);
+}
+
+void forward_keep_back(struct forward *f, int bytes)
+{
+    pthread_mutex_lock(&f->lock);
+    f->keep_back = bytes;
+    f->kept &= bytes > 0;
     wake_up(f);
 }
 

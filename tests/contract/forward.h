@@ -16,6 +16,8 @@ int forward_port(const struct forward *f);
 /* While it stalls nothing comes from the server; what clients say arrives. */
 void forward_stall(struct forward *f, bool stalls);
 
+/* The next request arrives without its last bytes, and nothing after it. 0: all passes again. */
+void forward_keep_back(struct forward *f, int bytes);
 /* Hangs up on all clients; the server does not notice. */
 void forward_orphan(struct forward *f);
 
