@@ -33,11 +33,16 @@ static void drop_dead(struct store *s)
             db_close(s);
 }
 
-static int enter(struct store *s, const struct outbox_call *call, bool check,
-                 struct outbox_err *err)
+void db_resume(struct store *s, const struct outbox_call *call)
 {
     set_deadline(s, call);
     drop_dead(s);
+}
+
+static int enter(struct store *s, const struct outbox_call *call, bool check,
+                 struct outbox_err *err)
+{
+    db_resume(s, call);
     if (s->db)
         return OUTBOX_OK;
     s->is_dismissed = false;

@@ -301,9 +301,8 @@ int release(void *instance, struct outbox_batch *batch, const struct outbox_call
     int r = OUTBOX_OK;
     if (!c || batch != &c->batch)
         return outbox_fail(err, OUTBOX_E_CONFIG, "release: this batch is not held");
-    if (c->open)
-        r = db_enter_held(s, call, err);
     if (c->open) {
+        db_resume(s, call);
         db_rollback(s, 0);
         c->open = false;
     } else if (s->claiming == CLAIM_LEASES && c->left > 0) {
