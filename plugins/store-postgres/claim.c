@@ -66,8 +66,9 @@ static int round_trip(struct store *s, struct claiming_now *now, struct step mai
     at_main = n;
     steps[n++] = main;
     if (locks)
-        steps[n++] =
-            (struct step){.slot = SLOT_XID, .sql = "SELECT pg_catalog.txid_current_if_assigned()"};
+        steps[n++] = (struct step){
+            .slot = SLOT_XID,
+            .sql = "SELECT pg_catalog.txid_current_if_assigned(), pg_catalog.pg_backend_pid()"};
     if (look) {
         at_look = n;
         steps[n++] = outlook_step(s, &args);
@@ -81,8 +82,10 @@ static int round_trip(struct store *s, struct claiming_now *now, struct step mai
     now->looked |= look;
     if (look)
         outlook_take(s, steps[at_look].result);
-    if (locks && !PQgetisnull(steps[at_main + 1].result, 0, 0))
+    if (locks && !PQgetisnull(steps[at_main + 1].result, 0, 0)) {
         now->c->xid = column_int(steps[at_main + 1].result, 0, 0);
+        now->c->pid = column_int(steps[at_main + 1].result, 0, 1);
+    }
     for (size_t i = 0; i < n; i++)
         if (i != at_main)
             PQclear(steps[i].result);

@@ -67,11 +67,13 @@ struct claimed {
     struct outbox_batch batch;
     int64_t token; /* leases: in each of its rows */
     char lease[24];
-    int64_t xid;  /* locks: of the open transaction; 0: none */
-    bool open;    /* locks: the transaction is still ours, as far as known */
-    bool unknown; /* a settle was sent and its end not seen */
+    int64_t xid;    /* locks: of the open transaction; 0: none */
+    int64_t pid;    /* of its session */
+    bool open;      /* locks: the transaction is still ours, as far as known */
+    bool unknown;   /* a settle was sent and its end not seen */
+    bool committed; /* such a one was */
     uint8_t *settled;
-    uint8_t *lost; /* locks: another has had it, when they were last taken */
+    uint8_t *lost; /* locks: another has had it, as far as known */
     uint32_t left; /* not settled yet */
 };
 

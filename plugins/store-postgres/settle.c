@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * settle.c - what became of claimed rows. In the transaction that holds their locks it is one round
- * trip. When that transaction was lost (an error, a cut connection, a server that ended it), those
- * rows are locked once more which nobody has touched meanwhile, and settled: no message is sent
- * twice because a connection broke, and none is changed that another relay has had.
- */
+/* settle.c - what became of claimed rows. In the transaction that holds their locks it is one round
+ * trip; see regain.c for what happens when that was lost. */
 #include "settling.h"
 
 #include <string.h>
-
-/* How often to ask what became of a transaction. */
-#define AGAIN_MS 20
 
 static void clear(struct step *steps, size_t n)
 {
@@ -36,117 +29,7 @@ static int settle_locked(struct settling *t, struct outbox_err *err)
         return r;
     clear(steps, n);
     for (size_t i = 0; i < t->n; i++)
-        t->stale[i] = !t->held[i];
-    return OUTBOX_OK;
-}
-
-/* A connection that was cut off somewhere between: its server waits for us, and holds our rows. One
- * that still works on our settle is let end. */
-static int end_old_session(struct settling *t, struct outbox_err *err)
-{
-    struct args args = {.arena = &t->s->scratch};
-    PGresult *result;
-    args_int(&args, t->c->xid);
-    args_int(&args, t->c->unknown);
-    int r = db_query(t->s, SLOT_NONE,
-                     "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM"
-                     " pg_catalog.pg_stat_activity a WHERE a.usename = current_user"
-                     " AND a.backend_xid = ($1 & 4294967295)::text::xid"
-                     " AND ($2 = 0 OR a.wait_event_type = 'Client')",
-                     &args, &result, err);
-    PQclear(result);
-    return r;
-}
-
-/* Of the transaction that held the locks; neither: it was undone, or never heard of. */
-static int ask_status(struct settling *t, bool *ret_goes_on, bool *ret_committed,
-                      struct outbox_err *err)
-{
-    struct args args = {.arena = &t->s->scratch};
-    PGresult *result;
-    struct outbox_str status = {NULL, 0};
-    args_int(&args, t->c->xid);
-    int r = db_query(t->s, SLOT_NONE, "SELECT pg_catalog.txid_status($1)", &args, &result, err);
-    if (r == 0)
-        status = column_text(result, 0, 0);
-    else if (strcmp(t->s->failed_state, "22023") == 0)
-        r = OUTBOX_OK; /* in the future of a server that took over */
-    *ret_goes_on = outbox_str_eq(status, outbox_cstr("in progress"));
-    *ret_committed = outbox_str_eq(status, outbox_cstr("committed"));
-    PQclear(result);
-    return r;
-}
-
-/* What became of the transaction that held the locks: committed after all: 1; not: 0; or nobody
- * knows yet. */
-static int was_committed(struct settling *t, struct outbox_err *err)
-{
-    while (t->c->xid) {
-        bool goes_on, committed;
-        int r = ask_status(t, &goes_on, &committed, err);
-        if (r < 0)
-            return r;
-        if (!goes_on)
-            return committed && t->c->unknown;
-        r = end_old_session(t, err);
-        if (r < 0)
-            return r;
-        if (!db_rest(t->s, AGAIN_MS))
-            return outbox_fail(err, OUTBOX_E_RETRY,
-                               "the server still has the transaction of the connection that was "
-                               "lost");
-    }
-    return 0;
-}
-
-/* The item of a row that is still what was claimed; t->n for another one in its place. */
-static size_t item_of_row(struct settling *t, const PGresult *rows, int row)
-{
-    struct outbox_str id;
-    size_t i = settling_find(t, column_int(rows, row, 1));
-    bool same = i < t->n && settling_message(t, i)->handle == column_ctid(rows, row, 0) &&
-                column_uuid(rows, row, 2, &t->s->scratch, &id) == 0 &&
-                outbox_str_eq(id, settling_message(t, i)->row_id);
-    return same ? i : t->n;
-}
-
-/* A transaction whose number is known before it holds anything: should its answers be lost, too. */
-static int begin_again(struct settling *t, struct outbox_err *err)
-{
-    struct step steps[] = {
-        {.slot = SLOT_BEGIN, .sql = BEGIN},
-        {.slot = SLOT_NONE, .sql = "SELECT pg_catalog.txid_current()"},
-    };
-    int r = db_run(t->s, steps, 2, err);
-    if (r < 0)
-        return r;
-    t->c->xid = column_int(steps[1].result, 0, 0);
-    t->c->unknown = false;
-    clear(steps, 2);
-    return OUTBOX_OK;
-}
-
-/* Locks those rows again that are as they were; the others' claim is lost. */
-static int lock_again(struct settling *t, struct outbox_err *err)
-{
-    struct args args = {.arena = &t->s->scratch};
-    PGresult *rows;
-    settling_args_rows(&args, t, t->held);
-    int r = db_query(t->s, SLOT_NONE,
-                     "SELECT m.ctid, m.seq, m.id FROM {t} m WHERE m.ctid = ANY ($1) AND m.status ="
-                     " 'pending' FOR UPDATE SKIP LOCKED",
-                     &args, &rows, err);
-    if (r < 0)
-        return r;
-    memset(t->held, 0, t->n * sizeof *t->held);
-    for (int row = 0; row < PQntuples(rows); row++) {
-        size_t i = item_of_row(t, rows, row);
-        if (i < t->n)
-            t->held[i] = true;
-    }
-    for (size_t i = 0; i < t->n; i++)
-        t->c->lost[t->items[i]->index] = !t->held[i];
-    PQclear(rows);
+        t->stale[i] = t->c->lost[t->items[i]->index];
     return OUTBOX_OK;
 }
 
@@ -154,15 +37,7 @@ static int settle_by_locks(struct settling *t, struct outbox_err *err)
 {
     if (t->c->open)
         return settle_locked(t, err);
-    int r = was_committed(t, err);
-    if (r > 0)
-        for (size_t i = 0; i < t->n; i++)
-            t->stale[i] = t->c->lost[t->items[i]->index];
-    if (r != 0)
-        return r < 0 ? r : OUTBOX_OK;
-    r = begin_again(t, err);
-    if (r == 0)
-        r = lock_again(t, err);
+    int r = regain(t, err);
     return r < 0 ? r : settle_locked(t, err);
 }
 

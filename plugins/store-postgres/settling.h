@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settling.h - one settle call on its way. Only settle.c and settling.c include it. */
+/* settling.h - one settle call on its way. Only the files of settling include it. */
 #ifndef STORE_POSTGRES_SETTLING_H
 #define STORE_POSTGRES_SETTLING_H
 
@@ -33,5 +33,9 @@ void settling_args_rows(struct args *args, const struct settling *t, const bool 
  * then. args[N_PARTS]. */
 size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n,
                           struct args *args);
+
+/* Instead of the transaction that was lost there is another, which holds what it can; held[] and
+ * the batch's lost[] say what. */
+int regain(struct settling *t, struct outbox_err *err);
 
 #endif
