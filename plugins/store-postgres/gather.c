@@ -2,9 +2,9 @@
 /*
  * gather.c - rows become the messages of a batch, which holds so many bytes of payload and no more.
  *
- * A claim loads only payloads of which as many as it has rows fit; so one round trip brings a batch
- * of ordinary messages, and never more than may be. Larger ones are loaded afterwards, as far as
- * they fit; rows that do not fit are let go.
+ * A claim loads only payloads, and headers, of which as many as it has rows fit; so one round trip
+ * brings a batch of ordinary messages, and never more than may be. Larger ones are loaded
+ * afterwards, as far as they fit; rows that do not fit are let go.
  */
 #include "gather.h"
 
@@ -36,21 +36,23 @@ static int compare_places(const void *a, const void *b)
 static bool add_row(struct gathering *g, const PGresult *rows, int row)
 {
     const struct outbox_claim *claim = g->claim;
-    uint64_t bytes = row_payload_bytes(rows, row);
-    uint64_t load = bytes > claim->max_message ? 0 : bytes; /* too large: marked, not loaded */
-    g->full |= g->n == claim->limit || (g->n > 0 && load > claim->max_bytes - g->bytes);
-    if (g->full) {
-        if (g->n_excess < claim->limit)
-            g->excess[g->n_excess++] = column_int(rows, row, 0);
-        return true;
-    }
+    bool left_out;
+    uint64_t bytes = row_bytes(rows, row, &left_out);
     struct outbox_message *m = row_message(rows, row, &g->store->claim_arena, claim->max_message);
     if (!m)
         return false;
-    if (load > g->inline_max)
+    if (left_out && m->defect.p)
+        bytes = 0; /* too large: marked, not loaded */
+    g->full |= g->n == claim->limit || (g->n > 0 && bytes > claim->max_bytes - g->bytes);
+    if (g->full) {
+        if (g->n_excess < claim->limit)
+            g->excess[g->n_excess++] = m->seq;
+        return true;
+    }
+    if (left_out && !m->defect.p)
         g->large[g->n_large++] = m->seq;
     /* one larger message travels alone */
-    g->bytes = load > claim->max_bytes - g->bytes ? claim->max_bytes : g->bytes + load;
+    g->bytes = bytes > claim->max_bytes - g->bytes ? claim->max_bytes : g->bytes + bytes;
     g->messages[g->n++] = m;
     return true;
 }
@@ -102,15 +104,19 @@ int gather_payloads(struct gathering *g, struct outbox_err *err)
     if (g->n_large == 0)
         return OUTBOX_OK;
     args_ints(&args, g->large, g->n_large);
-    int r = db_query(s, SLOT_PAYLOADS, "SELECT m.seq, m.payload FROM {t} m WHERE m.seq = ANY($1)",
+    int r = db_query(s, SLOT_PAYLOADS,
+                     "SELECT m.seq, m.payload, m.headers::text FROM {t} m WHERE m.seq = ANY($1)",
                      &args, &rows, err);
     if (r < 0)
         return r;
     s->rows[s->n_rows++] = rows;
     for (int i = 0; i < PQntuples(rows); i++) {
         struct outbox_message *m = find(g, column_int(rows, i, 0));
-        if (m)
-            m->payload = column_text(rows, i, 1);
+        if (!m)
+            continue;
+        m->payload = column_text(rows, i, 1);
+        if (row_headers(column_text(rows, i, 2), g->claim->max_message, &s->claim_arena, m) < 0)
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
     return OUTBOX_OK;
 }

@@ -19,7 +19,7 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i)
     struct arena *arena = &s->page_arena;
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
     if (!row || !(row->message = row_message(rows, i, arena, INT64_MAX)) ||
-        column_uuid(rows, i, 10, arena, &row->origin_id) < 0)
+        column_uuid(rows, i, ROW_ORIGIN, arena, &row->origin_id) < 0)
         return NULL;
     row->size = sizeof *row;
     row->status = status_bit(column_text(rows, i, ROW_N_COLUMNS));

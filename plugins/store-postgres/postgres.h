@@ -297,20 +297,49 @@ int notify_init(struct store *s, struct outbox_err *err);
 
 /* ---- row.c ---- */
 
-/* The columns that row_message reads, in its order; payloads only up to $1 bytes. */
-#define ROW_COLUMNS                                                                           \
-    "m.seq, m.ctid, m.id, m.topic, m.key, CASE WHEN pg_catalog.octet_length(m.payload) <= $1" \
-    " THEN m.payload END, pg_catalog.octet_length(m.payload), m.headers::text, m.retries,"    \
-    " m.created_at, m.origin_id"
-#define ROW_PAYLOAD 5
-#define ROW_PAYLOAD_N 6
-#define ROW_HEADERS 7
-#define ROW_N_COLUMNS 11
-/* How many bytes the payload has, whether it was loaded or not. */
-uint64_t row_payload_bytes(const PGresult *rows, int row);
+/* Topics and keys of more bytes are not loaded, nor published. */
+#define ROW_TEXT_MAX 65536
+
+/* The columns that row_message reads, in its order; payload and headers only up to $1 bytes.
+ * Headers that are stored in little are not large, and need not be measured. */
+#define ROW_COLUMNS                                                                 \
+    "m.seq, m.ctid, m.id,"                                                          \
+    " CASE WHEN pg_catalog.octet_length(m.topic) <= 65536 THEN m.topic"             \
+    "  ELSE pg_catalog.left(m.topic, 1000) END, pg_catalog.octet_length(m.topic),"  \
+    " CASE WHEN pg_catalog.octet_length(m.key) <= 65536 THEN m.key"                 \
+    "  ELSE pg_catalog.left(m.key, 1000) END, pg_catalog.octet_length(m.key),"      \
+    " CASE WHEN pg_catalog.octet_length(m.payload) <= $1 THEN m.payload END,"       \
+    " pg_catalog.octet_length(m.payload),"                                          \
+    " CASE WHEN pg_catalog.pg_column_size(m.headers) <= 1000"                       \
+    "  OR pg_catalog.octet_length(m.headers::text) <= $1 THEN m.headers::text END," \
+    " CASE WHEN pg_catalog.pg_column_size(m.headers) > 1000"                        \
+    "  THEN pg_catalog.octet_length(m.headers::text) END,"                          \
+    " m.retries, m.created_at, m.origin_id"
+enum row_column {
+    ROW_SEQ,
+    ROW_CTID,
+    ROW_ID,
+    ROW_TOPIC,
+    ROW_TOPIC_N,
+    ROW_KEY,
+    ROW_KEY_N,
+    ROW_PAYLOAD,
+    ROW_PAYLOAD_N,
+    ROW_HEADERS,
+    ROW_HEADERS_N, /* NULL: small */
+    ROW_RETRIES,
+    ROW_CREATED,
+    ROW_ORIGIN,
+    ROW_N_COLUMNS
+};
+/* What its payload and its headers, if they are large, have together, loaded or not. */
+uint64_t row_bytes(const PGresult *rows, int row, bool *ret_left_out);
 /* NULL without memory. Texts point into the result. */
 struct outbox_message *row_message(const PGresult *rows, int row, struct arena *arena,
                                    uint64_t max_message);
+/* Reads headers; what is wrong with them becomes the message's defect. -1 without memory. */
+int row_headers(struct outbox_str text, uint64_t max, struct arena *arena,
+                struct outbox_message *m);
 
 /* ---- filter.c ---- */
 
