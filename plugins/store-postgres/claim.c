@@ -51,6 +51,7 @@ struct claiming_now {
     struct claimed *c;
     bool begun; /* something is held */
     bool looked;
+    int64_t bound; /* for the next one */
 };
 
 /* Runs `main` with what has to come before it and may come along; gathers its rows. */
@@ -135,7 +136,11 @@ static int take_fresh(struct store *s, struct claiming_now *now, int64_t above, 
     struct step main = {.slot = locks ? SLOT_FRESH_LOCK : SLOT_FRESH_LEASE,
                         .sql = locks ? fresh_lock : fresh_lease,
                         .args = &args};
-    return round_trip(s, now, main, look, err);
+    uint32_t before = now->g.n;
+    int r = round_trip(s, now, main, look, err);
+    if (r == 0 && now->g.n > before)
+        now->bound = now->g.messages[now->g.n - 1]->seq;
+    return r;
 }
 
 /* Retries get half of a batch at most, unless fresh messages leave room: neither starves. */
@@ -145,7 +150,7 @@ static int take_all(struct store *s, struct claiming_now *now, struct outbox_err
     uint32_t limit = g->claim->limit, half = (limit + 1) / 2;
     int64_t time = s->host->monotonic_us(s->host);
     bool look = time >= s->outlook.look_us, due = s->outlook.due || time >= s->outlook.delayed_us;
-    int64_t bound = look ? INT64_MIN : s->bound;
+    int64_t bound = now->bound = look ? INT64_MIN : s->bound;
     int r = OUTBOX_OK;
     if (due)
         r = take_due(s, now, half, err);
@@ -264,7 +269,7 @@ static void publish_batch(struct store *s, struct claiming_now *now, struct outb
         snprintf(c->lease, sizeof c->lease, "%" PRId64, c->token);
         c->batch.lease = outbox_cstr(c->lease);
     }
-    s->bound = c->batch.more && g->n > 0 ? g->messages[g->n - 1]->seq : INT64_MIN;
+    s->bound = c->batch.more ? now->bound : INT64_MIN;
     if (!c->batch.more)
         s->outlook.look_us = 0;
     s->fits = g->n_excess > 0 ? g->n : 0;

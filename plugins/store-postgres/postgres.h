@@ -137,7 +137,7 @@ struct store {
     PGresult *rows[6];        /* what its messages point into */
     size_t n_rows;
     struct claimed *held;
-    int64_t bound;   /* rows up to this seq were seen: claims begin behind it */
+    int64_t bound;   /* fresh rows up to this seq were seen: claims begin behind it */
     int64_t lost;    /* leases: of a claim whose answer never came, or 0 ... */
     int64_t lost_us; /* ... and how long it may still be committed */
     uint32_t fits;   /* rows that fitted into the last batch's bytes; 0: all did */

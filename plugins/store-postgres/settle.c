@@ -184,6 +184,8 @@ int release(void *instance, struct outbox_batch *batch, const struct outbox_call
         r = db_enter_held(s, call, err);
         r = r < 0 ? r : leases_give_back(s, c->token, err);
     }
+    if (c->left > 0)
+        s->bound = INT64_MIN; /* what was given back is older than what comes */
     s->held = NULL;
     claim_forget(s);
     return r;

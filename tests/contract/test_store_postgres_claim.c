@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which rows a claim takes, how many, in which order, and how it finds them. */
+#include "postgres_rig.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct store *the_way(int mode)
+{
+    use_mode(mode);
+    return instance_as("one", NULL);
+}
+
+static void produce_many(int n, const char *columns, const char *values)
+{
+    execute("INSERT INTO " T " (topic%s) SELECT 't'%s FROM generate_series(1, %d) i", columns,
+            values, n);
+}
+
+/* ---- how many ---- */
+
+START_TEST(a_claim_never_takes_more_than_its_limit)
+{
+    struct store *s = the_way(_i), *others[2] = {an_instance(), an_instance()};
+    produce_many(200, ", available_at", ", CASE i % 3 WHEN 0 THEN now() END");
+    execute("BEGIN"); /* somebody holds every seventh */
+    execute("SELECT 1 FROM " T " WHERE seq %% 7 = 0 FOR UPDATE");
+    int n = 0;
+    for (uint32_t limit = 1; limit < 14; limit++) {
+        struct outbox_batch *a = claim(others[0], limit % 5 + 1, LEASE_MS);
+        struct outbox_batch *b = claim(others[1], limit % 3 + 1, LEASE_MS);
+        struct outbox_batch *batch = claim(s, limit, LEASE_MS);
+        ck_assert_uint_eq(batch->n, limit);
+        for (uint32_t i = 0; i < limit; i++)
+            ck_assert_int_ne(batch->messages[i]->seq % 7, 0);
+        ck_assert_uint_eq(settle_all(s, batch, DONE), 0);
+        n += (int)limit;
+        release(s, batch);
+        release(others[0], a);
+        release(others[1], b);
+    }
+    execute("COMMIT");
+    ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed'"), n);
+}
+END_TEST
+
+/* ---- in which order ---- */
+
+/* Claims and settles full batches until one has this row. */
+static int64_t ms_until(struct store *s, int64_t seq)
+{
+    for (int64_t begun = now_ms();;) {
+        struct outbox_batch *batch = claim(s, 20, LEASE_MS);
+        bool found = false;
+        ck_assert_uint_ne(batch->more, 0);
+        for (uint32_t i = 0; i < batch->n; i++)
+            found |= batch->messages[i]->seq == seq;
+        ck_assert_uint_eq(settle_all(s, batch, DONE_DELETED), 0);
+        release(s, batch);
+        if (found)
+            return now_ms() - begun;
+        ck_assert_int_lt(now_ms() - begun, 5000);
+        sleep_ms(5);
+    }
+}
+
+START_TEST(a_late_commit_is_claimed_within_a_second_however_busy_the_table_is)
+{
+    struct store *s = the_way(_i);
+    produce_many(30000, ", seq", ", i + 1000");
+    ms_until(s, 1100);
+    execute("INSERT INTO " T " (topic, seq) VALUES ('late', 500)");
+    ck_assert_int_lt(ms_until(s, 500), 1500);
+}
+END_TEST
+
+START_TEST(what_another_gave_back_is_claimed_within_a_second_however_busy_the_table_is)
+{
+    struct store *s = the_way(_i), *other = an_instance();
+    produce_many(30000, "", "");
+    struct outbox_batch *batch = claim(other, 10, LEASE_MS);
+    int64_t first = batch->messages[0]->seq;
+    for (int i = 0; i < 3; i++) {
+        struct outbox_batch *mine = claim(s, 20, LEASE_MS);
+        ck_assert_uint_eq(settle_all(s, mine, DONE), 0);
+        release(s, mine);
+    }
+    release(other, batch);
+    ck_assert_int_lt(ms_until(s, first), 1500);
+}
+END_TEST
+
+START_TEST(what_it_gave_back_itself_is_claimed_next)
+{
+    struct store *s = the_way(_i);
+    produce_many(100, "", "");
+    release(s, claim(s, 10, LEASE_MS));
+    for (int i = 0; i < 3; i++) {
+        struct outbox_batch *batch = claim(s, 10, LEASE_MS);
+        ck_assert_int_eq(batch->messages[0]->seq, 1);
+        release(s, batch);
+    }
+}
+END_TEST
+
+START_TEST(a_retry_that_is_due_does_not_make_older_messages_wait)
+{
+    struct store *s = the_way(_i);
+    produce_many(100, ", available_at", ", CASE WHEN i > 90 THEN now() END");
+    sleep_ms(5);
+    release(s, claim(s, 1, LEASE_MS)); /* now it has looked */
+    for (int i = 0; i < 8; i++) {
+        struct outbox_batch *batch = claim(s, 10, LEASE_MS);
+        ck_assert_uint_eq(batch->n, 10);
+        /* fresh ones in their order, beside retries while there are any */
+        ck_assert_int_eq(batch->messages[0]->seq, i < 2 ? 1 + 5 * i : 11 + 10 * (i - 2));
+        ck_assert_uint_eq(settle_all(s, batch, DONE), 0);
+        release(s, batch);
+    }
+}
+END_TEST
+
+/* ---- how it finds them ---- */
+
+/* Statistics that a table without rows left behind. */
+static void mislead_planner(int n, const char *columns, const char *values)
+{
+    execute("ALTER TABLE " T " SET (autovacuum_enabled = off)");
+    execute("ANALYZE " T);
+    produce_many(n, columns, values);
+}
+
+static int64_t read_by(const char *index)
+{
+    return number("SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE"
+                  " schemaname = '%s' AND indexrelname = '" T "%s'",
+                  the_schema(), index);
+}
+
+/* A claim whose statement reads few rows, by the index that is there for it and no other. */
+static void assert_frugal(struct store *s, const char *index)
+{
+    release(s, claim(s, 1, LEASE_MS));
+    int64_t fastest = INT64_MAX;
+    for (int i = 0; i < 5; i++) {
+        int64_t begun = now_ms();
+        struct outbox_batch *batch = claim(s, 100, LEASE_MS);
+        fastest = now_ms() - begun < fastest ? now_ms() - begun : fastest;
+        ck_assert_uint_eq(batch->n, 100);
+        ck_assert_uint_eq(settle_all(s, batch, DONE_DELETED), 0);
+        release(s, batch);
+    }
+    ck_assert_int_lt(fastest, 50);
+    store_close(s); /* which tells the statistics */
+    sleep_ms(100);
+    ck_assert(soon("SELECT sum(idx_tup_read) >= 500 FROM pg_stat_user_indexes WHERE indexrelname ="
+                   " 'outbox_messages_ready' OR indexrelname = 'outbox_messages_delayed'"));
+    ck_assert_int_ge(read_by(index), 500);
+    ck_assert_int_lt(read_by("_ready") + read_by("_delayed"), 5000);
+    ck_assert_int_lt(read_by("_pkey") + read_by("_lanes") + read_by("_done"), 100);
+    ck_assert_int_lt(read_by("_seq"), 1000);
+    ck_assert_int_eq(number("SELECT seq_tup_read FROM pg_stat_user_tables WHERE schemaname = '%s'"
+                            " AND relname = '" T "'",
+                            the_schema()),
+                     0);
+}
+
+START_TEST(a_claim_is_quick_though_statistics_are_of_an_empty_table)
+{
+    struct store *s = the_way(_i);
+    mislead_planner(300000, "", "");
+    assert_frugal(s, "_ready");
+}
+END_TEST
+
+START_TEST(a_claim_of_retries_is_quick_though_statistics_are_of_an_empty_table)
+{
+    struct store *s = the_way(_i);
+    mislead_planner(100000, ", available_at", ", now() - interval '1 hour' + i * interval '1 ms'");
+    assert_frugal(s, "_delayed");
+}
+END_TEST
+
+/* While somebody keeps an old snapshot no dead row can go; a dump, say, or a standby's query. */
+START_TEST(an_old_snapshot_does_not_slow_claims_down_without_bound)
+{
+    struct store *s = the_way(_i);
+    PGconn *old = open_pg();
+    int64_t first = 0, last = 0;
+    produce_many(60000, "", "");
+    run_pg(old, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+    run_pg(old, "SELECT count(*) FROM " T);
+    for (int i = 0; i < 110; i++) {
+        int64_t begun = now_ms();
+        struct outbox_batch *batch = claim(s, 500, LEASE_MS);
+        ck_assert_uint_eq(batch->n, 500);
+        if (i >= 10 && i < 30)
+            first += now_ms() - begun;
+        if (i >= 90)
+            last += now_ms() - begun;
+        ck_assert_uint_eq(settle_all(s, batch, DONE), 0);
+        release(s, batch);
+    }
+    printf("# figures: 20 claims of 500 took %lld ms at first, %lld ms behind 50,000 dead rows\n",
+           (long long)first, (long long)last);
+    ck_assert_int_lt(last, 3 * first + 200);
+    PQfinish(old);
+}
+END_TEST
+
+int main(void)
+{
+    unit_needs("OUTBOX_TEST_PG");
+    Suite *suite = suite_create("store-postgres: claim");
+    store_use(&postgres_kind);
+    TCase *tc = store_case(suite, "claim");
+    tcase_add_loop_test(tc, a_claim_never_takes_more_than_its_limit, 0, MODES_DIRECT);
+    tcase_add_loop_test(tc, a_late_commit_is_claimed_within_a_second_however_busy_the_table_is, 0,
+                        MODES_DIRECT);
+    tcase_add_loop_test(tc,
+                        what_another_gave_back_is_claimed_within_a_second_however_busy_the_table_is,
+                        0, MODES_DIRECT);
+    tcase_add_loop_test(tc, what_it_gave_back_itself_is_claimed_next, 0, MODES_DIRECT);
+    tcase_add_loop_test(tc, a_retry_that_is_due_does_not_make_older_messages_wait, 0, MODES_DIRECT);
+    tcase_add_loop_test(tc, a_claim_is_quick_though_statistics_are_of_an_empty_table, 0,
+                        MODES_DIRECT);
+    tcase_add_loop_test(tc, a_claim_of_retries_is_quick_though_statistics_are_of_an_empty_table, 0,
+                        MODES_DIRECT);
+    tcase_add_loop_test(tc, an_old_snapshot_does_not_slow_claims_down_without_bound, 0,
+                        MODES_DIRECT);
+    return unit_main(suite);
+}
