@@ -47,13 +47,14 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
     const struct outbox_exec here = {.size = sizeof here, .ctx = s, .run = run_here};
     struct save_dialect dialect = casts;
     int r = exec ? OUTBOX_OK : db_enter(s, call, err);
-    char *table = r == 0 ? name_render(s, "{t}") : NULL;
-    if (r == 0 && !table)
+    /* Here the name is put in when the statement is sent. */
+    char *table = exec ? name_render(s, "{t}") : NULL;
+    if (exec && !table)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0 && !exec)
         r = db_exec(s, BEGIN, err);
     bool begun = r == 0 && !exec;
-    dialect.table = table;
+    dialect.table = exec ? table : "{t}";
     dialect.available = available;
     for (uint64_t i = 0; r == 0 && i < n; i++)
         r = save_message(&dialect, rows[i], exec ? exec : &here, err);

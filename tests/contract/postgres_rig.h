@@ -37,6 +37,8 @@ int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle
 /* As the relay does it: again and again until it worked. How many were stale. */
 uint32_t settle_at_last(struct store *s, struct outbox_batch *batch, struct outbox_settle how,
                         uint8_t *stale);
+/* A message from its claim to its purge, and all else that a relay and a person ask for. */
+void do_everything(struct store *s);
 /* Does the text have this in it? */
 #define assert_says(err, part) \
     ck_assert_msg(strstr((err)->text, part), "`%s` does not say `%s`", (err)->text, part)

@@ -8,46 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A message from its claim to its purge, and everything else that a relay and a person ask for. */
-static void do_everything(struct store *s)
-{
-    struct outbox_err err = {.size = sizeof err};
-    struct outbox_filter failed = {.size = sizeof failed, .statuses = OUTBOX_FAILED};
-    struct outbox_filter processed = {.size = sizeof processed, .statuses = OUTBOX_PROCESSED};
-    struct outbox_relay_row relay = {.size = sizeof relay,
-                                     .id = str("1"),
-                                     .name = str("n"),
-                                     .config_hash = str("c"),
-                                     .state = str("{}"),
-                                     .version = str("v")};
-    struct outbox_relay_page *relays;
-    struct outbox_stats stats;
-    struct outbox_page *page;
-    int64_t after = INT64_MIN;
-    uint64_t n;
-    assert_class(store_check(s, CALL, &err), OUTBOX_OK, &err);
-    assert_class(save_one(s, (struct outbox_new){.key = str("k"), .delay_ms = 1}, &err), OUTBOX_OK,
-                 &err);
-    struct outbox_batch *batch = claim_soon(s);
-    ck_assert_uint_eq(batch->n, 1);
-    ck_assert_uint_eq(settle_all(s, batch, FAILED_CHARGED), 0);
-    release(s, batch);
-    assert_class(store_list(s, &failed, INT64_MIN, 10, CALL, &page, &err), OUTBOX_OK, &err);
-    ck_assert_uint_eq(page->n, 1);
-    failed.topic = str("t*");
-    assert_class(store_requeue(s, &failed, &after, 10, CALL, &n, &err), OUTBOX_OK, &err);
-    ck_assert_uint_eq(n, 1);
-    batch = claim_soon(s);
-    ck_assert_uint_eq(settle_all(s, batch, DONE), 0);
-    release(s, batch);
-    assert_class(store_stats(s, str(""), 0, CALL, &stats, &err), OUTBOX_OK, &err);
-    assert_class(store_relay_put(s, &relay, CALL, &err), OUTBOX_OK, &err);
-    assert_class(store_relay_list(s, CALL, &relays, &err), OUTBOX_OK, &err);
-    ck_assert_uint_eq(relays->n, 1);
-    assert_class(store_purge(s, &processed, 10, CALL, &n, &err), OUTBOX_OK, &err);
-    ck_assert_uint_eq(n, 1);
-}
-
 /* ---- a pooler's sessions are everybody's ---- */
 
 static int64_t number_through_pooler(const char *sql)
