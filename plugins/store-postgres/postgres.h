@@ -281,11 +281,18 @@ extern const char *const schema_indexes[];
 extern const char *const schema_companions[];
 extern const char *const schema_notify[];
 int schema_run_all(struct store *s, const char *const *statements, struct outbox_err *err);
+/* Several lists, ending with NULL, in one transaction. */
+int schema_run_together(struct store *s, const char *const *const *lists, struct outbox_err *err);
 /* In one transaction that waits for its locks a little at a time, so that others do not queue. */
 int schema_run_patiently(struct store *s, const char *const *statements, struct outbox_err *err);
-/* CREATE INDEX statements, concurrently. */
-int schema_build_indexes(struct store *s, const char *const *statements, struct outbox_err *err);
 int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err);
+
+/* ---- alone.c ---- */
+
+/* Waits until nobody else inits this table. *ret is for alone_end in any case. */
+struct alone;
+int alone_begin(const struct store *s, struct alone **ret, struct outbox_err *err);
+void alone_end(struct alone *alone);
 
 /* ---- notify.c ---- */
 

@@ -225,42 +225,20 @@ int schema_run_all(struct store *s, const char *const *statements, struct outbox
     return r;
 }
 
-/* Two that init at the same time: the second waits, and finds it done. */
-static int begin_alone(struct store *s, struct outbox_err *err)
+/* All of it or nothing. */
+int schema_run_together(struct store *s, const char *const *const *lists, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    args_text(&args, outbox_cstr(s->name.table));
-    struct step steps[] = {
-        {.slot = SLOT_BEGIN, .sql = BEGIN},
-        {.slot = SLOT_NONE,
-         .sql =
-             "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('outboxd init '"
-             " || $1::text, 0))",
-         .args = &args},
-    };
-    int r = db_run(s, steps, 2, err);
-    for (int i = 0; i < 2; i++)
-        PQclear(steps[i].result);
-    return r;
+    int r = db_exec(s, BEGIN, err);
+    for (; r == 0 && *lists; lists++)
+        r = schema_run_all(s, *lists, err);
+    return r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);
 }
 
 static int create(struct store *s, struct outbox_err *err)
 {
-    enum schema_form form;
-    int r = begin_alone(s, err);
-    if (r < 0)
-        return r;
-    r = schema_find(s, &form, err);
-    if (r == 0 && form == FORM_MISSING) {
-        r = schema_run_all(s, schema_table, err);
-        if (r == 0)
-            r = schema_run_all(s, schema_storage, err);
-        if (r == 0)
-            r = schema_run_all(s, schema_indexes, err);
-        if (r == 0)
-            r = schema_run_all(s, schema_companions, err);
-    }
-    return r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);
+    static const char *const *const all[] = {schema_table, schema_storage, schema_indexes,
+                                             schema_companions, NULL};
+    return schema_run_together(s, all, err);
 }
 
 static int init_form(struct store *s, enum schema_form form, const char **ret_what,
@@ -287,7 +265,10 @@ int schema_init(void *instance, const struct outbox_call *call, struct outbox_st
     const char *what = "";
     int64_t rows = 0;
     char text[512];
+    struct alone *alone = NULL;
     int r = db_enter_raw(s, call, err);
+    if (r == 0)
+        r = alone_begin(s, &alone, err);
     if (r == 0)
         r = schema_find(s, &form, err);
     if (r == 0)
@@ -296,6 +277,7 @@ int schema_init(void *instance, const struct outbox_call *call, struct outbox_st
         r = schema_find(s, &form, err);
     if (r == 0)
         r = notify_init(s, err);
+    alone_end(alone);
     if (r < 0)
         return r;
     int n = snprintf(text, sizeof text, "table %s.%s %s (schema %d)%s", s->schema, s->name.table,

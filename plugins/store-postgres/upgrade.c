@@ -22,9 +22,22 @@
  */
 #define MARGIN 1000000
 
-static const char *const old_columns[] = {"id",         "topic",       "key",     "payload",
-                                          "headers",    "status",      "retries", "last_error",
-                                          "created_at", "processed_at"};
+/* The columns that there must be, and their types. */
+static const struct {
+    const char *name;
+    const char *types;
+} old_columns[] = {
+    {"id", "uuid"},
+    {"topic", "text, character varying"},
+    {"key", "text, character varying"},
+    {"payload", "bytea"},
+    {"headers", "jsonb, json"},
+    {"status", "text, character varying"},
+    {"retries", "integer, bigint, smallint"},
+    {"last_error", "text, character varying"},
+    {"created_at", "timestamp with time zone"},
+    {"processed_at", "timestamp with time zone"},
+};
 #define N_OLD (sizeof old_columns / sizeof old_columns[0])
 
 /* ---- patience ---- */
@@ -68,36 +81,48 @@ static int64_t one_number(struct store *s, const char *sql, struct args *args, i
     return n;
 }
 
-static bool has_column(struct store *s, const char *name, int *r, struct outbox_err *err)
+/* The column's number, or 0; of types (NULL: any) only. */
+static int find_column(struct store *s, const char *name, const char *types, int64_t *ret,
+                       struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
+    int r;
     args_int(&args, s->oid);
     args_text(&args, outbox_cstr(name));
-    return one_number(s,
-                      "SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid ="
-                      " $1::int8::oid AND attname = $2::text AND attnum > 0 AND NOT attisdropped",
-                      &args, r, err) > 0;
+    args_text(&args, types ? outbox_cstr(types) : (struct outbox_str){NULL, 0});
+    *ret = one_number(s,
+                      "SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid ="
+                      " $1::int8::oid AND attname = $2::text AND attnum > 0 AND NOT attisdropped"
+                      " AND ($3 IS NULL OR pg_catalog.format_type(atttypid, NULL) = ANY ("
+                      " pg_catalog.string_to_array($3, ', ')))",
+                      &args, &r, err);
+    return r;
 }
 
 static int check_columns(struct store *s, struct outbox_err *err)
 {
-    int r = OUTBOX_OK;
-    for (size_t i = 0; r == 0 && i < N_OLD; i++)
-        if (!has_column(s, old_columns[i], &r, err) && r == 0)
+    for (size_t i = 0; i < N_OLD; i++) {
+        int64_t found;
+        int r = find_column(s, old_columns[i].name, old_columns[i].types, &found, err);
+        if (r < 0)
+            return r;
+        if (!found)
             return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "the table %s.%s has no column %s: it is no outbox table; name "
-                               "another in `table`, or rename this one",
-                               s->schema, s->name.table, old_columns[i]);
-    return r;
+                               "the table %s.%s has no column %s of type %s: it is no outbox "
+                               "table; name another in `table`, or rename this one",
+                               s->schema, s->name.table, old_columns[i].name, old_columns[i].types);
+    }
+    return OUTBOX_OK;
 }
 
 static int add_columns(struct store *s, struct outbox_err *err)
 {
     char *alter = NULL;
-    int r;
-    if (has_column(s, "seq", &r, err) || r < 0)
+    int64_t there, n;
+    int r = find_column(s, "seq", NULL, &there, err);
+    if (r < 0 || there)
         return r;
-    int64_t n = one_number(s, "SELECT count(*) FROM {t}", NULL, &r, err);
+    n = one_number(s, "SELECT count(*) FROM {t}", NULL, &r, err);
     if (r < 0)
         return r;
     if (asprintf(&alter,
@@ -115,7 +140,82 @@ static int add_columns(struct store *s, struct outbox_err *err)
     return r;
 }
 
-/* ---- 2. numbers ---- */
+/* ---- 2. indexes ---- */
+
+/* 1: it is there and of use; 0: it is not; what a cut-off building left behind is thrown away. */
+static int have_index(struct store *s, const char *mark, struct outbox_err *err)
+{
+    struct args args = {.arena = &s->scratch};
+    PGresult *found;
+    char name[80], drop[100];
+    snprintf(name, sizeof name, "%s%.*s", s->name.table, (int)strcspn(mark + 2, "}"), mark + 2);
+    snprintf(drop, sizeof drop, "DROP INDEX CONCURRENTLY {t%.*s}", (int)strcspn(mark + 2, "}"),
+             mark + 2);
+    args_int(&args, s->oid);
+    args_text(&args, outbox_cstr(name));
+    int r = db_query(s, SLOT_NONE,
+                     "SELECT COALESCE(i.indrelid = t.oid, false), COALESCE(i.indisvalid, false)"
+                     " FROM pg_catalog.pg_class t JOIN pg_catalog.pg_class c"
+                     "  ON c.relnamespace = t.relnamespace AND c.relname = $2::text"
+                     " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid"
+                     " WHERE t.oid = $1::int8::oid",
+                     &args, &found, err);
+    if (r < 0)
+        return r;
+    bool there = PQntuples(found) > 0, ours = there && column_int(found, 0, 0) != 0;
+    bool valid = ours && column_int(found, 0, 1) != 0;
+    PQclear(found);
+    if (there && !ours)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "there is something else with the name %s, which an index of %s needs; "
+                           "rename it",
+                           name, s->name.table);
+    return valid ? 1 : there ? db_exec_alone(s, drop, err) : 0;
+}
+
+/* CREATE INDEX of {n_X}, without locking anybody out. */
+static int build_index(struct store *s, const char *statement, struct outbox_err *err)
+{
+    const char *rest_of_it = strstr(statement, "INDEX ") + strlen("INDEX ");
+    char *sql = NULL;
+    int r = have_index(s, strstr(statement, "{n_"), err);
+    if (r != 0)
+        return r < 0 ? r : OUTBOX_OK;
+    if (asprintf(&sql, "%.*sCONCURRENTLY %s", (int)(rest_of_it - statement), statement,
+                 rest_of_it) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    r = db_exec_alone(s, sql, err);
+    free(sql);
+    return r;
+}
+
+static int build_indexes(struct store *s, const char *const *statements, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    for (; r == 0 && *statements; statements++)
+        while (may_pass(s, r = build_index(s, *statements, err)))
+            db_rest(s, LOCK_AGAIN_MS);
+    return r;
+}
+
+/* ---- 3. numbers ---- */
+
+/* The largest number that an old row has got. */
+static int last_number(struct store *s, int64_t *ret, struct outbox_err *err)
+{
+    struct args args = {.arena = &s->scratch};
+    int r;
+    args_int(&args, s->oid);
+    *ret = one_number(s,
+                      "SELECT COALESCE(max(seq), 0) FROM {t} WHERE seq <"
+                      " (SELECT q.seqstart FROM pg_catalog.pg_sequence q"
+                      "  JOIN pg_catalog.pg_depend d ON d.objid = q.seqrelid"
+                      "  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid"
+                      "   AND a.attnum = d.refobjsubid AND a.attname = 'seq'"
+                      "  WHERE d.refobjid = $1::int8::oid AND d.deptype = 'i')",
+                      &args, &r, err);
+    return r;
+}
 
 /* What others hold is waited for; a deadlock with them is tried again. */
 static int number_some(struct store *s, int64_t after, uint64_t *ret_n, struct outbox_err *err)
@@ -142,65 +242,29 @@ static int number_all(struct store *s, int64_t *ret_rows, struct outbox_err *err
 {
     static const char *const index[] = {
         "CREATE INDEX {n_upgrade} ON {t} (created_at, id) WHERE seq = 0", NULL};
-    struct args args = {.arena = &s->scratch};
-    uint64_t n;
-    int r = schema_build_indexes(s, index, err);
-    if (r < 0)
-        return r;
-    args_int(&args, s->oid);
-    int64_t last = one_number(s,
-                              "SELECT COALESCE(max(seq), 0) FROM {t} WHERE seq <"
-                              " (SELECT q.seqstart FROM pg_catalog.pg_sequence q"
-                              "  JOIN pg_catalog.pg_depend d ON d.objid = q.seqrelid"
-                              "  WHERE d.refobjid = $1::int8::oid AND d.deptype = 'i')",
-                              &args, &r, err);
-    do {
+    int64_t last, left = 1;
+    int r = build_indexes(s, index, err);
+    if (r == 0)
+        r = last_number(s, &last, err);
+    /* All of some may have been deleted meanwhile, so none does not mean the end. */
+    while (r == 0 && left > 0) {
+        uint64_t n;
         while (may_pass(s, r = number_some(s, last, &n, err)))
             db_rest(s, LOCK_AGAIN_MS);
         last += (int64_t)n;
         *ret_rows += (int64_t)n;
-    } while (r == 0 && n > 0);
-    return r;
-}
-
-/* ---- 3. indexes ---- */
-
-/* One that a cut-off building left behind is of no use. */
-static int drop_invalid(struct store *s, struct outbox_err *err)
-{
-    struct args args = {.arena = &s->scratch};
-    PGresult *found;
-    args_int(&args, s->oid);
-    int r =
-        db_query(s, SLOT_NONE,
-                 "SELECT pg_catalog.format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)"
-                 " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-                 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-                 " WHERE i.indrelid = $1::int8::oid AND NOT i.indisvalid",
-                 &args, &found, err);
-    for (int i = 0; r == 0 && i < PQntuples(found); i++)
-        r = db_exec_alone(s, PQgetvalue(found, i, 0), err);
-    PQclear(found);
-    return r;
-}
-
-int schema_build_indexes(struct store *s, const char *const *statements, struct outbox_err *err)
-{
-    int r = drop_invalid(s, err);
-    for (; r == 0 && *statements; statements++) {
-        const char *rest_of_it = strstr(*statements, "INDEX ") + strlen("INDEX ");
-        char *sql = NULL;
-        if (asprintf(&sql, "%.*sCONCURRENTLY IF NOT EXISTS %s", (int)(rest_of_it - *statements),
-                     *statements, rest_of_it) < 0)
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        r = db_exec_alone(s, sql, err);
-        free(sql);
+        if (r == 0 && n == 0)
+            left = one_number(s, "SELECT count(*) FROM (SELECT 1 FROM {t} WHERE seq = 0 LIMIT 1) x",
+                              NULL, &r, err);
     }
     return r;
 }
 
+/* ---- all of it ---- */
+
 int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err)
 {
+    static const char *const *const companions[] = {schema_companions, NULL};
     s->planner_is_free = true;
     int r = check_columns(s, err);
     if (r == 0)
@@ -208,13 +272,13 @@ int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err)
     if (r == 0)
         r = number_all(s, ret_rows, err);
     if (r == 0)
-        r = schema_build_indexes(s, schema_indexes, err);
+        r = build_indexes(s, schema_indexes, err);
     if (r == 0)
         r = db_exec_alone(s, "DROP INDEX CONCURRENTLY IF EXISTS {t_upgrade}", err);
     if (r == 0)
-        r = schema_run_all(s, schema_storage, err);
+        r = schema_run_patiently(s, schema_storage, err);
     if (r == 0)
-        r = schema_run_all(s, schema_companions, err);
+        r = schema_run_together(s, companions, err); /* from now on it is ours */
     s->planner_is_free = false;
     return r;
 }

@@ -17,10 +17,10 @@
 #define PAIRS_MAX 32
 
 struct pair {
-    int client; /* -1: none */
-    int server; /* -1: free */
-    bool asked; /* something was asked and not answered */
-    char tail[6];
+    int client;     /* -1: none */
+    int server;     /* -1: free */
+    bool connected; /* has logged in */
+    bool asked;     /* something was asked and not answered */
 };
 
 struct forward {
@@ -94,6 +94,8 @@ static bool pass(int to, const char *bytes, ssize_t n)
 static bool is_marked(struct forward *f, struct pair *p)
 {
     bool first = !p->asked;
+    if (!p->connected)
+        return false;
     p->asked = true;
     if (f->cut == FORWARD_CUT_NEVER || (first && f->skip-- > 0))
         return false;
@@ -128,8 +130,10 @@ static void from_server(struct forward *f, struct pair *p)
     }
     bool ends = n >= 6 && memcmp(bytes + n - 6, ready, 5) == 0;
     bool drops = f->cut == FORWARD_CUT_ANSWER && p->asked && f->skip < 0;
-    if (ends)
+    if (ends) {
         p->asked = false;
+        p->connected = true;
+    }
     if (drops && ends) {
         f->has_cut = true;
         f->cut = FORWARD_CUT_NEVER;

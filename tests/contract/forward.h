@@ -26,7 +26,7 @@ enum forward_cut {
     FORWARD_CUT_REQUEST, /* the server never sees it, the client no answer */
     FORWARD_CUT_ANSWER,  /* the server has done it, the client sees no answer */
 };
-/* Cuts the connection at the request after `skip` more of them. */
+/* Cuts the connection at the request after `skip` more of them; logging in is none. */
 void forward_cut(struct forward *f, enum forward_cut how, int skip);
 /* Has it happened? */
 bool forward_has_cut(struct forward *f);

@@ -175,3 +175,27 @@ void do_everything(struct store *s)
     assert_class(store_purge(s, &processed, 10, CALL, &n, &err), OUTBOX_OK, &err);
     ck_assert_uint_eq(n, 1);
 }
+
+int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql)
+{
+    PGresult *rows = PQexec(db, claim_sql);
+    ck_assert_msg(PQresultStatus(rows) == PGRES_TUPLES_OK, "%s", PQerrorMessage(db));
+    int n = PQntuples(rows);
+    char *ids = NULL;
+    size_t size;
+    FILE *f = open_memstream(&ids, &size);
+    ck_assert_ptr_nonnull(f);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%c%s", i ? ',' : '{', PQgetvalue(rows, i, 0));
+    fputs(n ? "}" : "{}", f);
+    fclose(f);
+    PQclear(rows);
+    if (settle_sql) {
+        const char *values[] = {ids};
+        rows = PQexecParams(db, settle_sql, 1, NULL, values, NULL, NULL, 0);
+        ck_assert_msg(PQresultStatus(rows) == PGRES_COMMAND_OK, "%s", PQerrorMessage(db));
+        PQclear(rows);
+    }
+    free(ids);
+    return n;
+}
