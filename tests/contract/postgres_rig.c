@@ -176,7 +176,7 @@ void do_everything(struct store *s)
     ck_assert_uint_eq(n, 1);
 }
 
-int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql)
+int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql, uint8_t *seen)
 {
     PGresult *rows = PQexec(db, claim_sql);
     ck_assert_msg(PQresultStatus(rows) == PGRES_TUPLES_OK, "%s", PQerrorMessage(db));
@@ -185,8 +185,11 @@ int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql)
     size_t size;
     FILE *f = open_memstream(&ids, &size);
     ck_assert_ptr_nonnull(f);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         fprintf(f, "%c%s", i ? ',' : '{', PQgetvalue(rows, i, 0));
+        if (seen)
+            seen[strtol(PQgetvalue(rows, i, 2), NULL, 10)]++;
+    }
     fputs(n ? "}" : "{}", f);
     fclose(f);
     PQclear(rows);

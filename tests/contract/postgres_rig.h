@@ -40,8 +40,9 @@ uint32_t settle_at_last(struct store *s, struct outbox_batch *batch, struct outb
 /* A message from its claim to its purge, and all else that a relay and a person ask for. */
 void do_everything(struct store *s);
 /* One round of the relay of the Go package `outbox`, by its statements: how many it relayed. The
- * second one's $1 are the ids; NULL: it dies before. */
-int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql);
+ * second one's $1 are the ids; NULL: it dies before. Counts them by their keys in seen[]; or NULL.
+ */
+int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql, uint8_t *seen);
 /* Does the text have this in it? */
 #define assert_says(err, part) \
     ck_assert_msg(strstr((err)->text, part), "`%s` does not say `%s`", (err)->text, part)

@@ -42,7 +42,7 @@ static void *keep_relaying(void *arg)
 {
     struct beside *p = arg;
     while (!p->ends) {
-        p->n += go_relay(p->db, GO_CLAIM(GO), GO_SETTLE(GO));
+        p->n += go_relay(p->db, GO_CLAIM(GO), GO_SETTLE(GO), NULL);
         sleep_ms(5);
     }
     return NULL;
