@@ -150,6 +150,7 @@ struct store {
     struct store *watch; /* notify = on: an instance of its own, over notify_conninfo */
     bool listens;
     bool gate_is_shut; /* producers notify */
+    bool look_is_due;  /* something may have been missed */
 };
 
 /* ---- name.c ---- */

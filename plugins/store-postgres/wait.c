@@ -40,6 +40,7 @@ static int listen_to(struct store *w, struct outbox_err *err)
     int r = db_exec(w, sql, err);
     w->listens = r == 0;
     w->gate_is_shut = false;
+    w->look_is_due = true;
     return r;
 }
 
@@ -128,9 +129,13 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
     if (take_notifications(w))
         return OUTBOX_OK;
     if (!w->gate_is_shut) {
+        bool look = w->look_is_due;
         r = shut_gate(w, &shadow, err);
-        if (r < 0 || !shadow)
-            return r; /* one more look, whether it is shut now or not */
+        if (r < 0)
+            return r;
+        w->look_is_due = false;
+        if (!shadow || look)
+            return OUTBOX_OK; /* one more look, whether it is shut now or not */
         int64_t soon = w->host->monotonic_us(w->host) + SHADOW_MS * 1000;
         w->deadline_us = soon < w->deadline_us ? soon : w->deadline_us;
     }
@@ -144,9 +149,13 @@ int wait_rest(void *instance, const struct outbox_call *call, struct outbox_err 
     bool open;
     if (!w || !w->gate_is_shut)
         return OUTBOX_OK;
-    int r = db_enter(w, call, err);
-    if (r == 0 && w->gate_is_shut)
+    int r = OUTBOX_OK;
+    db_resume(w, call);
+    if (w->gate_is_shut)
         r = ask(w, "SELECT pg_catalog.pg_advisory_unlock(" ARGUMENTS ")", &open, err);
+    if (r < 0)
+        db_close(w); /* which opens it */
     w->gate_is_shut = false;
+    w->look_is_due = true;
     return r;
 }
