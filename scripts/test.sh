@@ -66,7 +66,8 @@ suite() {
     (cd "$build" && "$top/configure" --enable-werror --prefix=/usr "$@" && make -j"$jobs") \
         >"$log" 2>&1 || ok=no
     if [ $ok = yes ]; then
-        (cd "$build" && make -j1 check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
+        # Most of them wait for servers or for time to pass.
+        (cd "$build" && make -j2 check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
             ok=no
         count_cases "$log.check" || ok=no
         cat "$log.check" >>"$log"
@@ -137,8 +138,15 @@ check_calls() {
 }
 
 fuzz() (
-    cd "$work/build-gcc" && make fuzz FUZZ_SECONDS="$1" && find fuzz -name '*-crash-*' | (! grep .)
+    cd "$work/build-gcc" && make -j"$jobs" fuzz FUZZ_SECONDS="$1" &&
+        find fuzz -name '*-crash-*' | (! grep .)
 )
+
+# The tests but for those that stop servers, or are the same whatever the build: for slow ones.
+most_tests() {
+    make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' |
+        grep -vE 'test_(pub_amqp_life|store_postgres_servers|servers|combinations)|fuzz/' | tr '\n' ' '
+}
 
 dist_check() (
     mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr &&
@@ -157,12 +165,16 @@ measure_coverage() (
 
 step autogen ./autogen.sh
 [ "$mode" = --quick ] || step services start_services
+[ "$mode" != ci ] || export OUTBOX_TEST_SHORT=1
 suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="tests/unit/test_text tests/unit/test_value tests/unit/test_ini tests/unit/test_router tests/e2e/test_relay.py"
+    few="tests/e2e/test_combinations.py"
     suite clang "$quick" CC=clang
-    OUTBOX_TEST_KILL_SECONDS=20 suite asan "" --enable-sanitizer=address,undefined
-    OUTBOX_TEST_KILL_SECONDS=10 suite tsan "" --enable-sanitizer=thread
+    OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" \
+        suite asan "$(most_tests) $few tests/faults/test_crash.py" --enable-sanitizer=address,undefined --enable-crash-points
+    OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" \
+        suite tsan "$(most_tests) $few" --enable-sanitizer=thread
     step format check_format
     step cppcheck check_cpp
     step shellcheck check_scripts
@@ -175,7 +187,8 @@ if [ "$mode" != --quick ]; then
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
-    OUTBOX_TEST_KILL_SECONDS=600 suite soak tests/faults/test_kill.py
+    OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 suite soak \
+        "tests/faults/test_kill.py tests/faults/test_servers.py"
     step coverage measure_coverage
     step fuzz-long fuzz 3600
 fi

@@ -77,7 +77,7 @@ START_TEST(settings_of_the_role_do_not_change_what_a_claim_does)
     struct outbox_call long_call = within(100000);
     use_mode(_i);
     struct store *s = instance_with_settings(
-        "-c default_transaction_isolation=serializable -c statement_timeout=1 "
+        "-c default_transaction_isolation=serializable -c statement_timeout=200 "
         "-c idle_in_transaction_session_timeout=1 -c synchronous_commit=off "
         "-c bytea_output=escape -c IntervalStyle=sql_standard -c DateStyle=German "
         "-c TimeZone=Asia/Kathmandu -c array_nulls=off -c row_security=off");

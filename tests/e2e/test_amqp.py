@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """pub-amqp: from a shop's database to a real RabbitMQ, and while there is none."""
 
-import fcntl
 import os
-import subprocess
 import unittest
 import uuid
 
@@ -21,11 +19,6 @@ class Amqp(relay_test.Relay):
         super().setUp()
         import pika
         self.pika = pika
-        # An alarm here would block the tests of others.
-        lock = open(os.path.join(os.environ.get("OUTBOX_SERVICES_DIR", self.dir), "rabbitmq.lock"), "w",
-                    encoding="ascii")
-        self.addCleanup(lock.close)
-        fcntl.flock(lock, fcntl.LOCK_EX)
         self.name = "outbox-e2e-%s" % uuid.uuid4().hex[:12]
         self.connect_to_broker()
         self.addCleanup(self.hang_up)
@@ -37,11 +30,6 @@ class Amqp(relay_test.Relay):
     def hang_up(self):
         if self.broker.is_open:
             self.broker.close()
-
-    @staticmethod
-    def services(*args):
-        subprocess.run([os.path.join(outbox_test.SRCDIR, "scripts", "services.sh"), *args], check=True,
-                       stdout=subprocess.DEVNULL)
 
     def make(self, topics):
         self.channel.exchange_declare(self.name, "topic", durable=True)
@@ -115,45 +103,6 @@ class Amqp(relay_test.Relay):
             self.assertEqual(self.until_status(i, "processed")["retries"], 0)
         self.stop(relay)
         self.assertEqual(sorted(p.message_id for p, _, _ in self.taken()), sorted(ids))
-
-    def test_an_alarm_charges_nobody_and_lets_the_relay_stop(self):
-        self.make("#")
-        self.amqp("exchange = " + self.name, relay="shutdown_timeout = 10s")
-        relay = self.start("run")
-        first = self.insert("x")
-        self.until_status(first, "processed")
-        self.services("ctl", "set_vm_memory_high_watermark", "absolute", "1000")
-        self.addCleanup(self.services, "ctl", "set_vm_memory_high_watermark", "absolute", "2GB")
-        ids = self.insert("x", count=50)
-        self.until(lambda: "takes no messages for now" in self.read("relay.log"), "the alarm in the log")
-        self.stop(relay)
-        for i in ids:
-            self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
-        self.services("ctl", "set_vm_memory_high_watermark", "absolute", "2GB")
-        relay = self.start("run")
-        for i in ids:
-            self.assertEqual(self.until_status(i, "processed")["retries"], 0)
-        self.stop(relay)
-        self.assertEqual({p.message_id for p, _, _ in self.taken()}, {first, *ids})
-
-    def test_a_broker_that_is_killed_costs_no_attempt_and_no_message(self):
-        self.make("#")
-        self.amqp("exchange = " + self.name, relay="workers = 2\nbatch_size = 50")
-        relay = self.start("run")
-        ids = self.insert("x", count=3000)
-        self.until(lambda: self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'")[0][0] > 300,
-                   "some messages")
-        self.hang_up()
-        self.services("kill", "rabbitmq")
-        ids += self.insert("x", count=100)
-        self.until(lambda: "publisher is unavailable" in self.read("relay.log"), "the outage in the log")
-        self.services("start", "rabbitmq")
-        self.until(lambda: self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'") == [(3100,)],
-                   "all messages")
-        self.stop(relay)
-        self.assertEqual(self.query("SELECT sum(retries) FROM outbox_messages"), [(0,)])
-        self.connect_to_broker()
-        self.assertEqual({p.message_id for p, _, _ in self.taken()}, set(ids))
 
     def test_a_section_that_cannot_work_is_refused(self):
         self.config("[publisher out]\nplugin = amqp\nurl = amqp://relay:%s@h:99999\nexchange = x\n" % SECRET)

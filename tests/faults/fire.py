@@ -21,6 +21,7 @@ except ImportError:
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Scaled in continuous integration; `make check-release` takes the full time.
 FULL = bool(os.environ.get("OUTBOX_TEST_FULL"))
+SHORT = bool(os.environ.get("OUTBOX_TEST_SHORT")) and not FULL
 own = None  # the servers of this program
 
 

@@ -2,24 +2,22 @@
 """The servers fail under load, in every way they know: nothing is lost, nothing is charged, and what arrives twice
 belongs to a fault."""
 
-import os
 import signal
-import subprocess
-import threading
 import time
 
 import combination
 import fire
 import outbox_test
-from fire import FULL
+from fire import FULL, SHORT
 
 setUpModule = fire.set_up_module
 tearDownModule = fire.tear_down_module
-OUTAGE = 60 if FULL else 8
-LOAD = 20 if FULL else 8  # seconds of writing beside the fault
+OUTAGE = 60 if FULL else 3 if SHORT else 8
+LOAD = 20 if FULL else 4 if SHORT else 8  # seconds of writing beside the fault
+BOTH = [("postgres", "amqp")] if SHORT else [("postgres", "amqp"), ("sqlite", "amqp")]
 
 
-@combination.combinations([("postgres", "amqp"), ("sqlite", "amqp")])
+@combination.combinations(BOTH)
 class Broker(fire.Fire):
     def outage(self, take_away, bring_back, seconds=OUTAGE, told=("publisher is unavailable", "publisher is back")):
         self.begin(seconds + LOAD)
@@ -58,6 +56,27 @@ class Broker(fire.Fire):
             do()
             connection.close()
         self.outage(lambda: on_own_connection(self.publisher.shut), lambda: on_own_connection(self.publisher.open), 3)
+
+    def test_a_relay_stops_in_time_during_an_alarm_and_another_starts_in_it(self):
+        self.shop("shutdown_timeout = 10s\nbatch_size = 20")
+        relay = self.start("run", log="relay-0.log")
+        self.insert()
+        self.until_counted(1, "processed")
+        fire.own.ctl("set_vm_memory_high_watermark", "absolute", "1000000")
+        try:
+            self.insert(count=50)
+            self.until(lambda: "takes no messages for now" in self.read("relay-0.log"), "the alarm")
+            began = time.monotonic()
+            self.stop(relay)
+            self.assertLess(time.monotonic() - began, 14)
+            other = self.start("run", log="relay-1.log")
+            self.until(lambda: "takes no messages for now" in self.read("relay-1.log"), "the alarm again")
+            self.assertEqual(self.number("SELECT sum(retries) FROM outbox_messages"), 0)
+        finally:
+            fire.own.ctl("set_vm_memory_high_watermark", "absolute", "2000000000")
+        self.until_counted(51, "processed")
+        self.stop(other)
+        self.assertEqual(self.number("SELECT sum(retries) FROM outbox_messages"), 0)
 
     def test_wrong_password(self):
         self.begin(LOAD)
@@ -158,7 +177,8 @@ class Database(fire.Fire):
             fire.own.start("postgres")
             self.over(fault)
         self.finish()
-        self.assertIn("the store is back", self.logs())
+        # A worker whose settle met the crash repeats that instead.
+        self.assertTrue("the store is back" in self.logs() or "settled after all" in self.logs())
 
     def test_every_backend_is_terminated_ten_times(self):
         self.begin(LOAD + 2)
