@@ -38,8 +38,9 @@ struct store *instance_as(const char *application, const char *more)
 
 struct forward *a_forwarder(int mode)
 {
-    return forward_start(
-        atoi(getenv(mode_is_pooled(mode) ? "OUTBOX_TEST_PGBOUNCER_PORT" : "OUTBOX_TEST_PG_PORT")));
+    const char *port =
+        getenv(mode_is_pooled(mode) ? "OUTBOX_TEST_PGBOUNCER_PORT" : "OUTBOX_TEST_PG_PORT");
+    return forward_start((int)strtol(port, NULL, 10));
 }
 
 struct store *instance_through(struct forward *f, const char *application)
