@@ -1,0 +1,43 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Roles for an outbox in PostgreSQL: an owner that runs `outboxd init` and nothing else, a producer
+-- that may only insert, and a relay that may not alter anything. Run it as a role that may create
+-- roles and schemas, once before `outboxd init` and once after; it may be run again:
+--
+--   psql -v owner=shop_owner -v producer=shop -v relay=outboxd -v schema=shop \
+--       -v table=outbox_messages -f postgres-roles.sql DATABASE
+--
+-- Roles that are there are left as they are. New ones can log in once they have a password
+-- (\password NAME) or pg_hba.conf lets them. Let conninfo of `outboxd init` name the owner, that of
+-- `outboxd run` the relay, and write `table = shop.outbox_messages`.
+\set ON_ERROR_STOP on
+\set table_leases :table '_leases'
+\set table_relays :table '_relays'
+\set table_schema :table '_schema'
+BEGIN;
+
+SELECT pg_catalog.format('CREATE ROLE %I LOGIN', r)
+    FROM (VALUES (:'owner'), (:'producer'), (:'relay')) AS wanted(r)
+    WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = r) \gexec
+
+SELECT pg_catalog.format('CREATE SCHEMA %I', :'schema')
+    WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :'schema') \gexec
+GRANT USAGE, CREATE ON SCHEMA :"schema" TO :"owner";
+GRANT USAGE ON SCHEMA :"schema" TO :"producer", :"relay";
+
+SELECT count(*) = 1 AS there FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE nspname = :'schema' AND relname = :'table_schema' \gset
+\if :there
+    REVOKE ALL ON TABLE :"schema".:"table", :"schema".:"table_leases", :"schema".:"table_relays",
+        :"schema".:"table_schema" FROM PUBLIC, :"producer", :"relay";
+    -- The number of a row comes with its column; no right to a sequence is needed.
+    GRANT INSERT ON TABLE :"schema".:"table" TO :"producer";
+    -- INSERT: `outboxd send`, and copies of a message for several publishers.
+    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE :"schema".:"table", :"schema".:"table_leases",
+        :"schema".:"table_relays" TO :"relay";
+    GRANT SELECT ON TABLE :"schema".:"table_schema" TO :"relay";
+\else
+    \echo 'The table is not there yet: run outboxd init as' :owner 'and then this script again.'
+\endif
+
+COMMIT;
