@@ -31,6 +31,7 @@ struct forward {
     bool ends, stalls, has_cut;
     enum forward_cut cut;
     int skip;
+    int requests;
     int keep_back; /* of the next request */
     bool kept;     /* nothing more from clients */
     struct pair pairs[PAIRS_MAX];
@@ -97,6 +98,7 @@ static bool is_marked(struct forward *f, struct pair *p)
     if (!p->connected)
         return false;
     p->asked = true;
+    f->requests += first;
     if (f->cut == FORWARD_CUT_NEVER || (first && f->skip-- > 0))
         return false;
     return f->skip < 0;
@@ -266,6 +268,14 @@ void forward_cut(struct forward *f, enum forward_cut how, int skip)
     f->skip = skip;
     f->has_cut = false;
     wake_up(f);
+}
+
+int forward_requests(struct forward *f)
+{
+    pthread_mutex_lock(&f->lock);
+    int n = f->requests;
+    pthread_mutex_unlock(&f->lock);
+    return n;
 }
 
 bool forward_has_cut(struct forward *f)

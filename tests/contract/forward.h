@@ -28,6 +28,8 @@ enum forward_cut {
 };
 /* Cuts the connection at the request after `skip` more of them; logging in is none. */
 void forward_cut(struct forward *f, enum forward_cut how, int skip);
+/* Requests so far, each up to its answer: round trips. */
+int forward_requests(struct forward *f);
 /* Has it happened? */
 bool forward_has_cut(struct forward *f);
 
