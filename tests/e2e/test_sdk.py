@@ -4,7 +4,9 @@
 import os
 import shutil
 import subprocess
+import unittest
 
+import combination
 import outbox_test
 
 STAGE = os.path.join(outbox_test.BUILDDIR, "stage")
@@ -40,22 +42,45 @@ class Sdk(outbox_test.Scratch):
         self.outboxd("run", "--once")
         self.assertEqual(self.read("out").splitlines(), ["%s number %d" % (i, n) for n, i in enumerate(ids)])
 
-
-    def test_the_embedding_example_relays_in_its_own_process(self):
-        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "embed", "embed.c")
-        program = self.path("embed")
+    def build_against_library(self, name, *packages):
+        """An example that uses liboutbox; returns the program."""
+        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", *name.split("/"))
+        program = self.path("program")
         libs = self.pkg_config("--libs", "outbox")
         rpath = [flag[2:] for flag in libs if flag.startswith("-L")]
         with open(os.path.join(outbox_test.BUILDDIR, "config.log"), encoding="utf-8") as f:
             sanitizer = [line.split("'")[1] for line in f if line.startswith("SAN_CFLAGS=")][0].split()
+        others = subprocess.run(["pkg-config", "--cflags", "--libs", *packages], check=True, capture_output=True,
+                                text=True).stdout.split()
         subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *sanitizer, *self.pkg_config("--cflags", "outbox"), "-o", program,
-                        source, *libs, *["-Wl,-rpath," + folder for folder in rpath], "-lsqlite3", "-pthread"], check=True)
+                        source, *libs, *["-Wl,-rpath," + folder for folder in rpath], *others, "-pthread"], check=True)
+        return program
+
+    def test_the_embedding_example_relays_in_its_own_process(self):
+        program = self.build_against_library("embed/embed.c", "sqlite3")
         self.db = self.path("shop.db")
         done = subprocess.run([program, self.db, outbox_test.PLUGIN_DIR], capture_output=True, text=True,
                               timeout=outbox_test.PATIENCE)
         self.assertEqual((done.returncode, done.stdout), (0, "committed 16, relayed 16: mail 7, push 7, archive 2\n"), done)
         self.assertEqual(self.query("SELECT count(*) FROM orders"), [(16,)])
         self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(16,)])
+
+    @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "store-postgres.so")),
+                         "store-postgres is not built")
+    @unittest.skipUnless(os.environ.get("OUTBOX_TEST_PG"), "OUTBOX_TEST_PG is not set; scripts/services.sh env sets it")
+    def test_the_producing_example_writes_in_its_own_transaction(self):
+        program = self.build_against_library("produce-postgres/produce.c", "libpq")
+        store = combination.Postgres(self)
+        self.addCleanup(store.close)
+        conninfo = "%s options='-c search_path=%s'" % (store.conninfo, store.schema)
+        done = subprocess.run([program, conninfo, outbox_test.PLUGIN_DIR], capture_output=True, text=True,
+                              timeout=outbox_test.PATIENCE)
+        self.assertEqual((done.returncode, done.stdout), (0, "committed 16, rolled back 4\n"), done)
+        db = store.connect()
+        self.assertEqual(store.execute(db, "SELECT count(*) FROM orders"), [(16,)])
+        self.assertEqual(store.execute(db, "SELECT count(*), count(DISTINCT key) FROM outbox_messages WHERE status = 'pending'"),
+                         [(16, 16)])
+        db.close()
 
     def test_the_library_exports_its_own_names_only(self):
         (library,) = [os.path.join(folder, "liboutbox.so") for folder, _, files in os.walk(STAGE) if "liboutbox.so" in files]

@@ -199,6 +199,36 @@ START_TEST(the_nearest_name_is_found_and_far_ones_are_not)
 }
 END_TEST
 
+static const struct {
+    const char *text;
+    bool holds;
+} with_password[] = {
+    {"host=db user=shop password=x", true},
+    {"host=db PassWord = 'x y'", true},
+    {"sslpassword=x host=db", true},
+    {"postgresql://shop:x@db/shop", true},
+    {"postgresql://db/shop?user=u&password=x", true},
+    {"amqps://relay:x@one,two:5671/shop", true},
+    {"amqp://relay:a@b@host/", true},
+    {"host=db user=shop", false},
+    {"host=db password=", false},
+    {"host=db password=${SECRET}", false},
+    {"postgresql://shop@db:5432/shop", false},
+    {"postgresql://shop:@db/shop", false},
+    {"postgresql://shop:${SECRET}@db/shop", false},
+    {"postgresql://db/shop?password=&user=u", false},
+    {"passfile=/etc/outboxd/pgpass", false},
+    {"service=password", false},
+    {"amqp://host/v:host@x", false},
+    {"", false},
+};
+
+START_TEST(a_password_within_a_connection_string_is_noticed)
+{
+    ck_assert_int_eq(value_holds_password(with_password[_i].text), with_password[_i].holds);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("value");
@@ -216,6 +246,8 @@ int main(void)
     tcase_add_test(tc, booleans_and_integers);
     tcase_add_test(tc, what_is_shown_can_be_read_again);
     tcase_add_test(tc, the_nearest_name_is_found_and_far_ones_are_not);
+    tcase_add_loop_test(tc, a_password_within_a_connection_string_is_noticed, 0,
+                        sizeof with_password / sizeof with_password[0]);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }
