@@ -14,7 +14,7 @@
 # shellcheck disable=SC2154  # ports come from a file
 set -eu
 
-dir=${OUTBOX_SERVICES_DIR:-/var/tmp/outbox-services-$(id -u)}
+dir=$(realpath -m "${OUTBOX_SERVICES_DIR:-/var/tmp/outbox-services-$(id -u)}")
 pg_bin=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
 rabbit_bin=/usr/lib/rabbitmq/bin
 patience=${OUTBOX_SERVICES_PATIENCE:-120}
@@ -32,7 +32,7 @@ usage() {
 # Servers that refuse to run as root get an unprivileged user. A prefix for commands.
 as_user=(env HOME="$dir")
 [ "$(id -u)" != 0 ] ||
-    as_user=(setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups -- env HOME="$dir")
+    as_user=(setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups -- env -C "$dir" HOME="$dir")
 
 own() { [ "$(id -u)" != 0 ] || chown -R "nobody:$(id -g nobody)" "$@"; }
 

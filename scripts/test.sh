@@ -108,12 +108,13 @@ check_manuals() { sources '*.1' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
 
 # Third parties compile these with what they have.
 check_headers() {
-    local header
+    local header libpq
+    read -ra libpq <<<"$(pkg-config --cflags libpq)"
     for header in sdk/include/outbox/*.h; do
         echo "#include <outbox/${header##*/}>" >"$work/header.c"
-        gcc -std=c99 -pedantic -Wall -Wextra -Wc++-compat -Werror -I sdk/include \
+        gcc -std=c99 -pedantic -Wall -Wextra -Wc++-compat -Werror -I sdk/include "${libpq[@]}" \
             -fsyntax-only "$work/header.c" || return 1
-        g++ -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -I sdk/include \
+        g++ -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -I sdk/include "${libpq[@]}" \
             -fsyntax-only "$work/header.c" || return 1
     done
 }
@@ -188,7 +189,7 @@ if [ "$mode" != --quick ]; then
 fi
 if [ "$mode" = --release ]; then
     OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 suite soak \
-        "tests/faults/test_kill.py tests/faults/test_servers.py"
+        "tests/faults/test_kill.py tests/faults/test_servers.py tests/faults/test_soak.py tests/faults/test_steady.py"
     step coverage measure_coverage
     step fuzz-long fuzz 3600
 fi

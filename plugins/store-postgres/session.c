@@ -25,8 +25,8 @@ static const struct {
     {"plan_cache_mode", "'force_custom_plan'", 0},
     {"jit", "'off'", 0},
     {"default_transaction_isolation", "'read committed'", 0},
-    /* pg_catalog, where it is not listed, comes first: nobody's function of another schema stands in
-     * for one of its own. Listed first, it would be where new tables go. */
+    /* pg_catalog, where it is not listed, comes first: nobody's function of another schema stands
+     * in for one of its own. Listed first, it would be where new tables go. */
     {"search_path",
      "pg_catalog.ltrim(pg_catalog.regexp_replace(pg_catalog.current_setting('search_path'), "
      "'(^|,)\\s*\"?pg_catalog\"?\\s*(?=,|$)', '', 'g'), ', ')",

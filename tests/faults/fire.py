@@ -77,6 +77,8 @@ class Consumer(combination.Amqp):
     """Takes what arrives, also across restarts of the broker. What the broker delivers again because its own
     connection to us broke is no duplicate of the relay's."""
 
+    PREFETCH = 500
+
     def __init__(self, test):
         super().__init__(test)
         self.got, self.seen, self.ended = [], set(), False
@@ -88,7 +90,7 @@ class Consumer(combination.Amqp):
             try:
                 connection = pika.BlockingConnection(pika.URLParameters(self.url))
                 channel = connection.channel()
-                channel.basic_qos(prefetch_count=500)
+                channel.basic_qos(prefetch_count=self.PREFETCH)
                 for method, properties, _ in channel.consume(self.queue, inactivity_timeout=0.2):
                     if self.ended:
                         break
@@ -136,18 +138,24 @@ class Fire(combination.Scenario):
     def make_publisher(self):
         return Consumer(self) if self.publisher_name == "amqp" else StreamReceiver(self)
 
-    def begin(self, seconds, size=0):
-        """The table, the relays, and writers for so many seconds."""
-        self.shop("batch_size = %d\nworkers = %d\nlease = 5s\n%s" % (self.BATCH, self.WORKERS, self.relay_settings),
-                  store=self.store_settings)
+    def configure(self, **more):
+        return self.shop("batch_size = %d\nworkers = %d\nlease = 5s\n%s"
+                         % (self.BATCH, self.WORKERS, self.relay_settings), store=self.store_settings, **more)
+
+    def start_relay(self, number):
+        return self.start("run", log="relay-%d.log" % number)
+
+    def begin(self, seconds, size=0, messages=1):
+        """The table, the relays, and writers for so many seconds; each transaction has so many messages."""
+        self.configure()
         for number in range(self.RELAYS):
-            self.relays.append(self.start("run", log="relay-%d.log" % number))
+            self.relays.append(self.start_relay(number))
         place = self.store.path if self.store_name == "sqlite" else self.store.schema
         for number in range(self.WRITERS):
             with open(self.path("writer-%d" % number), "wb") as out:
                 self.writers.append(subprocess.Popen(
                     [sys.executable, os.path.join(HERE, "writer.py"), self.store_name.split("_")[0], place,
-                     "key-%d" % number, str(seconds), str(self.RATE), str(size)], stdout=out))
+                     "key-%d" % number, str(seconds), str(self.RATE), str(size), str(messages)], stdout=out))
         self.processes += self.writers
         self.until(lambda: len(self.publisher.arrivals()) > 20, "the first messages to arrive")
 
@@ -159,7 +167,7 @@ class Fire(combination.Scenario):
         fault.end = time.time()
 
     def restart(self, number):
-        self.relays[number] = self.start("run", log="relay-%d.log" % number)
+        self.relays[number] = self.start_relay(number)
 
     def kill(self, number):
         """Kills a relay and starts another in its place."""

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A producer that outlives its database: writer.py STORE PLACE NAME SECONDS PER_SECOND [PAYLOAD_BYTES].
+"""A producer that outlives its database: writer.py STORE PLACE NAME SECONDS PER_SECOND [PAYLOAD_BYTES
+[MESSAGES]].
 
 STORE is sqlite (PLACE: the file) or postgres (PLACE: SCHEMA, conninfo in OUTBOX_TEST_PG). Every tenth transaction is
-rolled back. One line for each: WHAT ID KEY NUMBER, where WHAT is committed, rolled-back, or unknown when the answer
+rolled back. MESSAGES (1) are written in each. One line for each message: WHAT ID KEY NUMBER, where WHAT is committed, rolled-back, or unknown when the answer
 to a COMMIT was lost. On SIGTERM it ends after the transaction it is in.
 """
 import os
@@ -65,6 +66,7 @@ def connect(kind, place, end):
 def main():
     store, place, name, seconds, rate = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
     size = int(sys.argv[6]) if len(sys.argv) > 6 else 0
+    many = int(sys.argv[7]) if len(sys.argv) > 7 else 1
     kind = Sqlite if store == "sqlite" else Postgres
     signal.signal(signal.SIGTERM, on_term)
     end, n = time.monotonic() + seconds, 0
@@ -72,12 +74,14 @@ def main():
     due = time.monotonic()
     while time.monotonic() < end and not stop:
         n += 1
-        i, what, ends = str(uuid.uuid4()), "unknown", "ROLLBACK" if n % 10 == 0 else "COMMIT"
+        what, ends = "unknown", "ROLLBACK" if n % 10 == 0 else "COMMIT"
+        messages = [(str(uuid.uuid4()), many * n + m) for m in range(many)]
         answered = False
         try:
             db.begin()
-            db.run("INSERT INTO outbox_messages (id, topic, key, payload) VALUES (%s)" % ", ".join([db.mark] * 4),
-                   (i, "t", name, str(n).rjust(size).encode()))
+            for i, number in messages:
+                db.run("INSERT INTO outbox_messages (id, topic, key, payload) VALUES (%s)" % ", ".join([db.mark] * 4),
+                       (i, "t", name, str(number).rjust(size).encode()))
             what = "rolled-back" if n % 10 == 0 else "unknown"
             db.run(ends, ())
             what = "rolled-back" if n % 10 == 0 else "committed"
@@ -88,7 +92,9 @@ def main():
         finally:
             if not answered and what == "unknown" and ends == "ROLLBACK":
                 what = "rolled-back"
-        print(what, i, name, n, flush=True)
+        for i, number in messages:
+            print(what, i, name, number)
+        sys.stdout.flush()
         if not answered:
             db = connect(kind, place, end)
         due += 1 / rate

@@ -73,10 +73,10 @@ class Scratch(unittest.TestCase):
         """The objects of a --json command, one a line."""
         return [json.loads(line) for line in self.outboxd(*args, "--json", **kwargs).stdout.split("\n")[:-1]]
 
-    def start(self, *args, log="relay.log", **kwargs):
+    def start(self, *args, log="relay.log", config=None, **kwargs):
         """Starts a long-running command; its log goes to a file of the scratch folder."""
         with open(self.path(log), "ab") as f:
-            process = subprocess.Popen([PROGRAM, args[0], "-c", self.path("outboxd.ini"), *args[1:]],
+            process = subprocess.Popen([PROGRAM, args[0], "-c", config or self.path("outboxd.ini"), *args[1:]],
                                        stdin=subprocess.DEVNULL, stdout=f, stderr=f, **kwargs)
         self.processes.append(process)
         return process
