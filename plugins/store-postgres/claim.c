@@ -297,8 +297,9 @@ int claim(void *instance, const struct outbox_claim *wanted, const struct outbox
     if (r < 0)
         return r;
     now.c->settled = arena_array(&s->claim_arena, now.g.n + 1, 1);
+    now.c->apart = arena_array(&s->claim_arena, now.g.n + 1, 1);
     now.c->lost = arena_array(&s->claim_arena, now.g.n + 1, 1);
-    if (!now.c->settled || !now.c->lost) {
+    if (!now.c->settled || !now.c->apart || !now.c->lost) {
         end_empty(s, &now, OUTBOX_E_RETRY, NULL);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }

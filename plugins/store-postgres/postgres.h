@@ -62,6 +62,8 @@ struct table_name {
 enum claiming { CLAIM_LOCKS, CLAIM_LEASES };
 enum preparing { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
 
+enum { APART_NOT, APART_DONE, APART_STALE };
+
 /* A claimed batch; `batch` first: the host's pointer is ours. */
 struct claimed {
     struct outbox_batch batch;
@@ -73,8 +75,9 @@ struct claimed {
     bool unknown;   /* a settle was sent and its end not seen */
     bool committed; /* such a one was */
     uint8_t *settled;
-    uint8_t *lost; /* locks: another has had it, as far as known */
-    uint32_t left; /* not settled yet */
+    uint8_t *apart; /* settled in a call that failed: APART_... */
+    uint8_t *lost;  /* locks: another has had it, as far as known */
+    uint32_t left;  /* not settled yet */
 };
 
 /* What is known of the table beside the rows that are ready; times are monotonic, us. */

@@ -147,6 +147,8 @@ int regain(struct settling *t, struct outbox_err *err)
     if (r == 0)
         r = lock_again(t, err);
     for (size_t i = 0; r == 0 && i < t->n; i++) {
+        if (!t->wanted[i])
+            continue;
         uint8_t *lost = &t->c->lost[t->items[i]->index];
         *lost = t->held[i] ? 0 : t->c->committed ? *lost : 1;
     }

@@ -32,8 +32,9 @@ static const char *const schema_table[] = {
     NULL,
 };
 
-/* Room on each page for a settled row beside its pending one, and a vacuum that comes early and
- * does not dawdle: nearly every row dies soon. The defaults are for tables that mostly grow. */
+/* Room on each page for a settled row beside its pending one, which spares log (no update is HOT:
+ * the status is in the condition of every index), and a vacuum that comes early and does not
+ * dawdle: nearly every row dies soon. The defaults are for tables that mostly grow. */
 const char *const schema_storage[] = {
     "ALTER TABLE {t} SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01,\n"
     "    autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_insert_scale_factor = 0.2,\n"

@@ -29,7 +29,8 @@ static int settle_locked(struct settling *t, struct outbox_err *err)
         return r;
     clear(steps, n);
     for (size_t i = 0; i < t->n; i++)
-        t->stale[i] = t->c->lost[t->items[i]->index];
+        if (t->wanted[i])
+            t->stale[i] = t->c->lost[t->items[i]->index];
     return OUTBOX_OK;
 }
 
@@ -59,7 +60,7 @@ static int mark_settled_before(struct settling *t, struct outbox_err *err)
     struct args args = {.arena = &t->s->scratch};
     PGresult *rows;
     for (size_t i = 0; i < t->n; i++)
-        t->part[i] = t->stale[i];
+        t->part[i] = t->wanted[i] && t->stale[i];
     settling_args_rows(&args, t, t->part);
     args_int(&args, t->c->token);
     int r = db_query(t->s, SLOT_NONE,
@@ -78,13 +79,15 @@ static int settle_by_lease(struct settling *t, struct outbox_err *err)
     struct step steps[N_PARTS + 2];
     struct args args[N_PARTS], lease = {.arena = &s->scratch};
     bool unknown = t->c->unknown;
-    uint64_t n_changed = 0;
+    uint64_t n_wanted = 0, n_changed = 0;
+    for (size_t i = 0; i < t->n; i++)
+        n_wanted += t->wanted[i];
     args_int(&lease, t->c->token);
     steps[0] = (struct step){.slot = SLOT_LEASE_LOCK,
                              .sql = "SELECT 1 FROM {t_leases} WHERE lease = $1 FOR KEY SHARE",
                              .args = &lease};
     size_t n = settling_add_parts(t, steps, 1, args), last = n;
-    if (t->c->left == t->n)
+    if (t->c->left == n_wanted)
         steps[n++] = (struct step){.slot = SLOT_LEASE_END,
                                    .sql = "DELETE FROM {t_leases} WHERE lease = $1",
                                    .args = &lease};
@@ -95,11 +98,13 @@ static int settle_by_lease(struct settling *t, struct outbox_err *err)
         return r;
     for (size_t i = 1; i < last; i++)
         n_changed += (uint64_t)PQntuples(steps[i].result);
-    memset(t->stale, n_changed < t->n, t->n);
-    for (size_t i = 1; i < last && n_changed < t->n; i++)
+    for (size_t i = 0; i < t->n; i++)
+        if (t->wanted[i])
+            t->stale[i] = n_changed < n_wanted;
+    for (size_t i = 1; i < last && n_changed < n_wanted; i++)
         mark_changed(t, steps[i].result);
     clear(steps, n);
-    return unknown && n_changed < t->n ? mark_settled_before(t, err) : OUTBOX_OK;
+    return unknown && n_changed < n_wanted ? mark_settled_before(t, err) : OUTBOX_OK;
 }
 
 /* ---- the operations ---- */
@@ -120,8 +125,7 @@ static int check_items(const struct claimed *c, const struct outbox_settle *cons
 static int settle_items(struct settling *t, struct outbox_err *err)
 {
     struct store *s = t->s;
-    int (*by)(struct settling *, struct outbox_err *) =
-        s->claiming == CLAIM_LOCKS ? settle_by_locks : settle_by_lease;
+    settling_fn *by = s->claiming == CLAIM_LOCKS ? settle_by_locks : settle_by_lease;
     if (settling_begin(t) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     int r = by(t, err);
@@ -131,7 +135,7 @@ static int settle_items(struct settling *t, struct outbox_err *err)
         settling_retry(t);
         r = by(t, err);
     }
-    return r;
+    return r < 0 ? settle_apart(t, by, err) : r;
 }
 
 /* The next claim need not look to know that this row is due then. */

@@ -8,11 +8,14 @@
 
 /* What last_error holds at most, bytes. */
 #define REASON_MAX 4096
+/* Until a message is sent again whose outcome the table refuses. */
+#define PUT_OFF_MS 60000
 
 /* Processed or deleted, with nothing to note: by far most of all. */
-static enum part part_of(const struct outbox_settle *item)
+static enum part part_of(const struct settling *t, const struct outbox_settle *item)
 {
-    if (item->verdict != OUTBOX_SETTLE_DONE || (item->flags & ~(uint32_t)OUTBOX_SETTLE_DELETE))
+    if (t->how == HOW_PUT_OFF || item->verdict != OUTBOX_SETTLE_DONE ||
+        (item->flags & ~(uint32_t)OUTBOX_SETTLE_DELETE))
         return PART_CHANGE;
     return item->flags & OUTBOX_SETTLE_DELETE ? PART_DELETE : PART_KEEP;
 }
@@ -46,7 +49,7 @@ static struct outbox_str reason_of(const struct settling *t, const struct outbox
 {
     struct outbox_str none = {NULL, 0};
     char *text;
-    if (!(item->flags & OUTBOX_SETTLE_REASON) ||
+    if (!(item->flags & OUTBOX_SETTLE_REASON) || t->how != HOW_TOLD ||
         !(text = arena_alloc(&t->s->scratch, REASON_MAX + 1)))
         return none;
     size_t n = text_clean(item->reason.p ? item->reason.p : "", (size_t)item->reason.n, text,
@@ -86,10 +89,11 @@ static void args_changes(struct args *args, const struct settling *t, const bool
         const struct outbox_settle *item = t->items[i];
         if (!part[i])
             continue;
-        statuses[n] = outbox_cstr(status_of(item));
+        bool told = t->how != HOW_PUT_OFF;
+        statuses[n] = outbox_cstr(told ? status_of(item) : "pending");
         reasons[n] = reason_of(t, item);
-        charges[n] = (item->flags & OUTBOX_SETTLE_CHARGE) != 0;
-        delays[n++] = delay_of(item);
+        charges[n] = told && (item->flags & OUTBOX_SETTLE_CHARGE);
+        delays[n++] = told ? delay_of(item) : PUT_OFF_MS;
     }
     args_texts(args, statuses, n);
     args_ints(args, charges, n);
@@ -136,7 +140,7 @@ size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n
     for (enum part part = 0; part < N_PARTS; part++) {
         size_t members = 0;
         for (size_t i = 0; i < t->n; i++)
-            members += t->part[i] = t->held[i] && part_of(t->items[i]) == part;
+            members += t->part[i] = t->held[i] && part_of(t, t->items[i]) == part;
         if (members == 0)
             continue;
         args[part] = (struct args){.arena = &t->s->scratch};
@@ -157,22 +161,29 @@ int settling_begin(struct settling *t)
 {
     struct arena *arena = &t->s->scratch;
     uint32_t n = t->c->batch.n;
+    t->wanted = arena_array(arena, t->n, sizeof *t->wanted);
     t->held = arena_array(arena, t->n, sizeof *t->held);
     t->part = arena_array(arena, t->n, sizeof *t->part);
     t->item_of = arena_array(arena, n, sizeof *t->item_of);
-    if (!t->held || !t->part || !t->item_of)
+    if (!t->wanted || !t->held || !t->part || !t->item_of)
         return -1;
-    for (size_t i = 0; i < t->n; i++)
-        t->item_of[t->items[i]->index] = i + 1;
+    for (size_t i = 0; i < t->n; i++) {
+        uint32_t index = t->items[i]->index;
+        t->item_of[index] = i + 1;
+        t->wanted[i] = !t->c->apart[index];
+        t->stale[i] = t->c->apart[index] == APART_STALE;
+    }
     settling_retry(t);
     return 0;
 }
 
 void settling_retry(struct settling *t)
 {
-    for (size_t i = 0; i < t->n; i++)
-        t->held[i] = true;
-    memset(t->stale, 0, t->n);
+    for (size_t i = 0; i < t->n; i++) {
+        t->held[i] = t->wanted[i];
+        if (t->wanted[i])
+            t->stale[i] = 0;
+    }
 }
 
 const struct outbox_message *settling_message(const struct settling *t, size_t i)

@@ -5,23 +5,32 @@
 
 #include "postgres.h"
 
+/* What is written: what the host told; that without reasons; or only that they wait. */
+enum how { HOW_TOLD, HOW_BARE, HOW_PUT_OFF };
+
 struct settling {
     struct store *s;
     struct claimed *c;
     const struct outbox_settle *const *items;
     uint8_t *stale;
     size_t n;
-    bool *held;      /* items whose rows are ours, as far as known */
+    bool *wanted;    /* items to settle now, normally all */
+    bool *held;      /* of these, those whose rows are ours, as far as known */
     bool *part;      /* items of the statement that is made */
     size_t *item_of; /* by index into the batch, plus one; 0: none */
-    bool plain;      /* reasons in ASCII */
+    enum how how;
+    bool plain; /* reasons in ASCII */
 };
 
 /* A statement settles one of these. */
 enum part { PART_DELETE, PART_KEEP, PART_CHANGE, N_PARTS };
 
-/* Fills the arrays: all are held, none is stale. -1 without memory. */
+/* In a transaction: settles what is wanted. */
+typedef int settling_fn(struct settling *t, struct outbox_err *err);
+
+/* Fills the arrays: all is wanted but for what is settled already. -1 without memory. */
 int settling_begin(struct settling *t);
+/* What is wanted is held, and not stale. */
 void settling_retry(struct settling *t);
 const struct outbox_message *settling_message(const struct settling *t, size_t i);
 /* The item of the row with this seq, or t->n. */
@@ -37,5 +46,8 @@ size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n
 /* Instead of the transaction that was lost there is another, which holds what it can; held[] and
  * the batch's lost[] say what. */
 int regain(struct settling *t, struct outbox_err *err);
+
+/* After `by` failed: what was refused by the table is settled message by message. */
+int settle_apart(struct settling *t, settling_fn *by, struct outbox_err *err);
 
 #endif

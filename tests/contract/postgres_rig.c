@@ -95,8 +95,8 @@ int try_claim(struct store *s, struct outbox_claim what, struct outbox_call call
     return store_claim(s, &what, &call, ret, err);
 }
 
-int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle how,
-               struct outbox_call call, uint8_t *stale, struct outbox_err *err)
+int try_settle_each(struct store *s, struct outbox_batch *batch, const struct outbox_settle *hows,
+                    struct outbox_call call, uint8_t *stale, struct outbox_err *err)
 {
     uint32_t n = batch->n;
     struct outbox_settle *items = calloc(n, sizeof *items);
@@ -104,7 +104,7 @@ int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle
     uint8_t *own = calloc(n, 1);
     ck_assert(items && pointers && own);
     for (uint32_t i = 0; i < n; i++) {
-        items[i] = how;
+        items[i] = hows[i];
         items[i].size = sizeof items[i];
         items[i].index = i;
         pointers[i] = &items[i];
@@ -114,6 +114,18 @@ int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle
     free(items);
     free(pointers);
     free(own);
+    return r;
+}
+
+int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle how,
+               struct outbox_call call, uint8_t *stale, struct outbox_err *err)
+{
+    struct outbox_settle *hows = calloc(batch->n, sizeof *hows);
+    ck_assert_ptr_nonnull(hows);
+    for (uint32_t i = 0; i < batch->n; i++)
+        hows[i] = how;
+    int r = try_settle_each(s, batch, hows, call, stale, err);
+    free(hows);
     return r;
 }
 

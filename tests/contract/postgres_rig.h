@@ -31,6 +31,9 @@ bool soon(const char *condition);
 struct outbox_claim a_claim(uint32_t limit);
 int try_claim(struct store *s, struct outbox_claim what, struct outbox_call call,
               struct outbox_batch **ret, struct outbox_err *err);
+/* Each message in its way; stale[] may be NULL. */
+int try_settle_each(struct store *s, struct outbox_batch *batch, const struct outbox_settle *hows,
+                    struct outbox_call call, uint8_t *stale, struct outbox_err *err);
 /* All messages alike; stale[] of the batch's size may be NULL. */
 int try_settle(struct store *s, struct outbox_batch *batch, struct outbox_settle how,
                struct outbox_call call, uint8_t *stale, struct outbox_err *err);
