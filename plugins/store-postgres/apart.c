@@ -87,7 +87,7 @@ static int settle_part(struct settling *t, size_t from, size_t to, settling_fn *
     return second < 0 && (!is_refused(t->s) || first < 0) ? second : OUTBOX_OK;
 }
 
-int settle_apart(struct settling *t, settling_fn *by, struct outbox_err *err)
+int settle_apart(struct settling *t, settling_fn *by, int r, struct outbox_err *err)
 {
-    return is_refused(t->s) ? settle_part(t, 0, t->n, by, err) : t->s->failure;
+    return is_refused(t->s) ? settle_part(t, 0, t->n, by, err) : r;
 }

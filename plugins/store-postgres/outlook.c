@@ -103,7 +103,6 @@ static int terminate_stuck(struct store *s, const struct outbox_claim *claim,
     return OUTBOX_OK;
 }
 
-/* What others left behind. */
 /* What we claimed and never heard of. */
 static int give_back_lost(struct store *s, struct outbox_err *err)
 {

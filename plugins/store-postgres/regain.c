@@ -36,8 +36,12 @@ static int ask_fate(struct settling *t, enum fate *ret, struct outbox_err *err)
                      "SELECT pg_catalog.txid_status($1), EXISTS (SELECT 1" OLD_SESSION ")", &args,
                      &result, err);
     /* In the future of a server that took over. */
+    if (r < 0 && strcmp(t->s->failed_state, "22023") == 0) {
+        t->s->failed_state[0] = '\0'; /* no failure */
+        return OUTBOX_OK;
+    }
     if (r < 0)
-        return strcmp(t->s->failed_state, "22023") == 0 ? OUTBOX_OK : r;
+        return r;
     struct outbox_str status = column_text(result, 0, 0);
     if (outbox_str_eq(status, outbox_cstr("committed")))
         *ret = FATE_COMMITTED;

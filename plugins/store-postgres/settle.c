@@ -135,7 +135,7 @@ static int settle_items(struct settling *t, struct outbox_err *err)
         settling_retry(t);
         r = by(t, err);
     }
-    return r < 0 ? settle_apart(t, by, err) : r;
+    return r < 0 ? settle_apart(t, by, r, err) : r;
 }
 
 /* The next claim need not look to know that this row is due then. */

@@ -47,7 +47,7 @@ size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n
  * the batch's lost[] say what. */
 int regain(struct settling *t, struct outbox_err *err);
 
-/* After `by` failed: what was refused by the table is settled message by message. */
-int settle_apart(struct settling *t, settling_fn *by, struct outbox_err *err);
+/* After `by` failed with r: what was refused by the table is settled message by message. */
+int settle_apart(struct settling *t, settling_fn *by, int r, struct outbox_err *err);
 
 #endif

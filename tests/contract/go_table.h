@@ -29,4 +29,7 @@
 #define GO_SETTLE(name) \
     "UPDATE " name " SET status = 'processed', processed_at = NOW() WHERE id = ANY ($1::uuid[])"
 
+/* An hour, as `outboxd init` has: building an index waits for everybody's transactions. */
+#define LONG_CALL (&(struct outbox_call){sizeof(struct outbox_call), 3600000, -1, 0})
+
 #endif

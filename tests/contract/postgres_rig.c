@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SOON_MS 20000
+#define SOON_MS 60000
 
 bool mode_is_leases(int mode)
 {
@@ -26,11 +26,18 @@ void use_mode(int mode)
     use_option("claim", mode_is_leases(mode) ? "leases" : "locks");
 }
 
+const char *own_name(const char *application)
+{
+    static char name[64];
+    snprintf(name, sizeof name, "%s-%s", application, the_schema());
+    return name;
+}
+
 struct store *instance_as(const char *application, const char *more)
 {
     char conninfo[512];
     snprintf(conninfo, sizeof conninfo, "%s application_name=%s %s",
-             base_conninfo ? base_conninfo : getenv("OUTBOX_TEST_PG"), application,
+             base_conninfo ? base_conninfo : getenv("OUTBOX_TEST_PG"), own_name(application),
              more ? more : "");
     use_option("conninfo", conninfo);
     return an_instance();
@@ -53,7 +60,7 @@ struct store *instance_through(struct forward *f, const char *application)
 int64_t sessions(const char *application)
 {
     return number("SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s'",
-                  application);
+                  own_name(application));
 }
 
 void terminate(const char *application)
@@ -61,10 +68,10 @@ void terminate(const char *application)
     char gone[160];
     snprintf(gone, sizeof gone,
              "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = '%s'",
-             application);
+             own_name(application));
     ck_assert_int_gt(number("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
                             " WHERE application_name = '%s'",
-                            application),
+                            own_name(application)),
                      0);
     ck_assert(soon(gone));
 }

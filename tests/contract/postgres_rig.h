@@ -15,12 +15,14 @@ void use_mode(int mode);
 bool mode_is_leases(int mode);
 bool mode_is_pooled(int mode);
 
-/* A new instance whose sessions have this application_name; `more` is added to its conninfo. */
+/* An application_name that no other test's sessions have; valid until the next one is asked for. */
+const char *own_name(const char *application);
+/* A new instance whose sessions have that name; `more` is added to its conninfo. */
 struct store *instance_as(const char *application, const char *more);
 /* The same through a forwarder to where the mode leads. */
 struct forward *a_forwarder(int mode);
 struct store *instance_through(struct forward *f, const char *application);
-/* Sessions with that application_name. */
+/* Sessions with that name. */
 int64_t sessions(const char *application);
 /* Ends them, and waits until they are gone. */
 void terminate(const char *application);

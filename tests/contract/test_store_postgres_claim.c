@@ -124,24 +124,6 @@ END_TEST
 
 /* ---- what it costs ---- */
 
-START_TEST(an_idle_relay_writes_nothing)
-{
-    struct store *s = the_way(_i);
-    execute("INSERT INTO " T " (topic, status, available_at) VALUES ('t', 'failed', NULL),"
-            " ('t', 'processed', NULL), ('t', 'pending', now() + interval '1 day')");
-    release(s, claim(s, 10, LEASE_MS));
-    int64_t assigned = 1;
-    for (int tries = 0; assigned > 0 && tries < 5; tries++) { /* autovacuum may be at work */
-        int64_t before = number("SELECT txid_snapshot_xmax(txid_current_snapshot())");
-        for (int i = 0; i < 200; i++)
-            release(s, claim(s, 10, LEASE_MS));
-        assigned = number("SELECT txid_snapshot_xmax(txid_current_snapshot())") - before;
-    }
-    ck_assert_int_eq(assigned, 0);
-    ck_assert_int_eq(number("SELECT count(*) FROM " T "_leases"), 0);
-}
-END_TEST
-
 /* A claim of so many messages; its round trips. */
 static int trips(struct forward *f, struct store *s, uint32_t n, struct outbox_batch **ret)
 {
@@ -195,7 +177,6 @@ int main(void)
                         0, MODES_DIRECT);
     tcase_add_loop_test(tc, what_it_gave_back_itself_is_claimed_next, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_retry_that_is_due_does_not_make_older_messages_wait, 0, MODES_DIRECT);
-    tcase_add_loop_test(tc, an_idle_relay_writes_nothing, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_claim_takes_one_round_trip_and_a_settle_another, 0, N_MODES);
     return unit_main(suite);
 }

@@ -322,7 +322,8 @@ START_TEST(a_lost_connection_is_made_again_and_nothing_is_missed)
 {
     struct outbox_err err = {.size = sizeof err};
     char conninfo[300];
-    snprintf(conninfo, sizeof conninfo, "%s application_name=watch", getenv("OUTBOX_TEST_PG"));
+    snprintf(conninfo, sizeof conninfo, "%s application_name=%s", getenv("OUTBOX_TEST_PG"),
+             own_name("watch"));
     use_option("notify_conninfo", conninfo);
     struct store *s = an_instance();
     PGconn *p = open_pg();

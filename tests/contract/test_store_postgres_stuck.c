@@ -17,10 +17,16 @@ struct call {
     struct outbox_err err;
 };
 
-/* For longer than that. */
-#define STUCK(event)                                                                        \
-    "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'one' AND state = " \
-    "'active' AND wait_event = '" event "' AND state_change < now() - interval '2500 ms'"
+/* Does one's session wait for its client, for longer than that? */
+static bool is_stuck_soon(const char *event)
+{
+    char condition[256];
+    snprintf(condition, sizeof condition,
+             "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = '%s' AND state ="
+             " 'active' AND wait_event = '%s' AND state_change < now() - interval '2500 ms'",
+             own_name("one"), event);
+    return soon(condition);
+}
 
 static struct outbox_claim impatient(void)
 {
@@ -79,7 +85,7 @@ START_TEST(a_relay_that_stopped_reading_loses_its_claim)
     warm_up(c.s);
     forward_stall(f, true);
     pthread_create(&thread, NULL, claim_much, &c);
-    ck_assert(soon(STUCK("ClientWrite")));
+    ck_assert(is_stuck_soon("ClientWrite"));
     take_from_the_stuck(other, LARGE);
     forward_stall(f, false);
     pthread_join(thread, NULL);
@@ -105,7 +111,7 @@ START_TEST(a_relay_that_stopped_writing_loses_its_claim)
     forward_keep_back(f, 20); /* of its COMMIT */
     assert_class(try_settle(s, batch, FAILED_CHARGED, within(300), NULL, &err), OUTBOX_E_TIMEOUT,
                  &err);
-    ck_assert(soon(STUCK("ClientRead")));
+    ck_assert(is_stuck_soon("ClientRead"));
     take_from_the_stuck(other, 3);
     forward_keep_back(f, 0);
     ck_assert_uint_eq(settle_at_last(s, batch, FAILED_CHARGED, stale), 3);
@@ -120,7 +126,7 @@ END_TEST
 START_TEST(a_producer_that_waits_in_its_transaction_is_left_alone)
 {
     use_mode(_i);
-    execute("SET application_name = 'one'");
+    execute("SET application_name = '%s'", own_name("one"));
     execute("BEGIN");
     execute("INSERT INTO " T " (topic) VALUES ('slow')");
     sleep_ms(2500);

@@ -26,7 +26,7 @@ static void upgrade(struct store *s)
     struct outbox_str done = {NULL, 0};
     assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
     assert_says(&err, "outboxd init");
-    assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err);
+    assert_class(store_init(s, LONG_CALL, &done, &err), OUTBOX_OK, &err);
     ck_assert_ptr_nonnull(strstr(done.p, "upgraded"));
     assert_class(store_check(s, CALL, &err), OUTBOX_OK, &err);
 }
@@ -88,7 +88,7 @@ START_TEST(rows_of_every_state_are_kept_as_they_were)
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
     execute("UPDATE " GO " SET status = 'processing' WHERE topic = '1'");
-    assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err);
+    assert_class(store_init(s, LONG_CALL, &done, &err), OUTBOX_OK, &err);
     ck_assert_ptr_nonnull(strstr(done.p, "up to date"));
     ck_assert_int_eq(number("SELECT count(*) FROM " GO " WHERE status = 'processing'"), 1);
 }
@@ -203,7 +203,7 @@ START_TEST(a_table_that_is_no_outbox_is_left_alone)
     execute("CREATE TABLE " GO " %s", no_outboxes[_i]);
     int64_t before =
         number("SELECT count(*) FROM pg_attribute WHERE attrelid = '" GO "'::regclass");
-    assert_class(store_init(go_instance(NULL), CALL, &done, &err), OUTBOX_E_CONFIG, &err);
+    assert_class(store_init(go_instance(NULL), LONG_CALL, &done, &err), OUTBOX_E_CONFIG, &err);
     assert_says(&err, "no outbox table");
     ck_assert_int_eq(
         number("SELECT count(*) FROM pg_attribute WHERE attrelid = '" GO "'::regclass"), before);
@@ -220,7 +220,7 @@ START_TEST(a_name_that_is_taken_is_told)
     struct outbox_str done;
     execute(GO_TABLE(GO));
     execute("CREATE TABLE " GO "_ready (x int)");
-    assert_class(store_init(go_instance(NULL), CALL, &done, &err), OUTBOX_E_CONFIG, &err);
+    assert_class(store_init(go_instance(NULL), LONG_CALL, &done, &err), OUTBOX_E_CONFIG, &err);
     assert_says(&err, GO "_ready");
     execute("DROP TABLE " GO "_ready");
     upgrade(go_instance(NULL));
@@ -244,7 +244,7 @@ START_TEST(an_upgrade_that_was_cut_off_anywhere_is_finished_by_the_next)
     struct store *s = go_instance(more);
     for (int skip = 0;; skip++) {
         forward_cut(f, _i == 0 ? FORWARD_CUT_REQUEST : FORWARD_CUT_ANSWER, skip);
-        int r = store_init(s, CALL, &done, &err);
+        int r = store_init(s, LONG_CALL, &done, &err);
         bool cut = forward_has_cut(f);
         forward_cut(f, FORWARD_CUT_NEVER, 0);
         execute("INSERT INTO " GO " (topic) VALUES ('new')");
@@ -269,7 +269,7 @@ static void *init_once(void *arg)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
-    int r = store_init(arg, CALL, &done, &err);
+    int r = store_init(arg, LONG_CALL, &done, &err);
     return r < 0 ? strdup(err.text) : NULL;
 }
 

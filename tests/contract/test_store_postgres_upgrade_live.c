@@ -13,8 +13,6 @@
 
 #define GO "go_messages"
 #define ROWS_DEFAULT "100000"
-/* An hour, as `outboxd init` has. */
-#define LONG_CALL (&(struct outbox_call){sizeof(struct outbox_call), 3600000, -1, 0})
 
 struct beside {
     pthread_t thread;
