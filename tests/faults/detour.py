@@ -4,11 +4,16 @@ What the test itself asks and writes goes straight."""
 
 import contextlib
 import re
+import time
 
 import fire
 import outbox_test
 import proxy
+from fire import FULL
 
+# What a busy machine may add to a deadline, seconds.
+SLACK = 5
+FOR_LONG = 3600  # writers are stopped when the faults are over
 PORTS = {"database": r"port=(\d+)", "broker": r":(\d+)(?=/|$)"}
 
 
@@ -66,3 +71,32 @@ class Fire(fire.Fire):
         """Until every relay has said one of these since then."""
         self.until(lambda: all(any(text in self.read("relay-%d.log" % number)[at:] for text in texts)
                                for number, at in enumerate(since)), " or ".join(texts), patience)
+
+
+class Outage(Fire):
+    """A server refuses connections for long, and much is due then."""
+    WORKERS = 2
+    SECONDS = 60 if FULL else 12
+    BACKLOG = 3000
+
+    def outage(self, server):
+        self.begin(FOR_LONG)
+        time.sleep(1)
+        at_first = sum(way.count()[0] for way in self.ways_to(server))
+        self.wrote(self.insert(count=self.BACKLOG))
+        fault = self.fault(server)
+        self.everywhere(server, "refuse")
+        self.everywhere(server, "reset")
+        before = self.connects(server)
+        time.sleep(self.SECONDS)
+        during = self.connects(server) - before
+        self.everywhere(server, "go")
+        self.over(fault)
+        began = time.monotonic()
+        self.stop_writing()
+        self.finish()
+        after = self.connects(server) - before - during
+        self.figures("%d connections before; in %d s of outage tried %d times, after it %d times; all sent %.1f s later"
+                     % (at_first, self.SECONDS, during, after, time.monotonic() - began))
+        self.assertLessEqual(after, at_first + self.RELAYS)
+        return during
