@@ -77,9 +77,8 @@ class Database(detour.Fire):
         inquiries = [self.inquiry(100, after) for after in (0, 1, 1.6)]
         self.until_told(["the store is unavailable", "cannot settle; trying on"], since, self.CALL + detour.SLACK)
         noticed = time.monotonic() - began
-        if self.store_name == "postgres":
-            for inquiry in inquiries:
-                self.until_answered(*inquiry)
+        for inquiry in inquiries:
+            self.until_answered(*inquiry)
         since = self.told()
         self.everywhere("database", "go")
         self.over(fault)
