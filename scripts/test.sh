@@ -188,8 +188,9 @@ if [ "$mode" != --quick ]; then
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
-    OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 suite soak \
-        "tests/faults/test_kill.py tests/faults/test_servers.py tests/faults/test_soak.py tests/faults/test_steady.py"
+    long="tests/faults/test_kill.py tests/faults/test_network.py tests/faults/test_network_database.py"
+    long="$long tests/faults/test_servers.py tests/faults/test_soak.py tests/faults/test_steady.py"
+    OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 suite soak "$long"
     step coverage measure_coverage
     step fuzz-long fuzz 3600
 fi

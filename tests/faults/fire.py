@@ -129,6 +129,7 @@ class Fire(combination.Scenario):
     WRITERS, RATE = 2, 100
     relay_settings = ""
     store_settings = ""
+    publisher_settings = ""
 
     def setUp(self):
         super().setUp()
@@ -140,7 +141,8 @@ class Fire(combination.Scenario):
 
     def configure(self, **more):
         return self.shop("batch_size = %d\nworkers = %d\nlease = 5s\n%s"
-                         % (self.BATCH, self.WORKERS, self.relay_settings), store=self.store_settings, **more)
+                         % (self.BATCH, self.WORKERS, self.relay_settings), self.publisher_settings,
+                         self.store_settings, **more)
 
     def start_relay(self, number):
         return self.start("run", log="relay-%d.log" % number)
@@ -158,6 +160,11 @@ class Fire(combination.Scenario):
                      "key-%d" % number, str(seconds), str(self.RATE), str(size), str(messages)], stdout=out))
         self.processes += self.writers
         self.until(lambda: len(self.publisher.arrivals()) > 20, "the first messages to arrive")
+
+    def wrote(self, ids):
+        """What the test itself has inserted, besides the writers."""
+        for i in ids:
+            self.history.wrote("committed", i)
 
     def fault(self, name, bound=None):
         """It begins now. By default each worker may repeat a batch."""
@@ -186,6 +193,10 @@ class Fire(combination.Scenario):
         self.assertTrue(before <= told <= after, "%d, then %d told, then %d" % (before, told, after))
         return status
 
+    def stop_writing(self):
+        for writer in self.writers:
+            writer.terminate()
+
     def finish(self, ordered=False):
         """After the writers: everything is relayed, nothing was charged, and the history holds."""
         for writer in self.writers:
@@ -205,9 +216,12 @@ class Fire(combination.Scenario):
         for at, i in self.publisher.arrivals():
             self.history.arrived(at, i)
         verdict = self.history.judge()
-        print("# figures: %s: %s" % (self.id().replace("__main__.", ""), verdict), flush=True)
+        self.figures(verdict)
         verdict.require(self, ordered)
         return verdict
+
+    def figures(self, text):
+        print("# figures: %s: %s" % (self.id().replace("__main__.", ""), text), flush=True)
 
     def logs(self):
         return "".join(self.read("relay-%d.log" % n) for n in range(self.RELAYS))

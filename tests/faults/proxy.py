@@ -7,10 +7,11 @@ As a program:  proxy.py TARGET_HOST:PORT [LISTEN_PORT]   prints its port, then t
 
     latency MS        each direction is delayed by so much
     stall [up|down]   nothing goes through any more, in one direction or both; connections stay
-    go                as usual again: no latency, no stall, no refusal
+    go                as usual again: no latency, no stall, no refusal, no cuts to come
     reset             all connections end with a reset
     close [up|down]   all connections are half-closed: the end of that direction is announced, the other goes on
     cut N up|down     each connection is reset when so many more bytes went through in that direction
+    lose HEX up|down  each connection is reset when these bytes come in that direction; they do not arrive
     refuse            new connections are reset at once
     count             prints how many connections there are and how many there were
 
@@ -40,6 +41,21 @@ class Stream:
         self.ended = False  # the source has said that no more comes
         self.told = False  # and the sink was told
         self.cut_after = None
+        self.losing, self.tail = None, b""  # what is looked for, and the end of what came, which may begin it
+
+    def push(self, due, data):
+        self.find(data)
+        self.waiting.append((due, data))
+        self.size += len(data)
+
+    def find(self, data):
+        if not self.losing or self.cut_after is not None:
+            return
+        seen = self.tail + data
+        at = seen.find(self.losing)
+        if at >= 0:
+            self.cut_after = self.size + max(at - len(self.tail), 0)
+        self.tail = seen[max(len(seen) - len(self.losing) + 1, 0):]
 
 
 class Connection:
@@ -87,6 +103,9 @@ class Proxy:
     def go(self):
         with self._change():
             self.delay, self.stalled, self.refusing, self.cuts = 0.0, set(), False, []
+            for c in self.connections:
+                for stream in c.streams().values():
+                    stream.cut_after = stream.losing = None
 
     def refuse(self):
         with self._change():
@@ -114,6 +133,13 @@ class Proxy:
                 c.streams()[direction].cut_after = n
             if future:
                 self.cuts.append((direction, n))
+
+    def lose(self, what, direction):
+        """Of the connections that there are now."""
+        with self._change():
+            for c in self.connections:
+                stream = c.streams()[direction]
+                stream.losing, stream.tail = what, b""
 
     def count(self):
         with self.lock:
@@ -239,8 +265,7 @@ class Proxy:
             if not data:
                 s.ended = True
                 return
-            s.waiting.append((now + self.delay, data))
-            s.size += len(data)
+            s.push(now + self.delay, data)
 
     @staticmethod
     def _write(s, now):
@@ -274,6 +299,8 @@ def main():
         command, *words = line.split() or [""]
         if command in ("latency", "cut"):
             getattr(proxy, command)(int(words[0]), *words[1:])
+        elif command == "lose":
+            proxy.lose(bytes.fromhex(words[0]), words[1])
         elif command in ("stall", "go", "reset", "close", "refuse"):
             getattr(proxy, command)(*words)
         elif command == "count":

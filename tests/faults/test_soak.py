@@ -2,16 +2,14 @@
 """Everything at once, for long: relays and servers are killed, connections are cut, in random order, while messages
 flow. Nothing is lost, nothing is invented, and there are no more duplicates than the faults account for."""
 
-import contextlib
 import os
 import random
-import re
 import time
 
 import combination
+import detour
 import fire
 import outbox_test
-import proxy
 from fire import FULL, SHORT
 
 setUpModule = fire.set_up_module
@@ -30,48 +28,17 @@ class Consumer(fire.Consumer):
 
 
 @combination.combinations(PAIRS)
-class Soak(fire.Fire):
+class Soak(detour.Fire):
     RATE, PER_TRANSACTION = 60, 5
 
     def setUp(self):
         super().setUp()
-        self.proxies = []
         self.bound = 0
         self.done = dict.fromkeys(("kill", "broker", "database", "cut"), 0)
         self.random = random.Random(SEED)
 
     def make_publisher(self):
         return Consumer(self) if self.publisher_name == "amqp" else fire.StreamReceiver(self)
-
-    # ---- each relay has a way of its own to each server
-
-    @contextlib.contextmanager
-    def detour(self, thing, attribute, pattern):
-        """Within it the address of a server leads through a new proxy."""
-        straight = getattr(thing, attribute)
-        found = re.search(pattern, straight)
-        self.proxies.append(proxy.Proxy("127.0.0.1", int(found.group(1))))
-        self.addCleanup(self.proxies[-1].stop)
-        setattr(thing, attribute, straight[:found.start(1)] + str(self.proxies[-1].port) + straight[found.end(1):])
-        yield self.proxies[-1]
-        setattr(thing, attribute, straight)
-
-    def configure(self, **more):
-        super().configure(**more)
-        self.ways = []
-        for number in range(self.RELAYS):
-            with contextlib.ExitStack() as stack:
-                ways = []
-                if self.store_name != "sqlite":
-                    ways.append(stack.enter_context(self.detour(self.store, "conninfo", r"port=(\d+)")))
-                if self.publisher_name == "amqp":
-                    ways.append(stack.enter_context(self.detour(self.publisher, "url", r":(\d+)(?=/|$)")))
-                self.ways.append(ways)
-                self.relay_settings = "name = relay-%d" % number
-                super().configure(name="relay-%d.ini" % number, init=False)
-
-    def start_relay(self, number):
-        return self.start("run", log="relay-%d.log" % number, config=self.path("relay-%d.ini" % number))
 
     # ---- faults
 
@@ -100,7 +67,7 @@ class Soak(fire.Fire):
     def one_cut(self):
         """At once, or in the middle of what is sent or answered next."""
         fault = self.hurt("cut", self.BATCH * self.WORKERS)
-        way = self.random.choice(self.random.choice(self.ways))
+        way = self.random.choice(list(self.random.choice(self.ways).values()))
         if self.random.random() < 0.3:
             way.reset()
         else:
@@ -122,12 +89,10 @@ class Soak(fire.Fire):
             time.sleep(self.random.uniform(0, 1))
         wanted = self.bound * MESSAGES_PER_DUPLICATE if FULL else 0
         self.until(lambda: self.number("SELECT count(*) FROM outbox_messages") >= wanted, "enough messages", 4 * 3600)
-        for writer in self.writers:
-            writer.terminate()
+        self.stop_writing()
         verdict = self.finish()
-        print("# figures: %s: %s; %d duplicates were allowed" % (
-            self.id().replace("__main__.", ""), ", ".join("%s %d" % each for each in self.done.items() if each[1]),
-            self.bound), flush=True)
+        self.figures("%s; %d duplicates were allowed" % (
+            ", ".join("%s %d" % each for each in self.done.items() if each[1]), self.bound))
         self.assertLessEqual(verdict.duplicates, self.bound)
 
 
