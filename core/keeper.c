@@ -131,5 +131,6 @@ void *keeper_main(void *arg)
             purge(&k, clock_monotonic_us());
     } while (poll(&quit, 1, until_next_ms(&k)) == 0);
     registry_put(k.relay, &k.registry, true, &err);
+    relay_thread_ended(k.relay);
     return NULL;
 }

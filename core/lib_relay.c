@@ -338,7 +338,7 @@ OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout
         return OUTBOX_OK;
     relay_stop(relay->relay);
     if (!has_ended(relay->relay, timeout_ms))
-        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher has not come back yet");
+        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher or the store has not come back yet");
     relay_finish(relay->relay, &report);
     take_counts(relay, &report);
     relay_free(relay->relay);

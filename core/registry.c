@@ -15,6 +15,8 @@
 
 /* A row is written anew at least so often while nothing changes: its relay counts as live. */
 #define ALIVE_MS 30000
+/* What writing it may take. */
+#define PUT_MS 2000
 /* Beyond what a dead relay may have held: time to publish it. */
 #define PROBATION_MORE_MS 30000
 #define WARN_AGAIN_US (600 * 1000000ll)
@@ -109,7 +111,9 @@ int registry_put(struct relay *relay, struct registry_view *view, bool clean,
     if (!state || (!same && add_rate(state, view, accepted, now) < 0)) {
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
     } else if (clean || !same) {
-        r = put(relay, state, clean, third < 2000 ? third : 2000, err);
+        int64_t most = third < PUT_MS ? third : PUT_MS;
+        /* A farewell that the store does not hear must not use up all the time for stopping. */
+        r = put(relay, state, clean, clean ? relay_left_ms(relay, 2 * most) / 2 : most, err);
         if (r == OUTBOX_OK)
             *view = (struct registry_view){accepted, now, hash, view->warned_us};
     }

@@ -38,10 +38,31 @@ bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what)
     return true;
 }
 
+int64_t relay_left_ms(const struct relay *relay, int64_t most)
+{
+    int64_t deadline = relay->deadline_us;
+    int64_t left = (deadline - clock_monotonic_us()) / 1000;
+    return deadline == INT64_MAX || left > most ? most : left;
+}
+
+/* Keeper and watcher are needed as long as anybody works. */
+static void quit(struct relay *relay)
+{
+    signal_fd(relay->quit_fd);
+    bell_shut(&relay->bell);
+}
+
+void relay_thread_ended(struct relay *relay)
+{
+    if (atomic_fetch_sub(&relay->running, 1) == 1)
+        signal_fd(relay->ended_fd);
+}
+
 void relay_worker_ended(struct relay *relay)
 {
     if (atomic_fetch_sub(&relay->working, 1) == 1)
-        signal_fd(relay->ended_fd);
+        quit(relay);
+    relay_thread_ended(relay);
 }
 
 int relay_ended_fd(const struct relay *relay)
@@ -102,7 +123,9 @@ static int open_all(struct relay *relay, struct outbox_err *err)
 
 static int start_threads(struct relay *relay, struct outbox_err *err)
 {
+    bool watches = relay->watcher_store.capabilities & OUTBOX_STORE_WAITS;
     relay->working = relay->config->workers;
+    relay->running = relay->working + 1 + watches;
     for (size_t i = 0; i < relay->config->workers; i++) {
         struct worker *worker = &relay->workers[i];
         if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
@@ -114,7 +137,7 @@ static int start_threads(struct relay *relay, struct outbox_err *err)
     relay->keeper_started = pthread_create(&relay->keeper, NULL, keeper_main, relay) == 0;
     if (!relay->keeper_started)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-    if (relay->watcher_store.capabilities & OUTBOX_STORE_WAITS) {
+    if (watches) {
         relay->watcher_started = pthread_create(&relay->watcher, NULL, watcher_main, relay) == 0;
         if (!relay->watcher_started)
             return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
@@ -184,7 +207,7 @@ void relay_look(const struct relay *relay, struct relay_report *report)
 static void count_waiting(struct relay *relay, struct relay_report *report)
 {
     struct outbox_stats stats = {.size = sizeof stats};
-    struct outbox_call call = store_call(STORE_CALL_MS, -1);
+    struct outbox_call call = store_call(relay_left_ms(relay, STORE_CALL_MS), -1);
     if (store_stats(&relay->keeper_store, (struct outbox_str){NULL, 0}, 0, &call, &stats, NULL) < 0)
         return;
     report->waiting = stats.delayed;
@@ -195,8 +218,7 @@ void relay_finish(struct relay *relay, struct relay_report *report)
 {
     for (size_t i = 0; i < relay->n_workers; i++)
         pthread_join(relay->workers[i].thread, NULL);
-    signal_fd(relay->quit_fd);
-    bell_shut(&relay->bell);
+    quit(relay);
     if (relay->keeper_started)
         pthread_join(relay->keeper, NULL);
     if (relay->watcher_started)

@@ -39,7 +39,7 @@ struct relay_report {
 int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
                 struct relay **ret, struct outbox_err *err);
 
-/* Readable when all workers have ended by themselves or because of relay_stop. */
+/* Readable when all threads have ended by themselves or because of relay_stop. */
 int relay_ended_fd(const struct relay *relay);
 
 /* Begin nothing new; finish or give back what is in flight within shutdown_timeout. Any thread. */
@@ -51,7 +51,8 @@ uint64_t relay_accepted(const struct relay *relay);
 /* What was done so far, without what only the end can tell. Any thread. */
 void relay_look(const struct relay *relay, struct relay_report *report);
 
-/* Waits for the threads, writes the last registry row, and fills *report. Once. */
+/* Waits for the threads, which takes no time once relay_ended_fd is readable, and fills *report.
+ * Once. */
 void relay_finish(struct relay *relay, struct relay_report *report);
 
 /* After relay_finish, or never started. NULL is allowed. */

@@ -78,7 +78,7 @@ struct relay {
     char id[37];
 
     int stop_fd;  /* readable: begin nothing new */
-    int ended_fd; /* readable: the workers have ended */
+    int ended_fd; /* readable: all threads have ended */
     int quit_fd;  /* readable: keeper and watcher are to end */
     _Atomic bool stopping;
     _Atomic int64_t deadline_us; /* monotonic: when stopping must be over */
@@ -95,8 +95,9 @@ struct relay {
     _Atomic int64_t deferred_until_us; /* once: messages wait for a paused publisher until then */
 
     struct worker *workers;
-    size_t n_workers; /* started */
-    _Atomic size_t working;
+    size_t n_workers;       /* started */
+    _Atomic size_t working; /* of these, not yet ended */
+    _Atomic size_t running; /* threads of all kinds, not yet ended */
 
     pthread_mutex_t registry_lock; /* of the next, and of this relay's row */
     struct store registry_store;
@@ -174,6 +175,10 @@ void registry_compare(struct relay *relay, struct registry_view *view);
 bool relay_stopping(const struct relay *relay);
 /* True when a once-relay has waited long enough for this; remembers it as the outage. */
 bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what);
+/* What is left of the time for stopping, ms; at most `most`. */
+int64_t relay_left_ms(const struct relay *relay, int64_t most);
 void relay_worker_ended(struct relay *relay);
+/* The last thing that a thread of any kind does. */
+void relay_thread_ended(struct relay *relay);
 
 #endif

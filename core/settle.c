@@ -28,14 +28,6 @@ static void count_stale(struct worker *w)
               "messages", LOG_NUM((int64_t)n), NULL);
 }
 
-/* What a stop still leaves, or the ordinary deadline. */
-static int64_t time_left_ms(const struct relay *relay)
-{
-    int64_t deadline = relay->deadline_us;
-    int64_t left = (deadline - clock_monotonic_us()) / 1000;
-    return deadline == INT64_MAX || left > STORE_CALL_MS ? STORE_CALL_MS : left;
-}
-
 static void give_up(struct worker *w, const struct outbox_err *err)
 {
     int64_t n = (int64_t)w->desk.n_items;
@@ -55,7 +47,7 @@ void worker_settle(struct worker *w)
         return;
     }
     for (uint32_t tries = 0;; tries++) {
-        int64_t left = time_left_ms(w->relay);
+        int64_t left = relay_left_ms(w->relay, STORE_CALL_MS);
         struct outbox_call call = store_call(left, -1);
         memset(desk->stale, 0, desk->n_items);
         crash_point("before_settle");

@@ -30,7 +30,7 @@ void *watcher_main(void *arg)
     for (;;) {
         await_idle(relay);
         if (poll(&quit, 1, 0) != 0)
-            return NULL;
+            break;
         struct outbox_call call = store_call(WATCH_CALL_MS, relay->quit_fd);
         int r = store_wait(&relay->watcher_store, &call, &err);
         if (r == OUTBOX_OK) {
@@ -41,4 +41,6 @@ void *watcher_main(void *arg)
             poll(&quit, 1, WATCH_AGAIN_MS);
         }
     }
+    relay_thread_ended(relay);
+    return NULL;
 }

@@ -2,7 +2,6 @@
 """How a relay starts, stops, and gets along with others and with its database."""
 
 import signal
-import sqlite3
 import subprocess
 import time
 
@@ -61,28 +60,12 @@ class Life(relay_test.Relay):
         self.until(lambda: len(self.arrived()) == 2, "its lease to end")
         self.stop(again)
 
-    def freeze(self, relay):
-        """Stops it while it does not hold the database's one write lock, which nobody could take from it."""
-        db = self.connect()
-        db.execute("PRAGMA busy_timeout = 100")
-
-        def frozen_without_lock():
-            relay.send_signal(signal.SIGSTOP)
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                db.execute("ROLLBACK")
-                return True
-            except sqlite3.OperationalError:
-                relay.send_signal(signal.SIGCONT)
-                return False
-        self.until(frozen_without_lock, "a moment without the lock")
-
     def test_a_settle_that_comes_too_late_changes_nothing(self):
         self.shop("workers = 1\nlease = 1s")
         i = self.insert("sleep 2")
         frozen = self.start("run")
         self.until(self.arrived, "the message to start")
-        self.freeze(frozen)
+        self.freeze(frozen, self.connect())
         other = self.start("run", log="other.log")
         self.until_status(i, "processed")
         first = self.row(i)

@@ -127,6 +127,7 @@ class Fire(combination.Scenario):
     """BATCH messages for each of WORKERS is what one fault may repeat."""
     BATCH, WORKERS, RELAYS = 20, 1, 2
     WRITERS, RATE = 2, 100
+    LEASE = "5s"
     relay_settings = ""
     store_settings = ""
     publisher_settings = ""
@@ -140,8 +141,11 @@ class Fire(combination.Scenario):
         return Consumer(self) if self.publisher_name == "amqp" else StreamReceiver(self)
 
     def configure(self, **more):
-        return self.shop("batch_size = %d\nworkers = %d\nlease = 5s\n%s"
-                         % (self.BATCH, self.WORKERS, self.relay_settings), self.publisher_settings,
+        return self.shop("batch_size = %d
+workers = %d
+lease = %s
+%s"
+                         % (self.BATCH, self.WORKERS, self.LEASE, self.relay_settings), self.publisher_settings,
                          self.store_settings, **more)
 
     def start_relay(self, number):

@@ -85,6 +85,24 @@ class Scratch(unittest.TestCase):
         process.send_signal(sig)
         self.assertEqual(process.wait(PATIENCE), code)
 
+    def freeze(self, process, db=None):
+        """Stops a relay; with SQLite, whose connection `db` is, while it does not hold the one write lock, which
+        nobody could take from it."""
+        def frozen_without_lock():
+            process.send_signal(signal.SIGSTOP)
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+                return True
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+                return False
+        if not db:
+            process.send_signal(signal.SIGSTOP)
+            return
+        db.execute("PRAGMA busy_timeout = 100")
+        self.until(frozen_without_lock, "a moment without the lock")
+
     def until(self, condition, what, patience=PATIENCE):
         """Waits for a condition, returns its value; fails with `what` when it does not come."""
         end = time.monotonic() + patience
