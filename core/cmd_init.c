@@ -77,10 +77,11 @@ int cmd_init(int argc, char **argv)
     };
     struct args args = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
-    int code = init(config, args.print);
+        return code;
+    code = init(config, args.print);
     config_free(config);
     return command_finish(code);
 }

@@ -83,7 +83,7 @@ static void send_one(struct call *c, size_t *bytes)
     uint32_t index = c->peeked;
     take_next(c);
     if (!parcel_pack(a, c->msgs[index], &parcel)) {
-        call_conclude(c, index, OUTBOX_REJECTED, "%s", parcel.why);
+        call_conclude(c, index, parcel.innocent ? OUTBOX_LATER : OUTBOX_REJECTED, "%s", parcel.why);
         return;
     }
     if (call_is_gone(c, index, &parcel))
