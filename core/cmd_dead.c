@@ -181,7 +181,8 @@ static int do_deed(const struct args *args, struct store *store)
 static int run(int argc, char **argv, const struct deed *deed, const struct argp *argp)
 {
     struct args args = {.deed = deed};
-    argp_parse(argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(argp, argc, argv, &args))
+        return EXIT_FAILED;
     int code;
     struct config *config = command_config(&args.common, &code);
     if (!config)

@@ -76,7 +76,8 @@ int cmd_init(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     int code;
     struct config *config = command_config(&args.common, &code);
     if (!config)

@@ -113,7 +113,8 @@ int cmd_list(int argc, char **argv)
         .children = children,
     };
     struct list_args args = {.limit = LIMIT_DEFAULT, .after = COMMAND_FROM_FIRST};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     int code;
     struct config *config = command_config(&args.common, &code);
     if (!config)
@@ -202,7 +203,8 @@ int cmd_show(int argc, char **argv)
         .children = children,
     };
     struct show_args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     if (!command_id_is_possible(args.id))
         return EXIT_USAGE;
     int code;

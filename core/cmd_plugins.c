@@ -239,7 +239,8 @@ int cmd_plugins(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     char *dir = NULL;
     bool asked = strcmp(args.common.config_file, CONFIG_DEFAULT_FILE) != 0;
     int r = OUTBOX_OK;

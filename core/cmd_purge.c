@@ -109,7 +109,8 @@ int cmd_purge(int argc, char **argv)
     };
     struct args args = {0};
     struct store store;
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     int code;
     struct config *config = command_config(&args.common, &code);
     if (!config)

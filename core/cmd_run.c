@@ -193,7 +193,8 @@ int cmd_run(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     /* Before anything else: a supervisor that stops what it has just started is answered, too. */
     int signals = open_signals();
     if (signals < 0)

@@ -70,6 +70,14 @@ void command_mistake(void *ctx, const char *file, int line, const char *text)
         fprintf(stderr, "%s: %s\n", file, shown);
 }
 
+bool command_parse(const struct argp *argp, int argc, char **argv, void *args)
+{
+    error_t error = argp_parse(argp, argc, argv, 0, NULL, args);
+    if (error)
+        command_fail("cannot read the options: %s", strerror(error));
+    return error == 0;
+}
+
 int command_code(int r)
 {
     return r == OUTBOX_E_CONFIG ? EXIT_USAGE : EXIT_FAILED;

@@ -28,12 +28,15 @@ static void count_stale(struct worker *w)
               "messages", LOG_NUM((int64_t)n), NULL);
 }
 
-/* What a stop still leaves, or the ordinary deadline. */
-static int64_t time_left_ms(const struct relay *relay)
+/* What a stop still leaves, or the patience of a once-relay, or the ordinary deadline. */
+static int64_t time_left_ms(const struct relay *relay, int64_t began_us)
 {
-    int64_t deadline = relay->deadline_us;
-    int64_t left = (deadline - clock_monotonic_us()) / 1000;
-    return deadline == INT64_MAX || left > STORE_CALL_MS ? STORE_CALL_MS : left;
+    int64_t deadline = relay->deadline_us, now = clock_monotonic_us();
+    int64_t left = deadline == INT64_MAX ? STORE_CALL_MS : (deadline - now) / 1000;
+    int64_t patience = relay->mode.wait_ms - (now - began_us) / 1000;
+    if (relay->mode.once && patience < left)
+        left = patience;
+    return left > STORE_CALL_MS ? STORE_CALL_MS : left;
 }
 
 static void give_up(struct worker *w, const struct outbox_err *err)
@@ -54,8 +57,9 @@ void worker_settle(struct worker *w)
         desk->n_items = desk->n_kept = 0;
         return;
     }
+    int64_t began_us = clock_monotonic_us();
     for (uint32_t tries = 0;; tries++) {
-        int64_t left = time_left_ms(w->relay);
+        int64_t left = time_left_ms(w->relay, began_us);
         struct outbox_call call = store_call(left, -1);
         memset(desk->stale, 0, desk->n_items);
         crash_point("before_settle");

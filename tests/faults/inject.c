@@ -3,17 +3,25 @@
  *
  *   LD_PRELOAD=BUILD/tests/faults/.libs/inject.so OUTBOX_INJECT_ALLOC=12 outboxd check
  *
- * OUTBOX_INJECT_ALLOC   N: the N-th allocation fails; N+: it and all that follow; pX: each with
- * probability X OUTBOX_INJECT_SCOPE   own (default): what outboxd, liboutbox and the plugins ask
- * for themselves; all: also what libraries ask for OUTBOX_INJECT_SEED    for pX; the report says
- * which it was OUTBOX_INJECT_IO      CALLS:ERRNO:PATTERN, as write,sync:ENOSPC:*.db-wal. CALLS are
- * open (for writing), write, sync and truncate; ERRNO is ENOSPC, EIO or EROFS; PATTERN is a shell
- * pattern of the whole path OUTBOX_INJECT_IO_FROM N: the first N - 1 such calls succeed
- * OUTBOX_INJECT_FDS     ERRNO: EMFILE or ENFILE, for whatever makes a descriptor
- * OUTBOX_INJECT_SPAWN   ERRNO: EAGAIN or ENOMEM, for processes and threads
- * OUTBOX_INJECT_WHILE   FILE: nothing fails but while this file exists
- * OUTBOX_INJECT_REPORT  FILE: a line for each failure, "CALL in MODULE+OFFSET", and at the end
- * "allocations N seed S" */
+ * OUTBOX_INJECT_ALLOC    which allocations fail
+ *     N                  the N-th
+ *     N+                 it and all that follow
+ *     pX                 each with probability X
+ * OUTBOX_INJECT_SCOPE    whose
+ *     own                what outboxd, liboutbox and the plugins ask for (default)
+ *     all                also what libraries ask for
+ * OUTBOX_INJECT_SEED     for pX; the report says which it was
+ * OUTBOX_INJECT_IO       CALLS:ERRNO:PATTERN, as write,sync:ENOSPC:*.db-wal
+ *     CALLS              open (for writing), write, sync, truncate
+ *     ERRNO              ENOSPC, EIO, EROFS
+ *     PATTERN            a shell pattern of the whole path
+ * OUTBOX_INJECT_IO_FROM  N: the first N - 1 such calls succeed
+ * OUTBOX_INJECT_FDS      EMFILE or ENFILE: whatever makes a descriptor fails
+ * OUTBOX_INJECT_SPAWN    EAGAIN or ENOMEM: new processes and threads fail
+ * OUTBOX_INJECT_WHILE    FILE: nothing fails but while this file exists
+ * OUTBOX_INJECT_REPORT   FILE: a line for each failure, "CALL in MODULE+OFFSET", and at the end
+ *                        "allocations N seed S"
+ */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -189,13 +197,15 @@ __attribute__((destructor)) static void sum_up(void)
 
 /* ---- memory */
 
-static bool is_own(const void *caller)
+/* The C library's reallocations are the texts that grow in its streams, and those are ours. */
+static bool is_own(const char *call, const void *caller)
 {
     uintptr_t base;
     const char *module = module_of(caller, &base);
     return module && (strncmp(module, "outboxd", 7) == 0 || strncmp(module, "liboutbox", 9) == 0 ||
                       strncmp(module, "store-", 6) == 0 || strncmp(module, "pub-", 4) == 0 ||
-                      strncmp(module, "rule-", 5) == 0);
+                      strncmp(module, "rule-", 5) == 0 ||
+                      (strncmp(module, "libc.so", 7) == 0 && strcmp(call, "realloc") == 0));
 }
 
 /* Of the n-th number of the seed: splitmix64. */
@@ -211,7 +221,7 @@ static double chance(uint64_t n)
 static bool no_memory(const char *call, const void *caller)
 {
     static _Thread_local bool within; /* what failing itself allocates */
-    if (!orders.ready || within || (!orders.all && !is_own(caller)))
+    if (!orders.ready || within || (!orders.all && !is_own(call, caller)))
         return false;
     uint64_t n = ++allocations;
     bool now = orders.probability > 0 ? chance(n) < orders.probability
