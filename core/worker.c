@@ -151,25 +151,28 @@ static void fail_at_once(struct worker *w, uint32_t i, struct outbox_str reason,
     log_event(w->relay->log, OUTBOX_LOG_WARNING, "message failed", "id", id, "reason", text, NULL);
 }
 
-/* Promise 7: what no route takes is kept. */
+/* Promise 7: what no route takes is kept; what could only not be routed now (`r`), all the more. */
 static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outbox_err *err)
 {
+    const struct config *config = w->relay->config;
     struct outbox_str reason;
     char text[sizeof err->text + 16];
-    snprintf(text, sizeof text, "unrouted: %s", err->text);
+    bool later = r == OUTBOX_E_RETRY;
+    snprintf(text, sizeof text, "%s%s", later ? "" : "unrouted: ", err->text);
     if (arena_str(&w->desk.reasons, text, strlen(text), &reason) < 0)
         reason = outbox_cstr("unrouted");
-    if (w->relay->config->unrouted_fail && r != OUTBOX_E_RETRY) {
+    if (config->unrouted_fail && !later) {
         fail_at_once(w, i, reason, OUTBOX_SETTLE_CHARGE);
         return;
     }
-    held_count(&w->relay->held);
+    if (!later)
+        held_count(&w->relay->held);
     if (!(w->store.capabilities & OUTBOX_STORE_DELAY))
         return;
     struct outbox_settle *item = desk_item(&w->desk, i);
     item->verdict = OUTBOX_SETTLE_RETRY;
     item->flags = OUTBOX_SETTLE_REASON;
-    item->delay_ms = UNROUTED_HOLD_MS;
+    item->delay_ms = later ? config->delivery.retry_min_ms : UNROUTED_HOLD_MS;
     item->reason = reason;
 }
 
