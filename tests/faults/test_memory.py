@@ -255,17 +255,20 @@ class Relay(fire.Fire):
     def test_no_memory_for_its_headers_is_not_the_messages_fault(self):
         """Each has more of them than any before, so that room is made for each."""
         self.RELAYS = 1
-        self.injection = injection.Injection(self, alloc="p0.5")
+        self.injection = injection.Injection(self, alloc="p0.1")
         self.configure(router="[route some]\ntopic = t*\npublisher = out\n[router]\nunrouted = fail\n")
         self.relays.append(self.start_relay(0))
         self.history.wrote("committed", self.insert())
         self.until_counted(1, "processed")
         fault = self.fault("no memory")
         self.injection.on()
-        for number in range(1, 40 if SHORT else 120):
-            headers = json.dumps({"name-%d" % i: "value " * 80 for i in range(number)})
+        end = time.monotonic() + outbox_test.PATIENCE
+        for number in range(1, 1000):
+            headers = json.dumps({"name-%d" % i: "value " * 8 for i in range(number)})
             self.history.wrote("committed", self.insert(headers=headers))
-        self.until(lambda: self.injection.failures() > 2, "failures")
+            if self.injection.failures() >= (5 if SHORT else 15) or time.monotonic() > end:
+                break
+        self.assertGreater(self.injection.failures(), 2)
         self.injection.off()
         self.over(fault)
         fault.bound = self.injection.failures() * self.BATCH
