@@ -4,6 +4,7 @@
 #include "crash.h"
 #include "now.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -276,7 +277,7 @@ int publish_messages(struct amqp *a, const struct outbox_message *const *msgs, u
         return OUTBOX_OK;
     if (watchdog_arm(&a->watchdog, limits.until_us + margin_us / 2, call->cancel_fd,
                      (int64_t)call->grace_ms * 1000 + margin_us / 2) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread: %s", strerror(errno));
     a->call = &c;
     int r = deliver(&c, err);
     a->call = NULL;
