@@ -16,7 +16,7 @@ static int defect(struct outbox_str *why, const char *text)
 {
     why->p = text;
     why->n = strlen(text);
-    return -1;
+    return 1;
 }
 
 /* ---- what json-c reads wrongly: it cuts a name at \u0000, and whole numbers to 64 bits ---- */
@@ -94,7 +94,7 @@ static int repair(struct repair *r, struct arena *arena, struct outbox_str *why)
             const char *number = skip_blanks(p, end);
             p = skip_long_number(number, end);
             if (p > number && put_quotes(r, arena, number, p) < 0)
-                return defect(why, "out of memory while reading the headers");
+                return -1;
         }
     }
     if (r->copy) {
@@ -112,7 +112,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
     size_t n = (size_t)json_object_object_length(object);
     struct outbox_header *headers = arena_array(arena, n ? n : 1, sizeof *headers);
     if (!headers)
-        return defect(why, "out of memory while reading the headers");
+        return -1;
     size_t i = 0;
     json_object_object_foreach (object, name, value) {
         const char *text;
@@ -130,7 +130,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
         }
         if (!text || arena_str(arena, name, strlen(name), &headers[i].name) < 0 ||
             arena_str(arena, text, len, &headers[i].value) < 0)
-            return defect(why, "out of memory while reading the headers");
+            return -1;
         i++;
     }
     *ret = headers;
@@ -152,23 +152,26 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     if (!text_is_clean(json, n))
         return defect(why, "headers: not valid UTF-8");
     struct repair right = {.json = {json, n}, .done = json};
-    if (repair(&right, arena, why) < 0)
-        return -1;
+    int r = repair(&right, arena, why);
+    if (r != 0)
+        return r;
 
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (!tokener)
-        return defect(why, "out of memory while reading the headers");
+        return -1;
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *object = json_tokener_parse_ex(tokener, right.json.p, (int)right.json.n);
+    bool whole = json_tokener_get_parse_end(tokener) == right.json.n;
     /* A number at the very end is complete only once the parser knows that no more comes. */
     if (json_tokener_get_error(tokener) == json_tokener_continue)
         object = json_tokener_parse_ex(tokener, "", 1);
     enum json_tokener_error error = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
 
-    int r;
     if (error != json_tokener_success)
         r = defect(why, "headers: not valid JSON");
+    else if (!whole)
+        r = -1; /* json-c has stopped in the middle and says that all is well: without memory */
     else if (!object)
         r = 0; /* null with blanks around it */
     else if (!json_object_is_type(object, json_type_object))
@@ -179,28 +182,27 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     return r;
 }
 
-char *headers_render(const struct outbox_header *headers, uint64_t n)
+int headers_render(const struct outbox_header *headers, uint64_t n, char **ret)
 {
-    char *text = NULL;
     struct json_object *object = json_object_new_object();
-    if (!object)
-        return NULL;
-    for (uint64_t i = 0; i < n; i++) {
+    int r = object ? 0 : -1;
+    for (uint64_t i = 0; r == 0 && i < n; i++) {
         char name[1024];
         if (headers[i].name.n >= sizeof name ||
             !text_is_clean(headers[i].name.p, (size_t)headers[i].name.n) ||
-            !text_is_clean(headers[i].value.p, (size_t)headers[i].value.n))
-            goto out;
+            !text_is_clean(headers[i].value.p, (size_t)headers[i].value.n)) {
+            r = 1;
+            break;
+        }
         memcpy(name, headers[i].name.p, (size_t)headers[i].name.n);
         name[headers[i].name.n] = '\0';
-        if (json_add_text(object, name, headers[i].value) < 0)
-            goto out;
+        r = json_add_text(object, name, headers[i].value);
     }
-    const char *rendered = json_object_to_json_string_ext(
-        object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    if (rendered)
-        text = strdup(rendered);
-out:
+    const char *rendered = NULL;
+    if (r == 0)
+        rendered = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+                                                              JSON_C_TO_STRING_NOSLASHESCAPE);
+    *ret = rendered ? strdup(rendered) : NULL;
     json_object_put(object);
-    return text;
+    return r == 0 && !*ret ? -1 : r;
 }

@@ -101,11 +101,16 @@ int save_message(const struct save_dialect *dialect, const struct outbox_new *me
     if (!is_text(message->id) || !is_text(message->topic) || !is_text(message->key))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "the id, topic or key is not valid UTF-8, or has a NUL");
-    if (message->n_headers > 0 && !(headers = headers_render(message->headers, message->n_headers)))
+    int r = 0;
+    if (message->n_headers > 0)
+        r = headers_render(message->headers, message->n_headers, &headers);
+    if (r < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r > 0)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "the headers are not valid UTF-8, or a name is longer than 1 KiB");
     fill(&in, message, headers);
-    int r = run(&in, exec, err);
+    r = run(&in, exec, err);
     free(headers);
     return r;
 }

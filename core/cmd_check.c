@@ -36,10 +36,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static int mistake(const struct config *config, int line, const struct outbox_err *err)
+static int mistake(const struct config *config, int line, int r, const struct outbox_err *err)
 {
     command_mistake(NULL, config->file, line, err->text);
-    return EXIT_USAGE;
+    return command_code(r);
 }
 
 static int verdict(const char *what, int r, const struct outbox_err *err)
@@ -56,8 +56,9 @@ static int check_store(const struct config *config, bool connect)
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    if (store_open(&store, config->store_plugin, config->store_options, NULL, &err) < 0)
-        return mistake(config, config->store_line, &err);
+    int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
+    if (r < 0)
+        return mistake(config, config->store_line, r, &err);
     int code = connect ? verdict("store", store_check(&store, &call, &err), &err) : EXIT_DONE;
     store_close(&store);
     return code;
@@ -72,8 +73,9 @@ static int check_publisher(const struct config *config, const struct publisher_c
     char label[80];
     int code = EXIT_DONE;
     snprintf(label, sizeof label, "publisher %s", p->name);
-    if (host_open(&host, p->plugin, p->options, label, NULL, &err) < 0)
-        return mistake(config, p->line, &err);
+    int r = host_open(&host, p->plugin, p->options, label, NULL, &err);
+    if (r < 0)
+        return mistake(config, p->line, r, &err);
     if (connect)
         code = verdict(label, p->plugin->ops.publisher.check(host.instance, &call, &err), &err);
     host_close(&host);
@@ -84,8 +86,9 @@ static int check_routes(const struct config *config)
 {
     struct router *router;
     struct outbox_err err = {.size = sizeof err};
-    if (router_open(&config->routes, NULL, &router, &err) < 0)
-        return mistake(config, 0, &err);
+    int r = router_open(&config->routes, NULL, &router, &err);
+    if (r < 0)
+        return mistake(config, 0, r, &err);
     router_close(router);
     return EXIT_DONE;
 }
@@ -105,11 +108,13 @@ int cmd_check(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
-    int code = worse(check_store(config, args.connect), check_routes(config));
+        return code;
+    code = worse(check_store(config, args.connect), check_routes(config));
     for (size_t i = 0; i < config->n_publishers; i++)
         code = worse(code, check_publisher(config, &config->publishers[i], args.connect));
     if (code == EXIT_DONE)

@@ -181,11 +181,13 @@ static int do_deed(const struct args *args, struct store *store)
 static int run(int argc, char **argv, const struct deed *deed, const struct argp *argp)
 {
     struct args args = {.deed = deed};
-    int code = EXIT_USAGE;
-    argp_parse(argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
+    if (!command_parse(argp, argc, argv, &args))
+        return EXIT_FAILED;
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
+        return code;
+    code = EXIT_USAGE;
     if (!args.publisher || command_is_publisher(config, args.publisher)) {
         struct store store;
         code = command_store(config, true, &store);

@@ -76,11 +76,13 @@ int cmd_init(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
-    int code = init(config, args.print);
+        return code;
+    code = init(config, args.print);
     config_free(config);
     return command_finish(code);
 }

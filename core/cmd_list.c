@@ -113,11 +113,13 @@ int cmd_list(int argc, char **argv)
         .children = children,
     };
     struct list_args args = {.limit = LIMIT_DEFAULT, .after = COMMAND_FROM_FIRST};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
-    int code = EXIT_USAGE;
+        return code;
+    code = EXIT_USAGE;
     if (!args.publisher || command_is_publisher(config, args.publisher)) {
         struct store store;
         code = command_store(config, true, &store);
@@ -201,14 +203,16 @@ int cmd_show(int argc, char **argv)
         .children = children,
     };
     struct show_args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     if (!command_id_is_possible(args.id))
         return EXIT_USAGE;
-    struct config *config = command_config(&args.common);
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
+        return code;
     struct store store;
-    int code = command_store(config, true, &store);
+    code = command_store(config, true, &store);
     if (code == 0)
         code = show(&args, &store);
     store_close(&store);

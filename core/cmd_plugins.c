@@ -239,13 +239,16 @@ int cmd_plugins(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     char *dir = NULL;
     bool asked = strcmp(args.common.config_file, CONFIG_DEFAULT_FILE) != 0;
+    int r = OUTBOX_OK;
     /* Whoever asks what is there may be about to repair the rest of the file. */
-    if (!args.dir && (asked || access(args.common.config_file, F_OK) == 0) &&
-        config_plugin_dir(args.common.config_file, command_mistake, NULL, &dir) < 0)
-        return EXIT_USAGE;
+    if (!args.dir && (asked || access(args.common.config_file, F_OK) == 0))
+        r = config_plugin_dir(args.common.config_file, command_mistake, NULL, &dir);
+    if (r < 0)
+        return command_code(r);
     struct plugin_set *set = plugin_set_new(args.dir ? args.dir : dir);
     int code = set ? print_all(set, &args) : command_fail("out of memory");
     plugin_set_free(set);

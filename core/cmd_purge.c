@@ -109,11 +109,13 @@ int cmd_purge(int argc, char **argv)
     };
     struct args args = {0};
     struct store store;
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
-    int code = command_store(config, true, &store);
+        return code;
+    code = command_store(config, true, &store);
     if (code == 0)
         code = purge(&args, &store);
     store_close(&store);

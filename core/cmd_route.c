@@ -132,9 +132,12 @@ int cmd_route(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
-    struct config *config = command_config(&args.common);
-    int code = config ? route(config, &args) : EXIT_USAGE;
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
+    int code;
+    struct config *config = command_config(&args.common, &code);
+    if (config)
+        code = route(config, &args);
     free(args.headers.headers);
     config_free(config);
     return command_finish(code);

@@ -162,7 +162,7 @@ static int run(const struct config *config, const struct relay_mode *mode, struc
     int r = relay_start(config, mode, log, &relay, &err);
     if (r < 0) {
         command_fail("%s: %s", config->file, err.text);
-        return r == OUTBOX_E_CONFIG ? EXIT_USAGE : EXIT_FAILED;
+        return command_code(r);
     }
     log_event(log, OUTBOX_LOG_INFO, "started", "version", PACKAGE_VERSION, "relay", config->name,
               "store", config->store_plugin->desc.name, "publishers",
@@ -193,17 +193,19 @@ int cmd_run(int argc, char **argv)
         .children = children,
     };
     struct args args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!command_parse(&argp, argc, argv, &args))
+        return EXIT_FAILED;
     /* Before anything else: a supervisor that stops what it has just started is answered, too. */
     int signals = open_signals();
     if (signals < 0)
         return command_fail("cannot take signals: %m");
-    struct config *config = command_config(&args.common);
+    int code;
+    struct config *config = command_config(&args.common, &code);
     if (!config)
-        return EXIT_USAGE;
+        return code;
     struct log *log =
         log_new(STDERR_FILENO, config->log_level, (enum log_format)config->log_format);
-    int code = log ? run(config, &args.mode, log, signals) : command_fail("out of memory");
+    code = log ? run(config, &args.mode, log, signals) : command_fail("out of memory");
     log_free(log);
     config_free(config);
     close(signals);

@@ -70,10 +70,25 @@ void command_mistake(void *ctx, const char *file, int line, const char *text)
         fprintf(stderr, "%s: %s\n", file, shown);
 }
 
-struct config *command_config(const struct command_common *common)
+bool command_parse(const struct argp *argp, int argc, char **argv, void *args)
 {
-    struct config *config;
-    return config_load(common->config_file, command_mistake, NULL, &config) == 0 ? config : NULL;
+    error_t error = argp_parse(argp, argc, argv, 0, NULL, args);
+    if (error)
+        command_fail("cannot read the options: %s", strerror(error));
+    return error == 0;
+}
+
+int command_code(int r)
+{
+    return r == OUTBOX_E_CONFIG ? EXIT_USAGE : EXIT_FAILED;
+}
+
+struct config *command_config(const struct command_common *common, int *ret_code)
+{
+    struct config *config = NULL;
+    int r = config_load(common->config_file, command_mistake, NULL, &config);
+    *ret_code = r < 0 ? command_code(r) : EXIT_DONE;
+    return config;
 }
 
 int command_store(const struct config *config, bool check, struct store *store)

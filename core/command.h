@@ -49,8 +49,15 @@ struct command_common {
 };
 extern const struct argp command_common_argp; /* its input: struct command_common * */
 
-/* Prints every mistake to stderr as FILE:LINE: text; NULL when there was one. */
-struct config *command_config(const struct command_common *common);
+/* Reads the options, and ends the process when they are wrong. False: there was no memory for it,
+ * so none was read. */
+bool command_parse(const struct argp *argp, int argc, char **argv, void *args);
+
+/* Prints every mistake to stderr as FILE:LINE: text; NULL when there was one, with the exit code.
+ */
+struct config *command_config(const struct command_common *common, int *ret_code);
+/* EXIT_USAGE for what a person has to put right, EXIT_FAILED for the rest. */
+int command_code(int r);
 
 /* The config_report of all commands. */
 void command_mistake(void *ctx, const char *file, int line, const char *text);

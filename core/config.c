@@ -41,6 +41,14 @@ void complain(struct loader *l, int line, const char *fmt, ...)
     l->n_mistakes++;
 }
 
+void complain_of(struct loader *l, int line, const char *key, int r, const struct outbox_err *err)
+{
+    if (r == OUTBOX_E_RETRY)
+        l->no_memory = true;
+    else
+        complain(l, line, "%s%s%s", key ? key : "", key ? ": " : "", err->text);
+}
+
 static void take_ini_mistake(void *ctx, int line, const char *text)
 {
     complain(ctx, line, "%s", text);
@@ -63,8 +71,10 @@ static void forget_mistakes(struct loader *l)
 
 static void tell_mistakes(struct loader *l, const char *file, config_report report, void *ctx)
 {
-    if (l->no_memory)
+    if (l->no_memory) { /* what else seems wrong may only not have been read */
         report(ctx, file, 0, "out of memory while reading the configuration");
+        return;
+    }
     if (l->n_mistakes > 0)
         qsort(l->mistakes, l->n_mistakes, sizeof *l->mistakes, compare_mistakes);
     for (size_t i = 0; i < l->n_mistakes; i++)
@@ -87,8 +97,9 @@ char *entry_text(struct loader *l, const struct ini_entry *entry)
         l->no_memory = true;
         return NULL;
     }
-    if (value_expand(text, &expanded, &err) < 0)
-        complain(l, entry->line, "%s: %s", entry->key, err.text);
+    int r = value_expand(text, &expanded, &err);
+    if (r < 0)
+        complain_of(l, entry->line, entry->key, r, &err);
     free(text);
     return expanded;
 }
@@ -320,7 +331,7 @@ int config_load(const char *file, config_report report, void *ctx, struct config
         config_free(l.config);
     else
         *ret = l.config;
-    return bad ? OUTBOX_E_CONFIG : OUTBOX_OK;
+    return l.no_memory ? OUTBOX_E_RETRY : bad ? OUTBOX_E_CONFIG : OUTBOX_OK;
 }
 
 int config_plugin_dir(const char *file, config_report report, void *ctx, char **ret)
@@ -330,9 +341,11 @@ int config_plugin_dir(const char *file, config_report report, void *ctx, char **
     char *text = read_file(&l, file, &n);
     bool bad = !text;
     *ret = NULL;
+    if (text)
+        l.no_memory = ini_read(text, n, take_ini_mistake, &l, &l.ini) < 0;
     if (!text)
         report(ctx, file, 0, l.n_mistakes ? l.mistakes[0].text : "out of memory");
-    else if (ini_read(text, n, take_ini_mistake, &l, &l.ini) == 0)
+    else if (!l.no_memory)
         for (size_t i = 0; i < l.ini->n_sections && !bad && !*ret; i++) {
             const struct ini_entry *entry = entry_find(&l.ini->sections[i], "plugin_dir");
             if (!entry || strcmp(l.ini->sections[i].name, "relay") != 0)
@@ -342,10 +355,12 @@ int config_plugin_dir(const char *file, config_report report, void *ctx, char **
             if (bad && l.n_mistakes > 0)
                 report(ctx, file, entry->line, l.mistakes[l.n_mistakes - 1].text);
         }
+    if (text && l.no_memory)
+        report(ctx, file, 0, "out of memory while reading the configuration");
     forget_mistakes(&l);
     ini_free(l.ini);
     forget_text(text, n);
-    return bad ? OUTBOX_E_CONFIG : OUTBOX_OK;
+    return l.no_memory ? OUTBOX_E_RETRY : bad ? OUTBOX_E_CONFIG : OUTBOX_OK;
 }
 
 void config_free(struct config *config)

@@ -65,7 +65,8 @@ typedef void (*config_report)(void *ctx, const char *file, int line, const char 
 
 /*
  * Reads, checks, loads the plugins named, and validates their options. All mistakes are
- * reported, not only the first. Returns 0 and *ret, or OUTBOX_E_CONFIG. Nothing connects.
+ * reported, not only the first. Returns 0 and *ret, OUTBOX_E_CONFIG, or OUTBOX_E_RETRY when
+ * there was not the memory to tell. Nothing connects.
  */
 int config_load(const char *file, config_report report, void *ctx, struct config **ret);
 void config_free(struct config *config);

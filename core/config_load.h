@@ -31,6 +31,10 @@ struct loader {
 void complain(struct loader *l, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A value that cannot be taken: the file's mistake, unless (OUTBOX_E_RETRY) only memory was
+ * lacking. */
+void complain_of(struct loader *l, int line, const char *key, int r, const struct outbox_err *err);
+
 /* The value without comment, quotes and ${}, for free(); NULL after a complaint. */
 char *entry_text(struct loader *l, const struct ini_entry *entry);
 

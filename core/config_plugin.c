@@ -135,13 +135,13 @@ static void load_option(struct loader *l, const struct ini_entry *entry,
                  option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
                  l->mode & 07777, option->name);
     int r = options_set(options, option->name, text, &err);
-    if (r < 0 && secret) /* the text could show a part of it */
+    if (r < 0 && r != OUTBOX_E_RETRY && secret) /* the text could show a part of it */
         complain(l, entry->line,
                  "%s: a `${` in it does not begin a set environment variable; write `$${` for a "
                  "literal `${`",
                  option->name);
     else if (r < 0)
-        complain(l, entry->line, "%s: %s", option->name, err.text);
+        complain_of(l, entry->line, option->name, r, &err);
     else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
         complain(l, entry->line, "%s is empty: %s", option->name, option->help);
     if (secret)
@@ -186,8 +186,9 @@ static const struct plugin *named_plugin(struct loader *l, const struct ini_sect
         return NULL;
     }
     char *name = entry_text(l, entry);
-    if (name && plugin_get(l->config->plugins, kind, name, &plugin, &err) < 0)
-        complain(l, entry->line, "%s", err.text);
+    int r = name ? plugin_get(l->config->plugins, kind, name, &plugin, &err) : OUTBOX_OK;
+    if (r < 0)
+        complain_of(l, entry->line, NULL, r, &err);
     free(name);
     return plugin;
 }

@@ -41,10 +41,9 @@ static bool read_names(struct loader *l, const struct ini_entry *entry, struct v
     struct outbox_err err = {.size = sizeof err};
     char *text = value_unquote(entry->value);
     int r = text ? value_list(text, ret, &err) : OUTBOX_E_RETRY;
-    l->no_memory |= !text;
     free(text);
-    if (r < 0 && text)
-        complain(l, entry->line, "%s: %s", entry->key, err.text);
+    if (r < 0)
+        complain_of(l, entry->line, entry->key, r, &err);
     else if (r == 0 && ret->n == 0)
         complain(l, entry->line, "%s names no publisher", entry->key);
     return r == 0 && ret->n > 0;

@@ -40,11 +40,16 @@ static int grow(struct desk *desk, size_t n)
     return 0;
 }
 
+int desk_reserve(struct desk *desk, size_t n)
+{
+    return n > desk->size ? grow(desk, n) : 0;
+}
+
 int desk_take(struct desk *desk, struct outbox_batch *batch)
 {
     desk->batch = batch;
     desk->n_items = desk->n_kept = 0;
-    return batch->n > desk->size ? grow(desk, batch->n) : 0;
+    return desk_reserve(desk, batch->n);
 }
 
 void desk_clear(struct desk *desk)

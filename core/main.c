@@ -131,7 +131,9 @@ int main(int argc, char **argv)
     keep_standard_streams();
     argp_program_version = "outboxd " PACKAGE_VERSION;
     argp_err_exit_status = EXIT_USAGE;
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);
+    error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);
+    if (error)
+        return command_fail("cannot read the options: %s", strerror(error));
     const char *name = argv[chosen.at];
     if (strcmp(name, "help") == 0) {
         const char *about = chosen.at + 1 < argc ? argv[chosen.at + 1] : NULL;

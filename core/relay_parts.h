@@ -119,6 +119,8 @@ void worker_close(struct worker *worker);
 void *worker_main(void *worker);
 
 /* desk.c */
+/* Room for batches of n messages, before any is claimed. 0, or -1 without memory. */
+int desk_reserve(struct desk *desk, size_t n);
 int desk_take(struct desk *desk, struct outbox_batch *batch);
 void desk_clear(struct desk *desk);
 void desk_free(struct desk *desk);

@@ -28,6 +28,14 @@ static void count_stale(struct worker *w)
               "messages", LOG_NUM((int64_t)n), NULL);
 }
 
+/* `run --once` has its own patience. */
+static int64_t time_left_ms(const struct relay *relay, int64_t began_us)
+{
+    int64_t left = relay_left_ms(relay, STORE_CALL_MS);
+    int64_t patience = relay->mode.wait_ms - (clock_monotonic_us() - began_us) / 1000;
+    return relay->mode.once && patience < left ? patience : left;
+}
+
 static void give_up(struct worker *w, const struct outbox_err *err)
 {
     int64_t n = (int64_t)w->desk.n_items;
@@ -46,8 +54,9 @@ void worker_settle(struct worker *w)
         desk->n_items = desk->n_kept = 0;
         return;
     }
+    int64_t began_us = clock_monotonic_us();
     for (uint32_t tries = 0;; tries++) {
-        int64_t left = relay_left_ms(w->relay, STORE_CALL_MS);
+        int64_t left = time_left_ms(w->relay, began_us);
         struct outbox_call call = store_call(left, -1);
         memset(desk->stale, 0, desk->n_items);
         crash_point("before_settle");

@@ -113,23 +113,26 @@ int value_expand(const char *text, char **ret, struct outbox_err *err)
     char *out = NULL;
     size_t size = 0;
     int r = OUTBOX_OK;
+    bool whole = true;
     FILE *f = open_memstream(&out, &size);
     if (!f)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     while (*text && r == 0) {
         const char *value = "";
         if (strncmp(text, "$${", 3) == 0) {
-            fputs("${", f);
+            whole &= fputs("${", f) >= 0;
             text += 3;
         } else if (strncmp(text, "${", 2) == 0) {
             r = find_variable(text, &text, &value, err);
             if (r == 0)
-                fputs(value, f);
+                whole &= fputs(value, f) >= 0;
         } else {
-            fputc(*text++, f);
+            whole &= fputc(*text++, f) != EOF;
         }
     }
-    if (fclose(f) != 0 && r == 0)
+    /* Without memory glibc drops what does not fit or the whole text, and says that it closed well.
+     */
+    if ((fclose(f) != 0 || !out || !whole) && r == 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r < 0)
         free(out);

@@ -30,6 +30,8 @@ int worker_open(struct worker *w, struct outbox_err *err)
     int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
     if (r == 0)
         r = router_open(&config->routes, log, &w->router, err);
+    if (r == 0 && desk_reserve(&w->desk, config->delivery.batch_size) < 0)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a batch");
     if (r == 0 && !(w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers)))
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory while opening the publishers");
     for (size_t i = 0; r == 0 && i < config->n_publishers; i++) {
@@ -149,25 +151,28 @@ static void fail_at_once(struct worker *w, uint32_t i, struct outbox_str reason,
     log_event(w->relay->log, OUTBOX_LOG_WARNING, "message failed", "id", id, "reason", text, NULL);
 }
 
-/* Promise 7: what no route takes is kept. */
-static void keep_unrouted(struct worker *w, uint32_t i, const struct outbox_err *err)
+/* Promise 7: what no route takes is kept; what could only not be routed now (`r`), all the more. */
+static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outbox_err *err)
 {
+    const struct config *config = w->relay->config;
     struct outbox_str reason;
     char text[sizeof err->text + 16];
-    snprintf(text, sizeof text, "unrouted: %s", err->text);
+    bool later = r == OUTBOX_E_RETRY;
+    snprintf(text, sizeof text, "%s%s", later ? "" : "unrouted: ", err->text);
     if (arena_str(&w->desk.reasons, text, strlen(text), &reason) < 0)
         reason = outbox_cstr("unrouted");
-    if (w->relay->config->unrouted_fail) {
+    if (config->unrouted_fail && !later) {
         fail_at_once(w, i, reason, OUTBOX_SETTLE_CHARGE);
         return;
     }
-    held_count(&w->relay->held);
+    if (!later)
+        held_count(&w->relay->held);
     if (!(w->store.capabilities & OUTBOX_STORE_DELAY))
         return;
     struct outbox_settle *item = desk_item(&w->desk, i);
     item->verdict = OUTBOX_SETTLE_RETRY;
     item->flags = OUTBOX_SETTLE_REASON;
-    item->delay_ms = UNROUTED_HOLD_MS;
+    item->delay_ms = later ? config->delivery.retry_min_ms : UNROUTED_HOLD_MS;
     item->reason = reason;
 }
 
@@ -178,11 +183,12 @@ static void route(struct worker *w)
         const struct outbox_message *msg = desk->batch->messages[i];
         const struct route *by;
         struct outbox_err err = {.size = sizeof err};
+        int r;
         desk->publisher[i] = ROUTE_NONE;
         if (msg->defect.p)
             fail_at_once(w, i, msg->defect, 0);
-        else if (router_route(w->router, msg, NULL, NULL, &desk->publisher[i], &by, &err) < 0)
-            keep_unrouted(w, i, &err);
+        else if ((r = router_route(w->router, msg, NULL, NULL, &desk->publisher[i], &by, &err)) < 0)
+            keep_unrouted(w, i, r, &err);
         else if (probation_takes_charge(&w->relay->probation, msg->row_id))
             worker_charge(w, i); /* durable before anything is sent that may kill us, too */
     }

@@ -53,13 +53,14 @@ struct parcel {
     char exchange_text[SHORT_MAX + 1];
     char key_text[SHORT_MAX + 1];
     char why[WHY_MAX]; /* why it cannot be sent */
+    bool innocent;     /* only not now: there is no memory */
 };
 
 /* ---- message.c ---- */
 
 /* Where a message goes: exchange and key only. False with parcel->why: nowhere. */
 bool parcel_address(const struct amqp *a, const struct outbox_message *msg, struct parcel *parcel);
-/* False with parcel->why: the message can never be sent. */
+/* False with parcel->why: the message can never be sent, unless it is innocent of that. */
 bool parcel_pack(struct amqp *a, const struct outbox_message *msg, struct parcel *parcel);
 /*
  * Sends it, in pieces if it is large, and stops in the middle when the channel or the connection

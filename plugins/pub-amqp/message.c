@@ -91,6 +91,7 @@ static bool add_headers(struct amqp *a, const struct outbox_message *msg, struct
     if (!make_room(a, (size_t)msg->n_headers)) {
         snprintf(p->why, sizeof p->why, "out of memory for %llu headers",
                  (unsigned long long)msg->n_headers);
+        p->innocent = true;
         return false;
     }
     for (uint64_t i = 0; i < msg->n_headers; i++) {
@@ -124,6 +125,7 @@ bool parcel_pack(struct amqp *a, const struct outbox_message *msg, struct parcel
     amqp_basic_properties_t *props = &p->properties;
     size_t size = HEADER_EXTRA + 1 + 8 + 1 + (size_t)msg->id.n + 1 + (size_t)msg->topic.n;
     size_t room = a->link.frame_max - FRAME_EXTRA;
+    p->innocent = false;
     if (!parcel_address(a, msg, p) ||
         !cannot(p, "id", short_text_fault(msg->id.p, (size_t)msg->id.n)) ||
         !cannot(p, "topic", short_text_fault(msg->topic.p, (size_t)msg->topic.n)))

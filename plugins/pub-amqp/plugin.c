@@ -3,7 +3,9 @@
 #include "amqp.h"
 #include "now.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ARENA_KEEP (256 * 1024)
 /* How long parting from the broker may take. */
@@ -123,7 +125,7 @@ static int check(void *instance, const struct outbox_call *call, struct outbox_e
     arena_reset(&a->arena);
     if (watchdog_arm(&a->watchdog, limits.until_us + margin_us / 2, call->cancel_fd,
                      (int64_t)call->grace_ms * 1000) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread: %s", strerror(errno));
     int r = session_ready(a, &limits);
     if (r == 0)
         r = session_look(a, &limits);

@@ -4,6 +4,7 @@
 #include "crash.h"
 #include "now.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,7 +84,7 @@ static void send_one(struct call *c, size_t *bytes)
     uint32_t index = c->peeked;
     take_next(c);
     if (!parcel_pack(a, c->msgs[index], &parcel)) {
-        call_conclude(c, index, OUTBOX_REJECTED, "%s", parcel.why);
+        call_conclude(c, index, parcel.innocent ? OUTBOX_LATER : OUTBOX_REJECTED, "%s", parcel.why);
         return;
     }
     if (call_is_gone(c, index, &parcel))
@@ -276,7 +277,7 @@ int publish_messages(struct amqp *a, const struct outbox_message *const *msgs, u
         return OUTBOX_OK;
     if (watchdog_arm(&a->watchdog, limits.until_us + margin_us / 2, call->cancel_fd,
                      (int64_t)call->grace_ms * 1000 + margin_us / 2) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread: %s", strerror(errno));
     a->call = &c;
     int r = deliver(&c, err);
     a->call = NULL;

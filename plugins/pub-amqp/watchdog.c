@@ -80,12 +80,14 @@ static int start(struct watchdog *w)
         return -1;
     sigfillset(&all); /* signals are for the host's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    w->started = pthread_create(&w->thread, NULL, run, w) == 0;
+    int error = pthread_create(&w->thread, NULL, run, w);
+    w->started = error == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (w->started)
         return 0;
     close(w->wake_fd);
     w->wake_fd = -1;
+    errno = error;
     return -1;
 }
 

@@ -33,7 +33,7 @@ void watchdog_destroy(struct watchdog *w);
 
 /*
  * From now on the socket is shut down at deadline_us, or grace_us after cancel_fd (-1: none) became
- * readable. Starts the thread when need be; 0, or -1 when it cannot.
+ * readable. Starts the thread when need be; 0, or -1 with errno.
  */
 int watchdog_arm(struct watchdog *w, int64_t deadline_us, int cancel_fd, int64_t grace_us);
 /* Which socket; -1 before it is closed. */

@@ -18,16 +18,18 @@ void name_free(struct table_name *name)
     *name = (struct table_name){NULL, NULL};
 }
 
-/* One part, in double quotes or plain, up to a dot; *text moves behind it. NULL: bad or no memory.
- */
-static char *take_part(const char **text)
+/* One part, in double quotes or plain, up to a dot; *text moves behind it. NULL: bad, or
+ * (*ret_no_memory) there was none. */
+static char *take_part(const char **text, bool *ret_no_memory)
 {
     const char *p = *text;
     size_t n = 0;
     bool ends = *p != '"';
     char *part = malloc(strlen(p) + 1);
-    if (!part)
+    if (!part) {
+        *ret_no_memory = true;
         return NULL;
+    }
     if (ends) {
         while (*p && *p != '.' && *p != '"')
             part[n++] = *p++;
@@ -55,11 +57,16 @@ static bool fits(const char *part, size_t max)
 int name_parse(const char *text, struct table_name *ret, struct outbox_err *err)
 {
     const char *p = text;
-    struct table_name name = {NULL, take_part(&p)};
+    bool no_memory = false;
+    struct table_name name = {NULL, take_part(&p, &no_memory)};
     if (name.table && *p == '.') {
         p++;
         name.schema = name.table;
-        name.table = take_part(&p);
+        name.table = take_part(&p, &no_memory);
+    }
+    if (no_memory) {
+        name_free(&name);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
     if (!name.table || *p || !fits(name.schema, SCHEMA_MAX) || !fits(name.table, TABLE_MAX)) {
         name_free(&name);

@@ -29,9 +29,10 @@ int row_headers(struct outbox_str text, uint64_t max, struct arena *arena, struc
     struct outbox_str why = {NULL, 0};
     if (text.n > max)
         return too_large(arena, "headers column", text.n, max, &m->defect);
-    if (headers_parse(text.p, (size_t)text.n, arena, &m->headers, &m->n_headers, &why) < 0)
+    int r = headers_parse(text.p, (size_t)text.n, arena, &m->headers, &m->n_headers, &why);
+    if (r > 0)
         m->defect = why;
-    return 0;
+    return r < 0 ? -1 : 0;
 }
 
 /* Sizes are known before what has them is loaded. */

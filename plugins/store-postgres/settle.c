@@ -19,6 +19,9 @@ static int settle_locked(struct settling *t, struct outbox_err *err)
     struct step steps[N_PARTS + 1];
     struct args args[N_PARTS];
     size_t n = settling_add_parts(t, steps, 0, args);
+    for (size_t i = 0; i < n; i++)
+        if (steps[i].args->failed) /* our locks stay ours, and the next try finds them */
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     steps[n++] = (struct step){.slot = SLOT_COMMIT, .sql = "COMMIT"};
     t->c->unknown = true;
     int r = db_run(t->s, steps, n, err);

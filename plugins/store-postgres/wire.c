@@ -18,6 +18,8 @@
 /* So much is always left for a rollback, ms. */
 #define ROLLBACK_MS 200
 #define STEPS_MAX 10
+/* The SQLSTATE of a server's own lack of memory. */
+#define NO_MEMORY "53200"
 
 /* ---- time ---- */
 
@@ -76,7 +78,14 @@ static bool prepares(const struct store *s, enum slot slot)
            (s->preparing == PREPARE_ON || !s->pooled);
 }
 
-static bool send_step(struct store *s, const struct step *step, bool *ret_prepares)
+/* The text of a statement that is not prepared yet. */
+static bool has_text(const struct store *s, const struct step *step)
+{
+    return !prepares(s, step->slot) || !s->prepared[step->slot];
+}
+
+/* `sql`: its text, if it has one. */
+static bool send_step(struct store *s, const struct step *step, const char *sql, bool *ret_prepares)
 {
     static const struct args none = {0};
     static const int binary[ARGS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -84,14 +93,11 @@ static bool send_step(struct store *s, const struct step *step, bool *ret_prepar
     char name[32];
     bool ok = true, by_name = prepares(s, step->slot);
     snprintf(name, sizeof name, "outboxd%08" PRIx32 "_%d", s->statements_key, step->slot);
-    *ret_prepares = by_name && !s->prepared[step->slot];
-    if (!by_name || *ret_prepares) {
-        char *sql = name_render(s, step->sql);
-        ok = sql && (by_name ? PQsendPrepare(s->db, name, sql, args->n, args->types)
-                             : PQsendQueryParams(s->db, sql, args->n, args->types, args->values,
-                                                 args->lengths, binary, 1));
-        free(sql);
-    }
+    *ret_prepares = by_name && sql;
+    if (sql)
+        ok = by_name ? PQsendPrepare(s->db, name, sql, args->n, args->types)
+                     : PQsendQueryParams(s->db, sql, args->n, args->types, args->values,
+                                         args->lengths, binary, 1);
     if (ok && by_name)
         ok = PQsendQueryPrepared(s->db, name, args->n, args->values, args->lengths, binary, 1);
     return ok;
@@ -197,12 +203,13 @@ static void clear(struct step *steps, size_t n)
     }
 }
 
-static bool send_all(struct store *s, const struct step *steps, size_t n, bool *preparing)
+static bool send_all(struct store *s, const struct step *steps, char *const *texts, size_t n,
+                     bool *preparing)
 {
     if (!PQenterPipelineMode(s->db))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!send_step(s, &steps[i], &preparing[i]))
+        if (!send_step(s, &steps[i], texts[i], &preparing[i]))
             return false;
     return PQpipelineSync(s->db);
 }
@@ -217,22 +224,40 @@ static bool settles(const struct step *steps, size_t n)
 }
 #endif
 
+/* Before anything is sent; the connection is none the worse without memory. */
+static int make_texts(struct store *s, struct step *steps, char **texts, size_t n,
+                      struct outbox_err *err)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        steps[i].result = NULL;
+        ok = !(steps[i].args && steps[i].args->failed) &&
+             (!has_text(s, &steps[i]) || (texts[i] = name_render(s, steps[i].sql)));
+    }
+    if (ok)
+        return OUTBOX_OK;
+    snprintf(s->failed_state, sizeof s->failed_state, "%s", NO_MEMORY);
+    return s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+}
+
 static int run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
 {
     bool preparing[STEPS_MAX + 3] = {false};
+    char *texts[STEPS_MAX + 3] = {NULL};
     int transport = OUTBOX_OK;
-    for (size_t i = 0; i < n; i++) {
-        steps[i].result = NULL;
-        if (steps[i].args && steps[i].args->failed)
-            return s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    }
-    if (!send_all(s, steps, n, preparing))
+    int r = make_texts(s, steps, texts, n, err);
+    bool sent = r == OUTBOX_OK && send_all(s, steps, texts, n, preparing);
+    for (size_t i = 0; i < n; i++)
+        free(texts[i]);
+    if (r < 0)
+        return r;
+    if (!sent)
         return lose(s, OUTBOX_E_BROKEN, err);
 #ifdef OUTBOX_CRASH_POINTS
     if (settles(steps, n) && PQflush(s->db) == 0)
         crash_point("in_settle"); /* whether it is done is up to the server now */
 #endif
-    int r = receive(s, steps, preparing, n, &transport, err);
+    r = receive(s, steps, preparing, n, &transport, err);
     if (transport != OUTBOX_OK) {
         clear(steps, n);
         /* What the server said last is a better reason than that it went away. */

@@ -313,7 +313,9 @@ int claim(void *instance, const struct outbox_claim *claim, const struct outbox_
     struct claimed *c = arena_array(&s->claim_arena, 1, sizeof *c);
     struct gathering g = {.claim = claim};
     g.messages = arena_array(&s->claim_arena, claim->limit, sizeof *g.messages);
-    if (!c || !g.messages)
+    /* Before any row is taken: without it they would wait for their lease to end. */
+    if (!c || !g.messages ||
+        !(c->settled = arena_array(&s->claim_arena, (size_t)claim->limit + 1, 1)))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
 
     int64_t now = s->host->monotonic_us(s->host);
@@ -331,9 +333,6 @@ int claim(void *instance, const struct outbox_claim *claim, const struct outbox_
     if (g.n > 1)
         qsort(g.messages, g.n, sizeof *g.messages, compare_seq);
     c->left = g.n;
-    c->settled = arena_array(&s->claim_arena, g.n + 1, 1);
-    if (!c->settled)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory"); /* the lease frees the rows */
     c->batch = (struct outbox_batch){.size = sizeof c->batch,
                                      .n = g.n,
                                      .messages = (const struct outbox_message *const *)g.messages,

@@ -83,9 +83,18 @@ static const char *advice(int code)
     }
 }
 
+/* What the system said, where SQLite only says that it could not. */
+static const char *system_says(const struct store *s, int code)
+{
+    bool failed = (code & 0xFF) == SQLITE_CANTOPEN || (code & 0xFF) == SQLITE_IOERR;
+    int e = s->db && failed ? sqlite3_system_errno(s->db) : 0;
+    return e ? strerror(e) : "";
+}
+
 int db_fail(struct store *s, struct outbox_err *err)
 {
     int code = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
+    const char *says = system_says(s, code);
     int class = class_of(s, code);
     s->failure = class;
     if (class == OUTBOX_E_CANCELLED)
@@ -93,8 +102,9 @@ int db_fail(struct store *s, struct outbox_err *err)
     else if ((code & 0xFF) == SQLITE_INTERRUPT)
         outbox_fail(err, class, "%s: it took too long", s->path);
     else
-        outbox_fail(err, class, "%s: %s (SQLite %d)%s", s->path,
-                    s->db ? sqlite3_errmsg(s->db) : "out of memory", code, advice(code));
+        outbox_fail(err, class, "%s: %s%s%s (SQLite %d)%s", s->path,
+                    s->db ? sqlite3_errmsg(s->db) : "out of memory", *says ? ": " : "", says, code,
+                    advice(code));
     /* A lock passes; anything else may have to do with this connection. */
     if (class != OUTBOX_E_CANCELLED && class != OUTBOX_E_TIMEOUT)
         db_close(s);

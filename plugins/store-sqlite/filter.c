@@ -64,7 +64,7 @@ sqlite3_stmt *filter_prepare(struct store *s, const char *head, const struct out
         put_conditions(f, filter);
         fputs(tail, f);
     }
-    if (!f || fclose(f) != 0) {
+    if (!f || fclose(f) != 0 || !sql) {
         free(sql);
         s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
         return NULL;

@@ -43,9 +43,10 @@ static int take_headers(struct arena *arena, sqlite3_stmt *statement, uint64_t m
         return 0;
     if (headers.n > max)
         return too_large(arena, "headers column", (int64_t)headers.n, max, &m->defect);
-    if (headers_parse(headers.p, (size_t)headers.n, arena, &m->headers, &m->n_headers, &why) < 0)
+    int r = headers_parse(headers.p, (size_t)headers.n, arena, &m->headers, &m->n_headers, &why);
+    if (r > 0)
         m->defect = why;
-    return 0;
+    return r < 0 ? -1 : 0;
 }
 
 struct outbox_message *row_message(sqlite3_stmt *statement, struct arena *arena,

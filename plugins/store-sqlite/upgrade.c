@@ -153,6 +153,8 @@ int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (extra.names && fclose(extra.names) != 0 && r == 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r == 0 && (!extra.definition_text || !extra.name_text))
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0)
         r = remember_others(s, &others, &n_others, err);
     if (r == 0)

@@ -44,7 +44,7 @@ START_TEST(headers_are_read_leniently)
     struct outbox_str why = {NULL, 0};
     const char *json = forms[_i].json;
     int r = headers_parse(json, json ? strlen(json) : 0, &arena, &headers, &n, &why);
-    ck_assert_int_eq(r, forms[_i].n < 0 ? -1 : 0);
+    ck_assert_int_eq(r, forms[_i].n < 0 ? 1 : 0);
     if (r == 0)
         ck_assert_uint_eq(n, (unsigned)forms[_i].n);
     else
@@ -78,11 +78,13 @@ START_TEST(headers_are_written_as_an_object)
 {
     struct outbox_header two[] = {{outbox_cstr("a/b"), outbox_cstr("x \"y\" \n")},
                                   {outbox_cstr("c"), outbox_cstr("")}};
-    char *json = headers_render(two, 2);
+    char *json;
+    ck_assert_int_eq(headers_render(two, 2, &json), 0);
     ck_assert_str_eq(json, "{\"a/b\":\"x \\\"y\\\" \\n\",\"c\":\"\"}");
     free(json);
     two[0].value = outbox_cstr("\xff");
-    ck_assert_ptr_null(headers_render(two, 2));
+    ck_assert_int_eq(headers_render(two, 2, &json), 1);
+    ck_assert_ptr_null(json);
 }
 END_TEST
 
