@@ -141,10 +141,7 @@ class Fire(combination.Scenario):
         return Consumer(self) if self.publisher_name == "amqp" else StreamReceiver(self)
 
     def configure(self, **more):
-        return self.shop("batch_size = %d
-workers = %d
-lease = %s
-%s"
+        return self.shop("batch_size = %d\nworkers = %d\nlease = %s\n%s"
                          % (self.BATCH, self.WORKERS, self.LEASE, self.relay_settings), self.publisher_settings,
                          self.store_settings, **more)
 
