@@ -12,7 +12,7 @@ from fire import FULL, SHORT
 
 setUpModule = fire.set_up_module
 tearDownModule = fire.tear_down_module
-OUTAGE = 60 if FULL else 3 if SHORT else 8
+OUTAGE = 90 if FULL else 3 if SHORT else 8
 LOAD = 20 if FULL else 4 if SHORT else 8  # seconds of writing beside the fault
 BOTH = [("postgres", "amqp")] if SHORT else [("postgres", "amqp"), ("sqlite", "amqp")]
 

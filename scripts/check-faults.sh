@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the fault scenarios and writes tests/faults/TABLE.md about them, in the build folder that it is called in. What
+# the table wants beside the fault tests, and servers, it finds itself.
+#
+#   check-faults.sh PYTHON FAULT-TEST...
+#   check-faults.sh PYTHON --table         only the table, of what ran before
+set -u
+top=$(cd "$(dirname "$0")/.." && pwd)
+build=$PWD python=$1
+shift
+bad=0 services=
+
+table() {
+    PYTHONPATH=$top/tests/lib OUTBOX_TEST_SRCDIR=$top OUTBOX_TEST_BUILDDIR=$build OUTBOX_TEST_PROGRAM=- \
+        OUTBOX_TEST_PLUGIN_DIR=- PYTHONDONTWRITEBYTECODE=1 "$python" "$top/tests/faults/table.py" "$@"
+}
+
+# shellcheck disable=SC2317  # by the trap
+cleanup() { [ -z "$services" ] || OUTBOX_SERVICES_DIR=$services "$top/scripts/services.sh" stop; }
+
+start_services() {
+    services=$(mktemp -d /var/tmp/outbox-services-XXXXXX)
+    trap cleanup EXIT
+    export OUTBOX_SERVICES_DIR=$services
+    "$top/scripts/services.sh" start && eval "$("$top/scripts/services.sh" env)"
+}
+
+make_crashing() {
+    [ -e config.status ] || "$top/configure" --enable-crash-points || return
+    make
+}
+
+# Relays that crash where they are told to are a build of their own, unless this is one.
+crashes() {
+    local failed=0
+    grep -q 'DOUTBOX_CRASH_POINTS' Makefile && return
+    mkdir -p with-crash-points && cd with-crash-points || return
+    make_crashing >build.log 2>&1 || failed=1
+    [ $failed = 0 ] || tail -n 30 build.log
+    make check TESTS=tests/faults/test_crash.py || failed=1
+    cp tests/faults/test_crash.log "$build/tests/faults/" || failed=1
+    return $failed
+}
+
+if [ "$1" = --table ]; then
+    table "$build"
+    exit
+fi
+if [ -z "${OUTBOX_TEST_PG:-}" ]; then
+    start_services || exit 1
+fi
+wanted=$(table --tests) || exit 1
+read -ra wanted <<<"$wanted"
+grep -q 'DOUTBOX_CRASH_POINTS' Makefile || wanted=("${wanted[@]/*test_crash.py/}")
+tests=$(printf '%s\n' "$@" "${wanted[@]}" | sort -u | tr '\n' ' ')
+make -j2 check TESTS="$tests" || bad=1
+(crashes) || bad=1
+table "$build" || bad=1
+exit $bad
