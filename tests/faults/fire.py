@@ -108,10 +108,18 @@ class Consumer(combination.Amqp):
     def arrivals(self):
         return list(self.got)
 
+    def waiting(self):
+        """How many messages the queue still has for us."""
+        connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        try:
+            return connection.channel().queue_declare(self.queue, passive=True).method.message_count
+        finally:
+            connection.close()
+
     def settle_down(self):
-        """Until the queue has been empty for a moment."""
+        """Until the queue is empty, and has been so for a moment."""
         last = -1
-        while len(self.got) != last:
+        while len(self.got) != last or self.waiting():
             last = len(self.got)
             time.sleep(1)
 

@@ -228,10 +228,7 @@ class UnderLoad(fire.Fire):
     def setUp(self):
         super().setUp()
         self.stopped = 10 if self.store_name == "postgres" else 4  # seconds; until its locks or its lease have ended
-
-    def configure(self, **more):
-        timeout = "confirm_timeout" if self.publisher_name == "amqp" else "timeout"
-        return super().configure(options=timeout + " = 3s", **more)
+        self.publisher_settings = ("confirm_timeout" if self.publisher_name == "amqp" else "timeout") + " = 3s"
 
     def test_relays_that_stop_and_go_on(self):
         self.begin(self.STOPS * (self.stopped + 1) + 2)

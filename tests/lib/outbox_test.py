@@ -111,8 +111,13 @@ class Scratch(unittest.TestCase):
             if value:
                 return value
             if time.monotonic() > end:
-                self.fail("waited %d s for %s" % (patience, what))
+                self.fail("waited %d s for %s%s" % (patience, what, self.logs_end()))
             time.sleep(0.02)
+
+    def logs_end(self):
+        """How the logs of all relays end, for whoever reads of a failure."""
+        logs = sorted(name for name in os.listdir(self.path("")) if name.endswith(".log"))
+        return "".join("\n---- %s\n%s" % (name, self.read(name)[-1500:]) for name in logs)
 
     def connect(self):
         """A producer's connection: autocommit off by hand (BEGIN, COMMIT)."""
