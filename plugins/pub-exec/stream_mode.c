@@ -21,6 +21,7 @@
 /* Enough to keep the pipe full; more would only be held in memory. */
 #define OUT_MAX (256 * 1024)
 #define READ_SIZE 65536
+#define LATE_US INT64_C(1000000)
 
 struct call {
     struct exec *x;
@@ -226,6 +227,18 @@ static void time_out(struct call *c)
     c->timed_out = true;
 }
 
+/* Has the oldest waited for its whole time? If that is noticed late, it was us who did not look:
+ * the program may have answered meanwhile, or not have been told, so the time begins again. */
+static bool is_timed_out(const struct call *c, int64_t now)
+{
+    struct stream *st = c->x->stream;
+    int64_t late =
+        st->head == st->tail ? -1 : now - st->sent[st->head].sent_us - c->x->timeout_ms * 1000;
+    if (late > LATE_US)
+        st->sent[st->head].sent_us = now;
+    return late >= 0 && late <= LATE_US;
+}
+
 static int64_t wait_until(const struct call *c)
 {
     const struct stream *st = c->x->stream;
@@ -285,8 +298,7 @@ static void run(struct call *c, uint32_t grace_ms)
         if (!turn(c, grace_ms))
             break;
         int64_t now = now_us(x);
-        const struct stream *st = x->stream;
-        if (st->head != st->tail && now >= st->sent[st->head].sent_us + x->timeout_ms * 1000) {
+        if (is_timed_out(c, now)) {
             time_out(c);
             return;
         }

@@ -2,6 +2,7 @@
 """pub-exec, mode = stream: the protocol, and programs that break it."""
 
 import os
+import signal
 import time
 
 import outbox_test
@@ -75,6 +76,26 @@ class Stream(relay_test.Relay):
         self.assertEqual((row["status"], row["retries"]), ("pending", 1))
         self.assertIn("no answer within 3000 ms", row["last_error"])
         self.assertEqual(self.row(good)["retries"], 0)
+
+    def test_a_relay_that_was_stopped_blames_no_message_for_it(self):
+        """Most of them had not been written when it was stopped, and what was is answered meanwhile."""
+        self.stream("import json, os, sys, time\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    m = json.loads(line)\n"
+                    "    open(sys.argv[1] + '/begun', 'w').close()\n"
+                    "    while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)\n"
+                    "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n",
+                    "timeout = 2s", "workers = 1")
+        ids = self.insert("x" * 100000, count=20)
+        relay = self.start("run")
+        self.until(lambda: os.path.exists(self.path("begun")), "the first message")
+        self.freeze(relay, self.connect())
+        self.write("go", "")
+        time.sleep(4)
+        relay.send_signal(signal.SIGCONT)
+        for i in ids:
+            self.assertEqual(self.until_status(i, "processed")["retries"], 0)
+        self.stop(relay)
 
     def test_a_broken_protocol_is_an_outage_that_names_itself(self):
         for reply in ("junk", "{}", '{"id":"unknown","status":"ok"}', '{"id":1,"status":"ok"}', "x" * 70000):

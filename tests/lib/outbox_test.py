@@ -88,8 +88,19 @@ class Scratch(unittest.TestCase):
     def freeze(self, process, db=None):
         """Stops a relay; with SQLite, whose connection `db` is, while it does not hold the one write lock, which
         nobody could take from it."""
-        def frozen_without_lock():
+        def is_stopped():
+            states = []
+            for task in os.listdir("/proc/%d/task" % process.pid):
+                with open("/proc/%d/task/%s/stat" % (process.pid, task), encoding="ascii", errors="replace") as f:
+                    states.append(f.read().rsplit(")", 1)[1].split()[0])
+            return set(states) == {"T"}
+
+        def stop_it():
             process.send_signal(signal.SIGSTOP)
+            self.until(is_stopped, "all its threads to stop")
+
+        def frozen_without_lock():
+            stop_it()
             try:
                 db.execute("BEGIN IMMEDIATE")
                 db.execute("ROLLBACK")
@@ -98,7 +109,7 @@ class Scratch(unittest.TestCase):
                 process.send_signal(signal.SIGCONT)
                 return False
         if not db:
-            process.send_signal(signal.SIGSTOP)
+            stop_it()
             return
         db.execute("PRAGMA busy_timeout = 100")
         self.until(frozen_without_lock, "a moment without the lock")
