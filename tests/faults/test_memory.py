@@ -38,7 +38,8 @@ def spread(n, most):
 class Commands(combination.Scenario):
     def setUp(self):
         super().setUp()
-        self.shop("workers = 1\nretry_min = 10ms\nretry_max = 1s\nlease = 1s", options="declare = create" if self.publisher_name == "amqp" else "",
+        self.shop("workers = 1\nretry_min = 10ms\nretry_max = 1s\nlease = 1s",
+                  options="declare = create" if self.publisher_name == "amqp" else "",
                   router="[route some]\ntopic = t.*\npublisher = out\n[router]\nfallback = out\n")
         self.report = self.path("report")
 
@@ -184,7 +185,8 @@ class Commands(combination.Scenario):
             processed = {str(row[0]) for row in rows if row[1] == "processed"}
             self.assertEqual(processed - {a[0] for a in self.arrived()}, set())
             if done.returncode == 0:  # what is processing is another's, whose lease has not ended yet
-                self.assertEqual([row for row in rows if row[1] not in ("processed", "processing") and not row[2]], [], done)
+                left = [row for row in rows if row[1] not in ("processed", "processing") and not row[2]]
+                self.assertEqual(left, [], done)
         self.without_memory(["run", "--once", "--wait", "1s"], send, check, **how)
         self.until(lambda: self.outboxd("run", "--once") and not self.query(
             "SELECT 1 FROM outbox_messages WHERE status <> 'processed'"), "the rest")

@@ -139,7 +139,8 @@ class Limit(fire.Fire):
             ids = self.insert(count=5)
             relay = self.start_limited(limit)
             self.until(lambda: relay.poll() is not None or self.done(ids)
-                       or "level=warning" in self.read("relay-0.log"), "the end, the work, or a word with limit %d" % limit)
+                       or "level=warning" in self.read("relay-0.log"),
+                       "the end, the work, or a word with limit %d" % limit)
             if relay.poll() is None and not self.done(ids):
                 self.assertRegex(self.read("relay-0.log"), "Too many open files|descriptors")
             waited += relay.poll() is None and not self.done(ids)
