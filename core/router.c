@@ -180,7 +180,7 @@ static int ask_rule(struct router *router, size_t index, const struct outbox_mes
     if (r < 0) {
         if (err && err->text[0] == '\0')
             outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);
-        return r;
+        return OUTBOX_E_CONFIG; /* whatever its class: only our own lack of memory is a retry */
     }
     struct shown reason;
     const char *says = verdict.reason.p ? show(&reason, answer, verdict.reason) : NULL;

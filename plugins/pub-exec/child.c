@@ -105,11 +105,8 @@ int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out
         ret->out_fd = out[0];
         ret->err_fd = err[0];
         in[1] = out[0] = err[0] = -1;
+        /* Without, it is asked for: it runs by now, and may have done its work. */
         ret->pid_fd = pidfd_open(ret->pid, 0);
-        if (ret->pid_fd < 0 && errno != ENOSYS && errno != EPERM) {
-            e = errno;
-            child_kill(ret);
-        }
     } else {
         ret->pid = 0;
     }

@@ -41,7 +41,7 @@ struct exec {
 
 struct child {
     pid_t pid;  /* 0: none */
-    int pid_fd; /* -1: this kernel has none; its end has to be asked for */
+    int pid_fd; /* -1: none could be had; its end has to be asked for */
     int in_fd;  /* ours, to its stdin; -1: closed */
     int out_fd;
     int err_fd;

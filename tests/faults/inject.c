@@ -295,7 +295,8 @@ EXPORT char *strdup(const char *text)
     return copy ? memcpy(copy, text, n) : NULL;
 }
 
-static int print_new(char **ret, const char *format, va_list ap)
+__attribute__((format(printf, 2, 0))) static int print_new(char **ret, const char *format,
+                                                           va_list ap)
 {
     va_list again;
     va_copy(again, ap);

@@ -20,7 +20,7 @@ tearDownModule = fire.tear_down_module
 PAIRS = [("sqlite", "exec"), ("postgres", "amqp")]
 LOAD = 60 if FULL else 4 if SHORT else 10
 # Of the allocations of a command, how many are made to fail; and the share of those from which on all fail.
-SAMPLE = 100000 if FULL else 12 if SHORT else 40
+SAMPLE = 100000 if FULL else 8 if SHORT else 30
 LASTING = 6
 
 
@@ -38,7 +38,8 @@ def spread(n, most):
 class Commands(combination.Scenario):
     def setUp(self):
         super().setUp()
-        self.shop("workers = 1\nretry_min = 10ms\nretry_max = 1s\nlease = 1s", options="declare = create" if self.publisher_name == "amqp" else "",
+        self.shop("workers = 1\nretry_min = 10ms\nretry_max = 1s\nlease = 1s",
+                  options="declare = create" if self.publisher_name == "amqp" else "",
                   router="[route some]\ntopic = t.*\npublisher = out\n[router]\nfallback = out\n")
         self.report = self.path("report")
 
@@ -184,7 +185,8 @@ class Commands(combination.Scenario):
             processed = {str(row[0]) for row in rows if row[1] == "processed"}
             self.assertEqual(processed - {a[0] for a in self.arrived()}, set())
             if done.returncode == 0:  # what is processing is another's, whose lease has not ended yet
-                self.assertEqual([row for row in rows if row[1] not in ("processed", "processing") and not row[2]], [], done)
+                left = [row for row in rows if row[1] not in ("processed", "processing") and not row[2]]
+                self.assertEqual(left, [], done)
         self.without_memory(["run", "--once", "--wait", "1s"], send, check, **how)
         self.until(lambda: self.outboxd("run", "--once") and not self.query(
             "SELECT 1 FROM outbox_messages WHERE status <> 'processed'"), "the rest")
@@ -204,7 +206,7 @@ class Commands(combination.Scenario):
         self.run_once(once=False)
 
 
-@combination.combinations([*PAIRS, ("postgres_leases", "exec")])
+@combination.combinations(PAIRS if SHORT else [*PAIRS, ("postgres_leases", "exec")])
 class Relay(fire.Fire):
     CHANCE = 0.01
 
@@ -255,7 +257,7 @@ class Relay(fire.Fire):
     def test_no_memory_for_its_headers_is_not_the_messages_fault(self):
         """Each has more of them than any before, so that room is made for each."""
         self.RELAYS = 1
-        self.injection = injection.Injection(self, alloc="p0.1")
+        self.injection = injection.Injection(self, alloc="p0.3" if self.store_name == "sqlite" else "p0.1")
         self.configure(router="[route some]\ntopic = t*\npublisher = out\n[router]\nunrouted = fail\n")
         self.relays.append(self.start_relay(0))
         self.history.wrote("committed", self.insert())
@@ -268,7 +270,7 @@ class Relay(fire.Fire):
             self.history.wrote("committed", self.insert(headers=headers))
             if self.injection.failures() >= (5 if SHORT else 15) or time.monotonic() > end:
                 break
-        self.assertGreater(self.injection.failures(), 2)
+        self.assertGreater(self.injection.failures(), 0)
         self.injection.off()
         self.over(fault)
         fault.bound = self.injection.failures() * self.BATCH

@@ -20,7 +20,7 @@ from fire import FULL, SHORT
 setUpModule = fire.set_up_module
 tearDownModule = fire.tear_down_module
 
-TROUBLE = 30 if FULL else 2 if SHORT else 4  # seconds that it lasts
+TROUBLE = 30 if FULL else 2 if SHORT else 3  # seconds that it lasts
 
 # One process for each message; the line says when.
 PROGRAM = r"""#!/bin/sh
@@ -51,7 +51,7 @@ class Scarce(fire.Fire):
 
     def trouble(self, *says, meanwhile=lambda: None, bound=None):
         """It begins under load, is told in the log, and passes."""
-        self.begin(TROUBLE + 3)
+        self.begin(TROUBLE + 1)
         fault = self.fault("trouble", bound)
         self.injection.on()
         began = time.monotonic()
@@ -73,7 +73,7 @@ class Scarce(fire.Fire):
         return verdict
 
 
-@combination.combinations([("sqlite", "exec"), ("postgres_leases", "exec")])
+@combination.combinations([("sqlite", "exec")] if SHORT else [("sqlite", "exec"), ("postgres_leases", "exec")])
 class Programs(Scarce):
     """A process, and pipes, for each message."""
 
@@ -105,7 +105,7 @@ class Coprocess(Scarce):
             subprocess.run(["pkill", "-KILL", "-P", str(relay.pid)], check=False)
 
 
-@combination.combinations([("postgres", "amqp"), ("postgres_leases", "amqp")])
+@combination.combinations([("postgres", "amqp")] if SHORT else [("postgres", "amqp"), ("postgres_leases", "amqp")])
 class Connections(Scarce):
     def test_no_descriptors_for_new_ones(self):
         self.meets(fds="EMFILE")
@@ -135,11 +135,12 @@ class Limit(fire.Fire):
         """Below what it needs it waits or ends, and says why; when it is raised all goes on."""
         self.configure()
         ended = waited = 0
-        for limit in range(4, 40, 9 if SHORT else 3):
+        for limit in range(4, 40, 12 if SHORT else 6):
             ids = self.insert(count=5)
             relay = self.start_limited(limit)
             self.until(lambda: relay.poll() is not None or self.done(ids)
-                       or "level=warning" in self.read("relay-0.log"), "the end, the work, or a word with limit %d" % limit)
+                       or "level=warning" in self.read("relay-0.log"),
+                       "the end, the work, or a word with limit %d" % limit)
             if relay.poll() is None and not self.done(ids):
                 self.assertRegex(self.read("relay-0.log"), "Too many open files|descriptors")
             waited += relay.poll() is None and not self.done(ids)
