@@ -146,7 +146,14 @@ fuzz() (
 # The tests but for those that stop servers, or are the same whatever the build: for slow ones.
 most_tests() {
     make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' |
-        grep -vE 'test_(pub_amqp_life|store_postgres_servers|servers|combinations)|fuzz/' | tr '\n' ' '
+        grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/' | tr '\n' ' '
+    echo "tests/faults/test_kill.py tests/faults/test_poison.py tests/faults/test_soak.py"
+}
+
+# What the fault scenarios showed in this run.
+faults_table() {
+    cp "$work/build-asan/tests/faults/test_crash.log" "$work/build-gcc/tests/faults/" &&
+        make -s -C "$work/build-gcc" faults-table
 }
 
 dist_check() (
@@ -176,6 +183,7 @@ if [ "$mode" != --quick ]; then
         suite asan "$(most_tests) $few tests/faults/test_crash.py" --enable-sanitizer=address,undefined --enable-crash-points
     OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" \
         suite tsan "$(most_tests) $few" --enable-sanitizer=thread
+    step faults-table faults_table
     step format check_format
     step cppcheck check_cpp
     step shellcheck check_scripts
@@ -188,9 +196,9 @@ if [ "$mode" != --quick ]; then
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
-    long="tests/faults/test_kill.py tests/faults/test_network.py tests/faults/test_network_database.py"
-    long="$long tests/faults/test_servers.py tests/faults/test_soak.py tests/faults/test_steady.py"
-    OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 suite soak "$long"
+    # Hours; the table is for keeping.
+    OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
+    cat "$work/build-gcc/tests/faults/TABLE.md"
     step coverage measure_coverage
     step fuzz-long fuzz 3600
 fi
