@@ -162,6 +162,8 @@ START_TEST(what_was_stale_stays_so_when_the_next_answer_is_lost_too)
         try_settle(s, batch, DONE, within(5000), stale, &err);
         ck_assert_int_lt(tries, 20);
     } while (number(PROCESSED) == 2);
+    for (int i = 0; !forward_has_cut(f) && i < 100; i++)
+        sleep_ms(20);
     ck_assert(forward_has_cut(f));
     ck_assert_uint_eq(settle_at_last(s, batch, DONE, stale), 2);
     ck_assert_mem_eq(stale, wanted, 4);
