@@ -30,6 +30,7 @@ start_services() {
         eval "$(scripts/services.sh env)"
 }
 jobs=$(nproc)
+beside=$((jobs + 1)) # tests at a time: most of them wait for servers or for time to pass
 passed=0 failed=0 skipped=0
 
 # A number of automake's summary in a log of `make check`.
@@ -66,8 +67,7 @@ suite() {
     (cd "$build" && "$top/configure" --enable-werror --prefix=/usr "$@" && make -j"$jobs") \
         >"$log" 2>&1 || ok=no
     if [ $ok = yes ]; then
-        # Most of them wait for servers or for time to pass.
-        (cd "$build" && make -j2 check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
+        (cd "$build" && make -j"$beside" check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
             ok=no
         count_cases "$log.check" || ok=no
         cat "$log.check" >>"$log"
