@@ -33,7 +33,7 @@ def sample(pid):
 @combination.combinations(PAIRS)
 class Steady(fire.Fire):
     BATCH, WORKERS, RELAYS = 500, 2, 1
-    WRITERS, RATE, PER_TRANSACTION = 2, 50, 20  # 2,000 messages a second
+    WRITERS, RATE, PER_TRANSACTION = 2, 56, 20  # 2,000 messages a second, and a tenth more that is rolled back
     relay_settings = "retention = 10s"
 
     def test_nothing_grows(self):
