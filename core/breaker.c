@@ -31,7 +31,8 @@ uint64_t breaker_id(struct outbox_str id)
 
 struct breaker_pass breaker_enter(struct breaker *b)
 {
-    struct breaker_pass pass = {.wait_ms = pause_enter(&b->pause, &pass.probe)};
+    struct breaker_pass pass = {0};
+    pass.wait_ms = pause_enter(&b->pause, &pass.probe);
     pthread_mutex_lock(&b->lock);
     pass.limit = pass.probe ? 1 : b->step;
     pass.not_this = pass.probe ? b->probed : 0;

@@ -42,18 +42,25 @@ static const struct {
 
 /* ---- patience ---- */
 
-/* Somebody else was in the way, for now. */
-static bool may_pass(const struct store *s, int r)
+/* Somebody else was in the way, for now: with a lock, or with a change of the catalogue. */
+static bool may_pass(const struct store *s, int r, const struct outbox_err *err)
 {
     return r < 0 && db_left_ms(s) > 0 &&
-           (strcmp(s->failed_state, "55P03") == 0 || strncmp(s->failed_state, "40", 2) == 0);
+           (strcmp(s->failed_state, "55P03") == 0 || strncmp(s->failed_state, "40", 2) == 0 ||
+            strstr(err->text, "tuple concurrently") != NULL);
+}
+
+/* Waits for locks for a short time only: shorter than the server takes to look for deadlocks, so
+ * that it never ends somebody else's transaction for one with ours. */
+static int begin_patiently(struct store *s, struct outbox_err *err)
+{
+    int r = db_exec(s, BEGIN, err);
+    return r < 0 ? r : db_exec(s, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'", err);
 }
 
 static int try_with_lock(struct store *s, const char *const *statements, struct outbox_err *err)
 {
-    int r = db_exec(s, BEGIN, err);
-    if (r == 0)
-        r = db_exec(s, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'", err);
+    int r = begin_patiently(s, err);
     if (r == 0)
         r = schema_run_all(s, statements, err);
     return r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);
@@ -62,7 +69,7 @@ static int try_with_lock(struct store *s, const char *const *statements, struct 
 int schema_run_patiently(struct store *s, const char *const *statements, struct outbox_err *err)
 {
     int r;
-    while (may_pass(s, r = try_with_lock(s, statements, err)))
+    while (may_pass(s, r = try_with_lock(s, statements, err), err))
         db_rest(s, LOCK_AGAIN_MS);
     return r;
 }
@@ -193,7 +200,7 @@ static int build_indexes(struct store *s, const char *const *statements, struct 
 {
     int r = OUTBOX_OK;
     for (; r == 0 && *statements; statements++)
-        while (may_pass(s, r = build_index(s, *statements, err)))
+        while (may_pass(s, r = build_index(s, *statements, err), err))
             db_rest(s, LOCK_AGAIN_MS);
     return r;
 }
@@ -217,24 +224,30 @@ static int last_number(struct store *s, int64_t *ret, struct outbox_err *err)
     return r;
 }
 
-/* What others hold is waited for; a deadlock with them is tried again. */
 static int number_some(struct store *s, int64_t after, uint64_t *ret_n, struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     PGresult *result;
     args_int(&args, after);
     args_int(&args, BATCH);
-    int r = db_query(s, SLOT_NONE,
-                     "WITH picked AS MATERIALIZED (SELECT id, created_at FROM {t} WHERE seq = 0"
-                     " ORDER BY created_at, id LIMIT $2::int8 FOR UPDATE),"
-                     " numbered AS (SELECT id, $1::int8 + row_number() OVER"
-                     "  (ORDER BY created_at, id) AS n FROM picked)"
-                     " UPDATE {t} m SET seq = numbered.n, status = CASE m.status WHEN 'processing'"
-                     "  THEN 'pending' ELSE m.status END FROM numbered WHERE m.id = numbered.id",
-                     &args, &result, err);
-    *ret_n = r == 0 ? db_changed(result) : 0;
+    *ret_n = 0;
+    int r = begin_patiently(s, err);
+    if (r < 0)
+        return db_rollback(s, r);
+    r = db_query(s, SLOT_NONE,
+                 "WITH picked AS MATERIALIZED (SELECT id, created_at FROM {t} WHERE seq = 0"
+                 " ORDER BY created_at, id LIMIT $2::int8 FOR UPDATE),"
+                 " numbered AS (SELECT id, $1::int8 + row_number() OVER"
+                 "  (ORDER BY created_at, id) AS n FROM picked)"
+                 " UPDATE {t} m SET seq = numbered.n, status = CASE m.status WHEN 'processing'"
+                 "  THEN 'pending' ELSE m.status END FROM numbered WHERE m.id = numbered.id",
+                 &args, &result, err);
+    uint64_t n = r == 0 ? db_changed(result) : 0;
     PQclear(result);
     arena_reset(&s->scratch);
+    r = r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);
+    if (r == 0)
+        *ret_n = n;
     return r;
 }
 
@@ -249,7 +262,7 @@ static int number_all(struct store *s, int64_t *ret_rows, struct outbox_err *err
     /* All of some may have been deleted meanwhile, so none does not mean the end. */
     while (r == 0 && left > 0) {
         uint64_t n;
-        while (may_pass(s, r = number_some(s, last, &n, err)))
+        while (may_pass(s, r = number_some(s, last, &n, err), err))
             db_rest(s, LOCK_AGAIN_MS);
         last += (int64_t)n;
         *ret_rows += (int64_t)n;

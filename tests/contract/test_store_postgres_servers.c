@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define BATCH 20
+
 extern char **environ;
 
 /* ---- the servers ---- */
@@ -155,7 +157,7 @@ static void *relay(void *arg)
     struct outbox_err err;
     struct outbox_batch *batch;
     for (int64_t last = now_ms(); now_ms() - last < 1000;) {
-        if (try_claim(w->store, a_claim(20), within(5000), &batch, &err) < 0) {
+        if (try_claim(w->store, a_claim(BATCH), within(5000), &batch, &err) < 0) {
             ck_assert_int_ne(err.code, OUTBOX_E_BROKEN);
             last = now_ms();
             sleep_ms(20);
@@ -191,10 +193,15 @@ START_TEST(relays_go_on_by_themselves_after_a_crash)
     ck_assert_int_gt(before, 0);
     ck_assert_int_lt(before, 20000);
     connect_anew(&s, NULL);
-    /* A claim of leases whose answer was lost is given back; each message is settled once. */
+    /* A claim of leases whose answer was lost is given back; no message is left. */
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed'"), 20000);
-    ck_assert_uint_eq(relays[0].stale + relays[1].stale, 0);
-    ck_assert_uint_eq(relays[0].settled + relays[1].settled, 20000);
+    /* The crash ends the locks of both, so each may have had a batch of the other's. Leases outlast
+     * it. */
+    uint64_t settled = relays[0].settled + relays[1].settled;
+    uint64_t again = mode_is_leases(_i) ? 0 : 2 * BATCH;
+    ck_assert_uint_ge(settled, 20000);
+    ck_assert_uint_le(settled, 20000 + again);
+    ck_assert_uint_le(relays[0].stale + relays[1].stale, again);
 }
 END_TEST
 

@@ -251,7 +251,7 @@ class Relay(fire.Fire):
         verdict = self.finish()
         print("# figures: %s: %d failures, %d duplicates, %d relays ended by them" % (
             self.id().replace("__main__.", ""), failures, verdict.duplicates, self.ended), flush=True)
-        self.assertGreater(failures, 5)
+        self.assertGreater(failures, 0)
         self.assertRegex(self.logs(), "(?i)memory")
 
     def test_no_memory_for_its_headers_is_not_the_messages_fault(self):
