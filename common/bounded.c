@@ -28,6 +28,10 @@ struct bounded {
     void (*work)(void *);
     void (*drop)(void *);
     void *arg;
+    /* The owner's: waited for to its very end, since libraries keep things for each thread that go
+     * only then. */
+    pthread_t thread;
+    bool joinable;
 };
 
 struct bounded *bounded_new(void)
@@ -63,6 +67,14 @@ static void unref(struct bounded *b)
     free(b);
 }
 
+/* One that has nothing left to do but to end. */
+static void join(struct bounded *b)
+{
+    if (b->joinable)
+        pthread_join(b->thread, NULL);
+    b->joinable = false;
+}
+
 void bounded_free(struct bounded *b)
 {
     struct timespec until;
@@ -75,7 +87,12 @@ void bounded_free(struct bounded *b)
     pthread_mutex_lock(&b->lock);
     while (b->running && pthread_cond_timedwait(&b->stopped, &b->lock, &until) == 0)
         ;
+    bool running = b->running;
     pthread_mutex_unlock(&b->lock);
+    if (b->joinable && running)
+        pthread_detach(b->thread);
+    else
+        join(b);
     unref(b);
 }
 
@@ -107,17 +124,12 @@ static void *run(void *arg)
 
 static int begin(struct bounded *b)
 {
-    pthread_t thread;
-    pthread_attr_t attr;
     sigset_t all, before;
     sigfillset(&all); /* signals are for the host's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    int r = pthread_create(&thread, &attr, run, b);
-    pthread_attr_destroy(&attr);
+    b->joinable = pthread_create(&b->thread, NULL, run, b) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return r == 0 ? OUTBOX_OK : OUTBOX_E_RETRY;
+    return b->joinable ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 static int64_t now_ms(void)
@@ -166,6 +178,7 @@ int bounded_run(struct bounded *b, void (*work)(void *arg), void (*drop)(void *a
     pthread_mutex_unlock(&b->lock);
     if (busy)
         return OUTBOX_E_BROKEN;
+    join(b); /* one that was left and has ended since */
     if (begin(b) < 0) {
         b->running = false;
         unref(b);
@@ -177,7 +190,10 @@ int bounded_run(struct bounded *b, void (*work)(void *arg), void (*drop)(void *a
         r = OUTBOX_OK; /* just now, perhaps */
     b->left = r != OUTBOX_OK;
     pthread_mutex_unlock(&b->lock);
-    if (r == OUTBOX_OK && read(b->ended_fd, &ended, sizeof ended) < 0)
+    if (r != OUTBOX_OK)
+        return r;
+    if (read(b->ended_fd, &ended, sizeof ended) < 0)
         abort(); /* it was written to under the lock */
+    join(b);
     return r;
 }

@@ -83,7 +83,8 @@ class Scratch(unittest.TestCase):
 
     def stop(self, process, code=0, sig=signal.SIGTERM):
         process.send_signal(sig)
-        self.assertEqual(process.wait(PATIENCE), code)
+        ended = process.wait(PATIENCE)
+        self.assertEqual(ended, code, self.logs_end() if ended != code else "")
 
     def freeze(self, process, db=None):
         """Stops a relay; with SQLite, whose connection `db` is, while it does not hold the one write lock, which
