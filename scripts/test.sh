@@ -147,7 +147,7 @@ fuzz() (
 most_tests() {
     make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' |
         grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/' | tr '\n' ' '
-    echo "tests/faults/test_kill.py tests/faults/test_poison.py tests/faults/test_soak.py"
+    echo tests/faults/test_kill.py
 }
 
 # What the fault scenarios showed in this run.
@@ -173,14 +173,15 @@ measure_coverage() (
 
 step autogen ./autogen.sh
 [ "$mode" = --quick ] || step services start_services
-[ "$mode" != ci ] || export OUTBOX_TEST_SHORT=1
+[ "$mode" != ci ] || export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
 suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="$(make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' | grep tests/unit/ | tr '\n' ' ') tests/e2e/test_relay.py"
     few="tests/e2e/test_combinations.py"
+    faults="tests/faults/test_crash.py tests/faults/test_poison.py tests/faults/test_soak.py"
     suite clang "$quick" CC=clang
     OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" \
-        suite asan "$(most_tests) $few tests/faults/test_crash.py" --enable-sanitizer=address,undefined --enable-crash-points
+        suite asan "$(most_tests) $few $faults" --enable-sanitizer=address,undefined --enable-crash-points
     OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" \
         suite tsan "$(most_tests) $few" --enable-sanitizer=thread
     step faults-table faults_table
