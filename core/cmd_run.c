@@ -144,10 +144,13 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
               LOG_NUM((int64_t)report->failed), NULL);
     if (!once)
         return EXIT_DONE;
-    printf("published %" PRIu64 ", failed %" PRIu64 ", not due yet %s%" PRIu64
-           " (of these unrouted %" PRIu64 ")\n",
-           report->accepted, report->failed, report->waiting_at_least ? ">=" : "", report->waiting,
-           report->unrouted);
+    char waiting[32] = "unknown";
+    if (!report->waiting_unknown)
+        snprintf(waiting, sizeof waiting, "%s%" PRIu64, report->waiting_at_least ? ">=" : "",
+                 report->waiting);
+    printf("published %" PRIu64 ", failed %" PRIu64 ", not due yet %s (of these unrouted %" PRIu64
+           ")\n",
+           report->accepted, report->failed, waiting, report->unrouted);
     if (report->outage[0])
         return command_fail("%s", report->outage);
     return report->failed > 0 ? EXIT_FAILED : EXIT_DONE;

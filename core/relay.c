@@ -5,6 +5,7 @@
 
 #include <outbox/helpers.h>
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <uuid.h>
+
+#define COUNT_MS 2000
+#define COUNT_AGAIN_MS 20
 
 static void signal_fd(int fd)
 {
@@ -204,12 +208,20 @@ void relay_look(const struct relay *relay, struct relay_report *report)
     }
 }
 
+/* The keeper may just have been called back from connecting, which a store may need a moment to get
+ * over: zero would be a lie then. */
 static void count_waiting(struct relay *relay, struct relay_report *report)
 {
     struct outbox_stats stats = {.size = sizeof stats};
+    int64_t end_us = clock_monotonic_us() + (relay->outage[0] ? 0 : COUNT_MS * 1000);
     struct outbox_call call = store_call(relay_left_ms(relay, STORE_CALL_MS), -1);
-    if (store_stats(&relay->keeper_store, (struct outbox_str){NULL, 0}, 0, &call, &stats, NULL) < 0)
-        return;
+    struct outbox_str every_lane = {NULL, 0};
+    int r;
+    while ((r = store_stats(&relay->keeper_store, every_lane, 0, &call, &stats, NULL)) ==
+               OUTBOX_E_RETRY &&
+           clock_monotonic_us() < end_us)
+        poll(NULL, 0, COUNT_AGAIN_MS);
+    report->waiting_unknown = r < 0;
     report->waiting = stats.delayed;
     report->waiting_at_least = (stats.at_least & OUTBOX_STATS_DELAYED) != 0;
 }

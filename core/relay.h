@@ -28,7 +28,8 @@ struct relay_report {
     uint64_t stale;    /* settles that came after the claim had been lost */
     uint64_t waiting;  /* once: rows left that are not due yet */
     bool waiting_at_least;
-    char outage[384]; /* once: what was out of order for too long; empty: nothing */
+    bool waiting_unknown; /* the store could not be asked */
+    char outage[384];     /* once: what was out of order for too long; empty: nothing */
 };
 
 /*

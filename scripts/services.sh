@@ -202,7 +202,8 @@ start_pgbouncer() {
     need /usr/sbin/pgbouncer
     cat >"$dir/pgbouncer.ini" <<INI
 [databases]
-outbox = host=127.0.0.1 port=$pg_port user=outbox password=outbox
+; Whatever the name, it is this database, with sessions that clients of another name do not share.
+* = host=127.0.0.1 port=$pg_port dbname=outbox user=outbox password=outbox
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = $bouncer_port
@@ -210,6 +211,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 20
+server_idle_timeout = 5
 max_client_conn = 200
 INI
     run pgbouncer "${as_user[@]}" /usr/sbin/pgbouncer -q "$dir/pgbouncer.ini"

@@ -19,9 +19,17 @@ bool mode_is_pooled(int mode)
 
 static const char *base_conninfo;
 
+const char *pooled_conninfo(void)
+{
+    static char conninfo[256];
+    snprintf(conninfo, sizeof conninfo, "%s dbname=%s", getenv("OUTBOX_TEST_PGBOUNCER"),
+             the_schema());
+    return conninfo;
+}
+
 void use_mode(int mode)
 {
-    base_conninfo = getenv(mode_is_pooled(mode) ? "OUTBOX_TEST_PGBOUNCER" : "OUTBOX_TEST_PG");
+    base_conninfo = mode_is_pooled(mode) ? pooled_conninfo() : getenv("OUTBOX_TEST_PG");
     use_option("conninfo", base_conninfo);
     use_option("claim", mode_is_leases(mode) ? "leases" : "locks");
 }

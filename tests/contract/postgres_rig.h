@@ -12,6 +12,8 @@
 enum mode { MODE_LOCKS, MODE_LEASES, MODE_LOCKS_POOLED, MODE_LEASES_POOLED, N_MODES };
 #define MODES_DIRECT 2
 void use_mode(int mode);
+/* Through the pooler, in sessions that no other test uses; valid until asked for again. */
+const char *pooled_conninfo(void);
 bool mode_is_leases(int mode);
 bool mode_is_pooled(int mode);
 

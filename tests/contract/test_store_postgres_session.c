@@ -12,7 +12,7 @@
 
 static int64_t number_through_pooler(const char *sql)
 {
-    PGconn *db = PQconnectdb(getenv("OUTBOX_TEST_PGBOUNCER"));
+    PGconn *db = PQconnectdb(pooled_conninfo());
     int64_t n = store_kind()->number(db, sql);
     PQfinish(db);
     return n;

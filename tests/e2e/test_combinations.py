@@ -396,9 +396,10 @@ class Life(combination.Scenario):
             self.publisher = publisher
             self.shop("batch_size = 20", init=False)
             relay = self.start("run")
+            before = len(publisher.arrived())
             for _ in range(10):
                 ids += self.insert(count=20)
-            self.until(publisher.arrived, "messages")
+            self.until(lambda: len(publisher.arrived()) > before, "messages")
             self.stop(relay)
         self.outboxd("run", "--once")
         self.assertEqual(sorted([a[0] for a in here.arrived()] + [a[0] for a in there.arrived()]), sorted(ids))

@@ -212,9 +212,8 @@ class Fire(combination.Scenario):
             self.assertEqual(writer.wait(600), 0)
         self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"
                                           " LIMIT 1"), "everything to be relayed", 300)
-        for number, relay in enumerate(self.relays):
-            relay.terminate()
-            self.assertEqual(relay.wait(outbox_test.PATIENCE), 0, self.read("relay-%d.log" % number)[-2000:])
+        for relay in self.relays:
+            self.stop(relay)
         self.publisher.settle_down()
         self.assertEqual(self.number("SELECT count(*) FROM outbox_messages WHERE status = 'failed'"), 0)
         self.assertEqual(self.number("SELECT coalesce(sum(retries), 0) FROM outbox_messages"), 0)

@@ -81,7 +81,17 @@ class Scratch(unittest.TestCase):
         self.processes.append(process)
         return process
 
+    def takes_signals(self, process):
+        """Whether a relay has come so far that it ends in order when told to, or has ended."""
+        try:
+            with open("/proc/%d/status" % process.pid, encoding="ascii", errors="replace") as f:
+                blocked = next(line for line in f if line.startswith("SigBlk:"))
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return process.poll() is not None or int(blocked.split()[1], 16) >> (signal.SIGTERM - 1) & 1
+
     def stop(self, process, code=0, sig=signal.SIGTERM):
+        self.until(lambda: self.takes_signals(process), "the relay to begin")
         process.send_signal(sig)
         ended = process.wait(PATIENCE)
         self.assertEqual(ended, code, self.logs_end() if ended != code else "")
