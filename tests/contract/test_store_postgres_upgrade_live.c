@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define GO "go_messages"
 #define ROWS_DEFAULT "100000"
@@ -171,9 +172,27 @@ START_TEST(that_packages_relay_may_go_on_meanwhile)
 }
 END_TEST
 
+/* An index is built once no older snapshot of its database is left: those of other tests would be
+ * waited for. */
+static void of_the_database(const char *do_what, const char *how)
+{
+    PGconn *db = PQconnectdb(getenv("OUTBOX_TEST_PG"));
+    char whole[128];
+    snprintf(whole, sizeof whole, "%s DATABASE outbox_live_%ld%s", do_what, (long)getpid(), how);
+    PGresult *result = PQexec(db, whole);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        printf("# %s: %s", whole, PQerrorMessage(db)); /* the cases fail then, too */
+    PQclear(result);
+    PQfinish(db);
+}
+
 int main(void)
 {
-    unit_needs("OUTBOX_TEST_PG");
+    char own[320];
+    char *elsewhere = strdup(unit_needs("OUTBOX_TEST_PG"));
+    snprintf(own, sizeof own, "%s dbname=outbox_live_%ld", elsewhere, (long)getpid());
+    of_the_database("CREATE", "");
+    setenv("OUTBOX_TEST_PG", own, 1);
     Suite *suite = suite_create("store-postgres: upgrade while in use");
     store_use(&postgres_kind);
     TCase *tc = store_case(suite, "upgrade");
@@ -181,5 +200,9 @@ int main(void)
     tcase_add_test(tc, a_producer_that_may_only_insert_is_never_held_up_for_long);
     tcase_add_loop_test(tc, a_long_transaction_in_the_way_holds_up_nobody_else, 0, 2);
     tcase_add_test(tc, that_packages_relay_may_go_on_meanwhile);
-    return unit_main(suite);
+    int result = unit_main(suite);
+    setenv("OUTBOX_TEST_PG", elsewhere, 1);
+    of_the_database("DROP", " WITH (FORCE)");
+    free(elsewhere);
+    return result;
 }

@@ -23,6 +23,7 @@ class Life(relay_test.Relay):
         self.shop(init=False)
         done = self.outboxd("run", "--once", "--wait", "700ms", code=1)
         self.assertIn("the store was unavailable", done.stderr)
+        self.assertIn("not due yet unknown", done.stdout)
 
     def test_sigterm_lets_what_is_in_flight_finish(self):
         self.shop("workers = 1")

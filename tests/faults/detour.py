@@ -13,7 +13,6 @@ from fire import FULL
 
 # What a busy machine may add to a deadline, seconds.
 SLACK = 5
-FOR_LONG = 3600  # writers are stopped when the faults are over
 PORTS = {"database": r"port=(\d+)", "broker": r":(\d+)(?=/|$)"}
 
 
@@ -80,7 +79,7 @@ class Outage(Fire):
     BACKLOG = 3000
 
     def outage(self, server):
-        self.begin(FOR_LONG)
+        self.begin(fire.FOR_LONG)
         time.sleep(1)
         at_first = sum(way.count()[0] for way in self.ways_to(server))
         self.wrote(self.insert(count=self.BACKLOG))

@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # Scaled in continuous integration; `make check-release` takes the full time.
 FULL = bool(os.environ.get("OUTBOX_TEST_FULL"))
 SHORT = bool(os.environ.get("OUTBOX_TEST_SHORT")) and not FULL
+FOR_LONG = 3600  # of writing, for scenarios that end it
 own = None  # the servers of this program
 
 

@@ -224,6 +224,7 @@ class Relay(fire.Fire):
         stop_at -= seconds / 2
         while time.monotonic() < end:
             if time.monotonic() > stop_at and self.relays[0].poll() is None:
+                self.until(lambda: self.takes_signals(self.relays[0]), "the relay to begin")
                 self.relays[0].terminate()
                 self.assertIn(self.relays[0].wait(outbox_test.PATIENCE), (0, 1))
                 self.restart(0)

@@ -29,7 +29,7 @@ class Broker(detour.Fire):
 
     def begin_with(self, settings):
         self.publisher_settings, self.deadline = settings
-        self.begin(detour.FOR_LONG)
+        self.begin(fire.FOR_LONG)
 
     def silence(self, *directions):
         """Until the relays have noticed, and a little longer. What is on its way then is lost. Returns the duration."""
@@ -108,7 +108,7 @@ class Slow(detour.Fire):
 
     def test_a_stall_within_the_deadlines_repeats_nothing(self):
         self.BATCH = 200
-        self.begin(detour.FOR_LONG)
+        self.begin(fire.FOR_LONG)
         self.slow_down()
         for _ in range(2):
             time.sleep(1)
@@ -129,7 +129,7 @@ class Cuts(detour.Fire):
         """Also of logins, and one direction only, of connections to both servers."""
         print("# cuts: seed %d" % SEED, flush=True)
         dice = random.Random(SEED)
-        self.begin(detour.FOR_LONG)
+        self.begin(fire.FOR_LONG)
         before = self.connects("database") + self.connects("broker")
         end = time.monotonic() + self.SECONDS
         while time.monotonic() < end:

@@ -26,7 +26,7 @@ class Answers(detour.Fire):
 
     def test_those_to_claims_and_settles_are_lost(self):
         """The relay finds out; nothing is sent twice."""
-        self.begin(detour.FOR_LONG)
+        self.begin(fire.FOR_LONG)
         answers = self.BY_LEASES if self.store_name == "postgres_leases" else self.BY_LOCKS
         before = self.connects("database")
         for n in range(self.CUTS):
@@ -70,7 +70,7 @@ class Database(detour.Fire):
 
     def test_it_falls_silent(self):
         """What was sent before arrives later: a settle, perhaps, whose relay tries it by another connection."""
-        self.begin(detour.FOR_LONG)
+        self.begin(fire.FOR_LONG)
         since, began = self.told(), time.monotonic()
         fault = self.fault("silence")
         self.everywhere("database", "stall")

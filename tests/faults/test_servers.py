@@ -13,14 +13,22 @@ from fire import FULL, SHORT
 setUpModule = fire.set_up_module
 tearDownModule = fire.tear_down_module
 OUTAGE = 90 if FULL else 3 if SHORT else 8
-LOAD = 20 if FULL else 4 if SHORT else 8  # seconds of writing beside the fault
+LOAD = 16 if FULL else 1 if SHORT else 4  # seconds of writing after the fault
 BOTH = [("postgres", "amqp")] if SHORT else [("postgres", "amqp"), ("sqlite", "amqp")]
 
 
+class Fire(fire.Fire):
+    def go_on_and_finish(self):
+        """Written was all the while, however long the servers took."""
+        time.sleep(LOAD)
+        self.stop_writing()
+        self.finish()
+
+
 @combination.combinations(BOTH)
-class Broker(fire.Fire):
+class Broker(Fire):
     def outage(self, take_away, bring_back, seconds=OUTAGE, told=("publisher is unavailable", "publisher is back")):
-        self.begin(seconds + LOAD)
+        self.begin(fire.FOR_LONG)
         time.sleep(2)
         fault = self.fault("broker")
         take_away()
@@ -31,7 +39,7 @@ class Broker(fire.Fire):
             time.sleep(0.5)
         bring_back()
         self.over(fault)
-        self.finish()
+        self.go_on_and_finish()
         for line in told:
             self.assertIn(line, self.logs())
 
@@ -79,7 +87,7 @@ class Broker(fire.Fire):
         self.assertEqual(self.number("SELECT sum(retries) FROM outbox_messages"), 0)
 
     def test_wrong_password(self):
-        self.begin(LOAD)
+        self.begin(fire.FOR_LONG)
         fault = self.fault("password", self.BATCH * self.RELAYS)
         fire.own.ctl("change_password", "outbox", "another-secret")
         fire.own.ctl("close_all_connections", "test")
@@ -93,7 +101,7 @@ class Broker(fire.Fire):
         finally:
             fire.own.ctl("change_password", "outbox", "outbox")
         self.over(fault)
-        self.finish()
+        self.go_on_and_finish()
 
 
 @combination.combinations([("postgres", "amqp")])
@@ -166,9 +174,9 @@ class Queue(fire.Fire):
 
 
 @combination.combinations([("postgres", "amqp"), ("postgres", "exec"), ("postgres_leases", "exec")])
-class Database(fire.Fire):
+class Database(Fire):
     def test_stopped_as_in_a_crash(self):
-        self.begin(LOAD + 6)
+        self.begin(fire.FOR_LONG)
         for _ in range(2):
             time.sleep(2)
             fault = self.fault("postgres -m immediate")
@@ -176,19 +184,19 @@ class Database(fire.Fire):
             time.sleep(1)
             fire.own.start("postgres")
             self.over(fault)
-        self.finish()
+        self.go_on_and_finish()
         # A worker whose settle met the crash repeats that instead.
         self.assertTrue("the store is back" in self.logs() or "settled after all" in self.logs())
 
     def test_every_backend_is_terminated_ten_times(self):
-        self.begin(LOAD + 2)
+        self.begin(fire.FOR_LONG)
         for _ in range(10):
             time.sleep(0.6)
             fault = self.fault("backends terminated")
             self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
                        " AND pid <> pg_backend_pid()")
             self.over(fault)
-        self.finish()
+        self.go_on_and_finish()
 
 
 @combination.combinations([("postgres", "exec"), ("postgres_leases", "exec")])

@@ -36,6 +36,7 @@ class Shutdown(combination.Scenario):
         return self.start("run", log=name + ".log", config=config and self.path(config))
 
     def stop_in_time(self, relay, name, codes=(0, ), shutdown=SHUTDOWN, slack=SLACK):
+        self.until(lambda: self.takes_signals(relay), "the relay to begin")
         began = time.monotonic()
         relay.terminate()
         got = relay.wait(outbox_test.PATIENCE)

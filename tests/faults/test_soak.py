@@ -29,7 +29,7 @@ class Consumer(fire.Consumer):
 
 @combination.combinations(PAIRS)
 class Soak(detour.Fire):
-    RATE, PER_TRANSACTION = 60, 5
+    RATE, PER_TRANSACTION = 90 if FULL else 60, 5
 
     def setUp(self):
         super().setUp()
@@ -83,7 +83,7 @@ class Soak(detour.Fire):
             faults += ["database"] * databases
         self.random.shuffle(faults)
         print("# soak: seed %d" % SEED, flush=True)
-        self.begin(8 * 3600, messages=self.PER_TRANSACTION)
+        self.begin(8 * fire.FOR_LONG, messages=self.PER_TRANSACTION)
         for what in faults:
             getattr(self, "one_" + what)()
             time.sleep(self.random.uniform(0, 1))
