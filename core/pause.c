@@ -9,6 +9,8 @@
 
 /* How long others keep off while one worker tries. */
 #define PROBE_MS 1000
+/* Another reason for the same outage is told, but not each of several that take turns. */
+#define NEWS_MS 5000
 /* A publisher may ask for a longer pause than ours, but not for ever. */
 #define AFTER_MAX_MS 300000
 
@@ -64,10 +66,16 @@ bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, siz
             pause->failures++;
     }
     text_clean(reason, n, pause->reason, sizeof pause->reason);
+    bool news = first ||
+                (now - pause->told_us >= NEWS_MS * 1000 && strcmp(pause->reason, pause->told) != 0);
+    if (news) {
+        pause->told_us = now;
+        memcpy(pause->told, pause->reason, sizeof pause->told);
+    }
     pause->probing = false;
     *ret_ms = pause->until_us > now ? (pause->until_us - now + 999) / 1000 : 1;
     pthread_mutex_unlock(&pause->lock);
-    return first;
+    return news;
 }
 
 bool pause_passed(struct pause *pause)

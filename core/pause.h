@@ -20,6 +20,8 @@ struct pause {
     int64_t since_us;  /* wall clock: out of order since */
     int64_t began_us;  /* the same, monotonic */
     char reason[256];
+    int64_t told_us; /* monotonic: when an operator was told last, and of which reason */
+    char told[256];
 };
 
 /* A copy to look at. */
@@ -42,7 +44,7 @@ void pause_destroy(struct pause *pause);
 int64_t pause_enter(struct pause *pause, bool *ret_trial);
 
 /* Out of order: left alone for after_ms, or with 0 for a time that grows with every failure.
- * True when it was in order before. *ret_ms: how long. */
+ * True when it is news: in order before, or for another reason than was told. *ret_ms: how long. */
 bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, size_t n,
                   int64_t *ret_ms);
 /* In order. True when it was out of order before. */

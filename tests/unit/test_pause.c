@@ -60,6 +60,24 @@ START_TEST(one_tries_and_the_others_leave_it_alone)
 }
 END_TEST
 
+START_TEST(another_reason_is_news_once_and_not_at_every_turn)
+{
+    struct pause pause;
+    int64_t ms;
+    pause_init(&pause);
+    ck_assert(pause_failed(&pause, 1, "closed", 6, &ms));
+    ck_assert(!pause_failed(&pause, 1, "refused", 7, &ms)); /* a moment later */
+    pause.told_us -= 6000000;
+    ck_assert(!pause_failed(&pause, 1, "closed", 6, &ms));
+    ck_assert(pause_failed(&pause, 1, "refused", 7, &ms));
+    pause.told_us -= 6000000;
+    ck_assert(!pause_failed(&pause, 1, "refused", 7, &ms));
+    pause_passed(&pause);
+    ck_assert(pause_failed(&pause, 1, "refused", 7, &ms));
+    pause_destroy(&pause);
+}
+END_TEST
+
 START_TEST(latecomers_do_not_prolong_a_pause)
 {
     struct pause pause;
@@ -168,6 +186,7 @@ int main(void)
     tcase_add_test(tc, backoff_doubles_and_is_capped);
     tcase_add_test(tc, jitter_is_full_for_messages_and_half_for_servers);
     tcase_add_test(tc, one_tries_and_the_others_leave_it_alone);
+    tcase_add_test(tc, another_reason_is_news_once_and_not_at_every_turn);
     tcase_add_test(tc, latecomers_do_not_prolong_a_pause);
     tcase_add_test(tc, a_ring_wakes_and_is_not_lost);
     tcase_add_test(tc, held_messages_are_gauged);
