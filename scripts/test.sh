@@ -190,7 +190,7 @@ suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="$(make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' | grep tests/unit/ | tr '\n' ' ') tests/e2e/test_relay.py"
     few="tests/e2e/test_combinations.py"
-    faults="tests/faults/test_crash.py tests/faults/test_poison.py tests/faults/test_soak.py"
+    faults="tests/faults/test_crash.py tests/faults/test_soak.py"
     suite clang "$quick" CC=clang
     OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" \
         suite asan "$(most_tests) $few $faults" --enable-sanitizer=address,undefined --enable-crash-points

@@ -173,7 +173,7 @@ class Queue(fire.Fire):
         self.assertEqual(self.number("SELECT sum(retries) FROM outbox_messages"), 0)
 
 
-@combination.combinations([("postgres", "amqp"), ("postgres", "exec"), ("postgres_leases", "exec")])
+@combination.combinations([("postgres", "amqp"), ("postgres_leases", "exec")] + ([] if SHORT else [("postgres", "exec")]))
 class Database(Fire):
     def test_stopped_as_in_a_crash(self):
         self.begin(fire.FOR_LONG)
@@ -199,7 +199,7 @@ class Database(Fire):
         self.go_on_and_finish()
 
 
-@combination.combinations([("postgres", "exec"), ("postgres_leases", "exec")])
+@combination.combinations([("postgres", "exec")] + ([] if SHORT else [("postgres_leases", "exec")]))
 class Receiving(fire.Fire):
     def test_a_relay_that_is_stopped_while_it_receives_16_mb(self):
         """Its session is not idle, it sends; another relay frees the rows."""
