@@ -10,6 +10,11 @@
 
 #define INSERT "INSERT INTO " T " (topic) VALUES ('t')"
 
+/* Of the lock in pg_locks by which a sleeping relay shuts the gate. */
+#define GATE_IS_SHUT                                                                         \
+    "locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted AND classid = 1869968482 " \
+    "AND objid = '" T "'::regclass"
+
 /* Somebody who listens and holds nothing; PQfinish it. */
 PGconn *a_listener(void);
 /* How often the table was notified of since the last time. */

@@ -38,9 +38,7 @@ START_TEST(the_other_takes_the_gate_over)
     else if (_i == 1)
         store_close(a);
     else
-        run_pg(p, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND"
-                  " mode = 'ExclusiveLock' AND classid = 1869968482 AND"
-                  " objid = '" T "'::regclass");
+        run_pg(p, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE " GATE_IS_SHUT);
     run_pg(p, INSERT); /* perhaps before b knows */
     pthread_join(w->thread, NULL);
     free(w);
