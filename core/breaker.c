@@ -81,6 +81,10 @@ static void suspect(struct breaker *b, uint64_t id)
 {
     struct breaker_suspect *s = find(b, id);
     if (!s) {
+        /* Nobody is alone to blame when others keep coming: a queue that is full now and then. */
+        for (size_t i = 0; i < BREAKER_SUSPECTS; i++)
+            if (b->suspects[i].strikes > 1)
+                b->suspects[i].strikes = 1;
         s = &b->suspects[b->next_suspect++ % BREAKER_SUSPECTS];
         *s = (struct breaker_suspect){.id = id};
     }

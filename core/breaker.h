@@ -66,9 +66,9 @@ bool breaker_failed(struct breaker *breaker, uint64_t culprit, int64_t after_ms,
                     size_t n, int64_t *ret_ms);
 void breaker_unknown(struct breaker *breaker);
 
-/* Was this message there, now for the third time, when the publisher became unavailable, and did
- * others get through each time in between? Then it is the message's fault. Before breaker_failed.
- */
+/* Was this message there, now for the third time, when the publisher became unavailable, did others
+ * get through each time in between, and did it happen to no further message meanwhile? Then it is
+ * the message's fault. Before breaker_failed. */
 bool breaker_blames(struct breaker *breaker, uint64_t culprit);
 /* It was charged for that, and the breaker stays as it is. */
 void breaker_charged(struct breaker *breaker, uint64_t culprit);

@@ -92,6 +92,32 @@ START_TEST(a_message_is_blamed_the_third_time_that_others_got_through)
 }
 END_TEST
 
+/* As with a queue that is full again and again. */
+START_TEST(nobody_is_blamed_for_what_happens_to_ever_other_messages)
+{
+    for (uint64_t i = 0; i < 10; i++) {
+        ck_assert(!breaker_blames(&breaker, 7));
+        fail_with(7);
+        breaker_accepted(&breaker, 8);
+        fail_with(100 + i);
+        breaker_accepted(&breaker, 100 + i);
+    }
+}
+END_TEST
+
+START_TEST(two_that_do_it_again_and_again_are_both_blamed)
+{
+    int rounds = 0;
+    for (; rounds < 10 && !(breaker_blames(&breaker, 7) && breaker_blames(&breaker, 9)); rounds++) {
+        fail_with(7);
+        breaker_accepted(&breaker, 8);
+        fail_with(9);
+        breaker_accepted(&breaker, 8);
+    }
+    ck_assert_int_le(rounds, 3);
+}
+END_TEST
+
 START_TEST(an_outage_is_nobodys_fault_however_long)
 {
     for (int i = 0; i < 10; i++)
@@ -130,6 +156,8 @@ int main(void)
     tcase_add_test(tc, open_one_probes_with_another_message_and_the_others_wait);
     tcase_add_test(tc, after_an_outage_batches_grow_step_by_step);
     tcase_add_test(tc, a_message_is_blamed_the_third_time_that_others_got_through);
+    tcase_add_test(tc, nobody_is_blamed_for_what_happens_to_ever_other_messages);
+    tcase_add_test(tc, two_that_do_it_again_and_again_are_both_blamed);
     tcase_add_test(tc, an_outage_is_nobodys_fault_however_long);
     tcase_add_test(tc, many_suspects_push_the_oldest_out);
     suite_add_tcase(suite, tc);
