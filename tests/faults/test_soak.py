@@ -29,7 +29,7 @@ class Consumer(fire.Consumer):
 
 @combination.combinations(PAIRS)
 class Soak(detour.Fire):
-    RATE, PER_TRANSACTION = 90 if FULL else 60, 5
+    RATE, PER_TRANSACTION = 60, 5
 
     def setUp(self):
         super().setUp()
