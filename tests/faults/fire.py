@@ -23,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FULL = bool(os.environ.get("OUTBOX_TEST_FULL"))
 SHORT = bool(os.environ.get("OUTBOX_TEST_SHORT")) and not FULL
 FOR_LONG = 3600  # of writing, for scenarios that end it
+BROKER_WRITES = 3  # seconds: what it was told of just before SIGKILL, a queue say, it may have lost
 own = None  # the servers of this program
 
 

@@ -29,7 +29,7 @@ class Fire(fire.Fire):
 class Broker(Fire):
     def outage(self, take_away, bring_back, seconds=OUTAGE, told=("publisher is unavailable", "publisher is back")):
         self.begin(fire.FOR_LONG)
-        time.sleep(2)
+        time.sleep(fire.BROKER_WRITES)
         fault = self.fault("broker")
         take_away()
         end = time.monotonic() + seconds

@@ -84,6 +84,7 @@ class Soak(detour.Fire):
         self.random.shuffle(faults)
         print("# soak: seed %d" % SEED, flush=True)
         self.begin(8 * fire.FOR_LONG, messages=self.PER_TRANSACTION)
+        time.sleep(fire.BROKER_WRITES)
         for what in faults:
             getattr(self, "one_" + what)()
             time.sleep(self.random.uniform(0, 1))
