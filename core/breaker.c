@@ -52,14 +52,20 @@ bool breaker_passed(struct breaker *b)
 {
     bool was_open = pause_passed(&b->pause);
     pthread_mutex_lock(&b->lock);
-    if (was_open)
-        b->step = 1;
     if (b->step < STEP_ANY)
         b->step *= STEP_FACTOR;
     else
         b->step = UINT32_MAX;
     pthread_mutex_unlock(&b->lock);
     return was_open;
+}
+
+bool breaker_asked(struct breaker *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool tells = !b->by_message;
+    pthread_mutex_unlock(&b->lock);
+    return pause_asked(&b->pause, tells) && tells;
 }
 
 void breaker_unknown(struct breaker *b)
@@ -100,9 +106,11 @@ bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const
 {
     pthread_mutex_lock(&b->lock);
     b->step = 1;
-    b->probed = culprit;
-    if (culprit)
+    b->by_message = culprit != 0;
+    if (culprit) {
+        b->probed = culprit;
         suspect(b, culprit);
+    }
     pthread_mutex_unlock(&b->lock);
     return pause_failed(&b->pause, after_ms, reason, n, ret_ms);
 }

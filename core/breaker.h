@@ -5,7 +5,8 @@
  * closed: messages go out. open: after an outage nothing is tried until a pause is over, which
  * grows with every failure (pause.h). probing: one worker asks whether the publisher is in order
  * again, then sends one message, another than the one that failed last. When that is accepted the
- * breaker closes, and batches grow again step by step.
+ * breaker closes, and batches grow again step by step. Without messages it is asked all the same,
+ * and counts as in order when it says so; the next message is still a probe.
  */
 #ifndef CORE_BREAKER_H
 #define CORE_BREAKER_H
@@ -31,7 +32,8 @@ struct breaker {
     struct pause pause;
     pthread_mutex_t lock; /* of what follows */
     uint32_t step;        /* messages that may go out at once; UINT32_MAX: any number */
-    uint64_t probed;      /* the message of the last probe */
+    uint64_t probed;      /* the message that failed last */
+    bool by_message;      /* the last failure was the answer to it */
     _Atomic bool any_suspect;
     struct breaker_suspect suspects[BREAKER_SUSPECTS];
     size_t next_suspect;
@@ -49,14 +51,18 @@ void breaker_init(struct breaker *breaker);
 void breaker_destroy(struct breaker *breaker);
 uint64_t breaker_id(struct outbox_str id);
 
-/* Then one of: breaker_passed, breaker_failed, breaker_unknown. */
+/* Then one of: breaker_passed, breaker_asked, breaker_failed, breaker_unknown. */
 struct breaker_pass breaker_enter(struct breaker *breaker);
 
 /* Another chunk after one that passed: how many messages it may have. */
 uint32_t breaker_limit(struct breaker *breaker);
 
-/* Messages were answered for: it is in order. True when it was out of order before. */
+/* Messages were answered for: it is in order. True when that is news. */
 bool breaker_passed(struct breaker *breaker);
+
+/* It says that it is in order, and there was no message for it. True when that is worth telling:
+ * not when it was the answer to a message that said otherwise, for then only a message can tell. */
+bool breaker_asked(struct breaker *breaker);
 
 /*
  * It is out of order. `culprit`: the message whose answer said so; 0: none did. The rest as

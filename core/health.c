@@ -37,11 +37,22 @@ int publisher_check(struct worker *w, size_t publisher, int64_t timeout_ms, stru
     return r < 0 ? r : OUTBOX_OK;
 }
 
+static void tell_back(struct worker *w, size_t publisher)
+{
+    log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
+              configured(w, publisher)->name, NULL);
+}
+
 void publisher_passed(struct worker *w, size_t publisher)
 {
     if (breaker_passed(&w->relay->publishers[publisher].breaker))
-        log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
-                  configured(w, publisher)->name, NULL);
+        tell_back(w, publisher);
+}
+
+void publisher_asked(struct worker *w, size_t publisher)
+{
+    if (breaker_asked(&w->relay->publishers[publisher].breaker))
+        tell_back(w, publisher);
 }
 
 int64_t publisher_failed(struct worker *w, size_t publisher, uint64_t culprit, int64_t after_ms,

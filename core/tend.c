@@ -34,7 +34,7 @@ static int64_t tend(struct worker *w, size_t publisher)
                : clock_monotonic_us() + (int64_t)tending.again_ms * 1000;
 }
 
-/* Without messages nothing else would find out that it is back. The first one goes out alone. */
+/* Without messages nothing else would find out that it is back. The first one is a probe still. */
 static void look_after(struct worker *w, size_t publisher)
 {
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
@@ -47,7 +47,7 @@ static void look_after(struct worker *w, size_t publisher)
         return;
     int r = publisher_check(w, publisher, CHECK_MS, &err);
     if (r == OUTBOX_OK)
-        publisher_passed(w, publisher);
+        publisher_asked(w, publisher);
     else if (r == OUTBOX_E_CANCELLED)
         breaker_unknown(breaker);
     else

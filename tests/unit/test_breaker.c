@@ -57,6 +57,25 @@ START_TEST(open_one_probes_with_another_message_and_the_others_wait)
 }
 END_TEST
 
+START_TEST(its_own_word_is_told_unless_a_message_said_otherwise)
+{
+    fail_with(0);
+    ck_assert(enter_soon().probe);
+    ck_assert(breaker_asked(&breaker));
+    ck_assert(enter_soon().probe);        /* the first message is one still */
+    ck_assert(!breaker_passed(&breaker)); /* and was told */
+    fail_with(7);
+    ck_assert(enter_soon().probe);
+    ck_assert(!breaker_asked(&breaker));
+    struct breaker_pass pass = enter_soon();
+    ck_assert_uint_eq(pass.limit, 1);
+    ck_assert_uint_eq(pass.not_this, 7);
+    fail_with(0); /* a check */
+    ck_assert_uint_eq(enter_soon().not_this, 7);
+    ck_assert(breaker_passed(&breaker));
+}
+END_TEST
+
 START_TEST(after_an_outage_batches_grow_step_by_step)
 {
     fail_with(1);
@@ -154,6 +173,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, closed_it_lets_everything_through);
     tcase_add_test(tc, open_one_probes_with_another_message_and_the_others_wait);
+    tcase_add_test(tc, its_own_word_is_told_unless_a_message_said_otherwise);
     tcase_add_test(tc, after_an_outage_batches_grow_step_by_step);
     tcase_add_test(tc, a_message_is_blamed_the_third_time_that_others_got_through);
     tcase_add_test(tc, nobody_is_blamed_for_what_happens_to_ever_other_messages);

@@ -78,6 +78,61 @@ START_TEST(another_reason_is_news_once_and_not_at_every_turn)
 }
 END_TEST
 
+/* Its own word is not proof: what fails at the next message has never been in order. */
+START_TEST(what_only_says_that_it_is_in_order_makes_the_pause_grow_on)
+{
+    struct pause pause;
+    int64_t ms;
+    pause_init(&pause);
+    ck_assert(!pause_asked(&pause, true)); /* it was never out of order */
+    ck_assert(pause_failed(&pause, 0, "down", 4, &ms));
+    int64_t began_us = pause.began_us;
+    for (int64_t least = 500; least < 8000; least *= 2) {
+        pause.until_us = 0;
+        ck_assert_int_eq(pause_enter(&pause, NULL), 0);
+        ck_assert(pause_asked(&pause, false));
+        ck_assert(!pause_asked(&pause, false));
+        ck_assert(!pause_look(&pause).paused);
+        ck_assert_int_eq(pause_enter(&pause, NULL), 0);
+        ck_assert_int_gt(pause_enter(&pause, NULL), 0); /* still only one tries */
+        ck_assert(!pause_failed(&pause, 0, "down", 4, &ms));
+        ck_assert_int_ge(ms, least);
+        ck_assert(pause_look(&pause).began_us == began_us);
+    }
+    pause_asked(&pause, true);
+    ck_assert(pause_failed(&pause, 0, "down", 4, &ms)); /* for it was told to be back */
+    pause_asked(&pause, true);
+    ck_assert(!pause_passed(&pause)); /* that was told already */
+    ck_assert(pause_failed(&pause, 0, "down", 4, &ms));
+    ck_assert_int_le(ms, 500);
+    pause_asked(&pause, false);
+    pause.asked_us -= 61000000;
+    ck_assert(pause_failed(&pause, 0, "down", 4, &ms)); /* another outage */
+    ck_assert_int_le(ms, 500);
+    pause_destroy(&pause);
+}
+END_TEST
+
+/* Brokers lock out who insists on a wrong password; see decision 59. */
+START_TEST(a_pause_that_was_asked_for_holds_for_the_whole_outage)
+{
+    struct pause pause;
+    int64_t ms;
+    pause_init(&pause);
+    pause_failed(&pause, 15000, "refused", 7, &ms);
+    for (int i = 0; i < 3; i++) {
+        pause.until_us = 0;
+        ck_assert_int_eq(pause_enter(&pause, NULL), 0);
+        pause_failed(&pause, 0, "refused", 7, &ms);
+        ck_assert_int_ge(ms, 15000);
+    }
+    pause_passed(&pause);
+    pause_failed(&pause, 0, "down", 4, &ms);
+    ck_assert_int_le(ms, 500);
+    pause_destroy(&pause);
+}
+END_TEST
+
 START_TEST(latecomers_do_not_prolong_a_pause)
 {
     struct pause pause;
@@ -187,6 +242,8 @@ int main(void)
     tcase_add_test(tc, jitter_is_full_for_messages_and_half_for_servers);
     tcase_add_test(tc, one_tries_and_the_others_leave_it_alone);
     tcase_add_test(tc, another_reason_is_news_once_and_not_at_every_turn);
+    tcase_add_test(tc, what_only_says_that_it_is_in_order_makes_the_pause_grow_on);
+    tcase_add_test(tc, a_pause_that_was_asked_for_holds_for_the_whole_outage);
     tcase_add_test(tc, latecomers_do_not_prolong_a_pause);
     tcase_add_test(tc, a_ring_wakes_and_is_not_lost);
     tcase_add_test(tc, held_messages_are_gauged);
