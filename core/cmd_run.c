@@ -129,10 +129,10 @@ static void serve(struct relay *relay, const struct config *config, struct log *
         } else if (deadline_us != INT64_MAX) {
             leave(log, "second signal; leaving at once what is in flight to its lease");
         } else {
-            log_event(log, OUTBOX_LOG_INFO, "stopping", "signal",
-                      got.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM", NULL);
             deadline_us = clock_monotonic_us() + config->shutdown_timeout_ms * 1000;
             relay_stop(relay);
+            log_event(log, OUTBOX_LOG_INFO, "stopping", "signal",
+                      got.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM", NULL);
         }
     }
 }
@@ -153,6 +153,8 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
            report->accepted, report->failed, waiting, report->unrouted);
     if (report->outage[0])
         return command_fail("%s", report->outage);
+    if (report->cut_short)
+        return command_fail("stopped by a signal before all that is due was published");
     return report->failed > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -7,7 +7,10 @@
 
 #include <outbox/abi.h>
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -19,10 +22,15 @@
 
 #define VALUE_MAX 2048
 #define LINE_MAX_BYTES 16384
+/* A reader that does not read: so long is waited once, then not until it reads again. */
+#define STALL_MS 200
 
 struct log {
     pthread_mutex_t lock; /* keeps lines whole where a write is cut short */
     int fd;
+    bool stalled;     /* the last write found no room */
+    bool cut;         /* and left a line without its end */
+    uint64_t dropped; /* lines, not yet told */
     _Atomic int level;
     _Atomic int format;
 };
@@ -151,18 +159,62 @@ static void begin(struct line *line, const struct log *log, int level, const cha
     put_pair(line, "msg", message, n);
 }
 
-static void finish(struct line *line, struct log *log)
+static void end(struct line *line)
 {
     if (line->format == LOG_JSON)
         line->text[line->n++] = '}';
     line->text[line->n++] = '\n';
-    pthread_mutex_lock(&log->lock);
-    for (size_t done = 0; done < line->n;) {
-        ssize_t n = write(log->fd, line->text + done, line->n - done);
-        if (n <= 0)
-            break; /* a log that cannot be written must not stop the relay */
-        done += (size_t)n;
+}
+
+/*
+ * The descriptor is shared with others, so that it cannot be made non-blocking. poll promises room
+ * for PIPE_BUF bytes. False: there was none in time.
+ */
+static bool write_out(struct log *log, const char *text, size_t n)
+{
+    int64_t until_us = clock_monotonic_us() + (log->stalled ? 0 : STALL_MS * INT64_C(1000));
+    for (size_t done = 0; done < n;) {
+        struct pollfd room = {.fd = log->fd, .events = POLLOUT};
+        int64_t left_ms = (until_us - clock_monotonic_us() + 999) / 1000;
+        int ready = poll(&room, 1, left_ms > 0 ? (int)left_ms : 0);
+        ssize_t w =
+            ready > 0 ? write(log->fd, text + done, n - done < PIPE_BUF ? n - done : PIPE_BUF) : -1;
+        if (w > 0) {
+            done += (size_t)w;
+        } else if (ready > 0 && errno != EAGAIN && errno != EINTR) {
+            break; /* nobody is there to be told */
+        } else if (left_ms <= 0) {
+            log->stalled = true;
+            log->cut |= done > 0;
+            return false;
+        }
     }
+    log->stalled = false;
+    return true;
+}
+
+static bool tell_dropped(struct log *log)
+{
+    struct line line;
+    struct log_number n;
+    begin(&line, log, OUTBOX_LOG_WARNING, "nobody read the log; lines were dropped", 39);
+    log_number(&n, (int64_t)log->dropped);
+    put_pair(&line, "lines", n.text, strlen(n.text));
+    end(&line);
+    if (log->cut && write_out(log, "\n", 1))
+        log->cut = false;
+    return !log->cut && write_out(log, line.text, line.n);
+}
+
+/* A log that cannot be written must not stop the relay. */
+static void finish(struct line *line, struct log *log)
+{
+    end(line);
+    pthread_mutex_lock(&log->lock);
+    if (log->dropped > 0 && tell_dropped(log))
+        log->dropped = 0;
+    if (log->dropped > 0 || !write_out(log, line->text, line->n))
+        log->dropped++;
     pthread_mutex_unlock(&log->lock);
 }
 

@@ -20,7 +20,8 @@ int log_enabled(const struct log *log, int level);
  * One line: time, level, message, then the pairs that follow, a list of
  * `const char *name, const char *value` closed by NULL. A pair whose value is
  * NULL is left out. Any bytes are allowed in message and values: they are
- * escaped, and cut at 2 KiB each.
+ * escaped, and cut at 2 KiB each. Where nobody reads, lines are dropped rather
+ * than waited for, and counted when somebody reads again.
  */
 void log_event(struct log *log, int level, const char *message, ...)
     __attribute__((sentinel, nonnull(3)));

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One event, one line, whatever is in it. */
+#include "clock.h"
 #include "log.h"
 #include "unit.h"
 
 #include <outbox/abi.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -79,6 +81,41 @@ START_TEST(too_much_is_cut_but_ends_its_line)
 }
 END_TEST
 
+/* A collector that hangs: its pipe is full, and the relay goes on. */
+START_TEST(a_log_that_nobody_reads_does_not_hold_up_and_tells_what_was_dropped)
+{
+    static char all[1 << 20];
+    int fds[2];
+    size_t n = 0;
+    ck_assert_int_eq(pipe(fds), 0);
+    struct log *log = log_new(fds[1], OUTBOX_LOG_INFO, LOG_LOGFMT);
+    int64_t began_us = clock_monotonic_us();
+    for (int i = 0; i < 5000; i++)
+        log_event(log, OUTBOX_LOG_INFO, "a line that fills the pipe", "n", LOG_NUM(i), NULL);
+    ck_assert_int_lt(clock_monotonic_us() - began_us, 2000000);
+    for (ssize_t got; n < 60000 && (got = read(fds[0], all + n, sizeof all - 1 - n)) > 0;)
+        n += (size_t)got;
+    log_event(log, OUTBOX_LOG_INFO, "somebody reads again", NULL);
+    log_free(log);
+    close(fds[1]);
+    for (ssize_t got; (got = read(fds[0], all + n, sizeof all - 1 - n)) > 0;)
+        n += (size_t)got;
+    close(fds[0]);
+    all[n] = '\0';
+    size_t whole = 0;
+    for (const char *p = all; (p = strstr(p, "fills the pipe\" n=")); p++)
+        whole++;
+    const char *told =
+        strstr(all, "level=warning msg=\"nobody read the log; lines were dropped\" ");
+    ck_assert_ptr_nonnull(told);
+    unsigned long dropped = strtoul(strstr(told, "lines=") + 6, NULL, 10);
+    ck_assert_uint_ge(whole + dropped, 5000); /* one may have been cut */
+    ck_assert_uint_le(whole + dropped, 5001);
+    ck_assert_ptr_nonnull(strstr(told, "somebody reads again\"\n"));
+    ck_assert_int_eq(told[-2 - (int)strlen("time=2026-01-01T00:00:00.000000Z")], '\n');
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log");
@@ -88,6 +125,7 @@ int main(void)
     tcase_add_test(tc, json_is_json);
     tcase_add_test(tc, what_is_not_wanted_is_not_written);
     tcase_add_test(tc, too_much_is_cut_but_ends_its_line);
+    tcase_add_test(tc, a_log_that_nobody_reads_does_not_hold_up_and_tells_what_was_dropped);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }
