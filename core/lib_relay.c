@@ -72,6 +72,8 @@ OUTBOX_EXPORT int outbox_relay_new(const struct outbox_relay_options *options,
 {
     struct outbox_relay_options o = known(options);
     struct outbox_relay *relay = calloc(1, sizeof *relay);
+    if (relay)
+        pthread_mutex_init(&relay->lock, NULL);
     if (!relay || !(relay->config = config_new("liboutbox"))) {
         outbox_relay_free(relay);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
@@ -211,7 +213,10 @@ static size_t ask_function(void *ctx, const struct outbox_message *message)
 {
     const struct lib_route_call *call = ctx;
     const char *name = call->fn(call->ctx, message);
-    return name ? find_publisher(call->config, name) : ROUTE_NONE;
+    if (!name)
+        return ROUTE_NONE;
+    size_t publisher = find_publisher(call->config, name);
+    return publisher == ROUTE_NONE ? ROUTE_UNKNOWN : publisher;
 }
 
 static int copy_targets(const struct config *c, const struct lib_route *from, struct route *to,
@@ -305,15 +310,20 @@ OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_e
                            "a relay needs a store, a publisher and a router before it can start");
     if (!c->routes.publishers && config_finish(c) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return relay_start(c, &mode, relay->log, &relay->relay, err);
+    struct relay *started = NULL;
+    int r = relay_start(c, &mode, relay->log, &started, err);
+    pthread_mutex_lock(&relay->lock);
+    relay->relay = started;
+    pthread_mutex_unlock(&relay->lock);
+    return r;
 }
 
-static void take_counts(struct outbox_relay *relay, const struct relay_report *report)
+static void add_counts(struct outbox_relay_counts *to, const struct relay_report *report)
 {
-    relay->last.accepted += report->accepted;
-    relay->last.retried += report->retried;
-    relay->last.failed += report->failed;
-    relay->last.stale += report->stale;
+    to->accepted += report->accepted;
+    to->retried += report->retried;
+    to->failed += report->failed;
+    to->stale += report->stale;
 }
 
 /* Signals of the application may interrupt the wait, and must not end it. */
@@ -339,26 +349,29 @@ OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout
     relay_stop(relay->relay);
     if (!has_ended(relay->relay, timeout_ms))
         return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher or the store has not come back yet");
-    relay_finish(relay->relay, &report);
-    take_counts(relay, &report);
-    relay_free(relay->relay);
+    struct relay *ended = relay->relay;
+    relay_finish(ended, &report);
+    pthread_mutex_lock(&relay->lock);
+    add_counts(&relay->last, &report);
     relay->relay = NULL;
+    pthread_mutex_unlock(&relay->lock);
+    relay_free(ended);
     return OUTBOX_OK;
 }
 
 OUTBOX_EXPORT void outbox_relay_count(const struct outbox_relay *relay,
                                       struct outbox_relay_counts *ret)
 {
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&relay->lock; /* const to the caller */
+    pthread_mutex_lock(lock);
     struct outbox_relay_counts counts = relay->last;
     uint32_t size = ret->size < sizeof counts ? ret->size : sizeof counts;
     if (relay->relay) {
         struct relay_report now;
         relay_look(relay->relay, &now);
-        counts.accepted += now.accepted;
-        counts.retried += now.retried;
-        counts.failed += now.failed;
-        counts.stale += now.stale;
+        add_counts(&counts, &now);
     }
+    pthread_mutex_unlock(lock);
     counts.size = ret->size;
     memcpy(ret, &counts, size);
 }
@@ -375,5 +388,6 @@ OUTBOX_EXPORT void outbox_relay_free(struct outbox_relay *relay)
     free(relay->functions);
     free(relay->calls);
     log_free(relay->log);
+    pthread_mutex_destroy(&relay->lock);
     free(relay);
 }

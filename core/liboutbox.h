@@ -9,6 +9,7 @@
 
 #include <outbox/outbox.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ struct lib_route_call {
 };
 
 struct outbox_relay {
+    pthread_mutex_t lock; /* of `relay` and `last`, for whoever counts meanwhile */
     struct config *config;
     struct log *log;
     struct lib_function **functions;

@@ -226,6 +226,10 @@ static int ask(struct router *router, size_t index, const struct outbox_message 
         ask_header(route, msg, answer);
     } else if (route->fn) {
         answer->publisher = route->fn(route->fn_ctx, msg);
+        if (answer->publisher == ROUTE_UNKNOWN)
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "%s: its function named a publisher that the relay does not have",
+                               route->name);
         because(answer, "its function %s", answer->publisher == ROUTE_NONE ? "passed" : "decided");
     } else {
         answer->publisher = route->publisher;

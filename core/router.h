@@ -20,6 +20,8 @@ struct route_target {
 };
 
 #define ROUTE_NONE ((size_t)-1)
+/* A function named one that there is not. */
+#define ROUTE_UNKNOWN ((size_t)-2)
 
 /* Decides in code: a publisher's index, or ROUTE_NONE to pass. */
 typedef size_t (*route_fn)(void *ctx, const struct outbox_message *msg);

@@ -22,6 +22,7 @@ static struct publisher {
     _Atomic int calls;
     _Atomic int returned;
     _Atomic int wait_ms;
+    _Atomic bool *done;
 } publisher;
 
 static int deliver(void *ctx, const struct outbox_message *const *messages, uint64_t n,
@@ -190,7 +191,83 @@ START_TEST(a_relay_may_be_started_again)
 }
 END_TEST
 
+static void *count_on(void *arg)
+{
+    _Atomic bool *done = publisher.done;
+    uint64_t most = 0;
+    while (!*done) {
+        uint64_t n = counts_of(arg).accepted;
+        ck_assert_uint_ge(n, most);
+        most = n;
+    }
+    return (void *)(uintptr_t)most;
+}
+
+/* A thread that shows figures does not know when the relay is stopped. */
+START_TEST(counting_goes_on_while_it_is_started_and_stopped)
+{
+    _Atomic bool done = false;
+    pthread_t counter;
+    void *most;
+    publisher.done = &done;
+    struct outbox_relay *relay = a_relay((struct outbox_relay_options){.poll_interval_ms = 50});
+    ck_assert_int_eq(pthread_create(&counter, NULL, count_on, relay), 0);
+    for (uint64_t round = 1; round <= 5; round++) {
+        send_one();
+        ok(outbox_relay_start(relay, &err));
+        while (counts_of(relay).accepted < round)
+            usleep(1000);
+        ok(outbox_relay_stop(relay, 60000, &err));
+    }
+    done = true;
+    ck_assert_int_eq(pthread_join(counter, &most), 0);
+    ck_assert_uint_le((uintptr_t)most, 5);
+    outbox_relay_free(relay);
+}
+END_TEST
+
 /* ---- mistakes ---- */
+
+static const char *misspelt(void *ctx, const struct outbox_message *message)
+{
+    (void)ctx;
+    (void)message;
+    return "heer";
+}
+
+START_TEST(a_function_that_names_no_publisher_keeps_the_message)
+{
+    struct outbox_router *router = outbox_router_new();
+    struct outbox_relay *relay;
+    sqlite3 *db;
+    int held = 0;
+    send_one();
+    ok(outbox_router_add_function(router, misspelt, NULL));
+    ok(outbox_router_set_fallback(router, "here"));
+    ok(outbox_relay_new(NULL, &relay, &err));
+    ok(outbox_relay_set_store(relay, plugin_dir(), "sqlite", settings, &err));
+    ok(outbox_relay_add_function(relay, "here", deliver, &publisher, &err));
+    ok(outbox_relay_set_router(relay, router, &err));
+    outbox_router_free(router);
+    ok(outbox_relay_start(relay, &err));
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 30000);
+    for (int64_t end = clock_monotonic_us() + 60000000; !held; usleep(10000)) {
+        sqlite3_stmt *statement;
+        ck_assert_int_lt(clock_monotonic_us(), end);
+        ck_assert_int_eq(publisher.calls, 0);
+        ck_assert_int_eq(sqlite3_prepare_v2(db,
+                                            "SELECT 1 FROM outbox_messages WHERE status = 'pending'"
+                                            " AND last_error LIKE '%named a publisher%'",
+                                            -1, &statement, NULL),
+                         SQLITE_OK);
+        held = sqlite3_step(statement) == SQLITE_ROW;
+        sqlite3_finalize(statement);
+    }
+    sqlite3_close(db);
+    outbox_relay_free(relay);
+}
+END_TEST
 
 START_TEST(options_that_make_no_sense_are_refused)
 {
@@ -291,6 +368,8 @@ int main(void)
     tcase_add_test(tc, a_stop_that_took_too_long_may_be_called_again);
     tcase_add_test(tc, asking_often_does_not_put_off_the_end);
     tcase_add_test(tc, a_relay_may_be_started_again);
+    tcase_add_test(tc, counting_goes_on_while_it_is_started_and_stopped);
+    tcase_add_test(tc, a_function_that_names_no_publisher_keeps_the_message);
     tcase_add_test(tc, options_that_make_no_sense_are_refused);
     tcase_add_test(tc, the_order_of_the_calls_is_told);
     tcase_add_test(tc, a_publishers_own_timeout_must_fit_its_batch);

@@ -74,8 +74,10 @@ struct outbox_router *outbox_router_new(void);
 void outbox_router_free(struct outbox_router *router);
 
 /**
- * The name of a publisher, or NULL to pass. The message is borrowed for the call; the name must
- * live until the next call of the thread. Called from the relay's workers, several at once.
+ * The name of a publisher, or NULL to pass. A name that the relay does not have is a mistake: the
+ * message is held and the log says so, as when a rule fails. The message is borrowed for the call;
+ * the name must live until the next call of the thread. Called from the relay's workers, several at
+ * once.
  */
 typedef const char *(*outbox_route_fn)(void *ctx, const struct outbox_message *message);
 

@@ -33,6 +33,23 @@ static inline int outbox_sqlite_bind(sqlite3_stmt *statement, int index,
     return sqlite3_bind_text64(statement, index, arg->s.p, arg->s.n, SQLITE_STATIC, SQLITE_UTF8);
 }
 
+/** What may be another time, as opposed to what a person must mend. */
+static inline int outbox_sqlite_class(int code)
+{
+    switch (code & 0xFF) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_NOMEM:
+    case SQLITE_INTERRUPT:
+    case SQLITE_IOERR:
+    case SQLITE_FULL:
+    case SQLITE_SCHEMA:
+        return OUTBOX_E_RETRY;
+    default:
+        return OUTBOX_E_CONFIG;
+    }
+}
+
 /** Runs one statement on the connection that is its ctx, in whatever transaction that is in. */
 static inline int outbox_sqlite_run(void *ctx, const char *sql,
                                     const struct outbox_arg *const *args, uint64_t n,
@@ -49,11 +66,8 @@ static inline int outbox_sqlite_run(void *ctx, const char *sql,
     sqlite3_finalize(statement);
     if (code == SQLITE_DONE || code == SQLITE_ROW)
         return OUTBOX_OK;
-    return outbox_fail(err,
-                       (code & 0xFF) == SQLITE_BUSY || (code & 0xFF) == SQLITE_LOCKED
-                           ? OUTBOX_E_RETRY
-                           : OUTBOX_E_CONFIG,
-                       "cannot write the message: %s", sqlite3_errmsg(db));
+    return outbox_fail(err, outbox_sqlite_class(code), "cannot write the message: %s",
+                       sqlite3_errmsg(db));
 }
 
 /** For outbox_save: writes through this connection. It is borrowed. */
