@@ -249,7 +249,18 @@ static int64_t probe(struct worker *w, size_t publisher, const struct breaker_pa
     return 0;
 }
 
-/* On probation: a part of the chunk, noted down before it goes. False: it could not be. */
+static void record(struct worker *w)
+{
+    struct outbox_err err = {.size = sizeof err};
+    if (registry_record(w->relay, &err) < 0)
+        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
+                  err.text, NULL);
+}
+
+/*
+ * On probation: a part of the chunk, noted down before it goes. False: it must not go, because it
+ * could not be noted down, or because its turn came too late.
+ */
 static bool note_down(struct worker *w, struct chunk *chunk)
 {
     struct probation *probation = &w->relay->probation;
@@ -258,23 +269,33 @@ static bool note_down(struct worker *w, struct chunk *chunk)
     int r = probation_enter(probation, w->desk.msgs, chunk->n);
     if (r == 0)
         r = registry_record(w->relay, &err);
-    if (r == 0)
+    if (r < 0) {
+        log_event(w->relay->log, w->unnoted++ == 0 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG,
+                  "cannot note down what is about to be sent; trying again", "error", err.text,
+                  NULL);
+        probation_withdraw(probation);
+        return false;
+    }
+    w->unnoted = 0;
+    int64_t left = (w->deadline_us - clock_monotonic_us()) / 1000;
+    if (left < chunk->timeout_ms) {
+        chunk->timeout_ms = left;
+        chunk->whole_time = false;
+        w->cut_short = true;
+    }
+    if (left > 0 && !relay_stopping(w->relay) && claim_is_held(w))
         return true;
-    log_event(w->relay->log, OUTBOX_LOG_WARNING, "cannot note down what is about to be sent",
-              "error", err.text, NULL);
-    probation_leave(probation);
+    probation_withdraw(probation);
+    record(w);
     return false;
 }
 
 static void has_survived(struct worker *w)
 {
-    struct outbox_err err = {.size = sizeof err};
     /* What arrived is not sent again because the next chunk kills us. */
     w->ends = !settles_in_parts(w);
     probation_leave(&w->relay->probation);
-    if (registry_record(w->relay, &err) < 0)
-        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
-                  err.text, NULL);
+    record(w);
 }
 
 static size_t least(size_t a, size_t b)

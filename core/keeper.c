@@ -68,6 +68,14 @@ static void renew(struct keeper *k, int64_t now)
     k->renew_us = now + k->relay->config->lease_ms * 1000 / 3;
 }
 
+/* Before each thing that may take long. */
+static void renew_when_due(struct keeper *k)
+{
+    int64_t now = clock_monotonic_us();
+    if (now >= k->renew_us)
+        renew(k, now);
+}
+
 /* True: there is more to delete. */
 static bool purge_status(struct relay *relay, uint32_t status, int64_t older_ms)
 {
@@ -89,6 +97,7 @@ static void purge(struct keeper *k, int64_t now)
 {
     const struct config *config = k->relay->config;
     bool more = purge_status(k->relay, OUTBOX_PROCESSED, config->retention_ms);
+    renew_when_due(k);
     more |= purge_status(k->relay, OUTBOX_FAILED, config->retention_failed_ms);
     /* Half of the time at most, so that producers and workers get theirs. */
     int64_t took = clock_monotonic_us() - now;
@@ -102,8 +111,11 @@ static void register_relay(struct keeper *k, int64_t now)
     if (registry_put(k->relay, &k->registry, false, &err) < 0)
         log_event(k->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
                   err.text, NULL);
-    else if (k->registry.at_us != before)
-        registry_compare(k->relay, &k->registry);
+    else if (k->registry.at_us != before) {
+        struct outbox_call call = keeper_call(k->relay);
+        renew_when_due(k);
+        registry_compare(k->relay, &k->registry, &call);
+    }
     k->registry_us = now + REGISTRY_MS * 1000;
 }
 
@@ -122,12 +134,11 @@ void *keeper_main(void *arg)
     struct outbox_err err = {.size = sizeof err};
     k.registry.warned_us = INT64_MIN;
     do {
-        int64_t now = clock_monotonic_us();
-        if (now >= k.renew_us)
-            renew(&k, now);
-        if (now >= k.registry_us)
-            register_relay(&k, now);
-        if (now >= k.purge_us)
+        renew_when_due(&k);
+        if (clock_monotonic_us() >= k.registry_us)
+            register_relay(&k, clock_monotonic_us());
+        renew_when_due(&k);
+        if (clock_monotonic_us() >= k.purge_us)
             purge(&k, clock_monotonic_us());
     } while (poll(&quit, 1, until_next_ms(&k)) == 0);
     registry_put(k.relay, &k.registry, true, &err);

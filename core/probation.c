@@ -222,6 +222,14 @@ int probation_enter(struct probation *p, const struct outbox_message *const *msg
     return r;
 }
 
+void probation_withdraw(struct probation *p)
+{
+    pthread_mutex_lock(&p->lock);
+    list_clear(&p->in_flight);
+    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->turn);
+}
+
 void probation_leave(struct probation *p)
 {
     pthread_mutex_lock(&p->lock);

@@ -56,6 +56,8 @@ size_t probation_cut(struct probation *p, const struct outbox_message *const *ms
 /* They are in flight from now on; waits for its turn. The caller commits that. -1 without memory;
  * the turn is the caller's all the same. */
 int probation_enter(struct probation *p, const struct outbox_message *const *msgs, size_t n);
+/* They were not sent after all. */
+void probation_withdraw(struct probation *p);
 /* They have come back alive. */
 void probation_leave(struct probation *p);
 

@@ -103,7 +103,11 @@ int registry_put(struct relay *relay, struct registry_view *view, bool clean,
 {
     int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
     uint64_t accepted = relay_accepted(relay);
-    pthread_mutex_lock(&relay->registry_lock);
+    /* A worker that writes the row says the same, and renewing must not wait for it. */
+    if (clean)
+        pthread_mutex_lock(&relay->registry_lock);
+    else if (pthread_mutex_trylock(&relay->registry_lock) != 0)
+        return OUTBOX_OK;
     struct json_object *state = state_json(relay);
     uint64_t hash = state ? fnv_text(FNV_START, json_object_to_json_string(state)) : 0;
     bool same = hash == view->hash && view->at_us && now - view->at_us < ALIVE_MS * 1000ll;
@@ -178,14 +182,14 @@ int registry_inherit(struct relay *relay, struct outbox_err *err)
     return relay->has_looked ? OUTBOX_OK : r;
 }
 
-void registry_compare(struct relay *relay, struct registry_view *view)
+void registry_compare(struct relay *relay, struct registry_view *view,
+                      const struct outbox_call *call)
 {
     int64_t now = clock_monotonic_us();
     struct outbox_relay_page *page;
     struct outbox_err err = {.size = sizeof err};
-    struct outbox_call call = store_call(1000, relay->quit_fd);
     if ((view->warned_us != INT64_MIN && now - view->warned_us < WARN_AGAIN_US) ||
-        store_relay_list(&relay->keeper_store, &call, &page, &err) < 0)
+        store_relay_list(&relay->keeper_store, call, &page, &err) < 0)
         return;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];

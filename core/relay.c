@@ -7,6 +7,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,15 +31,23 @@ bool relay_stopping(const struct relay *relay)
     return relay->stopping;
 }
 
+void relay_remember_outage(struct relay *relay, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    pthread_mutex_lock(&relay->outage_lock);
+    vsnprintf(relay->outage, sizeof relay->outage, fmt, ap);
+    pthread_mutex_unlock(&relay->outage_lock);
+    va_end(ap);
+}
+
 bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what)
 {
     struct pause_view view = pause_look(pause);
     if (!view.paused || clock_monotonic_us() - view.began_us < relay->mode.wait_ms * 1000)
         return false;
-    pthread_mutex_lock(&relay->outage_lock);
-    snprintf(relay->outage, sizeof relay->outage, "%s was unavailable for %.1f s: %s", what,
-             (double)(clock_monotonic_us() - view.began_us) / 1e6, view.reason);
-    pthread_mutex_unlock(&relay->outage_lock);
+    relay_remember_outage(relay, "%s was unavailable for %.1f s: %s", what,
+                          (double)(clock_monotonic_us() - view.began_us) / 1e6, view.reason);
     return true;
 }
 
@@ -223,6 +232,7 @@ static void count_waiting(struct relay *relay, struct relay_report *report)
         poll(NULL, 0, COUNT_AGAIN_MS);
     report->waiting_unknown = r < 0;
     report->waiting = stats.delayed;
+    report->cut_short = relay->stopping && (r < 0 || stats.pending + stats.processing > 0);
     report->waiting_at_least = (stats.at_least & OUTBOX_STATS_DELAYED) != 0;
 }
 

@@ -29,6 +29,7 @@ struct relay_report {
     uint64_t waiting;  /* once: rows left that are not due yet */
     bool waiting_at_least;
     bool waiting_unknown; /* the store could not be asked */
+    bool cut_short;       /* once: relay_stop came before all that is due was done */
     char outage[384];     /* once: what was out of order for too long; empty: nothing */
 };
 

@@ -68,6 +68,8 @@ struct worker {
     size_t first_publisher; /* whose turn it is to go first */
     bool cut_short;         /* this batch did not fit its time */
     bool lost;              /* the store dropped this batch */
+    bool gave_up;           /* once: settling took longer than anybody wanted to wait */
+    uint32_t unnoted;       /* chunks in a row that could not be noted down */
     bool ends;              /* this batch is settled before anything else is sent */
 };
 
@@ -148,6 +150,8 @@ int64_t worker_tend(struct worker *worker);
 int64_t publisher_failed(struct worker *worker, size_t publisher, uint64_t culprit,
                          int64_t after_ms, struct outbox_str reason);
 void publisher_passed(struct worker *worker, size_t publisher);
+/* It says that it is in order; no message was sent. */
+void publisher_asked(struct worker *worker, size_t publisher);
 /* Asks it by its own check; opens it if need be. */
 int publisher_check(struct worker *worker, size_t publisher, int64_t timeout_ms,
                     struct outbox_err *err);
@@ -171,12 +175,15 @@ int registry_record(struct relay *relay, struct outbox_err *err);
 /* Looks for predecessors that ended uncleanly, and goes on probation for them. */
 int registry_inherit(struct relay *relay, struct outbox_err *err);
 /* Warns when another live relay routes differently. */
-void registry_compare(struct relay *relay, struct registry_view *view);
+void registry_compare(struct relay *relay, struct registry_view *view,
+                      const struct outbox_call *call);
 
 /* relay.c */
 bool relay_stopping(const struct relay *relay);
 /* True when a once-relay has waited long enough for this; remembers it as the outage. */
 bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what);
+void relay_remember_outage(struct relay *relay, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* What is left of the time for stopping, ms; at most `most`. */
 int64_t relay_left_ms(const struct relay *relay, int64_t most);
 void relay_worker_ended(struct relay *relay);

@@ -13,6 +13,7 @@
 
 #define SETTLE_RETRY_MIN_MS 50
 #define SETTLE_RETRY_MAX_MS 2000
+#define TRY_LEAST_MS 2000
 
 static void count_stale(struct worker *w)
 {
@@ -28,8 +29,16 @@ static void count_stale(struct worker *w)
               "messages", LOG_NUM((int64_t)n), NULL);
 }
 
-/* `run --once` has its own patience. */
-static int64_t time_left_ms(const struct relay *relay, int64_t began_us)
+/* `run --once` has its own patience, though a try is always worth a moment: what is not settled was
+ * sent for nothing. */
+static int64_t try_ms(const struct relay *relay, int64_t patience_ms)
+{
+    int64_t left = relay_left_ms(relay, STORE_CALL_MS);
+    patience_ms = patience_ms < TRY_LEAST_MS ? TRY_LEAST_MS : patience_ms;
+    return patience_ms < left ? patience_ms : left;
+}
+
+static int64_t patience_left_ms(const struct relay *relay, int64_t began_us)
 {
     int64_t left = relay_left_ms(relay, STORE_CALL_MS);
     int64_t patience = relay->mode.wait_ms - (clock_monotonic_us() - began_us) / 1000;
@@ -41,6 +50,10 @@ static void give_up(struct worker *w, const struct outbox_err *err)
     int64_t n = (int64_t)w->desk.n_items;
     if (w->lost)
         w->relay->stale += (uint64_t)n;
+    else if (w->relay->mode.once) { /* it would send the same again */
+        relay_remember_outage(w->relay, "the store did not take what was sent: %s", err->text);
+        w->gave_up = w->ends = true;
+    }
     log_event(w->relay->log, OUTBOX_LOG_ERROR,
               "gave up settling: these messages will be published again", "messages", LOG_NUM(n),
               "error", err->text, NULL);
@@ -56,8 +69,8 @@ void worker_settle(struct worker *w)
     }
     int64_t began_us = clock_monotonic_us();
     for (uint32_t tries = 0;; tries++) {
-        int64_t left = time_left_ms(w->relay, began_us);
-        struct outbox_call call = store_call(left, -1);
+        int64_t left = patience_left_ms(w->relay, began_us);
+        struct outbox_call call = store_call(try_ms(w->relay, left), -1);
         memset(desk->stale, 0, desk->n_items);
         crash_point("before_settle");
         int r = store_settle(&w->store, desk->batch, desk->item_ptrs, desk->n_items, &call,

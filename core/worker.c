@@ -2,17 +2,21 @@
 /* worker.c - claim, route, publish, settle. */
 #include "relay_parts.h"
 
+#include "backoff.h"
 #include "clock.h"
 #include "crash.h"
 #include "text.h"
 
 #include <outbox/helpers.h>
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define REASONS_KEEP 4096
+#define NOTE_AGAIN_MIN_MS 100
+#define NOTE_AGAIN_MAX_MS 2000
 
 void worker_init(struct worker *w, struct relay *relay)
 {
@@ -43,10 +47,15 @@ int worker_open(struct worker *w, struct outbox_err *err)
     return r;
 }
 
-void worker_close(struct worker *w)
+static void close_publishers(struct worker *w)
 {
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
         host_close(&w->publishers[i]);
+}
+
+void worker_close(struct worker *w)
+{
+    close_publishers(w);
     free(w->publishers);
     router_close(w->router);
     store_close(&w->store);
@@ -266,6 +275,14 @@ static void idle(struct worker *w, int64_t due_us)
     bell_wait(&relay->bell, due_us < poll_us ? due_us : poll_us, own_us);
 }
 
+/* What could not be noted down was given back, and would be claimed again at once. */
+static void back_off(struct worker *w)
+{
+    struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
+    if (w->unnoted > 0)
+        poll(&stop, 1, (int)backoff_pause(NOTE_AGAIN_MIN_MS, NOTE_AGAIN_MAX_MS, w->unnoted - 1));
+}
+
 /* One batch from claim to settle. False: there is nothing more to do. */
 static bool turn(struct worker *w)
 {
@@ -296,8 +313,9 @@ static bool turn(struct worker *w)
         adapt(w);
     }
     release(w);
+    back_off(w);
     if (!empty)
-        return true;
+        return !w->gave_up;
     if (relay->mode.once && (drained(relay, batch) || given_up(relay)))
         return false;
     idle(w, due_us);
@@ -309,6 +327,7 @@ void *worker_main(void *arg)
     struct worker *w = arg;
     while (!relay_stopping(w->relay) && turn(w))
         w->lost = false;
+    close_publishers(w); /* within the time for stopping, and each worker its own */
     relay_worker_ended(w->relay);
     return NULL;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a relay starts, stops, and gets along with others and with its database."""
 
+import fcntl
 import signal
 import subprocess
 import time
@@ -24,6 +25,81 @@ class Life(relay_test.Relay):
         done = self.outboxd("run", "--once", "--wait", "700ms", code=1)
         self.assertIn("the store was unavailable", done.stderr)
         self.assertIn("not due yet unknown", done.stdout)
+
+    def test_once_settles_what_it_sent_however_little_it_wants_to_wait(self):
+        self.shop()
+        ids = self.insert("x", count=40)
+        self.outboxd("run", "--once", "--wait", "0s")
+        self.assertEqual(sorted(a[0] for a in self.arrived()), sorted(ids))
+
+    def test_once_does_not_send_again_and_again_what_it_cannot_settle(self):
+        """A table whose own trigger refuses the new status."""
+        self.shop("workers = 1")
+        self.insert("x", count=5)
+        self.connect().execute("CREATE TRIGGER no BEFORE UPDATE OF status ON outbox_messages"
+                               " WHEN NEW.status = 'processed' BEGIN SELECT RAISE(ABORT, 'not today'); END")
+        done = self.outboxd("run", "--once", "--wait", "1s", code=1)
+        self.assertIn("not today", done.stderr)
+        self.assertEqual(len(self.arrived()), 5)
+
+    def test_once_that_is_stopped_does_not_claim_to_be_done(self):
+        self.shop("workers = 1\nbatch_size = 1")
+        self.insert("sleep 2", count=5)
+        relay = self.start("run", "--once")
+        self.until(self.arrived, "the first message to start")
+        self.stop(relay, code=1)
+        self.assertIn("stopped by a signal before all that is due was published", self.read("relay.log"))
+
+    def test_an_outage_that_only_messages_see_is_tried_less_and_less(self):
+        """The program can be started, so that its check says that all is well."""
+        self.shop()
+        self.insert("exit 69", count=10)
+        relay = self.start("run")
+        self.until(self.arrived, "the first try")
+        time.sleep(1)
+        before = len(self.arrived())
+        time.sleep(8)
+        # The pauses are 250 ms at least, and each is twice as long.
+        self.assertLessEqual(len(self.arrived()) - before, 5)
+        self.assertEqual(self.read("relay.log").count("publisher is unavailable"), 1)
+        self.assertNotIn("publisher is back", self.read("relay.log"))
+        self.stop(relay)
+        done = self.outboxd("run", "--once", "--wait", "3s", code=1)
+        self.assertIn("publisher out was unavailable for", done.stderr)
+
+    def test_a_log_that_nobody_reads_stops_nothing(self):
+        self.shop("workers = 1\nretry_min = 1h\nretry_max = 1h\n[log]\nlevel = debug")
+        ids = self.insert("exit 75", count=300)
+        relay = subprocess.Popen([outbox_test.PROGRAM, "run", "-c", self.path("outboxd.ini")], stderr=subprocess.PIPE)
+        self.processes.append(relay)
+        self.addCleanup(relay.stderr.close)
+        fcntl.fcntl(relay.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        for i in ids:
+            self.until(lambda: self.row(i)["retries"] == 1, "a message to be settled")
+        last = self.insert("x")
+        self.until_status(last, "processed")
+        began = time.monotonic()
+        self.stop(relay)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_programs_that_do_not_want_to_end_are_ended_side_by_side(self):
+        program = self.write("stubborn.py", "#!/usr/bin/env python3\nimport json, signal, sys, time\n"
+                             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsys.stdin.readline()\n"
+                             "for line in sys.stdin:\n"
+                             "    print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}), flush=True)\n"
+                             "time.sleep(1000)\n", 0o755)
+        self.config("".join("[publisher p%d]\nplugin = exec\nmode = stream\ncommand = %s\n" % (n, program) for n in range(4)),
+                    "workers = 4\nbatch_size = 1\nshutdown_timeout = 10s",
+                    "".join("[route r%d]\ntopic = t%d\npublisher = p%d\n" % (n, n, n) for n in range(4)))
+        self.outboxd("init")
+        relay = self.start("run")
+        for n in range(4):
+            self.insert("x", topic="t%d" % n, count=50)
+        self.until(lambda: self.query("SELECT count(*) FROM outbox_messages WHERE status <> 'processed'") == [(0,)],
+                   "all to arrive")
+        began = time.monotonic()
+        self.stop(relay)
+        self.assertLess(time.monotonic() - began, 4 * 1.2 + 4)  # of up to sixteen programs, 1.2 s each
 
     def test_sigterm_lets_what_is_in_flight_finish(self):
         self.shop("workers = 1")
