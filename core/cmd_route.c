@@ -102,11 +102,13 @@ static int route(const struct config *config, const struct args *args)
         .n_headers = args->headers.n,
     };
     struct json_object *considered = args->json ? json_object_new_array() : NULL;
-    if (router_open(&config->routes, NULL, &router, &err) < 0) {
+    int r = router_open(&config->routes, NULL, &router, &err);
+    if (r < 0) {
         json_object_put(considered);
-        return command_fail("%s", err.text);
+        command_fail("%s", err.text);
+        return command_code(r);
     }
-    int r = router_route(router, &message, explain, considered, &publisher, &by, &err);
+    r = router_route(router, &message, explain, considered, &publisher, &by, &err);
     const char *name = r < 0 ? NULL : config->publishers[publisher].name;
     int code = EXIT_DONE;
     if (args->json)

@@ -96,10 +96,13 @@ int command_store(const struct config *config, bool check, struct store *store)
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
     *store = (struct store){0};
-    if (store_open(store, config->store_plugin, config->store_options, NULL, &err) < 0 ||
-        (check && store_check(store, &call, &err) < 0))
-        return command_fail("%s", err.text);
-    return 0;
+    int r = store_open(store, config->store_plugin, config->store_options, NULL, &err);
+    if (r < 0) {
+        command_fail("%s", err.text);
+        return command_code(r);
+    }
+    /* A table that is not there yet, or of another version, is no mistake of the file. */
+    return check && store_check(store, &call, &err) < 0 ? command_fail("%s", err.text) : EXIT_DONE;
 }
 
 void command_rest(int64_t began_us)
