@@ -168,7 +168,12 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     enum json_tokener_error error = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
 
-    if (error != json_tokener_success)
+#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8))
+    if (error == json_tokener_error_memory)
+        r = -1;
+    else
+#endif
+        if (error != json_tokener_success)
         r = defect(why, "headers: not valid JSON");
     else if (!whole)
         r = -1; /* json-c has stopped in the middle and says that all is well: without memory */

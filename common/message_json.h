@@ -24,5 +24,11 @@ int json_add_headers(struct json_object *object, const struct outbox_message *ms
 
 /* {"id","topic","key","headers","payload" or "payload_base64","retries","created_at"}. */
 struct json_object *message_json(const struct outbox_message *msg);
+/* Can it be written at all? json-c counts in int. */
+bool message_json_fits(const struct outbox_message *msg);
+/* The object on one line, which lives as long as it. NULL without memory, which json-c does not
+ * tell: it leaves out what it had no room for. */
+const char *message_json_text(struct json_object *object, const struct outbox_message *msg,
+                              size_t *ret_n);
 
 #endif

@@ -167,12 +167,12 @@ static bool may_go_on(struct call *c)
             return false;
         if (got & LINK_CANCEL)
             call_cancel(c);
-        if ((got & LINK_WRITABLE) && !l->blocked)
-            return true;
         if (now_us() >= c->limits.until_us) {
             link_die(c->a, "it took only a part of a message before the call's time was over");
             return false;
         }
+        if ((got & LINK_WRITABLE) && !l->blocked)
+            return true;
     }
 }
 

@@ -105,6 +105,11 @@ static void burst(struct call *c)
     struct link *l = &c->a->link;
     size_t bytes = 0;
     c->now_us = now_us();
+    /* Stopped for a while, perhaps, while it waited for room. */
+    if (c->now_us >= c->send_until_us) {
+        c->stop = true;
+        return;
+    }
     if (limit(c) > 1 && c->n - c->next > 1)
         link_cork(c->a);
     for (int i = 0; i < BURST_MESSAGES && bytes < BURST_BYTES; i++) {

@@ -82,17 +82,13 @@ static int queue(struct call *c, int64_t now)
         refuse(c, "the id is not valid UTF-8, or holds a NUL, so that no reply could name it");
         return 0;
     }
-    struct json_object *object = message_json(c->msgs[c->next]);
-    const char *text =
-        object ? json_object_to_json_string_length(
-                     object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length)
-               : NULL;
-    if (!text) {
-        json_object_put(object);
-        refuse(c, "the message cannot be written as JSON");
+    if (!message_json_fits(c->msgs[c->next])) {
+        refuse(c, "it is too large to be written as JSON");
         return 0;
     }
-    int r = buffer_add(&st->out, text, length);
+    struct json_object *object = message_json(c->msgs[c->next]);
+    const char *text = object ? message_json_text(object, c->msgs[c->next], &length) : NULL;
+    int r = text ? buffer_add(&st->out, text, length) : -1;
     json_object_put(object);
     if (r < 0 || buffer_add(&st->out, "\n", 1) < 0)
         return -1;

@@ -96,6 +96,27 @@ static struct outbox_message *find(const struct gathering *g, int64_t seq)
     return found ? *found : NULL;
 }
 
+/* Marks a message whose payload has not come; somebody may delete a leased row. */
+static const char missing[] = "its row is gone";
+
+static void expect_large(struct gathering *g)
+{
+    for (uint32_t i = 0; i < g->n_large; i++) {
+        struct outbox_message *m = find(g, g->large[i]);
+        if (m)
+            m->defect = (struct outbox_str){missing, sizeof missing - 1};
+    }
+}
+
+static void drop_missing(struct gathering *g)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < g->n; i++)
+        if (g->messages[i]->defect.p != missing)
+            g->messages[kept++] = g->messages[i];
+    g->n = kept;
+}
+
 int gather_payloads(struct gathering *g, struct outbox_err *err)
 {
     struct store *s = g->store;
@@ -110,13 +131,16 @@ int gather_payloads(struct gathering *g, struct outbox_err *err)
     if (r < 0)
         return r;
     s->rows[s->n_rows++] = rows;
+    expect_large(g);
     for (int i = 0; i < PQntuples(rows); i++) {
         struct outbox_message *m = find(g, column_int(rows, i, 0));
         if (!m)
             continue;
+        m->defect = (struct outbox_str){NULL, 0};
         m->payload = column_text(rows, i, 1);
         if (row_headers(column_text(rows, i, 2), g->claim->max_message, &s->claim_arena, m) < 0)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
+    drop_missing(g);
     return OUTBOX_OK;
 }
