@@ -138,6 +138,17 @@ static int copy_object(struct json_object *object, struct arena *arena,
     return 0;
 }
 
+/* Before json-c 0.17 it does not say so. */
+static bool lacks_memory(enum json_tokener_error error)
+{
+#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8))
+    return error == json_tokener_error_memory;
+#else
+    (void)error;
+    return false;
+#endif
+}
+
 int headers_parse(const char *json, size_t n, struct arena *arena, const struct outbox_header **ret,
                   uint64_t *ret_n, struct outbox_str *why)
 {
@@ -168,12 +179,9 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     enum json_tokener_error error = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
 
-#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8))
-    if (error == json_tokener_error_memory)
+    if (lacks_memory(error))
         r = -1;
-    else
-#endif
-        if (error != json_tokener_success)
+    else if (error != json_tokener_success)
         r = defect(why, "headers: not valid JSON");
     else if (!whole)
         r = -1; /* json-c has stopped in the middle and says that all is well: without memory */

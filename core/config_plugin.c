@@ -3,19 +3,14 @@
 #include "config_load.h"
 #include "grow.h"
 #include "path.h"
+#include "secret_file.h"
 #include "text.h"
 
 #include <outbox/helpers.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define SECRET_MAX 65536
 
 const struct ini_entry *entry_find(const struct ini_section *section, const char *key)
 {
@@ -25,69 +20,10 @@ const struct ini_entry *entry_find(const struct ini_section *section, const char
     return NULL;
 }
 
-static const struct outbox_option *find_option(const struct plugin *plugin, const char *name,
-                                               size_t n)
-{
-    for (size_t i = 0; i < plugin->desc.n_options; i++) {
-        const struct outbox_option *o = plugin_option(plugin, i);
-        if (strlen(o->name) == n && strncmp(o->name, name, n) == 0)
-            return o;
-    }
-    return NULL;
-}
-
-/* The secret option X for a key X_file, or NULL. */
-static const struct outbox_option *secret_of_file(const struct plugin *plugin, const char *key)
-{
-    size_t n = strlen(key);
-    if (n <= 5 || strcmp(key + n - 5, "_file") != 0)
-        return NULL;
-    const struct outbox_option *o = find_option(plugin, key, n - 5);
-    return o && (o->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) ? o : NULL;
-}
-
-/* Reads a whole secret file into buffer; its length, or -1 after a complaint. */
-static ssize_t read_secret(struct loader *l, const struct ini_entry *entry, const char *path,
-                           char buffer[SECRET_MAX])
-{
-    struct stat st;
-    ssize_t n = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        complain(l, entry->line, "%s: cannot read %.200s: %s", entry->key, path, strerror(errno));
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size > SECRET_MAX - 1) {
-        complain(l, entry->line, "%s: %.200s is not a regular file of at most 64K", entry->key,
-                 path);
-        goto out;
-    }
-    if (st.st_mode & 007) {
-        complain(l, entry->line,
-                 "%s: %.200s holds a secret, but others can read it (mode %04o); chmod o-rwx it",
-                 entry->key, path, (unsigned)st.st_mode & 07777);
-        goto out;
-    }
-    n = read(fd, buffer, SECRET_MAX - 1);
-    if (n < 0)
-        complain(l, entry->line, "%s: cannot read %.200s: %s", entry->key, path, strerror(errno));
-    if (n > 0 && buffer[n - 1] == '\n')
-        n--;
-    if (n >= 0 && (n == 0 || memchr(buffer, '\0', (size_t)n))) {
-        complain(l, entry->line, "%s: %.200s is empty or holds a NUL byte", entry->key, path);
-        n = -1;
-    }
-out:
-    if (fd >= 0)
-        close(fd);
-    return n;
-}
-
 static void load_secret_file(struct loader *l, const struct ini_section *section,
                              const struct ini_entry *entry, const struct outbox_option *secret,
                              struct outbox_cfg *options)
 {
-    char buffer[SECRET_MAX];
     const struct ini_entry *direct = entry_find(section, secret->name);
     if (direct) {
         complain(l, entry->line, "%s and %s (line %d) are both set; keep one", entry->key,
@@ -97,10 +33,10 @@ static void load_secret_file(struct loader *l, const struct ini_section *section
     char *path = entry_text(l, entry);
     if (!path)
         return;
-    ssize_t n = read_secret(l, entry, path, buffer);
-    if (n >= 0 && options_set_secret(options, secret->name, buffer, (size_t)n) < 0)
-        l->no_memory = true;
-    explicit_bzero(buffer, sizeof buffer);
+    struct outbox_err err = {.size = sizeof err};
+    int r = secret_file_set(options, secret->name, path, &err);
+    if (r < 0)
+        complain_of(l, entry->line, entry->key, r, &err);
     free(path);
 }
 
@@ -136,10 +72,7 @@ static void load_option(struct loader *l, const struct ini_entry *entry,
                  l->mode & 07777, option->name);
     int r = options_set(options, option->name, text, &err);
     if (r < 0 && r != OUTBOX_E_RETRY && secret) /* the text could show a part of it */
-        complain(l, entry->line,
-                 "%s: a `${` in it does not begin a set environment variable; write `$${` for a "
-                 "literal `${`",
-                 option->name);
+        complain(l, entry->line, "%s: %s", option->name, OPTIONS_BAD_SECRET);
     else if (r < 0)
         complain_of(l, entry->line, option->name, r, &err);
     else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
@@ -207,8 +140,9 @@ void load_plugin(struct loader *l, const struct ini_section *section, uint32_t k
     *ret_options = options;
     for (size_t i = 0; i < section->n_entries; i++) {
         const struct ini_entry *entry = &section->entries[i];
-        const struct outbox_option *option = find_option(plugin, entry->key, strlen(entry->key));
-        const struct outbox_option *secret = secret_of_file(plugin, entry->key);
+        const struct outbox_option *option =
+            plugin_find_option(plugin, entry->key, strlen(entry->key));
+        const struct outbox_option *secret = secret_file_option(plugin, entry->key);
         if (strcmp(entry->key, "plugin") == 0 || (core && setting_find(core, entry->key)) ||
             (own && own(entry->key)))
             continue;

@@ -1,18 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_store.c - liboutbox: stores to write to. */
 #include "liboutbox.h"
+#include "secret_file.h"
+
+static int set(struct outbox_cfg *cfg, const struct plugin *plugin,
+               const struct outbox_setting *setting, struct outbox_err *err)
+{
+    const struct outbox_option *secret = secret_file_option(plugin, setting->name);
+    const struct outbox_option *o =
+        plugin_find_option(plugin, setting->name, strlen(setting->name));
+    if (!o && secret)
+        return secret_file_set(cfg, secret->name, setting->value, err);
+    int r = options_set(cfg, setting->name, setting->value, err);
+    if (r < 0 && r != OUTBOX_E_RETRY && o && options_is_secret(o, setting->value))
+        outbox_fail(err, r, "%s", OPTIONS_BAD_SECRET); /* another text could show a part of it */
+    return r;
+}
 
 int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
                 struct outbox_cfg **ret, struct outbox_err *err)
 {
     struct outbox_err why = {.size = sizeof why};
     struct outbox_cfg *cfg = options_new(plugin);
+    int r;
     if (!cfg)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (; settings && settings->name; settings++)
-        if (options_set(cfg, settings->name, settings->value, &why) < 0) {
+        if ((r = set(cfg, plugin, settings, &why)) < 0) {
             options_free(cfg);
-            return outbox_fail(err, OUTBOX_E_CONFIG, "%s-%s: %s: %s",
+            return outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%s-%s: %s: %s",
                                plugin_kind_prefix(plugin->desc.kind), plugin->desc.name,
                                settings->name, why.text);
         }

@@ -26,6 +26,17 @@ const struct outbox_option *plugin_option(const struct plugin *plugin, size_t i)
     return (const void *)((const char *)plugin->desc.options + i * plugin->desc.option_stride);
 }
 
+const struct outbox_option *plugin_find_option(const struct plugin *plugin, const char *name,
+                                               size_t n)
+{
+    for (size_t i = 0; i < plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(plugin, i);
+        if (strlen(o->name) == n && strncmp(o->name, name, n) == 0)
+            return o;
+    }
+    return NULL;
+}
+
 /* An operation that every plugin of its kind has from ABI 1.0 on. */
 struct required {
     const char *name;

@@ -25,6 +25,10 @@ int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
 /* Sets a declared TEXT option as it is, nothing expanded. 0 or OUTBOX_E_RETRY. */
 int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n);
 
+/* What is wrong with a secret, which its own error could show a part of. */
+#define OPTIONS_BAD_SECRET \
+    "a `${` in it does not begin a set environment variable; write `$${` for a literal `${`"
+
 /* Must this value of the option not be shown? */
 bool options_is_secret(const struct outbox_option *option, const char *text);
 

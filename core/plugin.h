@@ -56,5 +56,8 @@ const char *plugin_kind_prefix(uint32_t kind); /* "store", "pub", "rule" */
 
 /* The i-th option of a plugin, by its stride. */
 const struct outbox_option *plugin_option(const struct plugin *plugin, size_t i);
+/* By a name of n bytes; NULL: it declares none. */
+const struct outbox_option *plugin_find_option(const struct plugin *plugin, const char *name,
+                                               size_t n);
 
 #endif

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -322,6 +323,28 @@ START_TEST(the_order_of_the_calls_is_told)
 }
 END_TEST
 
+START_TEST(secrets_come_from_files_and_are_not_shown)
+{
+    char file[128];
+    const struct outbox_setting from_file[] = {{"conninfo_file", file}, {NULL, NULL}};
+    const struct outbox_setting bad[] = {{"conninfo", "host=x password=hush${"}, {NULL, NULL}};
+    struct outbox_store *store;
+    snprintf(file, sizeof file, "%s/conninfo", dir);
+    refused(outbox_store_open(plugin_dir(), "postgres", from_file, &store, &err), "cannot read");
+    FILE *f = fopen(file, "w");
+    fputs("host=nowhere.invalid password=hush${\n", f);
+    fclose(f);
+    chmod(file, 0644);
+    refused(outbox_store_open(plugin_dir(), "postgres", from_file, &store, &err),
+            "others can read");
+    chmod(file, 0600);
+    ok(outbox_store_open(plugin_dir(), "postgres", from_file, &store, &err));
+    outbox_store_close(store);
+    refused(outbox_store_open(plugin_dir(), "postgres", bad, &store, &err), "conninfo: a `${`");
+    ck_assert_ptr_null(strstr(err.text, "hush"));
+}
+END_TEST
+
 START_TEST(a_publishers_own_timeout_must_fit_its_batch)
 {
     const struct outbox_setting exec[] = {
@@ -372,6 +395,7 @@ int main(void)
     tcase_add_test(tc, a_function_that_names_no_publisher_keeps_the_message);
     tcase_add_test(tc, options_that_make_no_sense_are_refused);
     tcase_add_test(tc, the_order_of_the_calls_is_told);
+    tcase_add_test(tc, secrets_come_from_files_and_are_not_shown);
     tcase_add_test(tc, a_publishers_own_timeout_must_fit_its_batch);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

@@ -42,6 +42,15 @@ class Usage(Commands):
             _, err = self.run_bare(command[0], "-c", self.path("nothing.ini"), *command[1:], code=2)
             self.assertIn("nothing.ini: cannot be read: No such file", err)
 
+    def test_what_only_the_plugin_knows_to_be_wrong_is_two_as_well(self):
+        with open(self.path("outboxd.ini"), encoding="utf-8") as f:
+            text = re.sub(r"(?m)^path = .*$", "path = :memory:", f.read())
+        self.write("outboxd.ini", text, 0o600)
+        for command in (["run", "--once"], ["check"], ["init"], ["status"], ["list"], ["send", "--topic", "t"],
+                        ["show", str(uuid.uuid4())], ["purge", "--older-than", "1d"], ["requeue", "--all"]):
+            with self.subTest(command=command):
+                self.outboxd(*command, code=2)
+
     def test_help_is_a_command_too(self):
         self.assertEqual(self.run_bare("help")[0], self.run_bare("--help")[0])
         self.assertEqual(self.run_bare("help", "help")[0], self.run_bare("--help")[0])

@@ -10,6 +10,7 @@
  * OUTBOX_INJECT_SCOPE    whose
  *     own                what outboxd, liboutbox and the plugins ask for (default)
  *     all                also what libraries ask for
+ *     libNAME            only what this library asks for
  * OUTBOX_INJECT_SEED     for pX; the report says which it was
  * OUTBOX_INJECT_IO       CALLS:ERRNO:PATTERN, as write,sync:ENOSPC:*.db-wal
  *     CALLS              open (for writing), write, sync, truncate
@@ -92,6 +93,7 @@ __attribute__((constructor)) static void take_orders(void)
         orders.from = *end == '+';
     }
     orders.all = scope && strcmp(scope, "all") == 0;
+    orders.library = scope && strncmp(scope, "lib", 3) == 0 ? scope : NULL;
     orders.seed = number("OUTBOX_INJECT_SEED", (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid());
     order_io(getenv("OUTBOX_INJECT_IO"));
     orders.io_from = number("OUTBOX_INJECT_IO_FROM", 1);

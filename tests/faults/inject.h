@@ -16,6 +16,7 @@ enum io_call { IO_OPEN = 1, IO_WRITE = 2, IO_SYNC = 4, IO_TRUNCATE = 8 };
 
 extern struct orders {
     bool ready, all, from;
+    const char *library; /* whose allocations alone count; NULL: not so */
     uint64_t nth;
     double probability;
     uint64_t seed;

@@ -15,6 +15,13 @@ void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);
 void *__libc_memalign(size_t, size_t);
 
+static bool is_of(const char *library, const void *caller)
+{
+    uintptr_t base;
+    const char *module = module_of(caller, &base);
+    return module && strncmp(module, library, strlen(library)) == 0;
+}
+
 /* The C library's reallocations are the texts that grow in its streams, and those are ours. */
 static bool is_own(const char *call, const void *caller)
 {
@@ -39,7 +46,9 @@ static double chance(uint64_t n)
 static bool no_memory(const char *call, const void *caller)
 {
     static _Thread_local bool within; /* what failing itself allocates */
-    if (!orders.ready || within || (!orders.all && !is_own(call, caller)))
+    if (!orders.ready || within)
+        return false;
+    if (orders.library ? !is_of(orders.library, caller) : !orders.all && !is_own(call, caller))
         return false;
     uint64_t n = ++allocations;
     bool now = orders.probability > 0 ? chance(n) < orders.probability

@@ -12,6 +12,7 @@ import combination
 import fire
 import injection
 import outbox_test
+import relay_test
 from fire import FULL, SHORT
 
 setUpModule = fire.set_up_module
@@ -204,6 +205,46 @@ class Commands(combination.Scenario):
     def test_run_once_for_which_there_is_no_more_memory(self):
         """Within --wait it may not be able to settle what has arrived; that is told, and arrives again."""
         self.run_once(once=False)
+
+
+STREAM = r'''#!/usr/bin/env python3
+import json, sys
+sys.stdin.readline()
+for line in sys.stdin:
+    m = json.loads(line)
+    with open(sys.argv[1], "a") as f:
+        f.write("%s %d\n" % (m["id"], len(m["payload"])))
+    print(json.dumps({"id": m["id"], "status": "ok"}), flush=True)
+'''
+
+
+class Stream(relay_test.Relay):
+    LENGTH = 300000
+
+    def test_a_line_is_whole_or_not_sent(self):
+        """json-c leaves out what it has no room for, and what is left is JSON, too."""
+        program, told = self.write("stream.py", STREAM, 0o755), injection.Injection(self, alloc="p0.05", scope="libjson-c")
+        self.config("[publisher out]\nplugin = exec\nmode = stream\ncommand = %s %s\n" % (program, self.path("arrived")),
+                    "workers = 1\nbatch_size = 5\nlease = 1s")
+        self.outboxd("init")
+        ids = self.insert("y" * self.LENGTH, count=LOAD * 20)
+        relay = self.start("run", env=told.env)
+        told.on()
+        end = time.monotonic() + LOAD
+        while time.monotonic() < end:
+            if relay.poll() is not None:
+                relay = self.start("run", env=told.env)
+            time.sleep(0.05)
+        told.off()
+        if relay.poll() is not None:
+            relay = self.start("run")
+        self.until(lambda: self.query("SELECT count(*) FROM outbox_messages WHERE status <> 'processed'") == [(0,)], "all")
+        self.stop(relay)
+        self.assertGreater(told.failures(), 0)
+        arrived = [line.split() for line in self.read("arrived").splitlines()]
+        self.assertEqual({int(length) for _, length in arrived}, {self.LENGTH})
+        self.assertEqual({i for i, _ in arrived}, set(ids))
+        self.assertEqual(self.query("SELECT sum(retries) FROM outbox_messages"), [(0,)])
 
 
 @combination.combinations(PAIRS if SHORT else [*PAIRS, ("postgres_leases", "exec")])

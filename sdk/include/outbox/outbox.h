@@ -25,7 +25,11 @@ extern "C" {
 /** The version of the library, "MAJOR.MINOR.PATCH"; static, any thread. */
 const char *outbox_version(void);
 
-/** An option of a plugin, as in the configuration file; a list ends with a NULL name. FROZEN. */
+/**
+ * An option of a plugin, as in the configuration file: ${NAME} in a value is an environment
+ * variable and $${ a literal ${; X_file, for an option X that holds a secret, names a file that
+ * only its owner may read. A list ends with a NULL name. FROZEN.
+ */
 struct outbox_setting {
     const char *name;
     const char *value;
