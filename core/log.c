@@ -196,7 +196,7 @@ static bool write_out(struct log *log, const char *text, size_t n)
 static bool tell_dropped(struct log *log)
 {
     struct line line;
-    struct log_number n;
+    struct log_number n = {{0}};
     begin(&line, log, OUTBOX_LOG_WARNING, "nobody read the log; lines were dropped", 39);
     log_number(&n, (int64_t)log->dropped);
     put_pair(&line, "lines", n.text, strlen(n.text));
