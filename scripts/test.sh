@@ -154,12 +154,10 @@ most_tests() {
     echo tests/faults/test_kill.py
 }
 
-# Of those the ones with threads of ours in them; of store-postgres only what connects, waits or fails.
-threaded_tests() {
-    most_tests | tr ' ' '\n' |
-        grep -vE 'store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled' |
-        tr '\n' ' '
-}
+# Of those, what has no threads of ours in it; of store-postgres all but what connects, waits or fails.
+unthreaded='store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
+threaded_tests() { most_tests | tr ' ' '\n' | grep -vE "$unthreaded" | tr '\n' ' '; }
+unthreaded_tests() { most_tests | tr ' ' '\n' | grep -E "$unthreaded" | tr '\n' ' '; }
 
 # What the fault scenarios showed in this run.
 faults_table() {
@@ -212,6 +210,7 @@ if [ "$mode" = --release ]; then
     # Hours; the table is for keeping.
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
+    suite tsan-rest "$(unthreaded_tests)" --enable-sanitizer=thread
     step coverage measure_coverage
     step fuzz-long fuzz 120
 fi
