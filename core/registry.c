@@ -11,12 +11,14 @@
 
 #include <outbox/helpers.h>
 
+#include <poll.h>
 #include <string.h>
 
 /* A row is written anew at least so often while nothing changes: its relay counts as live. */
 #define ALIVE_MS 30000
 /* What writing it may take. */
 #define PUT_MS 2000
+#define LOCK_AGAIN_MS 5
 /* Beyond what a dead relay may have held: time to publish it. */
 #define PROBATION_MORE_MS 30000
 #define WARN_AGAIN_US (600 * 1000000ll)
@@ -98,16 +100,25 @@ static int put(struct relay *relay, struct json_object *state, bool clean, int64
     return store_relay_put(&relay->registry_store, &row, &call, err);
 }
 
+/* A worker may write the row for long, and renewing must not wait for that. */
+static bool lock_within(struct relay *relay, int64_t ms)
+{
+    int64_t until_us = clock_monotonic_us() + ms * 1000;
+    while (pthread_mutex_trylock(&relay->registry_lock) != 0) {
+        if (clock_monotonic_us() >= until_us)
+            return false;
+        poll(NULL, 0, LOCK_AGAIN_MS);
+    }
+    return true;
+}
+
 int registry_put(struct relay *relay, struct registry_view *view, bool clean,
                  struct outbox_err *err)
 {
     int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
     uint64_t accepted = relay_accepted(relay);
-    /* A worker that writes the row says the same, and renewing must not wait for it. */
-    if (clean)
-        pthread_mutex_lock(&relay->registry_lock);
-    else if (pthread_mutex_trylock(&relay->registry_lock) != 0)
-        return OUTBOX_OK;
+    if (!lock_within(relay, clean ? STORE_CALL_MS : third))
+        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a worker is writing the relay's row");
     struct json_object *state = state_json(relay);
     uint64_t hash = state ? fnv_text(FNV_START, json_object_to_json_string(state)) : 0;
     bool same = hash == view->hash && view->at_us && now - view->at_us < ALIVE_MS * 1000ll;
