@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,7 @@ int main(int argc, char **argv)
     };
     struct chosen chosen = {0};
     keep_standard_streams();
+    signal(SIGCHLD, SIG_DFL); /* ignored by who started us, it would hide how programs end */
     argp_program_version = "outboxd " PACKAGE_VERSION;
     argp_err_exit_status = EXIT_USAGE;
     error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);

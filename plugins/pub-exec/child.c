@@ -127,8 +127,9 @@ bool child_has_ended(const struct child *child)
     siginfo_t info = {0};
     if (child->pid_fd >= 0)
         return poll(&ended, 1, 0) > 0;
-    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid != 0;
+    if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return errno == ECHILD; /* somebody else has collected it */
+    return info.si_pid != 0;
 }
 
 int child_poll_ms(const struct child *child, int64_t ms)
@@ -149,7 +150,7 @@ void child_reap(struct child *child, siginfo_t *ret_info)
 {
     siginfo_t info = {0};
     while (child->pid > 0 && waitid(P_PID, (id_t)child->pid, &info, WEXITED) < 0 && errno == EINTR)
-        ;
+        info = (siginfo_t){0};
     child_close(&child->pid_fd);
     child_close(&child->in_fd);
     child_close(&child->out_fd);
@@ -165,9 +166,16 @@ void child_kill(struct child *child)
     child_reap(child, NULL);
 }
 
+bool child_end_is_known(const siginfo_t *info)
+{
+    return info->si_pid != 0;
+}
+
 const char *child_describe(const siginfo_t *info, char out[64])
 {
-    if (info->si_code == CLD_EXITED)
+    if (!child_end_is_known(info))
+        snprintf(out, 64, "end unknown: another part of this process collected it");
+    else if (info->si_code == CLD_EXITED)
         snprintf(out, 64, "exit %d", info->si_status);
     else
         snprintf(out, 64, "killed by signal %d (%s)", info->si_status, strsignal(info->si_status));

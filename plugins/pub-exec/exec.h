@@ -31,6 +31,7 @@ struct exec {
     int null_fd;
     struct arena arena;    /* of one call: environments, reasons */
     struct stream *stream; /* the co-process, or NULL */
+    int64_t answer_us;     /* between two answers of the co-process, about; -1: not known yet */
     uint32_t failures;     /* co-processes in a row that ended without an answer */
     int64_t retry_us;      /* monotonic: none is started before */
     int64_t collision_us;  /* when colliding headers were logged last */
@@ -67,6 +68,8 @@ int child_poll_ms(const struct child *child, int64_t ms);
 /* Collects it (it has ended or was killed) and closes everything. *ret_info: how it ended. */
 void child_reap(struct child *child, siginfo_t *ret_info);
 void child_close(int *fd);
+/* Not when another part of this process has collected it: then *ret_info is all zero. */
+bool child_end_is_known(const siginfo_t *info);
 /* Kills the whole group and reaps. */
 void child_kill(struct child *child);
 /* "exit 3", "killed by signal 9 (Killed)", with what it said on stderr. */
@@ -118,6 +121,7 @@ struct stream {
     struct sent *sent; /* a ring of window + 1 */
     size_t head, tail; /* the oldest unanswered; the next free */
     uint64_t answers;  /* since it was started */
+    int64_t answer_us; /* monotonic: the last one, or when it was last given something to do */
     bool broken;       /* to be killed; `trouble` says why */
 };
 

@@ -63,6 +63,8 @@ static void conclude(struct round *round, uint64_t index, uint32_t verdict, cons
 
 static uint32_t verdict_of(const siginfo_t *info)
 {
+    if (!child_end_is_known(info))
+        return OUTBOX_UNAVAILABLE;
     if (info->si_code != CLD_EXITED)
         return OUTBOX_RETRY;
     switch (info->si_status) {

@@ -71,6 +71,19 @@ static int check_names(const struct exec *x, const struct outbox_cfg *cfg, struc
     return OUTBOX_OK;
 }
 
+/* Then the kernel forgets how a program ended, and what was accepted could not be told from what
+ * was not. */
+static int check_children(struct outbox_err *err)
+{
+    struct sigaction now;
+    if (sigaction(SIGCHLD, NULL, &now) == 0 &&
+        (now.sa_handler == SIG_IGN || (now.sa_flags & SA_NOCLDWAIT)))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "this process ignores SIGCHLD, so that nobody can know how a program "
+                           "ended; set it to SIG_DFL, or to a handler without SA_NOCLDWAIT");
+    return OUTBOX_OK;
+}
+
 static int open_exec(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                      struct outbox_err *err)
 {
@@ -82,10 +95,13 @@ static int open_exec(const struct outbox_host *host, const struct outbox_cfg *cf
     x->timeout_ms = host->option_int(cfg, "timeout");
     x->concurrency = (uint32_t)host->option_int(cfg, "concurrency");
     x->window = (uint32_t)host->option_int(cfg, "window");
+    x->answer_us = -1;
     x->stream_mode = strcmp(host->option_text(cfg, "mode").p, "stream") == 0;
     x->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct outbox_str directory = host->option_text(cfg, "working_directory");
     int r = check_names(x, cfg, err);
+    if (r == 0)
+        r = check_children(err);
     if (r == 0 && x->null_fd < 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "/dev/null: %s", strerror(errno));
     if (r == 0 && (copy_command(x, cfg) < 0 || environment_base(x, cfg) < 0 ||
@@ -106,24 +122,36 @@ static uint64_t capabilities(void *instance)
     return x->concurrency == 1 ? OUTBOX_PUB_KEEPS_ORDER : 0;
 }
 
+/* In a folder of PATH; an empty one is the program's own working directory, as is what begins with
+ * no slash. */
+static bool may_run(const struct exec *x, const char *folder, size_t n, const char *name)
+{
+    char file[4096];
+    bool own = n > 0 ? folder[0] != '/' : name[0] != '/';
+    const char *directory = own && x->directory ? x->directory : "";
+    int len = snprintf(file, sizeof file, "%s%s%.*s%s%s", directory, *directory ? "/" : "", (int)n,
+                       folder, n > 0 ? "/" : "", name);
+    return len > 0 && (size_t)len < sizeof file && access(file, X_OK) == 0;
+}
+
 /* The program as posix_spawnp will look for it. */
 static bool is_there(const struct exec *x)
 {
     const char *name = x->argv[0], *path = getenv("PATH");
-    char file[4096];
-    if (strchr(name, '/') || !path) {
-        int n = name[0] == '/' || !x->directory
-                    ? snprintf(file, sizeof file, "%s", name)
-                    : snprintf(file, sizeof file, "%s/%s", x->directory, name);
-        return n > 0 && (size_t)n < sizeof file && access(file, X_OK) == 0;
+    char usual[256];
+    if (strchr(name, '/'))
+        return may_run(x, "", 0, name);
+    if (!path) {
+        size_t n = confstr(_CS_PATH, usual, sizeof usual);
+        path = n > 0 && n <= sizeof usual ? usual : "/bin:/usr/bin";
     }
-    for (size_t n; *path; path += n + (path[n] == ':')) {
+    for (size_t n;; path += n + 1) {
         n = strcspn(path, ":");
-        int len = snprintf(file, sizeof file, "%.*s/%s", (int)n, path, name);
-        if (len > 0 && (size_t)len < sizeof file && access(file, X_OK) == 0)
+        if (may_run(x, path, n, name))
             return true;
+        if (path[n] == '\0')
+            return false;
     }
-    return false;
 }
 
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)

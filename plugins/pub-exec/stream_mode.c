@@ -54,6 +54,17 @@ static size_t in_flight(const struct exec *x)
 
 /* ---- sending ---- */
 
+/*
+ * How many may be under way: the window, and no more than are answered within half of `timeout` at
+ * the pace of late. Who works slowly and in order would be given more than it can do within the
+ * call, and be killed for it.
+ */
+static size_t most_in_flight(const struct exec *x)
+{
+    int64_t most = x->answer_us > 0 ? x->timeout_ms * 1000 / 2 / x->answer_us : x->window;
+    return most < 1 ? 1 : most < x->window ? (size_t)most : x->window;
+}
+
 /* Copies of one message have one id, by which an answer finds it: one at a time. */
 static bool must_wait(const struct call *c, const struct outbox_message *msg)
 {
@@ -92,6 +103,8 @@ static int queue(struct call *c, int64_t now)
     json_object_put(object);
     if (r < 0 || buffer_add(&st->out, "\n", 1) < 0)
         return -1;
+    if (st->head == st->tail)
+        st->answer_us = now;
     st->sent[st->tail] = (struct sent){.index = c->next++, .sent_us = now};
     st->tail = ring_next(c->x, st->tail);
     return 0;
@@ -101,7 +114,8 @@ static void queue_some(struct call *c)
 {
     struct exec *x = c->x;
     int64_t now = now_us(x);
-    while (!c->stop && c->next < c->n && in_flight(x) < x->window && x->stream->out.n < OUT_MAX &&
+    size_t most = most_in_flight(x);
+    while (!c->stop && c->next < c->n && in_flight(x) < most && x->stream->out.n < OUT_MAX &&
            !must_wait(c, c->msgs[c->next])) {
         if (queue(c, now) < 0) {
             stream_fail(x, "out of memory");
@@ -142,6 +156,22 @@ static struct sent *find_sent(const struct call *c, struct outbox_str id)
     return NULL;
 }
 
+/* How fast it is; and whoever is the oldest now has its whole time, since the program may do one
+ * after the other. */
+static void note_pace(struct exec *x, int64_t now)
+{
+    struct stream *st = x->stream;
+    int64_t took = now - st->answer_us;
+    x->answer_us = x->answer_us < 0 ? took : (x->answer_us * 7 + took) / 8;
+    st->answer_us = now;
+    if (st->head != st->tail && st->sent[st->head].answered) {
+        while (st->head != st->tail && st->sent[st->head].answered)
+            st->head = ring_next(x, st->head);
+        if (st->head != st->tail)
+            st->sent[st->head].sent_us = now;
+    }
+}
+
 static bool take_reply(struct call *c, const char *line, size_t n)
 {
     struct exec *x = c->x;
@@ -165,8 +195,7 @@ static bool take_reply(struct call *c, const char *line, size_t n)
     sent->answered = true;
     st->answers++;
     x->failures = 0;
-    while (st->head != st->tail && st->sent[st->head].answered)
-        st->head = ring_next(x, st->head);
+    note_pace(x, now_us(x));
     return true;
 }
 
@@ -208,7 +237,8 @@ static bool read_some(struct call *c)
 
 /* ---- the call ---- */
 
-/* The oldest unanswered message is charged, for it may be what the program hangs on. */
+/* The oldest unanswered message is charged, for it may be what the program hangs on: so long
+ * nothing older was answered either. */
 static void time_out(struct call *c)
 {
     struct exec *x = c->x;

@@ -2,6 +2,7 @@
 """What a program of pub-exec finds around it, in both modes."""
 
 import os
+import signal
 import subprocess
 
 import outbox_test
@@ -61,6 +62,22 @@ class Surroundings(relay_test.Relay):
         self.assertEqual(self.read("lines"),
                          '{"id":"%s","topic":"order.placed","key":"k-1","headers":{"a":"1"},"payload_base64":"AGJpbmFyef8=",'
                          '"retries":2,"created_at":"2026-01-02T03:04:05.678000Z"}\n' % i)
+
+    def test_whoever_starts_it_may_ignore_its_children(self):
+        """Then the kernel would not keep how a program ended; an ignored signal outlives execve."""
+        self.shop()
+        i = self.insert("x")
+        done = subprocess.run([outbox_test.PROGRAM, "run", "-c", self.path("outboxd.ini"), "--once"], timeout=60,
+                              preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual((done.returncode, self.row(i)["status"], self.row(i)["retries"]), (0, "processed", 0))
+
+    def test_without_path_it_is_looked_for_where_it_will_be_found(self):
+        self.config("[publisher out]\nplugin = exec\ncommand = true\n")
+        self.outboxd("init")
+        self.insert("x")
+        for command in (["check", "--connect"], ["run", "--once"]):
+            subprocess.run(["/usr/bin/env", "-i", outbox_test.PROGRAM, command[0], "-c", self.path("outboxd.ini"), command[1]],
+                           check=True, timeout=60)
 
     def test_a_folder_that_is_not_there_is_an_outage(self):
         self.shop(options="working_directory = /nonexistent/folder\n")

@@ -77,6 +77,21 @@ class Stream(relay_test.Relay):
         self.assertIn("no answer within 3000 ms", row["last_error"])
         self.assertEqual(self.row(good)["retries"], 0)
 
+    def test_who_works_slowly_and_in_order_is_left_to_it(self):
+        """A window of messages takes longer than `timeout`, and a backlog longer than the call."""
+        self.stream("import json, os, sys, time\nsys.stdin.readline()\n"
+                    "open(sys.argv[1] + '/pids', 'a').write('%d\\n' % os.getpid())\n"
+                    "for line in sys.stdin:\n"
+                    "    time.sleep(0.02)\n"
+                    "    print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}), flush=True)\n",
+                    "timeout = 1s", "workers = 1\nbatch_timeout = 4s")
+        self.insert("x", count=400)
+        relay = self.start("run")
+        self.until(lambda: self.query("SELECT count(*) FROM outbox_messages WHERE status <> 'processed'") == [(0,)], "all")
+        self.stop(relay)
+        self.assertEqual(self.query("SELECT sum(retries) FROM outbox_messages"), [(0,)])
+        self.assertEqual(len(self.read("pids").splitlines()), 1)
+
     def test_a_relay_that_was_stopped_blames_no_message_for_it(self):
         """Most of them had not been written when it was stopped, and what was is answered meanwhile."""
         self.stream("import json, os, sys, time\nsys.stdin.readline()\n"
