@@ -75,17 +75,12 @@ static void join(struct bounded *b)
     b->joinable = false;
 }
 
-void bounded_free(struct bounded *b)
+static void free_until(struct bounded *b, const struct timespec *until)
 {
-    struct timespec until;
     if (!b)
         return;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += FREE_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&b->lock);
-    while (b->running && pthread_cond_timedwait(&b->stopped, &b->lock, &until) == 0)
+    while (b->running && pthread_cond_timedwait(&b->stopped, &b->lock, until) == 0)
         ;
     bool running = b->running;
     pthread_mutex_unlock(&b->lock);
@@ -94,6 +89,22 @@ void bounded_free(struct bounded *b)
     else
         join(b);
     unref(b);
+}
+
+void bounded_free_all(struct bounded *const *all, size_t n)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += FREE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    for (size_t i = 0; i < n; i++)
+        free_until(all[i], &until);
+}
+
+void bounded_free(struct bounded *b)
+{
+    bounded_free_all(&b, 1);
 }
 
 static void *run(void *arg)

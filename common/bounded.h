@@ -6,6 +6,7 @@
 #ifndef COMMON_BOUNDED_H
 #define COMMON_BOUNDED_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* One call at a time. */
@@ -18,6 +19,8 @@ struct bounded *bounded_new(void);
  * away when the process ends, whoever uses it; then it keeps what it needs. NULL is allowed.
  */
 void bounded_free(struct bounded *b);
+/* The same for n of them, which are waited for together. */
+void bounded_free_all(struct bounded *const *all, size_t n);
 
 /*
  * Runs work(arg) and waits for its end, for timeout_ms, or until cancel_fd (-1: none) is readable.

@@ -101,7 +101,8 @@ make_certificates() (
     certificate expired localhost DNS:localhost,IP:127.0.0.1 -1
     openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=another CA" \
         -keyout other-ca.key -out other-ca.pem
-    chmod 644 ./*.key
+    chmod 600 ./*.key
+    chmod 644 server.key # RabbitMQ's, which runs as another user
 )
 
 make_folder() {

@@ -13,9 +13,10 @@
 
 enum attempt_result {
     ATTEMPT_OK,
-    ATTEMPT_FAILED, /* try again, or another host */
-    ATTEMPT_UNTRUSTED /* a person must act: no trust between us and this host */,
-    ATTEMPT_REFUSED /* a person must act: the login was refused; other hosts would, too */
+    ATTEMPT_FAILED,    /* try again, or another host */
+    ATTEMPT_UNTRUSTED, /* a person must act: no trust between us and this host */
+    ATTEMPT_UNWANTED,  /* a person must act: this host is full, or has no such virtual host */
+    ATTEMPT_REFUSED    /* a person must act: the login was refused; other hosts would, too */
 };
 
 struct attempt {

@@ -131,6 +131,10 @@ static void return_header(struct amqp *a, const amqp_frame_t *frame)
         protocol_error(a, "it returned a message with an id that is not under way");
         return;
     }
+    if (sent->returned) {
+        protocol_error(a, "it returned a message twice");
+        return;
+    }
     sent->returned = true;
     a->host->count(a->host, "amqp_returned_total", 1);
     call_returned(a, sent, l->returned.code, l->returned.text);

@@ -53,8 +53,10 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
     if (reply->reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply->reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         text_printable(close->reply_text.bytes, close->reply_text.len, text, sizeof text);
-        return attempt_fail(a, reply_is_final(close->reply_code) ? ATTEMPT_REFUSED : ATTEMPT_FAILED,
-                            "%d %s", close->reply_code, text);
+        enum attempt_result result = close->reply_code == AMQP_NOT_ALLOWED ? ATTEMPT_UNWANTED
+                                     : reply_is_final(close->reply_code)   ? ATTEMPT_REFUSED
+                                                                           : ATTEMPT_FAILED;
+        return attempt_fail(a, result, "%d %s", close->reply_code, text);
     }
     int status = reply->library_error;
     const char *tls = a->target->url.tls ? tls_last_error() : NULL;

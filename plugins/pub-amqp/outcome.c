@@ -52,10 +52,10 @@ void call_failed(struct call *c, uint32_t index)
         return;
     if (!c->failed)
         c->failed = arena_array(&c->a->arena, c->n, sizeof *c->failed);
-    if (c->failed)
-        c->failed[c->n_failed++] = index;
-    else
+    if (!c->failed)
         c->stop = true;
+    else if (c->n_failed == 0 || c->failed[c->n_failed - 1] != index) /* returned, then refused */
+        c->failed[c->n_failed++] = index;
 }
 
 bool call_must_wait(const struct call *c, uint32_t index)

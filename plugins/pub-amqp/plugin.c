@@ -69,8 +69,8 @@ static void close_amqp(void *instance)
                                                 : LINK_AT_ONCE);
     }
     watchdog_destroy(&a->watchdog);
-    for (size_t i = 0; a->connecting && i < a->target->url.n_hosts; i++)
-        bounded_free(a->connecting[i]);
+    if (a->connecting)
+        bounded_free_all(a->connecting, a->target->url.n_hosts);
     free(a->connecting);
     target_unref(a->target);
     window_free(&a->window);

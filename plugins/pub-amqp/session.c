@@ -48,7 +48,7 @@ int trouble_of(struct amqp *a, enum answer answer, const char *what)
 
 static int explain(struct amqp *a, const struct attempt *attempt)
 {
-    bool refused = attempt->result == ATTEMPT_REFUSED;
+    bool refused = attempt->result == ATTEMPT_REFUSED || attempt->result == ATTEMPT_UNWANTED;
     char peer[300];
     a->link.host = attempt->host;
     link_peer(a, peer);

@@ -73,8 +73,10 @@ static int read_tls(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_
                            t->cert_file ? "cert_file" : "key_file",
                            t->cert_file ? "key_file" : "cert_file");
     if (t->key_file && stat(t->key_file, &st) == 0 && (st.st_mode & 007))
-        outbox_logf(a->host, OUTBOX_LOG_WARNING, "key_file %.200s can be read by others",
-                    t->key_file);
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "key_file: %.200s is a private key, but others can read it (mode %04o); "
+                           "chmod o-rwx it",
+                           t->key_file, (unsigned)st.st_mode & 07777);
     if (!t->verify)
         outbox_logf(a->host, OUTBOX_LOG_WARNING,
                     "tls_verify is off: anybody in between can read and change everything");

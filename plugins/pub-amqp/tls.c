@@ -85,7 +85,7 @@ static int verified(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct attempt *a = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    if (!ok)
+    if (!ok && a)
         attempt_fail(a, ATTEMPT_UNTRUSTED, "its certificate is refused: %s",
                      X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
     return ok;
@@ -103,6 +103,8 @@ static int set_up(struct attempt *a, SSL_CTX *ctx)
                             tls_last_error() ? tls_last_error() : "unknown reason");
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1)
         return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
+    /* The attempt that `verified` tells is gone by then. */
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
     if (!target->verify)
         return 0;
     bool is_address =

@@ -119,6 +119,13 @@ static void return_a_stranger(struct fake *f, uint64_t tag, const char *id)
     fake_ack(f, tag, false);
 }
 
+static void return_twice(struct fake *f, uint64_t tag, const char *id)
+{
+    for (int i = 0; tag == 3 && i < 2; i++)
+        fake_return(f, id, 10);
+    fake_ack(f, tag, false);
+}
+
 static void talk_nonsense(struct fake *f, uint64_t tag, const char *id)
 {
     (void)id;
@@ -135,6 +142,7 @@ static const struct {
     {contradict, "a confirm that contradicts an earlier one"},
     {confirm_the_future, "a confirm for a message that was never sent"},
     {return_a_stranger, "returned a message with an id that is not under way"},
+    {return_twice, "returned a message twice"},
     {talk_nonsense, "invalid AMQP data"},
 };
 

@@ -103,6 +103,21 @@ START_TEST(a_refused_login_is_a_slow_outage_that_shows_no_secret)
 }
 END_TEST
 
+/* A full node says the same as one without the virtual host, and the next may have room. */
+START_TEST(a_host_that_does_not_want_us_is_not_the_last)
+{
+    char url[256];
+    snprintf(url, sizeof url, "amqp://outbox:outbox@127.0.0.1:%s,localhost:%s/nowhere", port, port);
+    struct host *host = a_publisher("url", url, "exchange", exchange, NULL);
+    struct batch *b = a_batch("m", 1, "x");
+    ck_assert_int_lt(publish(host, b, 20000, -1), 0);
+    assert_says(the_log(), "530 NOT_ALLOWED - vhost nowhere not found; trying the next host");
+    assert_says(reason(b, 0), "localhost");
+    ck_assert_uint_ge(b->outcomes[0].after_ms, 10000);
+    close_publisher(host);
+}
+END_TEST
+
 START_TEST(a_password_of_its_own_replaces_that_of_the_url)
 {
     char url[256];
@@ -335,6 +350,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, a_refused_login_is_a_slow_outage_that_shows_no_secret, 0,
                         sizeof refused / sizeof refused[0]);
+    tcase_add_test(tc, a_host_that_does_not_want_us_is_not_the_last);
     tcase_add_test(tc, a_password_of_its_own_replaces_that_of_the_url);
     tcase_add_test(tc, the_broker_can_tell_who_we_are);
     tcase_add_test(tc, no_permission_for_a_fixed_exchange_is_an_outage);

@@ -239,8 +239,8 @@ START_TEST(files_that_do_not_fit_are_found_at_once)
         {"ca.pem", "nowhere.pem", "client.key", "cert_file: cannot read"},
         {"ca.pem", "client.key", "client.key", "cert_file: not usable"},
         {"ca.pem", "client.pem", "nowhere.key", "key_file: cannot read"},
-        {"ca.pem", "client.pem", "client.pem", "key_file: not usable"},
-        {"ca.pem", "client.pem", "server.key", "key_file: not usable: key values mismatch"},
+        {"ca.pem", "client.pem", "wrong-name.key", "key_file: not usable: key values mismatch"},
+        {"ca.pem", "client.pem", "server.key", "is a private key, but others can read it"},
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
         const char *why =
