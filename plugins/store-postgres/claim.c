@@ -32,13 +32,13 @@ static const char due_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " DUE;
 /* The inner statement is kept apart: a join must not run it again and take more than its LIMIT. An
  * idle relay writes nothing, no lease either. One that waited for a lock until nobody waits for its
  * answer takes nothing. The last four arguments: token, ms, relay, the call's ms. */
-#define LEASED(inner, token, ms, relay, call)                                       \
-    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()" \
-    "  < transaction_timestamp() + " call " * interval '1 millisecond' AND " inner  \
-    " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","   \
-    "  clock_timestamp() + " ms " * interval '1 millisecond', " relay               \
-    "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"         \
-    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"        \
+#define LEASED(inner, token, ms, relay, call)                                                    \
+    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()"              \
+    "  < transaction_timestamp() + " call "::int8::float8 * interval '1 millisecond' AND " inner \
+    " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","                \
+    "  clock_timestamp() + " ms "::int8::float8 * interval '1 millisecond', " relay              \
+    "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"                      \
+    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"                     \
     " WHERE m.ctid = picked.ctid RETURNING " ROW_COLUMNS
 static const char fresh_lease[] = LEASED(FRESH, "$5", "$6", "$7", "$8");
 static const char due_lease[] = LEASED(DUE, "$4", "$5", "$6", "$7");

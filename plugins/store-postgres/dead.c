@@ -78,7 +78,7 @@ static const struct purge {
 } purges[] = {
     {OUTBOX_PROCESSED,
      PURGE "m.status = 'processed' AND m.processed_at <= statement_timestamp() -"
-           " $2 * interval '1 millisecond'",
+           " $2::int8::float8 * interval '1 millisecond'",
      " ORDER BY m.processed_at" PURGE_END},
     /* marked by hand */
     {OUTBOX_PROCESSED, PURGE "m.status = 'processed' AND m.processed_at IS NULL AND $2 IS NOT NULL",

@@ -70,7 +70,7 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
         fprintf(f,
                 " AND CASE WHEN m.status = 'processed' AND m.processed_at IS NOT NULL"
                 " THEN m.processed_at ELSE m.created_at END <= statement_timestamp() -"
-                " $%d * interval '1 millisecond'",
+                " $%d::int8::float8 * interval '1 millisecond'",
                 args->n);
     }
     if (filter->n_ids)

@@ -62,7 +62,7 @@ int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbo
     args_text(&args, claim->relay);
     r = db_query(s, SLOT_ADOPT,
                  "WITH mine AS (INSERT INTO {t_leases} (lease, until, relay) VALUES ($1,"
-                 "  clock_timestamp() + $2 * interval '1 millisecond', $3))"
+                 "  clock_timestamp() + $2::int8::float8 * interval '1 millisecond', $3))"
                  " UPDATE {t} m SET lease = $1 WHERE m.status = 'processing' AND (m.lease IS NULL"
                  "  OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))",
                  &args, &result, err);
@@ -104,7 +104,8 @@ int renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
     args_int(&held, token);
     struct step steps[] = {
         {.slot = SLOT_RENEW,
-         .sql = "UPDATE {t_leases} SET until = clock_timestamp() + $2 * interval '1 millisecond'"
+         .sql = "UPDATE {t_leases} SET until = clock_timestamp() + $2::int8::float8 * interval '1 "
+                "millisecond'"
                 " WHERE lease = $1",
          .args = &until},
         {.slot = SLOT_LEASE_HELD,

@@ -60,11 +60,14 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
     if (r < 0)
         return r;
     arena_reset(&s->page_arena);
-    PQclear(s->page);
-    s->page = NULL;
-    r = filter_rows(s, filter, &after, limit, &seqs, &n, err);
-    if (r == 0)
-        r = load(s, seqs, n, &s->page, err);
+    /* All of them may have been settled and deleted meanwhile; an empty page would be the end. */
+    do {
+        PQclear(s->page);
+        s->page = NULL;
+        r = filter_rows(s, filter, &after, limit, &seqs, &n, err);
+        if (r == 0)
+            r = load(s, seqs, n, &s->page, err);
+    } while (r == 0 && n > 0 && PQntuples(s->page) == 0);
     if (r < 0)
         return r;
     int found = PQntuples(s->page);

@@ -13,10 +13,12 @@
 static const char look_text[] =
     "SELECT EXISTS (SELECT 1 FROM {t} m WHERE " DELAYED
     "  AND m.available_at <= statement_timestamp()),"
-    " (SELECT pg_catalog.ceil(EXTRACT(epoch FROM min(m.available_at) - clock_timestamp()) * 1000)"
+    " (SELECT pg_catalog.ceil(pg_catalog.date_part('epoch', min(m.available_at) - "
+    "clock_timestamp()) * 1000::float8)"
     "  ::int8 FROM {t} m WHERE " DELAYED " AND m.available_at > statement_timestamp()"
     "  AND m.available_at < 'infinity'),"
-    " (SELECT pg_catalog.ceil(EXTRACT(epoch FROM min(until) - clock_timestamp()) * 1000)::int8"
+    " (SELECT pg_catalog.ceil(pg_catalog.date_part('epoch', min(until) - clock_timestamp()) * "
+    "1000::float8)::int8"
     "  FROM {t_leases}),"
     " $1::int8 = 1 AND EXISTS (SELECT 1 FROM {t} m WHERE m.status = 'processing' AND"
     "  (m.lease IS NULL OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease)))";
@@ -69,7 +71,7 @@ static const char stuck_text[] =
     " WHERE a.usename = current_user AND a.pid <> pg_catalog.pg_backend_pid()"
     " AND a.application_name = pg_catalog.current_setting('application_name')"
     " AND a.state = 'active' AND a.wait_event_type = 'Client'"
-    " AND a.state_change < clock_timestamp() - $2 * interval '1 millisecond'"
+    " AND a.state_change < clock_timestamp() - $2::int8::float8 * interval '1 millisecond'"
     " AND EXISTS (SELECT 1 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c"
     "  ON c.oid = l.relation JOIN pg_catalog.pg_class t ON t.relnamespace = c.relnamespace"
     "  WHERE l.pid = a.pid AND l.locktype = 'relation' AND l.mode = 'RowShareLock'"

@@ -312,7 +312,8 @@ int notify_init(struct store *s, struct outbox_err *err);
 #define ROW_TEXT_MAX 65536
 
 /* The columns that row_message reads, in its order; payload and headers only up to $1 bytes.
- * Headers that are stored in little are not large, and need not be measured. */
+ * Headers that are stored in very little are not large, and need not be measured: a number takes
+ * ten bytes to store, and a hundred thousand to write. */
 #define ROW_COLUMNS                                                                 \
     "m.seq, m.ctid, m.id,"                                                          \
     " CASE WHEN pg_catalog.octet_length(m.topic) <= 65536 THEN m.topic"             \
@@ -321,9 +322,9 @@ int notify_init(struct store *s, struct outbox_err *err);
     "  ELSE pg_catalog.left(m.key, 1000) END, pg_catalog.octet_length(m.key),"      \
     " CASE WHEN pg_catalog.octet_length(m.payload) <= $1 THEN m.payload END,"       \
     " pg_catalog.octet_length(m.payload),"                                          \
-    " CASE WHEN pg_catalog.pg_column_size(m.headers) <= 1000"                       \
+    " CASE WHEN pg_catalog.pg_column_size(m.headers) <= 64"                         \
     "  OR pg_catalog.octet_length(m.headers::text) <= $1 THEN m.headers::text END," \
-    " CASE WHEN pg_catalog.pg_column_size(m.headers) > 1000"                        \
+    " CASE WHEN pg_catalog.pg_column_size(m.headers) > 64"                          \
     "  THEN pg_catalog.octet_length(m.headers::text) END,"                          \
     " m.retries, m.created_at, m.origin_id"
 enum row_column {

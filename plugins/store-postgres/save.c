@@ -9,7 +9,7 @@
 /* The casts let any driver run the statement with arguments that are texts. */
 static const struct save_dialect casts = {
     .values = {"$%d::text::uuid", "$%d::text", "$%d::text", "$%d::bytea", "$%d::text::jsonb",
-               "clock_timestamp() + $%d::int8 * interval '1 millisecond'"},
+               "clock_timestamp() + $%d::int8::float8 * interval '1 millisecond'"},
 };
 
 static int64_t available(void *ctx, int64_t delay_ms)

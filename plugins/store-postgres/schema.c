@@ -58,6 +58,10 @@ const char *const schema_indexes[] = {
     NULL,
 };
 
+#define SAY_VERSION                                         \
+    "INSERT INTO {t_schema} (version, needs) SELECT 1, 1\n" \
+    "    WHERE NOT EXISTS (SELECT 1 FROM {t_schema})"
+
 const char *const schema_companions[] = {
     "-- until when each claim holds\n"
     "CREATE TABLE IF NOT EXISTS {t_leases} (\n"
@@ -78,8 +82,7 @@ const char *const schema_companions[] = {
     ")",
     "-- the version of all this, and the least version of outboxd's schema that can work on it\n"
     "CREATE TABLE IF NOT EXISTS {t_schema} (version integer NOT NULL, needs integer NOT NULL)",
-    "INSERT INTO {t_schema} (version, needs) SELECT 1, 1\n"
-    "    WHERE NOT EXISTS (SELECT 1 FROM {t_schema})",
+    SAY_VERSION,
     NULL,
 };
 
@@ -89,15 +92,17 @@ const char *const schema_companions[] = {
  */
 static const char find_text[] =
     "SELECT found.schema, found.oid::int8, pg_catalog.to_regclass(CASE WHEN found.schema IS NOT"
-    "  NULL THEN pg_catalog.format('%I.%I', found.schema, $2::text || '_schema') END) IS NOT NULL"
-    " FROM (SELECT n.nspname AS schema, c.oid, pg_catalog.array_position("
+    "  NULL THEN pg_catalog.format('%I.%I', found.schema, $2::text || '_schema') END) IS NOT NULL,"
+    " found.several FROM (SELECT n.nspname AS schema, c.oid, (c.relkind = 'p' OR EXISTS (SELECT 1"
+    "   FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)) AS several,"
+    "   pg_catalog.array_position("
     "   pg_catalog.current_schemas(false), n.nspname) AS place"
     "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     "  WHERE c.relname = $2::text AND c.relkind IN ('r', 'p')"
     "   AND (n.nspname = $1::text OR ($1::text IS NULL AND n.nspname = ANY("
     "    pg_catalog.current_schemas(false))))"
     "  UNION ALL SELECT COALESCE($1::text, (pg_catalog.array_remove("
-    "   pg_catalog.current_schemas(false), 'pg_catalog'))[1]), 0, 1000000"
+    "   pg_catalog.current_schemas(false), 'pg_catalog'))[1]), 0, false, 1000000"
     "  ORDER BY place NULLS FIRST LIMIT 1) found";
 
 int schema_find(struct store *s, enum schema_form *ret, struct outbox_err *err)
@@ -114,7 +119,13 @@ int schema_find(struct store *s, enum schema_form *ret, struct outbox_err *err)
     struct outbox_str schema = column_text(found, 0, 0);
     s->oid = (uint32_t)column_int(found, 0, 1);
     *ret = !s->oid ? FORM_MISSING : column_int(found, 0, 2) ? FORM_OURS : FORM_OLD;
-    if (!schema.p)
+    if (column_int(found, 0, 3)) /* rows are found by their place, which is one of each part's */
+        r = outbox_fail(
+            err, OUTBOX_E_CONFIG,
+            "the table %s is partitioned, or other tables inherit from it; the outbox has "
+            "to be one table",
+            s->name.table);
+    else if (!schema.p)
         r = outbox_fail(err, OUTBOX_E_CONFIG,
                         "the role's search_path names no schema that is there; write table = "
                         "SCHEMA.%s",
@@ -242,9 +253,22 @@ static int create(struct store *s, struct outbox_err *err)
     return schema_run_together(s, all, err);
 }
 
+/* A dump of the schema alone leaves it out. Who may only read must not fail for it. */
+static int complete_version(struct store *s, struct outbox_err *err)
+{
+    PGresult *found;
+    int r = db_query(s, SLOT_NONE, "SELECT count(*) FROM {t_schema}", NULL, &found, err);
+    if (r < 0)
+        return r;
+    bool is_there = column_int(found, 0, 0) > 0;
+    PQclear(found);
+    return is_there ? OUTBOX_OK : db_exec(s, SAY_VERSION, err);
+}
+
 static int init_form(struct store *s, enum schema_form form, const char **ret_what,
                      int64_t *ret_rows, struct outbox_err *err)
 {
+    int r;
     switch (form) {
     case FORM_MISSING:
         *ret_what = "created";
@@ -254,7 +278,8 @@ static int init_form(struct store *s, enum schema_form form, const char **ret_wh
         return upgrade_old(s, ret_rows, err);
     default:
         *ret_what = "is up to date";
-        return check_version(s, err);
+        r = complete_version(s, err);
+        return r < 0 ? r : check_version(s, err);
     }
 }
 

@@ -13,6 +13,28 @@ static void clear(struct step *steps, size_t n)
 
 /* ---- locks ---- */
 
+/* A trigger or a policy may leave rows as they are, without an error: then they will be sent again.
+ */
+static void check_changed(struct settling *t, const struct step *steps)
+{
+    uint64_t skipped = 0;
+    for (enum part part = 0; part < N_PARTS; part++) {
+        size_t n = settling_members(t, part);
+        if (n == 0)
+            continue;
+        uint64_t changed = db_changed((steps++)->result);
+        for (size_t i = 0; changed < n && i < t->n; i++)
+            t->stale[i] |= t->part[i];
+        skipped += changed < n ? n - changed : 0;
+    }
+    if (skipped > 0)
+        outbox_logf(
+            t->s->host, OUTBOX_LOG_ERROR,
+            "%s.%s left %llu of the messages that were settled as they were, and they will be "
+            "sent again: look for a trigger or a policy that skips rows",
+            t->s->schema, t->s->name.table, (unsigned long long)skipped);
+}
+
 /* In the transaction that is open, which ends with it either way. */
 static int settle_locked(struct settling *t, struct outbox_err *err)
 {
@@ -30,10 +52,11 @@ static int settle_locked(struct settling *t, struct outbox_err *err)
     t->c->unknown = r < 0 && !t->s->db;
     if (r < 0)
         return r;
-    clear(steps, n);
     for (size_t i = 0; i < t->n; i++)
         if (t->wanted[i])
             t->stale[i] = t->c->lost[t->items[i]->index];
+    check_changed(t, steps);
+    clear(steps, n);
     return OUTBOX_OK;
 }
 
@@ -107,7 +130,11 @@ static int settle_by_lease(struct settling *t, struct outbox_err *err)
     for (size_t i = 1; i < last && n_changed < n_wanted; i++)
         mark_changed(t, steps[i].result);
     clear(steps, n);
-    return unknown && n_changed < n_wanted ? mark_settled_before(t, err) : OUTBOX_OK;
+    if (!unknown || n_changed == n_wanted)
+        return OUTBOX_OK;
+    r = mark_settled_before(t, err);
+    t->c->unknown = r < 0;
+    return r;
 }
 
 /* ---- the operations ---- */

@@ -111,15 +111,15 @@ static void args_changes(struct args *args, const struct settling *t, const bool
 #define KEEP                                                                                \
     "UPDATE {t} m SET status = 'processed', processed_at = clock_timestamp(), available_at" \
     " = NULL WHERE "
-#define CHANGE(key, a, b, c, d)                                                          \
-    "UPDATE {t} m SET status = v.status, last_error = COALESCE(v.reason, m.last_error)," \
-    " retries = CASE WHEN m.retries < 2147483647 THEN m.retries + v.charge::int4"        \
-    "  ELSE m.retries END,"                                                              \
-    " available_at = CASE WHEN v.delay > 0 THEN clock_timestamp() + v.delay * interval"  \
-    "  '1 millisecond' END,"                                                             \
-    " processed_at = CASE v.status WHEN 'processed' THEN clock_timestamp()"              \
-    "  ELSE m.processed_at END"                                                          \
-    " FROM unnest($1::" key "[], $" a "::text[], $" b "::int8[], $" c "::text[], $" d    \
+#define CHANGE(key, a, b, c, d)                                                                 \
+    "UPDATE {t} m SET status = v.status, last_error = COALESCE(v.reason, m.last_error),"        \
+    " retries = CASE WHEN m.retries < 2147483647 THEN m.retries + v.charge::int4"               \
+    "  ELSE m.retries END,"                                                                     \
+    " available_at = CASE WHEN v.delay > 0 THEN clock_timestamp() + v.delay::float8 * interval" \
+    "  '1 millisecond' END,"                                                                    \
+    " processed_at = CASE v.status WHEN 'processed' THEN clock_timestamp()"                     \
+    "  ELSE m.processed_at END"                                                                 \
+    " FROM unnest($1::" key "[], $" a "::text[], $" b "::int8[], $" c "::text[], $" d           \
     "::int8[]) AS v(key, status, charge, reason, delay) WHERE "
 #define TELL " RETURNING m.seq"
 
@@ -135,13 +135,18 @@ static const struct step statements[2][N_PARTS] = {
                                                 " m.lease = $2" TELL}},
 };
 
+size_t settling_members(const struct settling *t, enum part part)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->n; i++)
+        n += t->part[i] = t->held[i] && part_of(t, t->items[i]) == part;
+    return n;
+}
+
 size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n, struct args *args)
 {
     for (enum part part = 0; part < N_PARTS; part++) {
-        size_t members = 0;
-        for (size_t i = 0; i < t->n; i++)
-            members += t->part[i] = t->held[i] && part_of(t, t->items[i]) == part;
-        if (members == 0)
+        if (settling_members(t, part) == 0)
             continue;
         args[part] = (struct args){.arena = &t->s->scratch};
         settling_args_rows(&args[part], t, t->part);

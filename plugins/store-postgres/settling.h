@@ -38,6 +38,8 @@ size_t settling_find(const struct settling *t, int64_t seq);
 
 /* The rows of the items that `part` marks: by address with locks, by seq with leases. */
 void settling_args_rows(struct args *args, const struct settling *t, const bool *part);
+/* Marks in part[] the items that are held and belong to it; how many. */
+size_t settling_members(const struct settling *t, enum part part);
 /* Puts the statements of those items that are held behind the first n steps; how many there are
  * then. args[N_PARTS]. */
 size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n,

@@ -50,7 +50,7 @@ static int is_shut_by_another(struct store *w, bool *ret, struct outbox_err *err
     return ask(w,
                "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND"
                " database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
-               " pg_catalog.current_database()) AND classid = " NOTIFY_GATE " AND objid ="
+               " pg_catalog.current_database()) AND classid = " NOTIFY_GATE "::oid AND objid ="
                " $1::int8::oid AND objsubid = 2 AND mode = 'ExclusiveLock' AND granted)",
                ret, err);
 }

@@ -30,10 +30,16 @@
 struct found {
     bool ready;
     bool strays;        /* rows that nobody's lease holds, times that are text */
-    int64_t delayed_us; /* the first delayed row's time; 0: none */
-    int64_t until_us;   /* the end of the lease that ends first; 0: none */
+    int64_t delayed_us; /* the first delayed row's time, which may be 0; INT64_MAX: none */
+    int64_t until_us;   /* the end of the lease that ends first; INT64_MAX: none */
     int64_t now_us;
 };
+
+static int64_t time_or_none(sqlite3_stmt *q, int column)
+{
+    return sqlite3_column_type(q, column) == SQLITE_NULL ? INT64_MAX
+                                                         : sqlite3_column_int64(q, column);
+}
 
 static int look(struct store *s, bool adopt, struct found *found, struct outbox_err *err)
 {
@@ -50,8 +56,8 @@ static int look(struct store *s, bool adopt, struct found *found, struct outbox_
     if (sqlite3_step(q) != SQLITE_ROW)
         return db_fail(s, err);
     found->ready = sqlite3_column_int(q, 0);
-    found->until_us = sqlite3_column_int64(q, 1);
-    found->delayed_us = sqlite3_column_int64(q, 2);
+    found->until_us = time_or_none(q, 1);
+    found->delayed_us = time_or_none(q, 2);
     found->strays = sqlite3_column_int(q, 3);
     found->now_us = db_now(s);
     sqlite3_reset(q);
@@ -62,7 +68,7 @@ static int look(struct store *s, bool adopt, struct found *found, struct outbox_
 
 static bool is_past(int64_t us, const struct found *found)
 {
-    return us && us <= found->now_us;
+    return us <= found->now_us;
 }
 
 static int expire(struct store *s, int64_t *ret_n, struct outbox_err *err)
@@ -289,10 +295,8 @@ static int take_batch(struct store *s, struct gathering *g, struct claimed *c,
 /* A delay ends, or a lease that its relay may not renew any more. */
 static int64_t next_due_ms(const struct found *found)
 {
-    int64_t us = found->delayed_us;
-    if (!us || (found->until_us && found->until_us < us))
-        us = found->until_us;
-    if (!us)
+    int64_t us = found->delayed_us < found->until_us ? found->delayed_us : found->until_us;
+    if (us == INT64_MAX)
         return -1;
     return us <= found->now_us ? 0 : (us - found->now_us + 999) / 1000;
 }

@@ -32,6 +32,10 @@ static const char table_text[] =
     "    lease INTEGER{c}\n"
     ")";
 
+#define SAY_VERSION                                           \
+    "INSERT INTO \"{t}_schema\" (version, needs) SELECT 1, 1" \
+    " WHERE NOT EXISTS (SELECT 1 FROM \"{t}_schema\")"
+
 static const char *const statements[] = {
     "CREATE INDEX \"{t}_ready\" ON \"{t}\" (seq)\n"
     "    WHERE status = 'pending' AND available_at IS NULL AND lane IS NULL",
@@ -62,7 +66,7 @@ static const char *const statements[] = {
     ")",
     "-- the version of all this, and the least version of outboxd's schema that can work on it\n"
     "CREATE TABLE IF NOT EXISTS \"{t}_schema\" (version INTEGER NOT NULL, needs INTEGER NOT NULL)",
-    "INSERT INTO \"{t}_schema\" (version, needs) VALUES (1, 1)",
+    SAY_VERSION,
     NULL,
 };
 
@@ -208,7 +212,8 @@ static int init_inside(struct store *s, const char **ret_what, int64_t *ret_rows
         return upgrade_old(s, ret_rows, err);
     default:
         *ret_what = "is up to date";
-        return schema_check(s, err);
+        r = db_exec(s, SAY_VERSION, err); /* a dump of the schema alone leaves it out */
+        return r < 0 ? r : schema_check(s, err);
     }
 }
 

@@ -153,6 +153,31 @@ START_TEST(a_call_that_fails_between_the_parts_goes_on_where_it_was)
 }
 END_TEST
 
+/* A trigger that archives, or a policy, may skip a row without an error. */
+START_TEST(an_outcome_that_is_skipped_silently_is_told)
+{
+    static const uint8_t deleted[N] = {0, 0, 0, 1}, changed[N] = {1, 0, 1, 0, 0, 1, 1};
+    struct outbox_batch *batch;
+    uint8_t stale[N];
+    struct store *s = with_batch(_i, &batch);
+    execute(
+        "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$");
+    execute("CREATE TRIGGER skip BEFORE DELETE ON " T " FOR EACH ROW EXECUTE FUNCTION skip()");
+    settle_each(s, batch, stale);
+    ck_assert_mem_eq(stale, deleted, N);
+    assert_rows("status = 'processed'", 4);
+    execute("DROP TRIGGER skip ON " T);
+    execute("DELETE FROM " T);
+    produce(N);
+    batch = claim(s, N, LEASE_MS);
+    execute("CREATE TRIGGER skip BEFORE UPDATE ON " T
+            " FOR EACH ROW WHEN (NEW.status = 'processed') EXECUTE FUNCTION skip()");
+    settle_each(s, batch, stale);
+    ck_assert_mem_eq(stale, changed, N);
+    assert_rows("status = 'failed'", 1);
+}
+END_TEST
+
 int main(void)
 {
     unit_needs("OUTBOX_TEST_PG");
@@ -162,6 +187,7 @@ int main(void)
     TCase *tc = store_case(suite, "refused");
     tcase_add_loop_test(tc, a_reason_that_is_refused_is_left_out, 0, N_MODES);
     tcase_add_loop_test(tc, an_outcome_that_is_refused_leaves_its_message_waiting, 0, N_MODES * N);
+    tcase_add_loop_test(tc, an_outcome_that_is_skipped_silently_is_told, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_row_that_may_not_be_changed_at_all_keeps_no_other, 0, N_MODES);
     tcase_add_loop_test(tc, a_table_that_refuses_everything_fails_the_call_until_it_no_longer_does,
                         0, N_MODES);

@@ -112,14 +112,18 @@ static void make_hostile_schema(void)
         "eight(bigint, bigint) RETURNS boolean",
         "nine(bigint, integer) RETURNS boolean",
         "ten(name, text) RETURNS boolean",
+        "eleven(bigint, interval) RETURNS interval",
+        "twelve(numeric, integer) RETURNS numeric",
+        "thirteen(oid, integer) RETURNS boolean",
     };
     static const struct {
         const char *name, *left, *right, *function;
     } operators[] = {
-        {"=", "text", "text", "seven"},      {"=", "bigint", "bigint", "eight"},
-        {"=", "bigint", "integer", "nine"},  {"=", "name", "text", "ten"},
-        {">", "bigint", "bigint", "eight"},  {"<=", "bigint", "bigint", "eight"},
-        {"<>", "bigint", "bigint", "eight"},
+        {"=", "text", "text", "seven"},        {"=", "bigint", "bigint", "eight"},
+        {"=", "bigint", "integer", "nine"},    {"=", "name", "text", "ten"},
+        {">", "bigint", "bigint", "eight"},    {"<=", "bigint", "bigint", "eight"},
+        {"<>", "bigint", "bigint", "eight"},   {"*", "bigint", "interval", "eleven"},
+        {"*", "numeric", "integer", "twelve"}, {"=", "oid", "integer", "thirteen"},
     };
     execute("CREATE SCHEMA %s_x", the_schema());
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)

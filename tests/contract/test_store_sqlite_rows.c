@@ -103,6 +103,21 @@ START_TEST(a_person_may_write_when_a_message_is_due)
 }
 END_TEST
 
+/* The zero of a program's type: as good a time as any, and past. */
+START_TEST(a_time_of_zero_is_due_and_holds_nobody_up)
+{
+    execute("INSERT INTO " T " (topic, available_at) VALUES ('zero', 0), ('number', 5)");
+    release(the_store(), claim(the_store(), 1, LEASE_MS)); /* has looked for strays */
+    struct outbox_batch *batch = claim(the_store(), 100, LEASE_MS);
+    ck_assert_uint_eq(batch->n, 2);
+    release(the_store(), batch);
+    execute("UPDATE " T " SET available_at = 0");
+    batch = claim(the_store(), 100, LEASE_MS);
+    ck_assert_uint_eq(batch->n, 2);
+    release(the_store(), batch);
+}
+END_TEST
+
 /* The Go package's relay marks rows and keeps no lease; it may be at work, or gone. */
 START_TEST(a_row_that_another_relay_marked_gets_a_lease_and_expires)
 {
@@ -291,6 +306,7 @@ int main(void)
     tcase_add_test(tc, a_row_with_unreadable_headers_is_marked_and_holds_nobody_up);
     tcase_add_test(tc, times_are_read_in_every_form_that_a_program_writes);
     tcase_add_test(tc, a_person_may_write_when_a_message_is_due);
+    tcase_add_test(tc, a_time_of_zero_is_due_and_holds_nobody_up);
     tcase_add_test(tc, a_row_that_another_relay_marked_gets_a_lease_and_expires);
     tcase_add_test(tc, what_another_relay_settles_meanwhile_stays_settled);
     tcase_add_test(tc, an_expired_claim_is_counted);
