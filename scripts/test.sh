@@ -187,13 +187,14 @@ step autogen ./autogen.sh
 suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="$(make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' | grep tests/unit/ | tr '\n' ' ') tests/e2e/test_relay.py"
+    # What takes long first, so that the others run beside it.
     few="tests/e2e/test_combinations.py"
     faults="tests/faults/test_crash.py tests/faults/test_soak.py"
     suite clang "$quick" CC=clang
     OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" \
-        suite asan "$(most_tests) $few $faults" --enable-sanitizer=address,undefined --enable-crash-points
+        suite asan "$faults $few $(most_tests)" --enable-sanitizer=address,undefined --enable-crash-points
     OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" \
-        suite tsan "$(threaded_tests) $few" --enable-sanitizer=thread
+        suite tsan "$few $(threaded_tests)" --enable-sanitizer=thread
     step faults-table faults_table
     step format check_format
     step cppcheck check_cpp

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: a real RabbitMQ that restarts, is killed, runs out of memory, or is left alone. */
 #include "amqp_rig.h"
+#include "own_servers.h"
 #include "publisher_contract.h"
 #include "unit.h"
 
@@ -229,7 +230,7 @@ END_TEST
 int main(void)
 {
     unit_needs("OUTBOX_TEST_AMQP");
-    rig_lock();
+    own_servers_start("rabbitmq");
     publisher_use(&kind);
     Suite *suite = suite_create("amqp life");
     TCase *tc = tcase_create("life");

@@ -1,77 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Servers that crash, come back, become read-only, or are replaced by their standby. The program
  * has servers of its own. */
+#include "own_servers.h"
 #include "postgres_rig.h"
 #include "unit.h"
 
 #include <pthread.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define BATCH 20
-
-extern char **environ;
-
-/* ---- the servers ---- */
-
-static char script[512], folder[64];
-static pid_t owner;
-
-/* Runs scripts/services.sh COMMAND SERVICE ...; both may be NULL. Fails the program, not a case. */
-static void services(const char *command, const char *service, int out)
-{
-    char *const argv[] = {script, (char *)command, (char *)service, NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t pid;
-    int status = -1;
-    posix_spawn_file_actions_init(&actions);
-    if (out >= 0)
-        posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    if (posix_spawn(&pid, script, &actions, NULL, argv, environ) != 0 ||
-        waitpid(pid, &status, 0) != pid || status != 0) {
-        fprintf(stderr, "%s %s failed\n", script, command);
-        exit(EXIT_FAILURE);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-}
-
-/* Of this process, not of the cases that it forks. */
-static void stop_servers(void)
-{
-    if (getpid() == owner)
-        services("stop", NULL, -1);
-}
-
-/* Sets the variables that `env` prints: export NAME=VALUE or NAME='VALUE', a line each. */
-static void read_env(void)
-{
-    char line[512], name[64], value[400];
-    FILE *f = tmpfile();
-    if (!f)
-        exit(EXIT_FAILURE);
-    services("env", NULL, fileno(f));
-    rewind(f);
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "export %63[A-Z_]='%399[^']", name, value) == 2 ||
-            sscanf(line, "export %63[A-Z_]=%399[^\n]", name, value) == 2)
-            setenv(name, value, 1);
-    fclose(f);
-}
-
-static void start_servers(void)
-{
-    snprintf(script, sizeof script, "%s/scripts/services.sh", getenv("OUTBOX_TEST_SRCDIR"));
-    owner = getpid();
-    snprintf(folder, sizeof folder, "/var/tmp/outbox-servers-%ld", (long)getpid());
-    setenv("OUTBOX_SERVICES_DIR", folder, 1);
-    services("start", "postgres", -1);
-    read_env();
-}
 
 static PGconn *connect_to(const char *port_variable)
 {
@@ -107,12 +48,12 @@ static int64_t ask(const char *port_variable, const char *fmt, ...)
 /* As after a crash of the machine. */
 static void crash(void)
 {
-    services("kill", "postgres", -1);
+    own_servers("kill", "postgres");
 }
 
 static void recover(void)
 {
-    services("start", "postgres", -1);
+    own_servers("start", "postgres");
 }
 
 /* ---- crashes ---- */
@@ -254,7 +195,7 @@ START_TEST(the_standby_that_takes_over_is_followed)
     char more[200];
     snprintf(more, sizeof more, "host=127.0.0.1,127.0.0.1 port=%s,%s", getenv(STANDBY),
              getenv(PRIMARY));
-    services("start", "standby", -1);
+    own_servers("start", "standby");
     struct store *s = instance_as("one", more);
     produce(4);
     batch = claim(s, 2, LEASE_MS); /* the standby comes first, and cannot do it */
@@ -296,8 +237,7 @@ END_TEST
 int main(void)
 {
     unit_needs("OUTBOX_TEST_PG");
-    start_servers();
-    atexit(stop_servers);
+    own_servers_start("postgres");
     Suite *suite = suite_create("store-postgres: servers");
     store_use(&postgres_kind);
     TCase *tc = store_case(suite, "servers");
