@@ -53,10 +53,12 @@ fi
 wanted=$(table --tests) || exit 1
 read -ra wanted <<<"$wanted"
 grep -q 'DOUTBOX_CRASH_POINTS' Makefile || wanted=("${wanted[@]/*test_crash.py/}")
-# What takes longest first, with the others beside it; what wants the whole machine at last, alone.
+# What takes longest first, with the others beside it; what wants the whole machine at last, alone. Most of them wait
+# most of the time, but in full the soak is to have a processor for itself.
+jobs=$([ -n "${OUTBOX_TEST_FULL:-}" ] && echo 2 || echo 4)
 first="tests/faults/test_soak.py tests/faults/test_servers.py"
 tests=$(printf '%s\n' "$@" "${wanted[@]}" | grep -vE 'test_(soak|servers|steady)\.py' | sort -u | tr '\n' ' ')
-make -j2 check TESTS="$first $tests" || bad=1
+make -j"$jobs" check TESTS="$first $tests" || bad=1
 make check TESTS=tests/faults/test_steady.py || bad=1
 (crashes) || bad=1
 table "$build" || bad=1
