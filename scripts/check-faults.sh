@@ -58,8 +58,11 @@ grep -q 'DOUTBOX_CRASH_POINTS' Makefile || wanted=("${wanted[@]/*test_crash.py/}
 jobs=$([ -n "${OUTBOX_TEST_FULL:-}" ] && echo 2 || echo 4)
 first="tests/faults/test_soak.py tests/faults/test_servers.py"
 tests=$(printf '%s\n' "$@" "${wanted[@]}" | grep -vE 'test_(soak|servers|steady)\.py' | sort -u | tr '\n' ' ')
+(crashes) >crashes.log 2>&1 &
+crashing=$!
 make -j"$jobs" check TESTS="$first $tests" || bad=1
+wait $crashing || bad=1
+cat crashes.log
 make check TESTS=tests/faults/test_steady.py || bad=1
-(crashes) || bad=1
 table "$build" || bad=1
 exit $bad
