@@ -315,6 +315,18 @@ START_TEST(init_may_be_run_again_and_the_table_passes_its_check)
 }
 END_TEST
 
+/* As a dump of the schema alone leaves it. */
+START_TEST(a_table_without_its_version_gets_it_by_init)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    execute("DELETE FROM " T "_schema");
+    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_E_CONFIG, &err);
+    assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_OK, &err);
+    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_OK, &err);
+}
+END_TEST
+
 void store_contract_admin(Suite *suite)
 {
     TCase *tc = store_case(suite, "admin");
@@ -328,4 +340,5 @@ void store_contract_admin(Suite *suite)
     tcase_add_test(tc, messages_are_saved_in_the_producers_transaction);
     tcase_add_test(tc, messages_are_saved_all_or_none_in_a_transaction_of_their_own);
     tcase_add_test(tc, init_may_be_run_again_and_the_table_passes_its_check);
+    tcase_add_test(tc, a_table_without_its_version_gets_it_by_init);
 }

@@ -226,18 +226,6 @@ START_TEST(a_table_in_parts_is_refused)
 }
 END_TEST
 
-/* As pg_dump --schema-only leaves it. */
-START_TEST(a_table_without_its_version_gets_it_by_init)
-{
-    struct outbox_err err = {.size = sizeof err};
-    struct outbox_str done;
-    execute("DELETE FROM " T "_schema");
-    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_E_CONFIG, &err);
-    assert_class(store_init(an_instance(), LONG_CALL, &done, &err), OUTBOX_OK, &err);
-    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_OK, &err);
-}
-END_TEST
-
 START_TEST(a_name_that_is_taken_is_told)
 {
     struct outbox_err err = {.size = sizeof err};
@@ -346,7 +334,6 @@ int main(void)
     tcase_add_test(tc, what_others_added_to_the_table_stays);
     tcase_add_loop_test(tc, a_table_that_is_no_outbox_is_left_alone, 0, N_NO_OUTBOXES);
     tcase_add_test(tc, a_table_in_parts_is_refused);
-    tcase_add_test(tc, a_table_without_its_version_gets_it_by_init);
     tcase_add_test(tc, a_name_that_is_taken_is_told);
     tcase_add_loop_test(tc, an_upgrade_that_was_cut_off_anywhere_is_finished_by_the_next, 0, 2);
     tcase_add_loop_test(tc, several_may_init_at_once, 0, 2);

@@ -172,18 +172,6 @@ START_TEST(a_newer_table_is_refused_and_one_that_only_adds_is_not)
 }
 END_TEST
 
-/* As `.schema` leaves it in another database. */
-START_TEST(a_table_without_its_version_gets_it_by_init)
-{
-    struct outbox_err err = {.size = sizeof err};
-    struct outbox_str done;
-    execute("DELETE FROM " T "_schema");
-    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_E_CONFIG, &err);
-    assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_OK, &err);
-    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_OK, &err);
-}
-END_TEST
-
 START_TEST(what_is_no_database_is_refused_and_left_alone)
 {
     struct outbox_err err;
@@ -294,7 +282,6 @@ int main(void)
     tcase_add_test(tc, a_database_that_is_in_use_is_waited_for_before_it_becomes_wal);
     tcase_add_test(tc, a_missing_file_is_not_made_and_the_error_says_what_to_do);
     tcase_add_test(tc, a_newer_table_is_refused_and_one_that_only_adds_is_not);
-    tcase_add_test(tc, a_table_without_its_version_gets_it_by_init);
     tcase_add_test(tc, what_is_no_database_is_refused_and_left_alone);
     tcase_add_test(tc, a_replaced_file_is_noticed);
     tcase_add_test(tc, a_full_disk_passes_and_nothing_is_lost);
