@@ -79,10 +79,10 @@ START_TEST(a_relay_that_stopped_reading_loses_its_claim)
     struct forward *f = a_forwarder(_i);
     struct call c = {.s = instance_through(f, "one")};
     struct store *other = instance_as("one", NULL);
+    warm_up(c.s); /* while there is nothing: what is held for long would end the session */
     execute("INSERT INTO " T " (topic, payload) SELECT 't', decode(repeat('ab', 1000000), 'hex')"
             " FROM generate_series(1, %d)",
             LARGE);
-    warm_up(c.s);
     forward_stall(f, true);
     pthread_create(&thread, NULL, claim_much, &c);
     ck_assert(is_stuck_soon("ClientWrite"));

@@ -143,11 +143,14 @@ class Amqp:
     def __init__(self, test):
         self.url = os.environ["OUTBOX_TEST_AMQP"]
         self.exchange = "e2e-" + uuid.uuid4().hex[:12]
-        self.queue = self.exchange + "-all"
+        self.queue, self.behind = self.exchange + "-all", self.exchange + "-behind"
         self.got = []
         self.connection = pika.BlockingConnection(pika.URLParameters(self.url))
         self.channel = self.connection.channel()
         self.channel.queue_declare(self.queue, durable=True)
+        self.channel.exchange_declare(self.behind, exchange_type="topic", durable=True)
+        for pattern in ("t", "t.#", "other", "down"):
+            self.channel.queue_bind(self.queue, self.behind, pattern)
         self.open()
 
     def config(self, name="out", more=""):
@@ -175,13 +178,14 @@ class Amqp:
         self.channel.exchange_delete(self.exchange)
 
     def open(self):
-        self.channel.exchange_declare(self.exchange, exchange_type="topic", durable=True)
-        for pattern in ("t", "t.#", "other", "down"):
-            self.channel.queue_bind(self.queue, self.exchange, pattern)
+        # Whole from its first moment on: until it were bound, a message would be unroutable, and charged.
+        self.channel.exchange_declare(self.exchange, exchange_type="topic", durable=True,
+                                      arguments={"alternate-exchange": self.behind})
 
     def close(self):
         self.channel.queue_delete(self.queue)
         self.channel.exchange_delete(self.exchange)
+        self.channel.exchange_delete(self.behind)
         self.connection.close()
 
 
