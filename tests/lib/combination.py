@@ -148,10 +148,10 @@ class Amqp:
         self.connection = pika.BlockingConnection(pika.URLParameters(self.url))
         self.channel = self.connection.channel()
         self.channel.queue_declare(self.queue, durable=True)
-        self.channel.exchange_declare(self.behind, exchange_type="topic", durable=True)
-        for pattern in ("t", "t.#", "other", "down"):
-            self.channel.queue_bind(self.queue, self.behind, pattern)
-        self.open()
+        for exchange in (self.exchange, self.behind):
+            self.channel.exchange_declare(exchange, exchange_type="topic", durable=True)
+            for pattern in ("t", "t.#", "other", "down"):
+                self.channel.queue_bind(self.queue, exchange, pattern)
 
     def config(self, name="out", more=""):
         return ("[publisher %s]\nplugin = amqp\nurl = %s\nmode = pubsub\nexchange = %s\nrouting_key = {topic}\n%s\n"
