@@ -64,6 +64,7 @@ class Life(relay_test.Relay):
         self.assertEqual(self.read("relay.log").count("publisher is unavailable"), 1)
         self.assertNotIn("publisher is back", self.read("relay.log"))
         self.stop(relay)
+        self.until(lambda: self.outboxd_json("status")[0]["delayed"] == 0, "them to be due")
         done = self.outboxd("run", "--once", "--wait", "2s", code=1)
         self.assertIn("publisher out was unavailable for", done.stderr)
 
