@@ -23,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FULL = bool(os.environ.get("OUTBOX_TEST_FULL"))
 SHORT = bool(os.environ.get("OUTBOX_TEST_SHORT")) and not FULL
 FOR_LONG = 3600  # of writing, for scenarios that end it
+ALONE = "the relay died while this message alone was being published"
 BROKER_WRITES = 3  # seconds: what it was told of just before SIGKILL, a queue say, it may have lost
 own = None  # the servers of this program
 
@@ -145,7 +146,7 @@ class Fire(combination.Scenario):
     def setUp(self):
         super().setUp()
         self.history = checker.History()
-        self.relays, self.writers = [], []
+        self.relays, self.writers, self.kills = [], [], 0
 
     def make_publisher(self):
         return Consumer(self) if self.publisher_name == "amqp" else StreamReceiver(self)
@@ -190,6 +191,7 @@ class Fire(combination.Scenario):
     def kill(self, number):
         """Kills a relay and starts another in its place."""
         fault = self.fault("relay killed", self.BATCH * self.WORKERS)
+        self.kills += 1
         self.relays[number].kill()
         self.relays[number].wait()
         self.restart(number)
@@ -208,8 +210,19 @@ class Fire(combination.Scenario):
         for writer in self.writers:
             writer.terminate()
 
+    def only_kills_charged(self):
+        """A kill may meet a relay that publishes one message alone, which looks to the next one like that message's
+        doing: at most one charge a kill, and never enough of them to fail. Nothing else charges."""
+        charged = self.query("SELECT last_error, sum(retries) FROM outbox_messages WHERE retries > 0"
+                             " GROUP BY last_error")
+        self.assertEqual([each for each in charged if each[0] != ALONE], [])
+        charges = sum(int(n) for _, n in charged)
+        self.assertLessEqual(charges, self.kills)
+        if charges:
+            self.figures("%d of %d kills charged a message that was alone in flight" % (charges, self.kills))
+
     def finish(self, ordered=False):
-        """After the writers: everything is relayed, nothing was charged, and the history holds."""
+        """After the writers: everything is relayed, nothing was charged but by kills, and the history holds."""
         for writer in self.writers:
             self.assertEqual(writer.wait(600), 0)
         self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"
@@ -218,7 +231,7 @@ class Fire(combination.Scenario):
             self.stop(relay)
         self.publisher.settle_down()
         self.assertEqual(self.number("SELECT count(*) FROM outbox_messages WHERE status = 'failed'"), 0)
-        self.assertEqual(self.number("SELECT coalesce(sum(retries), 0) FROM outbox_messages"), 0)
+        self.only_kills_charged()
         for number in range(len(self.writers)):
             for line in self.read("writer-%d" % number).splitlines():
                 what, i, key, n = line.split()
