@@ -212,12 +212,12 @@ class Fire(combination.Scenario):
 
     def only_kills_charged(self):
         """A kill may meet a relay that publishes one message alone, which looks to the next one like that message's
-        doing: at most one charge a kill, and never enough of them to fail. Nothing else charges."""
+        doing: seldom, and never often enough to fail one. Nothing else charges."""
         charged = self.query("SELECT last_error, sum(retries) FROM outbox_messages WHERE retries > 0"
                              " GROUP BY last_error")
         self.assertEqual([each for each in charged if each[0] != ALONE], [])
         charges = sum(int(n) for _, n in charged)
-        self.assertLessEqual(charges, self.kills)
+        self.assertLessEqual(charges, (self.kills + 49) // 50)
         if charges:
             self.figures("%d of %d kills charged a message that was alone in flight" % (charges, self.kills))
 
