@@ -66,6 +66,21 @@ class Fire(fire.Fire):
         """Where the logs end now; for until_told."""
         return [len(self.read("relay-%d.log" % number)) for number in range(self.RELAYS)]
 
+    def until_well(self):
+        """Until every relay has a broker and takes it for available: on a busy machine it may first wait for one."""
+        self.until(lambda: all(self.well()), "every relay to be well")
+
+    def until_unwell(self, patience):
+        """Until none does. Returns the seconds."""
+        began = time.monotonic()
+        self.until(lambda: not any(self.well()), "every relay to notice", patience)
+        return time.monotonic() - began
+
+    def well(self):
+        logs = [self.read("relay-%d.log" % number) for number in range(self.RELAYS)]
+        return ["connected to" in log and log.rfind("publisher is back") >= log.rfind("publisher is unavailable")
+                for log in logs]
+
     def until_told(self, texts, since, patience=outbox_test.PATIENCE):
         """Until every relay has said one of these since then."""
         self.until(lambda: all(any(text in self.read("relay-%d.log" % number)[at:] for text in texts)

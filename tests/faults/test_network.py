@@ -25,7 +25,7 @@ class Broker(detour.Fire):
     # Each with what the other would notice far later; and after how many seconds it has to be noticed. After two
     # heartbeats one more connection is tried.
     BY_HEARTBEATS = "heartbeat = 2s\nconfirm_timeout = 14s\nconnect_timeout = 2s", 6
-    BY_CONFIRMS = "heartbeat = 30s\nconfirm_timeout = 2s\nconnect_timeout = 2s", 2
+    BY_CONFIRMS = "heartbeat = 30s\nconfirm_timeout = 3s\nconnect_timeout = 3s", 3
 
     def begin_with(self, settings):
         self.publisher_settings, self.deadline = settings
@@ -33,18 +33,16 @@ class Broker(detour.Fire):
 
     def silence(self, *directions):
         """Until the relays have noticed, and a little longer. What is on its way then is lost. Returns the duration."""
-        since, began = self.told(), time.monotonic()
+        self.until_well()
         fault = self.fault("silence " + " ".join(directions))
         self.everywhere("broker", "stall", *directions)
-        self.until_told(["publisher is unavailable"], since, self.deadline + detour.SLACK)
-        noticed = time.monotonic() - began
+        noticed = self.until_unwell(self.deadline + detour.SLACK)
         time.sleep(2)
         self.assertEqual(self.status_is_true()["failed"], 0)
-        since = self.told()
         self.everywhere("broker", "reset")
         self.everywhere("broker", "go")
         self.over(fault)
-        self.until_told(["publisher is back"], since)
+        self.until_well()
         time.sleep(1)
         return noticed
 
@@ -62,6 +60,7 @@ class Broker(detour.Fire):
             writer.wait(outbox_test.PATIENCE)
         self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"),
                    "all to be sent")
+        self.until_well()
         since, began = self.told(), time.monotonic()
         self.everywhere("broker", "stall")
         self.until_told(["the connection to 127.0.0.1"], since, self.deadline + detour.SLACK)
