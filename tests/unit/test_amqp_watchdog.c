@@ -10,6 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* What a busy machine may add. */
+#define LATE_US 10000000
+
 static struct watchdog w;
 static int pair[2];
 
@@ -32,20 +35,20 @@ static bool is_shut(void)
     return poll(&fd, 1, 0) > 0;
 }
 
-/* How long until it is shut, ms; at most ten seconds. */
-static int64_t ms_to_shut(void)
+/* Waits until it is shut, at most twenty seconds; what time it is then. */
+static int64_t shut_at(void)
 {
     struct pollfd fd = {.fd = pair[0], .events = POLLIN};
-    int64_t began = now_us();
-    poll(&fd, 1, 10000);
-    return (now_us() - began) / 1000;
+    poll(&fd, 1, 20000);
+    return now_us();
 }
 
 START_TEST(it_barks_when_the_time_is_over)
 {
-    ck_assert_int_eq(watchdog_arm(&w, now_us() + 200000, -1, 0), 0);
+    int64_t deadline = now_us() + 200000;
+    ck_assert_int_eq(watchdog_arm(&w, deadline, -1, 0), 0);
     watchdog_watch(&w, pair[0]);
-    ck_assert_int_ge(ms_to_shut(), 190);
+    ck_assert_int_ge(shut_at(), deadline);
     ck_assert(is_shut());
     ck_assert(watchdog_barked(&w));
     char text[70000] = "";
@@ -56,11 +59,11 @@ END_TEST
 START_TEST(it_is_quiet_when_disarmed)
 {
     for (int i = 0; i < 50; i++) {
-        ck_assert_int_eq(watchdog_arm(&w, now_us() + 100000, -1, 0), 0);
+        ck_assert_int_eq(watchdog_arm(&w, now_us() + 500000, -1, 0), 0);
         watchdog_watch(&w, pair[0]);
         watchdog_disarm(&w);
     }
-    poll(NULL, 0, 200);
+    poll(NULL, 0, 600);
     ck_assert(!is_shut());
     ck_assert(!watchdog_barked(&w));
 }
@@ -68,11 +71,12 @@ END_TEST
 
 START_TEST(a_later_deadline_after_an_earlier_one_counts)
 {
-    ck_assert_int_eq(watchdog_arm(&w, now_us() + 100000, -1, 0), 0);
+    ck_assert_int_eq(watchdog_arm(&w, now_us() + 500000, -1, 0), 0);
     watchdog_watch(&w, pair[0]);
     watchdog_disarm(&w);
-    ck_assert_int_eq(watchdog_arm(&w, now_us() + 400000, -1, 0), 0);
-    ck_assert_int_ge(ms_to_shut(), 390);
+    int64_t deadline = now_us() + 1000000;
+    ck_assert_int_eq(watchdog_arm(&w, deadline, -1, 0), 0);
+    ck_assert_int_ge(shut_at(), deadline);
     watchdog_disarm(&w);
 }
 END_TEST
@@ -83,8 +87,9 @@ START_TEST(an_earlier_deadline_after_a_later_one_counts)
     watchdog_watch(&w, pair[0]);
     poll(NULL, 0, 50); /* it sleeps by now */
     watchdog_disarm(&w);
-    ck_assert_int_eq(watchdog_arm(&w, now_us() + 100000, -1, 0), 0);
-    ck_assert_int_lt(ms_to_shut(), 5000);
+    int64_t deadline = now_us() + 100000;
+    ck_assert_int_eq(watchdog_arm(&w, deadline, -1, 0), 0);
+    ck_assert_int_lt(shut_at(), deadline + LATE_US);
 }
 END_TEST
 
@@ -96,10 +101,11 @@ START_TEST(being_called_back_leaves_the_grace)
     watchdog_watch(&w, pair[0]);
     poll(NULL, 0, 50);
     ck_assert(!is_shut());
+    int64_t deadline = now_us() + 300000;
     ck_assert_int_eq(write(cancel, &one, sizeof one), sizeof one);
-    int64_t ms = ms_to_shut();
-    ck_assert_int_ge(ms, 290);
-    ck_assert_int_lt(ms, 5000);
+    int64_t shut = shut_at();
+    ck_assert_int_ge(shut, deadline);
+    ck_assert_int_lt(shut, deadline + LATE_US);
     watchdog_disarm(&w);
     close(cancel);
 }
@@ -110,8 +116,9 @@ START_TEST(it_waits_for_a_socket_to_watch)
     ck_assert_int_eq(watchdog_arm(&w, now_us(), -1, 0), 0);
     poll(NULL, 0, 50);
     ck_assert(!watchdog_barked(&w));
+    int64_t now = now_us();
     watchdog_watch(&w, pair[0]);
-    ck_assert_int_lt(ms_to_shut(), 5000);
+    ck_assert_int_lt(shut_at(), now + LATE_US);
     ck_assert(is_shut());
     watchdog_watch(&w, -1);
     watchdog_disarm(&w);
