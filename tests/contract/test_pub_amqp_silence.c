@@ -18,8 +18,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LATE_MS 1000 /* which a busy machine may add */
-
 static struct fake fake, second;
 
 static void set_up(void)
