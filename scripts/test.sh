@@ -17,10 +17,11 @@ ci | --release) scripts/deps.sh --ci || exit 1 ;;
 *) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
-work=$(mktemp -d)
+work=$(mktemp -d) others=
 # Its own servers, on a disk; without them (--quick) tests that need one are skipped.
 export OUTBOX_SERVICES_DIR=
 cleanup() {
+    [ -z "$others" ] || kill -- -"$others" 2>/dev/null
     [ -z "$OUTBOX_SERVICES_DIR" ] || scripts/services.sh stop
     rm -rf "$work"
 }
@@ -60,20 +61,37 @@ step() {
     fi
 }
 
-# suite NAME TESTS CONFIGURE-ARGUMENT...: builds and runs tests ("" for all of them).
+# build NAME CONFIGURE-ARGUMENT...: also what the tests want; says in build-NAME.built whether it went well.
+build() {
+    local name=$1 ok=yes
+    shift
+    (mkdir "$work/build-$name" && cd "$work/build-$name" &&
+        "$top/configure" --enable-werror --prefix=/usr "$@" && make -j"$jobs" check TESTS=) \
+        >"$work/$name.log" 2>&1 || ok=no
+    echo $ok >"$work/$name.tmp" && mv "$work/$name.tmp" "$work/build-$name.built"
+}
+
+# What the suites after the first one want, while that one runs: it mostly waits.
+build_others() {
+    renice -n 19 $BASHPID
+    build clang CC=clang
+    build asan --enable-sanitizer=address,undefined --enable-crash-points
+    build tsan --enable-sanitizer=thread
+} >/dev/null
+
+# suite NAME TESTS [BUILD]: runs tests ("" for all of them) of the build of that name.
 suite() {
-    local name=$1 tests=$2 began=$SECONDS build=$work/build-$1 log=$work/$1.log ok=yes
+    local name=$1 tests=$2 build=$work/build-${3:-$1} began=$SECONDS log=$work/$1.log ok=no
     local before=$failed
-    shift 2
-    mkdir "$build"
-    (cd "$build" && "$top/configure" --enable-werror --prefix=/usr "$@" && make -j"$jobs") \
-        >"$log" 2>&1 || ok=no
-    if [ $ok = yes ]; then
+    while [ ! -e "$build.built" ] && kill -0 "$others" 2>/dev/null; do sleep 0.2; done
+    if grep -qs yes "$build.built"; then
+        ok=yes
+        touch "$log.began"
         (cd "$build" && make -j"$beside" check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
             ok=no
         count_cases "$log.check" || ok=no
         cat "$log.check" >>"$log"
-        find "$build/tests" -name '*.log' -exec grep -hE '^# (kill test|figures):' {} +
+        find "$build/tests" -name '*.log' -newer "$log.began" -exec grep -hE '^# (kill test|figures):' {} +
     fi
     # What did not build, or failed without a case that says so, counts as one.
     [ $ok = yes ] || [ $failed -gt $before ] || failed=$((failed + 1))
@@ -182,19 +200,26 @@ measure_coverage() (
 )
 
 step autogen ./autogen.sh
+if [ "$mode" != --quick ]; then
+    set -m # a group of its own, to be ended as one
+    build_others &
+    others=$!
+    set +m
+fi
 [ "$mode" = --quick ] || step services start_services
 [ "$mode" = --quick ] || export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
+build gcc
 suite gcc ""
 if [ "$mode" != --quick ]; then
     quick="$(make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' | grep tests/unit/ | tr '\n' ' ') tests/e2e/test_relay.py"
     # What takes long first, so that the others run beside it.
     few="tests/e2e/test_combinations.py"
     faults="tests/faults/test_crash.py tests/faults/test_soak.py"
-    suite clang "$quick" CC=clang
+    suite clang "$quick"
     OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" \
-        suite asan "$faults $few $(most_tests)" --enable-sanitizer=address,undefined --enable-crash-points
+        suite asan "$faults $few $(most_tests)"
     OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" \
-        suite tsan "$few $(threaded_tests)" --enable-sanitizer=thread
+        suite tsan "$few $(threaded_tests)"
     step faults-table faults_table
     step format check_format
     step cppcheck check_cpp
@@ -211,7 +236,7 @@ if [ "$mode" = --release ]; then
     # Hours; the table is for keeping.
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
-    suite tsan-rest "$(unthreaded_tests)" --enable-sanitizer=thread
+    suite tsan-rest "$(unthreaded_tests)" tsan
     step coverage measure_coverage
     step fuzz-long fuzz 120
 fi
