@@ -9,6 +9,7 @@ import os
 import re
 import sys
 
+import detour
 import fire
 import test_neighbours
 import test_servers
@@ -23,7 +24,11 @@ def lengths():
     """What the scenarios take in a run of this length."""
     return {"kills": format(test_soak.TIMES[0], ","), "outage": test_servers.OUTAGE, "steady": test_steady.SECONDS,
             "rows": format(neighbours("Together").COUNT, ","), "snapshot": neighbours("Snapshot").SECONDS,
-            "locked": neighbours("Locked").HELD}
+            "locked": neighbours("Locked").HELD, "refused": refused()}
+
+
+def refused():
+    return "" if fire.SHORT else "; and refusing for %d s, with connections counted" % detour.Outage.SECONDS
 
 
 def neighbours(name):
