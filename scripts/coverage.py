@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 
-FOLDERS = {"core": 85, "plugins/store-sqlite": 85, "plugins/pub-amqp": 85, "plugins/pub-exec": 85, "common": 0}
+FOLDERS = {"core": 85, "plugins/store-sqlite": 85, "plugins/store-postgres": 85, "plugins/pub-amqp": 85,
+           "plugins/pub-exec": 85, "common": 0}
 
 
 def data_files(build):
