@@ -55,12 +55,12 @@ class Broker(detour.Fire):
 
     def test_it_falls_silent_while_nothing_is_sent(self):
         self.begin_with(self.BY_HEARTBEATS)
+        self.until_well()  # while there is something for each: a relay connects for its first batch
         self.stop_writing()
         for writer in self.writers:
             writer.wait(outbox_test.PATIENCE)
         self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"),
                    "all to be sent")
-        self.until_well()
         since, began = self.told(), time.monotonic()
         self.everywhere("broker", "stall")
         self.until_told(["the connection to 127.0.0.1"], since, self.deadline + detour.SLACK)
