@@ -112,5 +112,6 @@ class Outage(Fire):
         after = self.connects(server) - before - during
         self.figures("%d connections before; in %d s of outage tried %d times, after it %d times; all sent %.1f s later"
                      % (at_first, self.SECONDS, during, after, time.monotonic() - began))
-        self.assertLessEqual(after, at_first + self.RELAYS)
+        # A worker that had nothing to send before may be without a connection to the broker at first.
+        self.assertLessEqual(after, max(at_first, self.RELAYS * self.WORKERS) + self.RELAYS)
         return during
