@@ -66,14 +66,20 @@ until_ready() {
 }
 
 # Ports below those that the kernel gives to clients, so that a stopped server finds its own free.
+# Not those of folders beside this one, whose servers may be about to take them.
 free_ports() {
-    python3 - "$1" <<'PYTHON'
-import random, socket, sys
-held = []
+    python3 - "$1" "${dir%/*}"/*/ports <<'PYTHON'
+import contextlib, random, re, socket, sys
+held, taken = [], set()
+for path in sys.argv[2:]:
+    with contextlib.suppress(OSError), open(path) as f:
+        taken |= set(map(int, re.findall(r"=(\d+)", f.read())))
 while len(held) < int(sys.argv[1]):
-    s = socket.socket()
+    s, port = socket.socket(), random.randrange(20000, 32000)
     try:
-        s.bind(("127.0.0.1", random.randrange(20000, 32000)))
+        if port in taken:
+            raise OSError
+        s.bind(("127.0.0.1", port))
         held.append(s)
     except OSError:
         s.close()

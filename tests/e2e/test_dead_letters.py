@@ -137,9 +137,11 @@ class Progress(outbox_test.Scratch):
         for args in (["purge", "--older-than", "1d"], ["requeue", "--all", "--topic", "odd"]):
             with self.subTest(args=args):
                 shown = self.on_a_terminal(*args)
-                left = [tuple(map(int, m)) for m in re.findall(rb"(\d+) done, (\d+) remaining, \d+/s", shown)]
+                left = re.findall(rb"(\d+) done, (>= )?(\d+) remaining, \d+/s", shown)
                 self.assertTrue(left, shown)
-                self.assertEqual({done + remaining for done, remaining in left}, {1200})
+                for done, at_least, remaining in left:
+                    total = int(done) + int(remaining)
+                    self.assertTrue(total == 1200 or (at_least and total < 1200), shown)
 
     def test_nothing_is_shown_where_nobody_looks(self):
         self.slow_shop()

@@ -82,10 +82,10 @@ class Stream(relay_test.Relay):
         self.stream("import json, os, sys, time\nsys.stdin.readline()\n"
                     "open(sys.argv[1] + '/pids', 'a').write('%d\\n' % os.getpid())\n"
                     "for line in sys.stdin:\n"
-                    "    time.sleep(0.02)\n"
+                    "    time.sleep(0.04)\n"
                     "    print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}), flush=True)\n",
-                    "timeout = 1s", "workers = 1\nbatch_timeout = 4s")
-        self.insert("x", count=400)
+                    "timeout = 3s", "workers = 1\nbatch_timeout = 8s")
+        self.insert("x", count=250)
         relay = self.start("run")
         self.until(lambda: self.query("SELECT count(*) FROM outbox_messages WHERE status <> 'processed'") == [(0,)], "all")
         self.stop(relay)
@@ -100,13 +100,13 @@ class Stream(relay_test.Relay):
                     "    open(sys.argv[1] + '/begun', 'w').close()\n"
                     "    while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)\n"
                     "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n",
-                    "timeout = 2s", "workers = 1")
+                    "timeout = 4s", "workers = 1")
         ids = self.insert("x" * 100000, count=20)
         relay = self.start("run")
         self.until(lambda: os.path.exists(self.path("begun")), "the first message")
         self.freeze(relay, self.connect())
         self.write("go", "")
-        time.sleep(4)
+        time.sleep(6)
         relay.send_signal(signal.SIGCONT)
         for i in ids:
             self.assertEqual(self.until_status(i, "processed")["retries"], 0)
@@ -190,7 +190,7 @@ class Stream(relay_test.Relay):
                     "    assert not select.select([0], [], [], 0.1)[0], 'a sixth message came'\n"
                     "    for line in reversed(lines):\n"
                     "        print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}), flush=True)\n",
-                    "window = 5", "workers = 1")
+                    "window = 5\ntimeout = 60s", "workers = 1\nbatch_timeout = 90s")
         self.insert("x", count=50)
         self.outboxd("run", "--once")
         self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(50,)])

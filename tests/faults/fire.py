@@ -207,7 +207,9 @@ class Fire(combination.Scenario):
         return status
 
     def stop_writing(self):
-        for writer in self.writers:
+        for number, writer in enumerate(self.writers):
+            self.until(lambda n=number, w=writer: self.read("writer-%d" % n) or w.poll() is not None,
+                       "each writer to have begun")
             writer.terminate()
 
     def only_kills_charged(self):

@@ -131,10 +131,10 @@ class Stopped(combination.Scenario):
             self, "first", self.MODE, timeout=timeout)
 
     def set_up_relays(self, retention):
-        more = "lease = 1s\nbatch_size = 10\nworkers = 1\nretention = %s\n" % retention
-        self.shop(more + "name = first\nbatch_timeout = %s" % ("5s" if self.holds_locks else "60s"))
+        more = "batch_size = 10\nworkers = 1\nretention = %s\n" % retention
+        self.shop(more + "name = first\nlease = 1s\nbatch_timeout = %s" % ("5s" if self.holds_locks else "60s"))
         self.first, self.publisher = self.publisher, Gated(self, "other", always="ok")
-        self.shop(more + "name = other\nbatch_timeout = 90s", name="other.ini", init=False)
+        self.shop(more + "name = other\nlease = 90s\nbatch_timeout = 90s", name="other.ini", init=False)
         self.other = self.publisher
 
     def insert_batch(self):

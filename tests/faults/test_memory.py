@@ -278,7 +278,7 @@ class Relay(fire.Fire):
             time.sleep(0.02)
 
     def test_allocations_that_fail_now_and_then(self):
-        self.begin(LOAD + 1)
+        self.begin(fire.FOR_LONG)
         fault = self.fault("no memory")
         self.injection.on()
         self.supervise(LOAD)
@@ -287,6 +287,7 @@ class Relay(fire.Fire):
         for number, relay in enumerate(self.relays):
             if relay.poll() is not None:
                 self.restart(number)
+        self.stop_writing()
         failures = self.injection.failures()
         # What came of one is at most what was in flight.
         fault.bound = failures * self.BATCH

@@ -51,7 +51,7 @@ class Scarce(fire.Fire):
 
     def trouble(self, *says, meanwhile=lambda: None, bound=None):
         """It begins under load, is told in the log, and passes."""
-        self.begin(TROUBLE + 1)
+        self.begin(fire.FOR_LONG)
         fault = self.fault("trouble", bound)
         self.injection.on()
         began = time.monotonic()
@@ -63,6 +63,7 @@ class Scarce(fire.Fire):
         lines = self.logs().count("\n")
         self.injection.off()
         self.over(fault)
+        self.stop_writing()
         verdict = self.finish()
         failures = self.injection.failures()
         print("# figures: %s: %d calls failed, %d lines in the log, %d duplicates" % (

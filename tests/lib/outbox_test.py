@@ -102,8 +102,11 @@ class Scratch(unittest.TestCase):
         def is_stopped():
             states = []
             for task in os.listdir("/proc/%d/task" % process.pid):
-                with open("/proc/%d/task/%s/stat" % (process.pid, task), encoding="ascii", errors="replace") as f:
-                    states.append(f.read().rsplit(")", 1)[1].split()[0])
+                try:
+                    with open("/proc/%d/task/%s/stat" % (process.pid, task), encoding="ascii", errors="replace") as f:
+                        states.append(f.read().rsplit(")", 1)[1].split()[0])
+                except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                    return False
             return set(states) == {"T"}
 
         def stop_it():
