@@ -141,14 +141,6 @@ static void count(struct worker *w, size_t publisher, const struct outbox_messag
               "reason", reason, NULL);
 }
 
-static void defer_until(struct relay *relay, int64_t ms)
-{
-    int64_t until = clock_monotonic_us() + ms * 1000;
-    int64_t known = relay->deferred_until_us;
-    while (until > known && !atomic_compare_exchange_weak(&relay->deferred_until_us, &known, until))
-        ;
-}
-
 static struct verdict_terms terms_of(const struct worker *w, size_t publisher, int64_t pause_ms)
 {
     return (struct verdict_terms){
@@ -174,8 +166,7 @@ static void queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t 
         *desk_item(desk, chunk->index[i]) = settle;
         count(w, chunk->publisher, desk->msgs[i], outcome, &settle);
     }
-    if (pause_ms > 0)
-        defer_until(w->relay, pause_ms);
+    w->put_off_ms = pause_ms > w->put_off_ms ? pause_ms : w->put_off_ms;
 }
 
 static bool settles_in_parts(const struct worker *w)
@@ -212,7 +203,7 @@ static void put_off(struct worker *w, const uint32_t *index, size_t n, int64_t m
         item->verdict = OUTBOX_SETTLE_RETRY;
         item->delay_ms = ms;
     }
-    defer_until(w->relay, ms);
+    w->put_off_ms = ms > w->put_off_ms ? ms : w->put_off_ms;
     worker_settle_part(w);
 }
 

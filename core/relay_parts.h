@@ -67,6 +67,7 @@ struct worker {
     uint32_t limit;         /* of the next claim; shrinks when batches do not fit their time */
     size_t first_publisher; /* whose turn it is to go first */
     bool cut_short;         /* this batch did not fit its time */
+    int64_t put_off_ms;     /* the longest for which anything is, that is not settled yet */
     bool lost;              /* the store dropped this batch */
     bool gave_up;           /* once: settling took longer than anybody wanted to wait */
     uint32_t unnoted;       /* chunks in a row that could not be noted down */

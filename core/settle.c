@@ -59,12 +59,23 @@ static void give_up(struct worker *w, const struct outbox_err *err)
               "error", err->text, NULL);
 }
 
+/* What was put off is due by the time of its settle, however late that came. */
+static void defer(struct worker *w)
+{
+    int64_t until = clock_monotonic_us() + w->put_off_ms * 1000;
+    int64_t known = w->relay->deferred_until_us;
+    while (w->put_off_ms > 0 && until > known &&
+           !atomic_compare_exchange_weak(&w->relay->deferred_until_us, &known, until))
+        ;
+}
+
 void worker_settle(struct worker *w)
 {
     struct desk *desk = &w->desk;
     struct outbox_err err = {.size = sizeof err};
     if (desk->n_items == 0 || w->lost) {
         desk->n_items = desk->n_kept = 0;
+        w->put_off_ms = 0;
         return;
     }
     int64_t began_us = clock_monotonic_us();
@@ -77,6 +88,7 @@ void worker_settle(struct worker *w)
                              desk->stale, &err);
         if (r == OUTBOX_OK) {
             count_stale(w);
+            defer(w);
             if (tries > 0)
                 log_event(w->relay->log, OUTBOX_LOG_INFO, "settled after all", NULL);
             break;
@@ -92,6 +104,7 @@ void worker_settle(struct worker *w)
         poll(NULL, 0, (int)backoff_pause(SETTLE_RETRY_MIN_MS, SETTLE_RETRY_MAX_MS, tries));
     }
     desk->n_items = desk->n_kept = 0;
+    w->put_off_ms = 0;
 }
 
 /* Reasons are the publisher's until its next call. */

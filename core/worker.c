@@ -244,13 +244,10 @@ static int64_t all_paused_until(struct relay *relay)
     return first;
 }
 
-/* By so much may a settle that puts a message off come later than the decision to do so. */
-#define SETTLE_US 1000000
-
 /* Is a once-relay done? Only when nothing is due and nothing waits for somebody to come back. */
 static bool drained(struct relay *relay, const struct outbox_batch *batch)
 {
-    bool waits = clock_monotonic_us() < relay->deferred_until_us + SETTLE_US;
+    bool waits = clock_monotonic_us() < relay->deferred_until_us + 100000;
     for (size_t i = 0; i < relay->config->n_publishers; i++)
         waits |= pause_look(&relay->publishers[i].breaker.pause).paused;
     return batch && !waits;

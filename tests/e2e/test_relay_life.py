@@ -50,6 +50,22 @@ class Life(relay_test.Relay):
         self.stop(relay, code=1)
         self.assertIn("stopped by a signal before all that is due was published", self.read("relay.log"))
 
+    def test_once_waits_for_what_a_late_settle_put_off(self):
+        """The message is due by the time of its settle, which somebody's lock held up."""
+        self.shop()
+        self.write("program.sh", "#!/bin/sh\ncat >/dev/null\necho a b c >>%s\n"
+                   "until [ -e %s ]; do sleep 0.01; done\nexit 69\n" % (self.path("arrived"), self.path("go")), 0o755)
+        self.insert("x")
+        relay = self.start("run", "--once", "--wait", "2s")
+        self.until(self.arrived, "the first try")
+        db = self.connect()
+        db.execute("BEGIN IMMEDIATE")
+        self.write("go", "")
+        time.sleep(0.8)
+        db.execute("COMMIT")
+        self.assertEqual(relay.wait(outbox_test.PATIENCE), 1)
+        self.assertIn("publisher out was unavailable", self.read("relay.log"))
+
     def test_an_outage_that_only_messages_see_is_tried_less_and_less(self):
         """The program can be started, so that its check says that all is well."""
         self.shop()
