@@ -63,6 +63,6 @@ const char *reason(const struct batch *batch, uint64_t i);
 int count_fds(void);
 int count_children(void);
 int64_t now_ms(void);
-#define LATE_MS 1000 /* which a busy machine may add to a deadline */
+#define LATE_MS 4000 /* which a busy machine may add to a deadline */
 
 #endif

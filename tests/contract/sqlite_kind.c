@@ -51,7 +51,10 @@ void use_path(struct outbox_cfg *cfg, const char *name)
 
 static void configure(struct outbox_cfg *cfg)
 {
+    struct outbox_err err = {.size = sizeof err};
     use_path(cfg, "shop.db");
+    /* Only a call's own deadline is to end it, however slow the disk. */
+    assert_class(options_set(cfg, "busy_timeout", "60s", &err), OUTBOX_OK, &err);
 }
 
 /* ---- statements ---- */

@@ -49,7 +49,7 @@ static struct outbox_tending tend(struct host *host)
 /* Before SIGKILL: a broker that was just told of a queue may not have it on its disk yet. */
 static void let_it_write(void)
 {
-    poll(NULL, 0, 3000);
+    rig_ctl("eval", "ok = mnesia:sync_log().", NULL);
 }
 
 /* Publishes what has no final outcome yet, as a relay would, until all is accepted. */
@@ -162,7 +162,7 @@ static void wait_for_verdict(struct host *host, uint32_t verdict)
 START_TEST(an_alarm_pauses_and_its_end_resumes)
 {
     /* A connection that is there already, or one that is made during the alarm. */
-    struct host *host = a_publisher("confirm_timeout", "1s", NULL);
+    struct host *host = a_publisher("confirm_timeout", "5s", NULL);
     struct batch *b = a_batch("m", 500, "x");
     if (_i == 0)
         publish(host, a_batch("before", 5, "x"), 20000, -1);
@@ -183,7 +183,7 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
     const char *alarm = tend(host).reason.p;
     alarm = mine(strdup(alarm ? alarm : ""), free);
     rig_ctl("set_vm_memory_high_watermark", "absolute", "2GB", NULL);
-    ck_assert_int_lt(took, 5000);
+    ck_assert_int_lt(took, 15000);
     ck_assert_uint_gt(unset + unavailable, 0);
     if (_i == 1) {
         ck_assert_msg(strstr(why, "low on memory"), "%s", why);
@@ -200,10 +200,10 @@ END_TEST
 
 START_TEST(an_idle_connection_survives_many_heartbeats)
 {
-    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct host *host = a_publisher("heartbeat", "3s", NULL);
     struct batch *b = a_batch("m", 20, "x");
     publish(host, b, 20000, -1);
-    int64_t until = now_ms() + 10000;
+    int64_t until = now_ms() + 20000;
     while (now_ms() < until) {
         struct outbox_tending tending = tend(host);
         ck_assert_uint_gt(tending.again_ms, 0); /* it is still there */

@@ -342,6 +342,7 @@ END_TEST
 int main(void)
 {
     unit_needs("OUTBOX_TEST_AMQP");
+    setenv("RES_OPTIONS", "timeout:1 attempts:2", 1); /* where no name server answers */
     rig_lock();
     publisher_use(&kind);
     Suite *suite = suite_create("amqp session");

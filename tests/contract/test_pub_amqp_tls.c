@@ -203,7 +203,7 @@ START_TEST(a_handshake_that_does_not_go_on_ends_after_connect_timeout)
     assert_refused(
         a_publisher("url", url_of("localhost", fake.port), "connect_timeout", "300ms", NULL),
         "no answer within");
-    ck_assert_int_lt(now_ms() - began, 3000);
+    ck_assert_int_lt(now_ms() - began, 300 + LATE_MS); /* not its default, 5 s */
 }
 END_TEST
 

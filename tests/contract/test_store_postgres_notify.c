@@ -22,7 +22,7 @@ START_TEST(a_commit_wakes_who_sleeps)
     run_pg(p, INSERT);
     assert_waits(w);
     run_pg(p, "COMMIT");
-    ck_assert_int_lt(await_waiter(w), 2000);
+    ck_assert_int_lt(await_waiter(w), 15000);
     ck_assert_int_eq(drain(s), 2);
     ck_assert_int_eq(notifications(listener), 1); /* of one transaction */
     PQfinish(p);
@@ -129,7 +129,7 @@ START_TEST(subtransactions_keep_the_gate_and_let_it_go)
     run_pg(p, "RELEASE b");
     assert_waits(w);
     run_pg(p, "COMMIT");
-    ck_assert_int_lt(await_waiter(w), 2000);
+    ck_assert_int_lt(await_waiter(w), 15000);
     ck_assert_int_eq(drain(s), 1);
     /* undone, but there was one before */
     rest(s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a claim finds its rows, whatever the planner believes and however many are dead. */
+#include "clock.h"
 #include "postgres_rig.h"
 #include "unit.h"
 
@@ -37,6 +38,7 @@ static int64_t read_by(const char *index)
 /* A claim whose statement reads few rows, by the index that is there for it and no other. */
 static void assert_frugal(struct store *s, const char *index)
 {
+    char told[200];
     release(s, claim(s, 1, LEASE_MS));
     int64_t fastest = INT64_MAX;
     for (int i = 0; i < 5; i++) {
@@ -48,11 +50,14 @@ static void assert_frugal(struct store *s, const char *index)
         release(s, batch);
     }
     ck_assert_int_lt(fastest, 50);
-    store_close(s); /* which tells the statistics */
-    sleep_ms(100);
-    ck_assert(soon("SELECT sum(idx_tup_read) >= 500 FROM pg_stat_user_indexes WHERE indexrelname ="
-                   " 'outbox_messages_ready' OR indexrelname = 'outbox_messages_delayed'"));
-    ck_assert_int_ge(read_by(index), 500);
+    store_close(s);
+    while (sessions("one") > 0) /* whose end tells the statistics */
+        sleep_ms(5);
+    snprintf(told, sizeof told,
+             "SELECT sum(idx_tup_read) >= 500 FROM pg_stat_user_indexes WHERE schemaname = '%s' AND"
+             " indexrelname = '" T "%s'",
+             the_schema(), index);
+    ck_assert(soon(told));
     ck_assert_int_lt(read_by("_ready") + read_by("_delayed"), 5000);
     ck_assert_int_lt(read_by("_pkey") + read_by("_lanes") + read_by("_done"), 100);
     ck_assert_int_lt(read_by("_seq"), 1000);
@@ -78,29 +83,42 @@ START_TEST(a_claim_of_retries_is_quick_though_statistics_are_of_an_empty_table)
 }
 END_TEST
 
+/* Of several claims: the machine is not slow in all of them. */
+struct stretch {
+    int64_t fastest_us, sum_us;
+};
+
+static void count(struct stretch *stretch, int64_t us)
+{
+    stretch->fastest_us = us < stretch->fastest_us ? us : stretch->fastest_us;
+    stretch->sum_us += us;
+}
+
 /* While somebody keeps an old snapshot no dead row can go; a dump, say, or a standby's query. */
 START_TEST(an_old_snapshot_does_not_slow_claims_down_without_bound)
 {
     struct store *s = the_way(_i);
     PGconn *old = open_pg();
-    int64_t first = 0, last = 0;
+    struct stretch first = {.fastest_us = INT64_MAX}, last = first;
     produce_many(60000, "", "");
     run_pg(old, "BEGIN ISOLATION LEVEL REPEATABLE READ");
     run_pg(old, "SELECT count(*) FROM " T);
     for (int i = 0; i < 110; i++) {
-        int64_t begun = now_ms();
+        int64_t begun_us = clock_monotonic_us();
         struct outbox_batch *batch = claim(s, 500, LEASE_MS);
         ck_assert_uint_eq(batch->n, 500);
         if (i >= 10 && i < 30)
-            first += now_ms() - begun;
+            count(&first, clock_monotonic_us() - begun_us);
         if (i >= 90)
-            last += now_ms() - begun;
+            count(&last, clock_monotonic_us() - begun_us);
         ck_assert_uint_eq(settle_all(s, batch, DONE), 0);
         release(s, batch);
     }
     printf("# figures: 20 claims of 500 took %lld ms at first, %lld ms behind 50,000 dead rows\n",
-           (long long)first, (long long)last);
-    ck_assert_int_lt(last, 3 * first + 200);
+           (long long)first.sum_us / 1000, (long long)last.sum_us / 1000);
+    printf("# figures: the fastest %lld and %lld us\n", (long long)first.fastest_us,
+           (long long)last.fastest_us);
+    ck_assert_int_lt(last.fastest_us, 3 * first.fastest_us + 10000);
     PQfinish(old);
 }
 END_TEST

@@ -147,6 +147,7 @@ START_TEST(roles_suffice_for_their_work_and_for_no_more)
     PGconn *p = connection_of(producer);
     struct store *s = instance_of(relay);
     do_everything(s);
+    assert_class(store_wait(s, CALL, &err), OUTBOX_OK, &err); /* connects first */
     while (store_wait(s, &(struct outbox_call){sizeof(struct outbox_call), 200, -1, 0}, &err) == 0)
         continue;
     render(insert, sizeof insert, "INSERT INTO {t} (topic, key, payload) VALUES ('t', 'k', 'p')");

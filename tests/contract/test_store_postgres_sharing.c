@@ -58,7 +58,7 @@ static void *keep_relaying(void *arg)
 {
     struct relay *w = arg;
     PGconn *db = w->store ? NULL : open_pg();
-    int64_t end = now_ms() + 30000;
+    int64_t end = now_ms() + 150000;
     while (relayed < MESSAGES && now_ms() < end) {
         int n = relay_once(w, db);
         relayed += n;
@@ -126,7 +126,7 @@ START_TEST(what_another_programs_relay_left_behind_is_freed_after_a_lease)
     execute("UPDATE " T " SET status = 'processed', processed_at = now() WHERE seq <= 5");
     while ((batch = claim_500ms(s))->n == 0) {
         release(s, batch);
-        ck_assert_int_lt(now_ms() - begun, 5000);
+        ck_assert_int_lt(now_ms() - begun, 30000);
         sleep_ms(20);
     }
     ck_assert_int_ge(now_ms() - begun, 490);
@@ -148,13 +148,15 @@ START_TEST(what_is_left_behind_later_is_found_within_seconds)
     execute("INSERT INTO " T " (topic, status) VALUES ('stray', 'processing')");
     execute("INSERT INTO " T " (topic) SELECT 't' FROM generate_series(1, 50000)");
     bool found = false;
-    for (int64_t begun = now_ms(); !found; sleep_ms(5)) {
+    /* So slowly that the others are not all done before. */
+    for (int64_t begun = now_ms(); !found; sleep_ms(20)) {
         struct outbox_batch *batch = claim_500ms(s);
+        ck_assert_uint_ne(batch->more, 0);
         for (uint32_t i = 0; i < batch->n; i++)
             found |= outbox_str_eq(batch->messages[i]->topic, str("stray"));
         settle_all(s, batch, DONE_DELETED);
         release(s, batch);
-        ck_assert_int_lt(now_ms() - begun, 9000);
+        ck_assert_int_lt(now_ms() - begun, 30000);
     }
 }
 END_TEST

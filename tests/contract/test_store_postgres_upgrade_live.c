@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #define GO "go_messages"
+#define CONTROL "control_messages"
 #define ROWS_DEFAULT "100000"
 
 struct beside {
     pthread_t thread;
     PGconn *db;
     const char *role; /* NULL: the tests' own */
+    const char *table;
     atomic_bool ends;
     int64_t n, longest_ms;
 };
@@ -26,9 +28,12 @@ struct beside {
 static void *keep_inserting(void *arg)
 {
     struct beside *p = arg;
+    char sql[128];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO %s (topic, payload, headers) VALUES ('new', 'p', 'null')", p->table);
     while (!p->ends) {
         int64_t begun = now_ms();
-        run_pg(p->db, "INSERT INTO " GO " (topic, payload, headers) VALUES ('new', 'p', 'null')");
+        run_pg(p->db, sql);
         int64_t took = now_ms() - begun;
         p->longest_ms = took > p->longest_ms ? took : p->longest_ms;
         p->n++;
@@ -63,6 +68,26 @@ static void end_beside(struct beside *p)
     p->ends = true;
     pthread_join(p->thread, NULL);
     PQfinish(p->db);
+}
+
+/* Beside the producer another does the same to a table that nobody upgrades: what the machine
+ * itself takes. */
+static void begin_producing(struct beside *producer, struct beside *control)
+{
+    execute(GO_TABLE(CONTROL));
+    control->table = CONTROL;
+    producer->table = GO;
+    begin_beside(control, keep_inserting);
+    begin_beside(producer, keep_inserting);
+}
+
+static void end_producing(struct beside *producer, struct beside *control)
+{
+    end_beside(producer);
+    end_beside(control);
+    printf("# figures: the longest insert took %lld ms, into another table %lld ms\n",
+           (long long)producer->longest_ms, (long long)control->longest_ms);
+    ck_assert_int_lt(producer->longest_ms, 1000 + 2 * control->longest_ms);
 }
 
 static void make_role(void)
@@ -106,22 +131,21 @@ START_TEST(a_producer_that_may_only_insert_is_never_held_up_for_long)
     const char *wanted = getenv("OUTBOX_TEST_UPGRADE_ROWS");
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
-    struct beside producer = {.n = 0};
+    struct beside producer = {.n = 0}, control = {.n = 0};
     int64_t rows = atoll(wanted ? wanted : ROWS_DEFAULT);
     execute(GO_TABLE(GO));
     execute(GO_ROWS(GO, "%lld"), (long long)rows);
     make_role();
     producer.role = the_schema();
-    begin_beside(&producer, keep_inserting);
+    begin_producing(&producer, &control);
     sleep_ms(100);
     int64_t begun = now_ms();
     assert_class(store_init(go_store(), LONG_CALL, &done, &err), OUTBOX_OK, &err);
     int64_t took = now_ms() - begun;
-    end_beside(&producer);
+    end_producing(&producer, &control);
     printf("# figures: upgrading %lld rows on PostgreSQL took %lld ms; a producer inserted %lld"
            " meanwhile, the longest insert took %lld ms\n",
            (long long)rows, (long long)took, (long long)producer.n, (long long)producer.longest_ms);
-    ck_assert_int_lt(producer.longest_ms, 1000);
     /* Some of the new ones came before the column. */
     ck_assert_int_eq(number("SELECT count(DISTINCT seq) FROM " GO), rows + producer.n);
     drop_role();
@@ -132,20 +156,19 @@ START_TEST(a_long_transaction_in_the_way_holds_up_nobody_else)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
-    struct beside producer = {.n = 0};
+    struct beside producer = {.n = 0}, control = {.n = 0};
     struct outbox_call call = within(1500);
     PGconn *slow = open_pg();
     execute(GO_TABLE(GO));
     execute(GO_ROWS(GO, "1000"));
     run_pg(slow, _i ? "BEGIN ISOLATION LEVEL REPEATABLE READ" : "BEGIN");
     run_pg(slow, _i ? "SELECT 1" : "INSERT INTO " GO " (topic) VALUES ('slow')");
-    begin_beside(&producer, keep_inserting);
+    begin_producing(&producer, &control);
     /* Nothing is broken when it takes too long. */
     assert_class(store_init(go_store(), &call, &done, &err), OUTBOX_E_TIMEOUT, &err);
     run_pg(slow, "COMMIT");
     assert_class(store_init(go_store(), LONG_CALL, &done, &err), OUTBOX_OK, &err);
-    end_beside(&producer);
-    ck_assert_int_lt(producer.longest_ms, 1000);
+    end_producing(&producer, &control);
     assert_in_order(1000 + producer.n + (_i == 0));
     PQfinish(slow);
 }
@@ -155,7 +178,7 @@ START_TEST(that_packages_relay_may_go_on_meanwhile)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
-    struct beside relay = {.n = 0}, producer = {.n = 0};
+    struct beside relay = {.n = 0}, producer = {.table = GO};
     execute(GO_TABLE(GO));
     execute(GO_ROWS(GO, "20000"));
     begin_beside(&relay, keep_relaying);
