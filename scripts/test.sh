@@ -35,8 +35,8 @@ jobs=$(nproc)
 beside=$((jobs + 1)) # tests at a time: most of them wait for servers or for time to pass
 passed=0 failed=0 skipped=0
 
-# A number of automake's summary in a log of `make check`.
-summary() { sed -n "s/^# $1: *\([0-9]*\)\$/\1/p" "$2" | awk '{s += $1} END {print s + 0}'; }
+# A number of automake's summary in a log of `make check`, which has it twice where something failed.
+summary() { sed -n "s/^# $1: *\([0-9]*\)\$/\1/p" "$2" | awk '{s = $1} END {print s + 0}'; }
 
 # Adds the cases of such a log; fails when there are none.
 count_cases() {
