@@ -16,6 +16,12 @@ static void set_u32(uint32_t *to, uint32_t value)
         *to = value;
 }
 
+static void set_u64(uint64_t *to, uint64_t value)
+{
+    if (value)
+        *to = value;
+}
+
 static void set_ms(int64_t *to, int64_t value)
 {
     if (value)
@@ -56,6 +62,10 @@ static int configure(struct outbox_relay *relay, const struct outbox_relay_optio
     set_ms(&c->retention_ms, o->retention_ms);
     if (o->retention_ms == OUTBOX_RETENTION_DELETE)
         c->retention_ms = 0;
+    set_ms(&c->retention_failed_ms, o->retention_failed_ms);
+    set_ms(&c->shutdown_timeout_ms, o->shutdown_timeout_ms);
+    set_u64(&c->batch_bytes, o->batch_bytes);
+    set_u64(&c->max_message, o->max_message);
     c->unrouted_fail = o->unrouted_fail != 0;
     if (o->name) {
         free(c->name);
@@ -196,104 +206,6 @@ OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const ch
     r = add_publisher(relay, name, &function->plugin, options, err);
     if (r < 0)
         options_free(options);
-    return r;
-}
-
-/* ---- routes ---- */
-
-static size_t find_publisher(const struct config *c, const char *name)
-{
-    for (size_t i = 0; i < c->n_publishers; i++)
-        if (strcmp(c->publishers[i].name, name) == 0)
-            return i;
-    return ROUTE_NONE;
-}
-
-static size_t ask_function(void *ctx, const struct outbox_message *message)
-{
-    const struct lib_route_call *call = ctx;
-    const char *name = call->fn(call->ctx, message);
-    if (!name)
-        return ROUTE_NONE;
-    size_t publisher = find_publisher(call->config, name);
-    return publisher == ROUTE_NONE ? ROUTE_UNKNOWN : publisher;
-}
-
-static int copy_targets(const struct config *c, const struct lib_route *from, struct route *to,
-                        struct outbox_err *err)
-{
-    to->targets = calloc(from->n_targets + 1, sizeof *to->targets);
-    if (!to->targets)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (size_t i = 0; i < from->n_targets; i++) {
-        size_t publisher = find_publisher(c, from->targets[i].publisher);
-        if (publisher == ROUTE_NONE)
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "a route names the publisher `%s`, which the "
-                               "relay does not have",
-                               from->targets[i].publisher);
-        char *value = strdup(from->targets[i].value);
-        if (!value)
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        to->targets[to->n_targets++] = (struct route_target){value, publisher};
-    }
-    return OUTBOX_OK;
-}
-
-static int copy_route(struct outbox_relay *relay, const struct lib_route *from, size_t index,
-                      struct outbox_err *err)
-{
-    struct config *c = relay->config;
-    struct route *to = &c->routes.routes[c->routes.n_routes++];
-    *to = (struct route){.publisher = ROUTE_NONE};
-    if (asprintf(&to->name, "route-%zu", index + 1) < 0)
-        to->name = NULL;
-    if (!to->name || (from->header && !(to->header = strdup(from->header))))
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (from->fn) {
-        relay->calls[index] = (struct lib_route_call){from->fn, from->ctx, c};
-        to->fn = ask_function;
-        to->fn_ctx = &relay->calls[index];
-        return OUTBOX_OK;
-    }
-    return copy_targets(c, from, to, err);
-}
-
-static void forget_routes(struct outbox_relay *relay)
-{
-    struct route_table *table = &relay->config->routes;
-    for (size_t i = 0; i < table->n_routes; i++)
-        route_free(&table->routes[i]);
-    free(table->routes);
-    free(relay->calls);
-    table->routes = NULL;
-    table->n_routes = 0;
-    table->fallback = ROUTE_NONE;
-    relay->calls = NULL;
-}
-
-OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
-                                          const struct outbox_router *router,
-                                          struct outbox_err *err)
-{
-    struct config *c = relay->config;
-    if (relay->calls)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
-    relay->calls = calloc(router->n_routes + 1, sizeof *relay->calls);
-    c->routes.routes = calloc(router->n_routes + 1, sizeof *c->routes.routes);
-    int r = OUTBOX_OK;
-    if (!relay->calls || !c->routes.routes)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (size_t i = 0; r == 0 && i < router->n_routes; i++)
-        r = copy_route(relay, &router->routes[i], i, err);
-    if (r == 0 && router->fallback) {
-        c->routes.fallback = find_publisher(c, router->fallback);
-        if (c->routes.fallback == ROUTE_NONE)
-            r = outbox_fail(err, OUTBOX_E_CONFIG, "the fallback `%s` is no publisher of the relay",
-                            router->fallback);
-    }
-    if (r < 0)
-        forget_routes(relay);
     return r;
 }
 

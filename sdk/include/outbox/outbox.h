@@ -124,6 +124,14 @@ struct outbox_relay_options {
     int32_t log_fd;
     /** A label for people; NULL: the host's name. */
     const char *name;
+    /** Payload bytes of a batch at most; a larger message travels alone. */
+    uint64_t batch_bytes;
+    /** A larger payload, in bytes, is not read: the message fails at once. */
+    uint64_t max_message;
+    /** How long failed messages are kept; the default is OUTBOX_NEVER. */
+    int64_t retention_failed_ms;
+    /** How long outbox_relay_stop tries to settle what is in flight. */
+    int64_t shutdown_timeout_ms;
 };
 #define OUTBOX_RETENTION_DELETE (-1)
 
@@ -170,7 +178,8 @@ int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err);
 /**
  * Stops it: nothing new is begun, what is in flight is finished or given back. OUTBOX_E_TIMEOUT
  * when that took longer than timeout_ms; it goes on stopping then, and may be called again. What
- * cannot be settled is given up 30 seconds after the first call. Signals do not interrupt it.
+ * cannot be settled is given up when the option shutdown_timeout_ms has passed since the first
+ * call. Signals do not interrupt it.
  */
 int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms, struct outbox_err *err);
 
