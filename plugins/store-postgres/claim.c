@@ -10,6 +10,7 @@
  */
 #include "gather.h"
 #include "outlook.h"
+#include "unreadable.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,22 +27,28 @@
     DELAYED " AND m.available_at <= statement_timestamp() AND m.seq <> ALL ($2)" \
             " ORDER BY m.available_at LIMIT $3 FOR UPDATE SKIP LOCKED"
 
+#define ONE                                                               \
+    "m.status = 'pending' AND m.lane IS NULL AND (m.available_at IS NULL" \
+    " OR m.available_at <= statement_timestamp()) AND m.seq = $2 FOR UPDATE SKIP LOCKED"
+
 static const char fresh_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " FRESH;
 static const char due_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " DUE;
+static const char one_lock[] = "SELECT " UNREADABLE_COLUMNS " FROM {t} m WHERE " ONE;
 
 /* The inner statement is kept apart: a join must not run it again and take more than its LIMIT. An
  * idle relay writes nothing, no lease either. One that waited for a lock until nobody waits for its
  * answer takes nothing. The last four arguments: token, ms, relay, the call's ms. */
-#define LEASED(inner, token, ms, relay, call)                                                    \
+#define LEASED(columns, inner, token, ms, relay, call)                                           \
     "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()"              \
     "  < transaction_timestamp() + " call "::int8::float8 * interval '1 millisecond' AND " inner \
     " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","                \
     "  clock_timestamp() + " ms "::int8::float8 * interval '1 millisecond', " relay              \
     "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"                      \
     " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"                     \
-    " WHERE m.ctid = picked.ctid RETURNING " ROW_COLUMNS
-static const char fresh_lease[] = LEASED(FRESH, "$5", "$6", "$7", "$8");
-static const char due_lease[] = LEASED(DUE, "$4", "$5", "$6", "$7");
+    " WHERE m.ctid = picked.ctid RETURNING " columns
+static const char fresh_lease[] = LEASED(ROW_COLUMNS, FRESH, "$5", "$6", "$7", "$8");
+static const char due_lease[] = LEASED(ROW_COLUMNS, DUE, "$4", "$5", "$6", "$7");
+static const char one_lease[] = LEASED(UNREADABLE_COLUMNS, ONE, "$3", "$4", "$5", "$6");
 
 /* ---- the round trips ---- */
 
@@ -167,7 +174,7 @@ static int take_all(struct store *s, struct claiming_now *now, struct outbox_err
     return r;
 }
 
-/* ---- the claim ---- */
+/* ---- a batch ---- */
 
 void claim_forget(struct store *s)
 {
@@ -252,6 +259,83 @@ static int take_batch(struct store *s, const struct outbox_claim *claim, struct 
     return r < 0 || now->g.n == 0 ? end_empty(s, now, r, err) : OUTBOX_OK;
 }
 
+/* ---- rows that cannot be read ---- */
+
+/* A batch of this row alone, as far as it can be had. */
+static int take_one(struct store *s, const struct outbox_claim *claim, int64_t seq,
+                    const struct outbox_err *why, struct claiming_now *now, struct outbox_err *err)
+{
+    struct args args = {.arena = &s->scratch};
+    bool locks = s->claiming == CLAIM_LOCKS;
+    int r = begin(s, claim, now, err);
+    if (r < 0)
+        return r;
+    args_int(&args, 0);
+    args_int(&args, seq);
+    if (!locks)
+        args_lease(&args, now);
+    struct step main = {.slot = SLOT_NONE, .sql = locks ? one_lock : one_lease, .args = &args};
+    r = round_trip(s, now, main, false, err);
+    if (r == 0 && now->g.n > 0 && unreadable_mark(&s->claim_arena, why, now->g.messages[0]) < 0)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    now->bound = INT64_MIN;
+    now->g.full = true; /* there may be more behind it */
+    return r < 0 || now->g.n == 0 ? end_empty(s, now, r, err) : OUTBOX_OK;
+}
+
+/* The rows that a claim from the beginning may take. */
+static int candidates(struct store *s, uint32_t limit, int64_t **ret, size_t *ret_n,
+                      struct outbox_err *err)
+{
+    struct args args = {.arena = &s->scratch};
+    struct step steps[] = {
+        {.slot = SLOT_NONE,
+         .sql = "SELECT m.seq FROM {t} m WHERE " READY
+                " ORDER BY m.seq LIMIT $1 FOR UPDATE SKIP LOCKED",
+         .args = &args},
+        {.slot = SLOT_NONE,
+         .sql = "SELECT m.seq FROM {t} m WHERE " DELAYED
+                " AND m.available_at <= statement_timestamp() ORDER BY m.available_at LIMIT $1"
+                " FOR UPDATE SKIP LOCKED",
+         .args = &args},
+    };
+    args_int(&args, limit);
+    *ret_n = 0;
+    if (!(*ret = arena_array(&s->scratch, (size_t)limit * 2, sizeof **ret)))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = db_run(s, steps, 2, err);
+    for (size_t i = 0; i < 2; i++) {
+        for (int row = 0; r == 0 && row < PQntuples(steps[i].result); row++)
+            (*ret)[(*ret_n)++] = column_int(steps[i].result, row, 0);
+        PQclear(steps[i].result);
+    }
+    return r;
+}
+
+/* The claim failed with r, *err says why. If it was for a row that cannot be read, that row is the
+ * batch; if another relay has got it meanwhile, there may be an ordinary one. */
+static int take_despite(struct store *s, const struct outbox_claim *claim, int r,
+                        struct claiming_now *now, struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    const int64_t *seq;
+    int64_t *seqs;
+    size_t n;
+    if (!unreadable_is_why(s))
+        return r;
+    s->bound = INT64_MIN;
+    r = candidates(s, claim->limit, &seqs, &n, err);
+    if (r == 0)
+        r = unreadable_find(s, seqs, n, claim->max_message, &seq, &why, err);
+    if (r == 0 && seq)
+        r = take_one(s, claim, *seq, &why, now, err);
+    if (r == 0 && (!seq || now->g.n == 0))
+        r = take_batch(s, claim, now, err);
+    return r;
+}
+
+/* ---- the claim ---- */
+
 static void publish_batch(struct store *s, struct claiming_now *now, struct outbox_batch **ret)
 {
     struct gathering *g = &now->g;
@@ -294,6 +378,8 @@ int claim(void *instance, const struct outbox_claim *wanted, const struct outbox
         r = take_batch(s, &claim, &now, err);
     if (r == 0 && now.g.n == 0 && outlook_is_behind(s))
         r = take_batch(s, &claim, &now, err);
+    if (r < 0)
+        r = take_despite(s, &claim, r, &now, err);
     if (r < 0)
         return r;
     now.c->settled = arena_array(&s->claim_arena, now.g.n + 1, 1);

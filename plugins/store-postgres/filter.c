@@ -90,8 +90,9 @@ static int look_at(struct store *s, const struct outbox_filter *filter, int64_t 
     struct args args = {.arena = &s->scratch};
     args_int(&args, after);
     args_int(&args, limit);
-    char *sql = filter_sql("SELECT m.seq, m.topic FROM {t} m WHERE m.seq > $1", filter,
-                           " ORDER BY m.seq LIMIT $2", &args);
+    const char *head = filter->topic.p ? "SELECT m.seq, m.topic FROM {t} m WHERE m.seq > $1"
+                                       : "SELECT m.seq FROM {t} m WHERE m.seq > $1";
+    char *sql = filter_sql(head, filter, " ORDER BY m.seq LIMIT $2", &args);
     if (!sql)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     int r = db_query(s, SLOT_NONE, sql, &args, ret, err);

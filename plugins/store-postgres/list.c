@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* list.c - rows for people, page by page. */
-#include "postgres.h"
+#include "unreadable.h"
 
 /* A row is shown whatever its size; a page ends after so many bytes of payload. */
 #define PAGE_BYTES INT64_C(16777216)
@@ -14,14 +14,17 @@ static uint32_t status_bit(struct outbox_str name)
                                                             : 0;
 }
 
-static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i)
+static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
+                                   const struct outbox_err *why)
 {
     struct arena *arena = &s->page_arena;
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
-    if (!row || !(row->message = row_message(rows, i, arena, INT64_MAX)) ||
+    struct outbox_message *m = row ? row_message(rows, i, arena, INT64_MAX) : NULL;
+    if (!m || (why->text[0] && unreadable_mark(arena, why, m) < 0) ||
         column_uuid(rows, i, ROW_ORIGIN, arena, &row->origin_id) < 0)
         return NULL;
     row->size = sizeof *row;
+    row->message = m;
     row->status = status_bit(column_text(rows, i, ROW_N_COLUMNS));
     row->last_error = column_text(rows, i, ROW_N_COLUMNS + 1);
     row->lane = column_text(rows, i, ROW_N_COLUMNS + 2);
@@ -32,28 +35,46 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i)
     return row;
 }
 
+#define PAGE(columns)                                                                  \
+    "WITH sizes AS (SELECT seq, sum(COALESCE(octet_length(payload), 0))"               \
+    "  OVER (ORDER BY seq) - COALESCE(octet_length(payload), 0) AS before FROM {t}"    \
+    "  WHERE seq = ANY ($2))"                                                          \
+    " SELECT " columns ", m.status, m.last_error, m.lane, m.lane_seq, m.processed_at," \
+    "  m.available_at FROM {t} m JOIN sizes ON sizes.seq = m.seq"                      \
+    " WHERE sizes.before < $3 ORDER BY m.seq"
+
 /* The rows themselves, as far as their payloads fill a page, but one at least. */
-static int load(struct store *s, const int64_t *seqs, size_t n, PGresult **ret,
+static int load(struct store *s, const char *sql, const int64_t *seqs, size_t n, PGresult **ret,
                 struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     args_int(&args, INT64_MAX);
     args_ints(&args, seqs, n);
     args_int(&args, PAGE_BYTES);
-    return db_query(s, SLOT_NONE,
-                    "WITH sizes AS (SELECT seq, sum(COALESCE(octet_length(payload), 0))"
-                    "  OVER (ORDER BY seq) - COALESCE(octet_length(payload), 0) AS before FROM {t}"
-                    "  WHERE seq = ANY ($2))"
-                    " SELECT " ROW_COLUMNS ", m.status, m.last_error, m.lane, m.lane_seq,"
-                    "  m.processed_at, m.available_at FROM {t} m JOIN sizes ON sizes.seq = m.seq"
-                    " WHERE sizes.before < $3 ORDER BY m.seq",
-                    &args, ret, err);
+    return db_query(s, SLOT_NONE, sql, &args, ret, err);
+}
+
+/* One of the rows cannot be read: the page is what comes before it, or that row, without what is in
+ * it; *ret_why, whose text is empty otherwise, is what the server says of it then. */
+static int load_despite(struct store *s, const int64_t *seqs, size_t n, PGresult **ret,
+                        struct outbox_err *ret_why, struct outbox_err *err)
+{
+    const int64_t *bad;
+    int r = unreadable_find(s, seqs, n, INT64_MAX, &bad, ret_why, err);
+    if (r < 0)
+        return r;
+    bool is_first = bad == seqs;
+    if (!is_first)
+        ret_why->text[0] = '\0';
+    return is_first ? load(s, PAGE(UNREADABLE_COLUMNS), seqs, 1, ret, err)
+                    : load(s, PAGE(ROW_COLUMNS), seqs, bad ? (size_t)(bad - seqs) : n, ret, err);
 }
 
 int list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
          const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
 {
     struct store *s = instance;
+    struct outbox_err why = {.size = sizeof why};
     int64_t *seqs;
     size_t n = 0;
     int r = db_enter(s, call, err);
@@ -64,9 +85,12 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
     do {
         PQclear(s->page);
         s->page = NULL;
+        why.text[0] = '\0';
         r = filter_rows(s, filter, &after, limit, &seqs, &n, err);
         if (r == 0)
-            r = load(s, seqs, n, &s->page, err);
+            r = load(s, PAGE(ROW_COLUMNS), seqs, n, &s->page, err);
+        if (r < 0 && unreadable_is_why(s))
+            r = load_despite(s, seqs, n, &s->page, &why, err);
     } while (r == 0 && n > 0 && PQntuples(s->page) == 0);
     if (r < 0)
         return r;
@@ -76,7 +100,7 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
     if (!page || !rows)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (int i = 0; i < found; i++)
-        if (!(rows[i] = read_row(s, s->page, i)))
+        if (!(rows[i] = read_row(s, s->page, i, &why)))
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     *page = (struct outbox_page){
         .size = sizeof *page, .n = (uint32_t)found, .rows = (const struct outbox_row *const *)rows};

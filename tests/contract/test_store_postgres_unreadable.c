@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows that the server cannot read out or cannot send: each fails by itself, and says why. */
+#include "postgres_rig.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Claims and settles until nothing comes; rows with a defect say `why`. */
+static struct outcome {
+    uint32_t good;
+    uint32_t bad;
+} drain(struct store *s, struct outbox_claim what, const char *why)
+{
+    struct outcome outcome = {0, 0};
+    struct outbox_batch *batch;
+    struct outbox_err err;
+    for (bool more = true; more; release(s, batch)) {
+        assert_class(try_claim(s, what, within(30000), &batch, &err), OUTBOX_OK, &err);
+        more = batch->n > 0;
+        for (uint32_t i = 0; i < batch->n; i++) {
+            const struct outbox_message *m = batch->messages[i];
+            outcome.good += m->defect.p == NULL;
+            outcome.bad += m->defect.p != NULL;
+            ck_assert_uint_eq(m->row_id.n, 36);
+            if (!m->defect.p)
+                continue;
+            ck_assert_uint_eq(batch->n, 1);
+            ck_assert_msg(strstr(m->defect.p, "cannot be read") && strstr(m->defect.p, why), "%s",
+                          m->defect.p);
+        }
+        if (more && batch->messages[0]->defect.p)
+            ck_assert_uint_eq(settle_at_last(s, batch, FAILED_CHARGED, NULL), 0);
+        else if (more)
+            ck_assert_uint_eq(settle_at_last(s, batch, DONE, NULL), 0);
+    }
+    return outcome;
+}
+
+/* Lists everything, page by page: the rows that are failed have a defect, and no others have. */
+static void assert_listed(struct store *s, uint32_t n, uint32_t n_bad)
+{
+    const struct outbox_filter all = {.size = sizeof all};
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_page *page;
+    uint32_t rows = 0, bad = 0;
+    int64_t after = INT64_MIN;
+    do {
+        assert_class(store_list(s, &all, after, 4, CALL, &page, &err), OUTBOX_OK, &err);
+        for (uint32_t i = 0; i < page->n; i++) {
+            const struct outbox_row *row = page->rows[i];
+            ck_assert_int_gt(row->message->seq, after);
+            ck_assert_int_eq(row->message->defect.p != NULL, row->status == OUTBOX_FAILED);
+            after = row->message->seq;
+            bad += row->status == OUTBOX_FAILED;
+        }
+        rows += page->n;
+    } while (page->n > 0);
+    ck_assert_uint_eq(rows, n);
+    ck_assert_uint_eq(bad, n_bad);
+}
+
+/* ---- damage ---- */
+
+/* A payload that the server keeps apart, in pieces; then it loses the first of them. */
+static void produce_damaged(const char *available_at)
+{
+    execute("INSERT INTO " T " (topic, payload, available_at) SELECT 'damaged', string_agg("
+            "decode(md5(i::text), 'hex'), ''), %s FROM generate_series(1, 5000) i",
+            available_at);
+    execute("SET client_min_messages = warning");
+    execute("CREATE EXTENSION IF NOT EXISTS pg_surgery SCHEMA public");
+    execute("SELECT public.heap_force_kill(reltoastrelid::regclass, ARRAY['(0,1)'::tid])"
+            " FROM pg_class WHERE oid = '" T "'::regclass");
+}
+
+/* How the row is met: with the others, after them since it is large, or as one that waited. */
+static const struct {
+    uint64_t max_bytes;
+    const char *available_at;
+} ways[] = {{64 << 20, "NULL"}, {1000000, "NULL"}, {64 << 20, "now()"}};
+#define N_WAYS ((int)(sizeof ways / sizeof ways[0]))
+
+START_TEST(a_row_whose_storage_is_damaged_fails_alone)
+{
+    struct outbox_claim what = a_claim(100);
+    struct outbox_err err = {.size = sizeof err};
+    what.max_bytes = ways[_i / N_MODES].max_bytes;
+    use_mode(_i % N_MODES);
+    struct store *other = an_instance(), *s = an_instance();
+    produce(5);
+    struct outbox_batch *theirs = claim(other, 3, LEASE_MS);
+    produce_damaged(ways[_i / N_MODES].available_at);
+    produce(5);
+    sleep_ms(5);
+    struct outcome outcome = drain(s, what, "toast value");
+    ck_assert_uint_eq(outcome.good, 7);
+    ck_assert_uint_eq(outcome.bad, 1);
+    release(other, theirs);
+    outcome = drain(s, what, "nothing");
+    ck_assert_uint_eq(outcome.good, 3);
+    ck_assert_uint_eq(outcome.bad, 0);
+    ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'failed'"), 1);
+    assert_listed(s, 11, 1);
+    const struct outbox_filter failed = {.size = sizeof failed, .statuses = OUTBOX_FAILED};
+    int64_t after = INT64_MIN;
+    uint64_t n;
+    assert_class(store_requeue(s, &failed, &after, 10, CALL, &n, &err), OUTBOX_OK, &err);
+    ck_assert_uint_eq(n, 1);
+    outcome = drain(s, what, "toast value");
+    ck_assert_uint_eq(outcome.bad, 1);
+    after = INT64_MIN;
+    assert_class(store_discard(s, &failed, &after, 10, CALL, &n, &err), OUTBOX_OK, &err);
+    ck_assert_uint_eq(n, 1);
+    assert_listed(s, 10, 0);
+}
+END_TEST
+
+/* ---- encodings ---- */
+
+static const struct {
+    const char *encoding;
+    const char *bad; /* bytes that make no character */
+    const char *why;
+} encodings[] = {
+    {"SQL_ASCII", "caf\xE9 noir", "invalid byte sequence"},
+    {"WIN1252", "\x81", "no equivalent"},
+};
+#define N_ENCODINGS ((int)(sizeof encodings / sizeof encodings[0]))
+
+/* In the database that has the name of the schema. */
+static void produce_bad(int encoding)
+{
+    char text[400];
+    const char *bad = encodings[encoding].bad;
+    snprintf(text, sizeof text, "%s dbname=%s client_encoding=%s", getenv("OUTBOX_TEST_PG"),
+             the_schema(), encodings[encoding].encoding);
+    PGconn *db = PQconnectdb(text);
+    ck_assert_msg(PQstatus(db) == CONNECTION_OK, "%s", PQerrorMessage(db));
+    snprintf(text, sizeof text,
+             "INSERT INTO " T " (topic, key, headers) VALUES ('good', '1', NULL), ('%s', '', NULL),"
+             " ('good', '2', NULL), ('t', '%s', NULL), ('t', '', '{\"a\":\"%s\"}'),"
+             " ('good', '3', NULL)",
+             bad, bad, bad);
+    run_pg(db, text);
+    PQfinish(db);
+}
+
+START_TEST(a_row_that_is_not_utf_8_fails_alone)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    char more[100];
+    int encoding = _i / MODES_DIRECT;
+    use_mode(_i % MODES_DIRECT);
+    execute("SET client_min_messages = warning");
+    execute("DROP DATABASE IF EXISTS %s", the_schema());
+    execute("CREATE DATABASE %s ENCODING '%s' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+            the_schema(), encodings[encoding].encoding);
+    snprintf(more, sizeof more, "dbname=%s", the_schema());
+    use_option("table", T);
+    struct store *s = instance_as("one", more);
+    assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err);
+    produce_bad(encoding);
+    struct outcome outcome = drain(s, a_claim(100), encodings[encoding].why);
+    ck_assert_uint_eq(outcome.good, 3);
+    ck_assert_uint_eq(outcome.bad, 3);
+    assert_listed(s, 6, 3);
+    store_close(s);
+    execute("DROP DATABASE %s WITH (FORCE)", the_schema());
+}
+END_TEST
+
+int main(void)
+{
+    unit_needs("OUTBOX_TEST_PG");
+    Suite *suite = suite_create("store-postgres: unreadable");
+    store_use(&postgres_kind);
+    TCase *tc = store_case(suite, "unreadable");
+    tcase_add_loop_test(tc, a_row_whose_storage_is_damaged_fails_alone, 0, N_WAYS * N_MODES);
+    tcase_add_loop_test(tc, a_row_that_is_not_utf_8_fails_alone, 0, N_ENCODINGS * MODES_DIRECT);
+    return unit_main(suite);
+}
