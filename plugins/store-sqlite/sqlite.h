@@ -133,6 +133,8 @@ int schema_form(struct store *s, enum schema_form *ret, struct outbox_err *err);
 /* The table under a name, with more columns than ours; then its indexes and companions. */
 int schema_create(struct store *s, const char *name, const char *columns, struct outbox_err *err);
 int schema_complete(struct store *s, struct outbox_err *err);
+/* OUTBOX_E_CONFIG: building it anew would lose something. */
+int upgrade_check(struct store *s, struct outbox_err *err);
 int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err);
 
 /* ---- row.c ---- */

@@ -33,8 +33,9 @@ static bool is_old_column(const char *name, uint32_t *seen)
     return false;
 }
 
-static void add_extra(struct extra *extra, sqlite3_stmt *info)
+static void add_extra(struct store *s, struct extra *extra, sqlite3_stmt *info)
 {
+    const char *collation = NULL;
     const char *deflt = (const char *)sqlite3_column_text(info, 4);
     const char *type = (const char *)sqlite3_column_text(info, 2);
     char *name = sqlite3_mprintf("\"%w\"", sqlite3_column_text(info, 1));
@@ -46,6 +47,10 @@ static void add_extra(struct extra *extra, sqlite3_stmt *info)
         fputs(" NOT NULL", extra->definitions);
     if (deflt)
         fprintf(extra->definitions, " DEFAULT (%s)", deflt);
+    sqlite3_table_column_metadata(s->db, NULL, s->table, (const char *)sqlite3_column_text(info, 1),
+                                  NULL, &collation, NULL, NULL, NULL);
+    if (collation && sqlite3_stricmp(collation, "BINARY") != 0)
+        fprintf(extra->definitions, " COLLATE \"%s\"", collation);
     sqlite3_free(name);
 }
 
@@ -58,7 +63,7 @@ static int read_columns(struct store *s, struct extra *extra, struct outbox_err 
     int code;
     while ((code = sqlite3_step(info)) == SQLITE_ROW)
         if (!is_old_column((const char *)sqlite3_column_text(info, 1), &seen))
-            add_extra(extra, info);
+            add_extra(s, extra, info);
     sqlite3_finalize(info);
     if (code != SQLITE_DONE)
         return db_fail(s, err);
@@ -149,6 +154,8 @@ int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err)
     extra.names = open_memstream(&extra.name_text, &extra.n2);
     int r = extra.definitions && extra.names ? read_columns(s, &extra, err)
                                              : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r == 0)
+        r = upgrade_check(s, err);
     if (extra.definitions && fclose(extra.definitions) != 0 && r == 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (extra.names && fclose(extra.names) != 0 && r == 0)

@@ -155,6 +155,52 @@ START_TEST(what_others_added_to_the_table_stays)
 }
 END_TEST
 
+START_TEST(what_cannot_be_built_anew_is_told_before_anything_changes)
+{
+    static const struct {
+        const char *added;
+        const char *what; /* NULL: it can be */
+    } cases[] = {
+        {"n INT AS (length(payload))", "the generated column n"},
+        {"n INT AS (length(payload)) STORED", "the generated column n"},
+        {"tenant TEXT REFERENCES tenants (id)", "the reference of column tenant"},
+        {"tenant TEXT CHECK (tenant <> '')", "a CHECK"},
+        {"tenant TEXT /* checked */ check(tenant <> '')", "a CHECK"},
+        {"tenant TEXT, UNIQUE (topic, tenant)", "UNIQUE (topic, tenant)"},
+        {"tenant TEXT COLLATE NOCASE", NULL},
+        {"\"CHECK\" TEXT DEFAULT 'it''s a CHECK' -- no CHECK\n", NULL},
+        {"[check] TEXT, `CHECK ` TEXT /* CHECK */, checked INT, UNIQUE (id)", NULL},
+    };
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    char name[16], sql[1000];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(name, sizeof name, "%zu.db", i);
+        sqlite3 *db = open_db(name);
+        snprintf(sql, sizeof sql,
+                 "CREATE TABLE " T " (id TEXT PRIMARY KEY, topic TEXT, key TEXT, payload BLOB,"
+                 " headers TEXT, status TEXT, retries INT, last_error TEXT, created_at DATETIME,"
+                 " processed_at DATETIME, %s)",
+                 cases[i].added);
+        run_sql(db, sql);
+        use_path(the_options(), name);
+        assert_class(store_init(an_instance(), CALL, &done, &err),
+                     cases[i].what ? OUTBOX_E_CONFIG : OUTBOX_OK, &err);
+        if (cases[i].what) {
+            ck_assert_msg(strstr(err.text, cases[i].what) != NULL, "%s", err.text);
+            ck_assert_int_eq(one_number(db, "SELECT count(*) FROM sqlite_master"
+                                            " WHERE name LIKE 'outbox%'"),
+                             1);
+        }
+        sqlite3_close(db);
+    }
+    sqlite3 *db = open_db("6.db");
+    run_sql(db, "INSERT INTO " T " (topic, tenant) VALUES ('t', 'Mine')");
+    ck_assert_int_eq(one_number(db, "SELECT count(*) FROM " T " WHERE tenant = 'mine'"), 1);
+    sqlite3_close(db);
+}
+END_TEST
+
 static void produce_like_go(void)
 {
     sqlite3 *db = open_db("go.db");
@@ -253,6 +299,7 @@ int main(void)
     tcase_add_test(tc, rows_of_every_state_are_kept_as_they_were);
     tcase_add_test(tc, an_upgraded_table_is_like_a_new_one_and_like_the_printed_one);
     tcase_add_test(tc, what_others_added_to_the_table_stays);
+    tcase_add_test(tc, what_cannot_be_built_anew_is_told_before_anything_changes);
     tcase_add_test(tc, producers_keep_writing_through_an_upgrade);
     tcase_add_test(tc, several_may_init_at_once);
     tcase_add_test(tc, a_table_that_is_no_outbox_is_left_alone);

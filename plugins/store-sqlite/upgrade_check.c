@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* upgrade_check.c - what somebody added to an old table and building it anew would lose. */
+#include "sqlite.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static const char losses[] =
+    "SELECT 'the generated column ' || name FROM pragma_table_xinfo('{t}') WHERE hidden IN (2, 3)"
+    " UNION ALL SELECT 'the reference of column ' || \"from\" FROM pragma_foreign_key_list('{t}')"
+    " UNION ALL SELECT 'UNIQUE (' || group_concat(i.name, ', ') || ')'"
+    "  FROM pragma_index_list('{t}') AS l, pragma_index_info(l.name) AS i WHERE l.origin = 'u'"
+    "  GROUP BY l.name HAVING group_concat(i.name) <> 'id' COLLATE NOCASE";
+
+static const char definition[] =
+    "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = '{t}' COLLATE NOCASE";
+
+/* Behind the quoted text or comment that begins here; `sql` itself if it is neither. */
+static const char *skip(const char *sql)
+{
+    const char *last = *sql == '\''             ? "'" /* a doubled one begins the next text */
+                       : *sql == '"'            ? "\""
+                       : *sql == '`'            ? "`"
+                       : *sql == '['            ? "]"
+                       : !strncmp(sql, "--", 2) ? "\n"
+                       : !strncmp(sql, "/*", 2) ? "*/"
+                                                : NULL;
+    if (!last)
+        return sql;
+    const char *end = strstr(sql + (last[1] ? 2 : 1), last);
+    return end ? end + strlen(last) : sql + strlen(sql);
+}
+
+/* Is there this keyword, outside of names in quotes, texts and comments? */
+static bool has_keyword(const char *sql, const char *word)
+{
+    size_t n = strlen(word);
+    while (*sql) {
+        const char *next = skip(sql);
+        if (next > sql) {
+            sql = next;
+            continue;
+        }
+        for (next = sql; isalnum((unsigned char)*next) || *next == '_' || *next & 0x80; next++)
+            continue;
+        if ((size_t)(next - sql) == n && sqlite3_strnicmp(sql, word, (int)n) == 0)
+            return true;
+        sql = next > sql ? next : sql + 1;
+    }
+    return false;
+}
+
+/* A statement that gives what is lost, or a definition to look through. */
+static int look(struct store *s, const char *sql, bool is_definition, struct outbox_err *err)
+{
+    sqlite3_stmt *statement = db_prepare(s, sql, err);
+    const char *lost = NULL;
+    int r = OUTBOX_OK;
+    if (!statement)
+        return s->failure;
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        lost = (const char *)sqlite3_column_text(statement, 0);
+    if (lost && is_definition)
+        lost = has_keyword(lost, "CHECK") ? "a CHECK" : NULL;
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        r = db_fail(s, err);
+    else if (lost)
+        r = outbox_fail(err, OUTBOX_E_CONFIG,
+                        "%s: the table %s has %.200s, which `outboxd init` cannot carry over; see "
+                        "UPGRADING in outboxd-store-sqlite(7)",
+                        s->path, s->table, lost);
+    sqlite3_finalize(statement);
+    return r;
+}
+
+int upgrade_check(struct store *s, struct outbox_err *err)
+{
+    int r = look(s, losses, false, err);
+    return r < 0 ? r : look(s, definition, true, err);
+}
