@@ -6,15 +6,17 @@
  * transaction, and would cost every settle; this costs only those that are refused.
  */
 #include "settling.h"
+#include "unreadable.h"
 
 #include <string.h>
 
-/* Did the server refuse the values, rather than fail? Then it would do so again. */
+/* Did the server refuse the values, or find the row damaged, rather than fail? Then it would do so
+ * again. */
 static bool is_refused(const struct store *s)
 {
-    static const char *const classes[] = {"22", "23", "44", "P0"};
-    for (size_t i = 0; s->db && i < sizeof classes / sizeof classes[0]; i++)
-        if (strncmp(s->failed_state, classes[i], 2) == 0)
+    static const char *const states[] = {"22", "23", "44", "P0", "54000", "XX001"};
+    for (size_t i = 0; s->db && i < sizeof states / sizeof states[0]; i++)
+        if (strncmp(s->failed_state, states[i], strlen(states[i])) == 0)
             return true;
     return false;
 }
@@ -41,7 +43,8 @@ static void note(struct settling *t)
 static int settle_refused(struct settling *t, size_t i, settling_fn *by, struct outbox_err *err)
 {
     static const enum how ways[] = {HOW_BARE, HOW_PUT_OFF};
-    struct outbox_str id = settling_message(t, i)->id;
+    const struct outbox_message *m = settling_message(t, i);
+    struct outbox_str id = m->id;
     struct outbox_err why = {.size = sizeof why};
     int r = t->s->failure;
     for (size_t way = 0; r < 0 && is_refused(t->s) && way < 2; way++) {
@@ -59,6 +62,10 @@ static int settle_refused(struct settling *t, size_t i, settling_fn *by, struct 
                                          : "; it will be sent again",
                     err->text);
         t->stale[i] |= r < 0 || t->how == HOW_PUT_OFF;
+        if (r < 0)
+            avoid_add(t->s, m->seq, why.text);
+        if (m->defect.p)
+            r = OUTBOX_OK; /* it was not sent, and will not be */
     }
     if (r == 0)
         note(t);

@@ -8,62 +8,41 @@
  * back lie below. So a claim that comes back short looks there, too, and every claim does once a
  * second; then it also looks for delays and leases that end.
  */
-#include "gather.h"
+#include "claiming.h"
 #include "outlook.h"
 #include "unreadable.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define HOLD_DEFAULT_MS 60000
 /* A server works on a while for a client that is gone, us. */
 #define LOST_US INT64_C(10000000)
 
-#define READY "m.status = 'pending' AND m.available_at IS NULL AND m.lane IS NULL"
-
-/* $1 of ROW_COLUMNS: inline_max. In the order of fresh_args and delayed_args. */
-#define FRESH READY " AND m.seq > $2 AND m.seq <= $3 ORDER BY m.seq LIMIT $4 FOR UPDATE SKIP LOCKED"
+/* $1 of ROW_COLUMNS: inline_max. In the order of take_fresh and take_due; the last argument of
+ * FRESH_BUT are rows to leave alone, which are few and rare. */
+#define BEHIND " AND m.seq > $2 AND m.seq <= $3 ORDER BY m.seq LIMIT $4 FOR UPDATE SKIP LOCKED"
+#define FRESH READY BEHIND
+#define FRESH_BUT(rows) READY " AND m.seq <> ALL (" rows ")" BEHIND
 #define DUE                                                                      \
     DELAYED " AND m.available_at <= statement_timestamp() AND m.seq <> ALL ($2)" \
             " ORDER BY m.available_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+#define LOCKED(inner) "SELECT " ROW_COLUMNS " FROM {t} m WHERE " inner
 
-#define ONE                                                               \
-    "m.status = 'pending' AND m.lane IS NULL AND (m.available_at IS NULL" \
-    " OR m.available_at <= statement_timestamp()) AND m.seq = $2 FOR UPDATE SKIP LOCKED"
-
-static const char fresh_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " FRESH;
-static const char due_lock[] = "SELECT " ROW_COLUMNS " FROM {t} m WHERE " DUE;
-static const char one_lock[] = "SELECT " UNREADABLE_COLUMNS " FROM {t} m WHERE " ONE;
-
-/* The inner statement is kept apart: a join must not run it again and take more than its LIMIT. An
- * idle relay writes nothing, no lease either. One that waited for a lock until nobody waits for its
- * answer takes nothing. The last four arguments: token, ms, relay, the call's ms. */
-#define LEASED(columns, inner, token, ms, relay, call)                                           \
-    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()"              \
-    "  < transaction_timestamp() + " call "::int8::float8 * interval '1 millisecond' AND " inner \
-    " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","                \
-    "  clock_timestamp() + " ms "::int8::float8 * interval '1 millisecond', " relay              \
-    "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"                      \
-    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"                     \
-    " WHERE m.ctid = picked.ctid RETURNING " columns
-static const char fresh_lease[] = LEASED(ROW_COLUMNS, FRESH, "$5", "$6", "$7", "$8");
+static const char due_lock[] = LOCKED(DUE);
 static const char due_lease[] = LEASED(ROW_COLUMNS, DUE, "$4", "$5", "$6", "$7");
-static const char one_lease[] = LEASED(UNREADABLE_COLUMNS, ONE, "$3", "$4", "$5", "$6");
+/* By claiming, then by whether rows are left alone. */
+static const char *const fresh[2][2] = {
+    {LOCKED(FRESH), LOCKED(FRESH_BUT("$5"))},
+    {LEASED(ROW_COLUMNS, FRESH, "$5", "$6", "$7", "$8"),
+     LEASED(ROW_COLUMNS, FRESH_BUT("$9"), "$5", "$6", "$7", "$8")},
+};
 
 /* ---- the round trips ---- */
 
-/* One claim on its way. */
-struct claiming_now {
-    struct gathering g;
-    struct claimed *c;
-    bool begun; /* something is held */
-    bool looked;
-    int64_t bound; /* for the next one */
-};
-
-/* Runs `main` with what has to come before it and may come along; gathers its rows. */
-static int round_trip(struct store *s, struct claiming_now *now, struct step main, bool look,
-                      struct outbox_err *err)
+int claiming_round_trip(struct store *s, struct claim_now *now, struct step main, bool look,
+                        struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     struct step steps[4];
@@ -100,7 +79,7 @@ static int round_trip(struct store *s, struct claiming_now *now, struct step mai
     return gather_rows(&now->g, steps[at_main].result, err);
 }
 
-static void args_lease(struct args *args, const struct claiming_now *now)
+void claiming_args_lease(struct args *args, const struct claim_now *now)
 {
     args_int(args, now->c->token);
     args_int(args, now->g.claim->lease_ms);
@@ -108,50 +87,56 @@ static void args_lease(struct args *args, const struct claiming_now *now)
     args_int(args, now->g.store->timeout_ms);
 }
 
-static int take_due(struct store *s, struct claiming_now *now, uint32_t limit,
-                    struct outbox_err *err)
+static int take_due(struct store *s, struct claim_now *now, uint32_t limit, struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     bool locks = s->claiming == CLAIM_LOCKS;
-    int64_t *have = arena_array(&s->scratch, (size_t)now->g.n + 1, sizeof *have);
+    size_t n = avoid_look(s);
+    int64_t *have = arena_array(&s->scratch, n + now->g.n + 1, sizeof *have);
     if (!have)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    memcpy(have, s->avoided, n * sizeof *have);
     for (uint32_t i = 0; i < now->g.n; i++)
-        have[i] = now->g.messages[i]->seq;
+        have[n++] = now->g.messages[i]->seq;
     args_int(&args, (int64_t)now->g.inline_max);
-    args_ints(&args, have, now->g.n);
+    args_ints(&args, have, n);
     args_int(&args, limit);
     if (!locks)
-        args_lease(&args, now);
+        claiming_args_lease(&args, now);
     struct step main = {.slot = locks ? SLOT_DELAYED_LOCK : SLOT_DELAYED_LEASE,
                         .sql = locks ? due_lock : due_lease,
                         .args = &args};
-    return round_trip(s, now, main, false, err);
+    return claiming_round_trip(s, now, main, false, err);
 }
 
-static int take_fresh(struct store *s, struct claiming_now *now, int64_t above, int64_t upto,
+static int take_fresh(struct store *s, struct claim_now *now, int64_t above, int64_t upto,
                       bool look, struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     bool locks = s->claiming == CLAIM_LOCKS;
+    size_t n_avoided = avoid_look(s);
     args_int(&args, (int64_t)now->g.inline_max);
     args_int(&args, above);
     args_int(&args, upto);
     args_int(&args, now->g.claim->limit - now->g.n);
     if (!locks)
-        args_lease(&args, now);
-    struct step main = {.slot = locks ? SLOT_FRESH_LOCK : SLOT_FRESH_LEASE,
-                        .sql = locks ? fresh_lock : fresh_lease,
+        claiming_args_lease(&args, now);
+    if (n_avoided)
+        args_ints(&args, s->avoided, n_avoided);
+    struct step main = {.slot = n_avoided ? SLOT_NONE
+                                : locks   ? SLOT_FRESH_LOCK
+                                          : SLOT_FRESH_LEASE,
+                        .sql = fresh[s->claiming][n_avoided > 0],
                         .args = &args};
     uint32_t before = now->g.n;
-    int r = round_trip(s, now, main, look, err);
+    int r = claiming_round_trip(s, now, main, look, err);
     if (r == 0 && now->g.n > before)
         now->bound = now->g.messages[now->g.n - 1]->seq;
     return r;
 }
 
 /* Retries get half of a batch at most, unless fresh messages leave room: neither starves. */
-static int take_all(struct store *s, struct claiming_now *now, struct outbox_err *err)
+static int take_all(struct store *s, struct claim_now *now, struct outbox_err *err)
 {
     struct gathering *g = &now->g;
     uint32_t limit = g->claim->limit, half = (limit + 1) / 2;
@@ -185,7 +170,7 @@ void claim_forget(struct store *s)
 }
 
 /* Rows that are held and are not in the batch. With locks they are free when it is. */
-static int let_go(struct store *s, struct claiming_now *now, struct outbox_err *err)
+static int let_go(struct store *s, struct claim_now *now, struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     PGresult *result;
@@ -201,10 +186,13 @@ static int let_go(struct store *s, struct claiming_now *now, struct outbox_err *
     return r;
 }
 
-/* A claim that holds nothing is ended at once, one that failed as far as that goes. */
-static int end_empty(struct store *s, struct claiming_now *now, int r, struct outbox_err *err)
+int claiming_end(struct store *s, struct claim_now *now, int r, struct outbox_err *err)
 {
-    if (!now->begun)
+    if (r < 0 && !s->db) {
+        s->lost = now->c->token;
+        s->lost_us = s->host->monotonic_us(s->host) + LOST_US;
+    }
+    if (!now->begun || (r == 0 && now->g.n > 0))
         return r;
     if (s->claiming == CLAIM_LEASES)
         return r < 0 ? (leases_give_back(s, now->c->token, NULL), r)
@@ -227,23 +215,22 @@ static int64_t hold_of(const struct store *s, const struct outbox_claim *claim)
     return s->claiming == CLAIM_LOCKS ? ms + ms / 4 + 2000 : 0;
 }
 
-static int begin(struct store *s, const struct outbox_claim *claim, struct claiming_now *now,
-                 struct outbox_err *err)
+int claiming_begin(struct store *s, const struct outbox_claim *claim, struct claim_now *ret,
+                   struct outbox_err *err)
 {
     claim_forget(s);
-    *now = (struct claiming_now){.c = arena_array(&s->claim_arena, 1, sizeof *now->c)};
-    if (!now->c || gather_begin(&now->g, s, claim) < 0)
+    *ret = (struct claim_now){.c = arena_array(&s->claim_arena, 1, sizeof *ret->c)};
+    if (!ret->c || gather_begin(&ret->g, s, claim) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return s->claiming == CLAIM_LEASES ? leases_token(&now->c->token, err) : OUTBOX_OK;
+    return s->claiming == CLAIM_LEASES ? leases_token(&ret->c->token, err) : OUTBOX_OK;
 }
 
-/* Gathers a batch; empty ones end here. */
-static int take_batch(struct store *s, const struct outbox_claim *claim, struct claiming_now *now,
-                      struct outbox_err *err)
+int claiming_take(struct store *s, const struct outbox_claim *claim, struct claim_now *now,
+                  struct outbox_err *err)
 {
     int r = outlook_tidy_up(s, claim, err);
     if (r == 0)
-        r = begin(s, claim, now, err);
+        r = claiming_begin(s, claim, now, err);
     if (r < 0)
         return r;
     r = take_all(s, now, err);
@@ -252,91 +239,12 @@ static int take_batch(struct store *s, const struct outbox_claim *claim, struct 
     gather_sort(&now->g);
     if (r == 0)
         r = gather_payloads(&now->g, err);
-    if (r < 0 && !s->db) {
-        s->lost = now->c->token;
-        s->lost_us = s->host->monotonic_us(s->host) + LOST_US;
-    }
-    return r < 0 || now->g.n == 0 ? end_empty(s, now, r, err) : OUTBOX_OK;
-}
-
-/* ---- rows that cannot be read ---- */
-
-/* A batch of this row alone, as far as it can be had. */
-static int take_one(struct store *s, const struct outbox_claim *claim, int64_t seq,
-                    const struct outbox_err *why, struct claiming_now *now, struct outbox_err *err)
-{
-    struct args args = {.arena = &s->scratch};
-    bool locks = s->claiming == CLAIM_LOCKS;
-    int r = begin(s, claim, now, err);
-    if (r < 0)
-        return r;
-    args_int(&args, 0);
-    args_int(&args, seq);
-    if (!locks)
-        args_lease(&args, now);
-    struct step main = {.slot = SLOT_NONE, .sql = locks ? one_lock : one_lease, .args = &args};
-    r = round_trip(s, now, main, false, err);
-    if (r == 0 && now->g.n > 0 && unreadable_mark(&s->claim_arena, why, now->g.messages[0]) < 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    now->bound = INT64_MIN;
-    now->g.full = true; /* there may be more behind it */
-    return r < 0 || now->g.n == 0 ? end_empty(s, now, r, err) : OUTBOX_OK;
-}
-
-/* The rows that a claim from the beginning may take. */
-static int candidates(struct store *s, uint32_t limit, int64_t **ret, size_t *ret_n,
-                      struct outbox_err *err)
-{
-    struct args args = {.arena = &s->scratch};
-    struct step steps[] = {
-        {.slot = SLOT_NONE,
-         .sql = "SELECT m.seq FROM {t} m WHERE " READY
-                " ORDER BY m.seq LIMIT $1 FOR UPDATE SKIP LOCKED",
-         .args = &args},
-        {.slot = SLOT_NONE,
-         .sql = "SELECT m.seq FROM {t} m WHERE " DELAYED
-                " AND m.available_at <= statement_timestamp() ORDER BY m.available_at LIMIT $1"
-                " FOR UPDATE SKIP LOCKED",
-         .args = &args},
-    };
-    args_int(&args, limit);
-    *ret_n = 0;
-    if (!(*ret = arena_array(&s->scratch, (size_t)limit * 2, sizeof **ret)))
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    int r = db_run(s, steps, 2, err);
-    for (size_t i = 0; i < 2; i++) {
-        for (int row = 0; r == 0 && row < PQntuples(steps[i].result); row++)
-            (*ret)[(*ret_n)++] = column_int(steps[i].result, row, 0);
-        PQclear(steps[i].result);
-    }
-    return r;
-}
-
-/* The claim failed with r, *err says why. If it was for a row that cannot be read, that row is the
- * batch; if another relay has got it meanwhile, there may be an ordinary one. */
-static int take_despite(struct store *s, const struct outbox_claim *claim, int r,
-                        struct claiming_now *now, struct outbox_err *err)
-{
-    struct outbox_err why = {.size = sizeof why};
-    const int64_t *seq;
-    int64_t *seqs;
-    size_t n;
-    if (!unreadable_is_why(s))
-        return r;
-    s->bound = INT64_MIN;
-    r = candidates(s, claim->limit, &seqs, &n, err);
-    if (r == 0)
-        r = unreadable_find(s, seqs, n, claim->max_message, &seq, &why, err);
-    if (r == 0 && seq)
-        r = take_one(s, claim, *seq, &why, now, err);
-    if (r == 0 && (!seq || now->g.n == 0))
-        r = take_batch(s, claim, now, err);
-    return r;
+    return claiming_end(s, now, r, err);
 }
 
 /* ---- the claim ---- */
 
-static void publish_batch(struct store *s, struct claiming_now *now, struct outbox_batch **ret)
+static void publish_batch(struct store *s, struct claim_now *now, struct outbox_batch **ret)
 {
     struct gathering *g = &now->g;
     struct claimed *c = now->c;
@@ -354,6 +262,7 @@ static void publish_batch(struct store *s, struct claiming_now *now, struct outb
         c->batch.lease = outbox_cstr(c->lease);
     }
     s->bound = c->batch.more ? now->bound : INT64_MIN;
+    s->searched = INT64_MIN;
     if (!c->batch.more)
         s->outlook.look_us = 0;
     s->fits = g->n_excess > 0 ? g->n : 0;
@@ -366,7 +275,7 @@ int claim(void *instance, const struct outbox_claim *wanted, const struct outbox
 {
     struct store *s = instance;
     struct outbox_claim claim = *wanted;
-    struct claiming_now now;
+    struct claim_now now;
     if (s->held)
         return outbox_fail(err, OUTBOX_E_CONFIG, "a batch is held already");
     if (claim.lane.p)
@@ -375,18 +284,18 @@ int claim(void *instance, const struct outbox_claim *wanted, const struct outbox
     s->hold_ms = hold_of(s, wanted);
     int r = db_enter(s, call, err);
     if (r == 0)
-        r = take_batch(s, &claim, &now, err);
+        r = claiming_take(s, &claim, &now, err);
     if (r == 0 && now.g.n == 0 && outlook_is_behind(s))
-        r = take_batch(s, &claim, &now, err);
+        r = claiming_take(s, &claim, &now, err);
     if (r < 0)
-        r = take_despite(s, &claim, r, &now, err);
+        r = claiming_take_despite(s, &claim, r, &now, err);
     if (r < 0)
         return r;
     now.c->settled = arena_array(&s->claim_arena, now.g.n + 1, 1);
     now.c->apart = arena_array(&s->claim_arena, now.g.n + 1, 1);
     now.c->lost = arena_array(&s->claim_arena, now.g.n + 1, 1);
     if (!now.c->settled || !now.c->apart || !now.c->lost) {
-        end_empty(s, &now, OUTBOX_E_RETRY, NULL);
+        claiming_end(s, &now, OUTBOX_E_RETRY, NULL);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
     publish_batch(s, &now, ret);

@@ -3,7 +3,7 @@
  * filter.c - which rows a person means. All but the pattern of the topic is a condition of the
  * statement; patterns are fnmatch's, as in routes, and PostgreSQL has none that means the same.
  */
-#include "postgres.h"
+#include "unreadable.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
@@ -83,15 +83,21 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
     return sql;
 }
 
-/* The next rows behind *after, whatever their topic; *after moves to the last. */
-static int look_at(struct store *s, const struct outbox_filter *filter, int64_t after,
-                   uint32_t limit, PGresult **ret, struct outbox_err *err)
+/* With topics only if somebody asks for them; with those as they are stored if one cannot be sent:
+ * then a pattern that is not ASCII may miss some. */
+#define NEXT(columns) "SELECT " columns " FROM {t} m WHERE m.seq > $1"
+static const char next_seqs[] = NEXT("m.seq");
+static const char next_topics[] = NEXT("m.seq, m.topic");
+static const char next_stored[] =
+    NEXT("m.seq, pg_catalog.convert_to(m.topic, pg_catalog.getdatabaseencoding())");
+
+/* The next rows behind `after`, whatever their topic. */
+static int look_at(struct store *s, const char *head, const struct outbox_filter *filter,
+                   int64_t after, uint32_t limit, PGresult **ret, struct outbox_err *err)
 {
     struct args args = {.arena = &s->scratch};
     args_int(&args, after);
     args_int(&args, limit);
-    const char *head = filter->topic.p ? "SELECT m.seq, m.topic FROM {t} m WHERE m.seq > $1"
-                                       : "SELECT m.seq FROM {t} m WHERE m.seq > $1";
     char *sql = filter_sql(head, filter, " ORDER BY m.seq LIMIT $2", &args);
     if (!sql)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
@@ -111,7 +117,10 @@ int filter_rows(struct store *s, const struct outbox_filter *filter, int64_t *af
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     while (more && n < limit) {
         PGresult *rows;
-        int r = look_at(s, filter, *after, chunk, &rows, err);
+        int r = look_at(s, filter->topic.p ? next_topics : next_seqs, filter, *after, chunk, &rows,
+                        err);
+        if (r < 0 && filter->topic.p && unreadable_is_why(s))
+            r = look_at(s, next_stored, filter, *after, chunk, &rows, err);
         if (r < 0)
             return r;
         more = PQntuples(rows) == (int)chunk;

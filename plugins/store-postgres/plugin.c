@@ -77,7 +77,7 @@ static struct store *new_store(const struct outbox_host *host, const struct outb
         return NULL;
     s->host = host;
     s->cancel_fd = -1;
-    s->bound = INT64_MIN;
+    s->bound = s->searched = INT64_MIN;
     s->outlook.delayed_us = s->outlook.lease_us = INT64_MAX;
     s->claim_arena = (struct arena)ARENA_INIT(KEEP_BYTES);
     s->page_arena = (struct arena)ARENA_INIT(0);

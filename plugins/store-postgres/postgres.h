@@ -105,6 +105,8 @@ struct refusal {
     char text[200];
 };
 
+#define AVOIDED_MAX 64
+
 struct store {
     const struct outbox_host *host;
     char *conninfo;
@@ -145,6 +147,12 @@ struct store {
     int64_t lost_us; /* ... and how long it may still be committed */
     uint32_t fits;   /* rows that fitted into the last batch's bytes; 0: all did */
     struct outlook outlook;
+
+    /* ---- rows that cannot be read, see unreadable.h */
+    int64_t searched; /* up to this seq the last search found none; INT64_MIN: it is over */
+    int64_t avoided[AVOIDED_MAX];
+    int64_t avoided_until[AVOIDED_MAX]; /* monotonic, us; rising */
+    size_t n_avoided;
 
     struct arena page_arena; /* the last list, requeue ... */
     PGresult *page;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * unreadable.h - rows that the server cannot read out (its storage is damaged) or not send (no
- * UTF-8 can be made of a text): each fails by itself. Claim and list include it.
+ * UTF-8 can be made of a text): each fails by itself.
  */
 #ifndef STORE_POSTGRES_UNREADABLE_H
 #define STORE_POSTGRES_UNREADABLE_H
@@ -15,13 +15,42 @@
 
 /* Is that why the last statement failed? */
 bool unreadable_is_why(const struct store *s);
-/*
- * *ret is the first of these rows that is so, NULL: none; *ret_why is what the server said of it.
- * No transaction may be open. Payloads of more than max_message bytes are not read.
- */
-int unreadable_find(struct store *s, const int64_t *seqs, size_t n, uint64_t max_message,
-                    const int64_t **ret, struct outbox_err *ret_why, struct outbox_err *err);
+
+/* A row to try, and how much there is to read of it, bytes. */
+struct candidate {
+    int64_t seq;
+    int64_t bytes;
+};
+
+struct unreadable {
+    int64_t seq;
+    struct outbox_str why; /* the server's words */
+};
+
+struct search {
+    /* ---- what is wanted */
+    const struct candidate *rows;
+    size_t n;
+    uint64_t max_message;     /* payloads of more bytes are not read */
+    bool whole;               /* all that people see, not only what is published */
+    int64_t until_us;         /* monotonic: ends then, wherever it is */
+    struct unreadable *found; /* in the order of the rows */
+    size_t max;
+    /* ---- what came of it */
+    size_t n_found;
+    size_t n_read; /* rows of which all is known */
+};
+/* No transaction may be open. The words are in scratch. */
+int unreadable_search(struct store *s, struct search *search, struct outbox_err *err);
+
 /* The message's defect. -1 without memory. */
-int unreadable_mark(struct arena *arena, const struct outbox_err *why, struct outbox_message *m);
+int unreadable_mark(struct arena *arena, struct outbox_str why, struct outbox_message *m);
+
+/* ---- avoid.c ---- */
+
+/* A row that can neither be read nor changed is left alone for a minute by this instance. */
+void avoid_add(struct store *s, int64_t seq, const char *why);
+/* Rows to leave alone now, in s->avoided[]. */
+size_t avoid_look(struct store *s);
 
 #endif
