@@ -7,6 +7,8 @@
 
 static const char losses[] =
     "SELECT 'the generated column ' || name FROM pragma_table_xinfo('{t}') WHERE hidden IN (2, 3)"
+    " UNION ALL SELECT 'the primary key column ' || name FROM pragma_table_xinfo('{t}')"
+    "  WHERE pk > 0 AND name <> 'id' COLLATE NOCASE"
     " UNION ALL SELECT 'the reference of column ' || \"from\" FROM pragma_foreign_key_list('{t}')"
     " UNION ALL SELECT 'UNIQUE (' || group_concat(i.name, ', ') || ')'"
     "  FROM pragma_index_list('{t}') AS l, pragma_index_info(l.name) AS i WHERE l.origin = 'u'"
@@ -50,6 +52,15 @@ static bool has_keyword(const char *sql, const char *word)
     return false;
 }
 
+/* What no pragma tells. */
+static const char *find_clause(const char *sql)
+{
+    return has_keyword(sql, "CHECK")      ? "a CHECK"
+           : has_keyword(sql, "CONFLICT") ? "an ON CONFLICT"
+           : has_keyword(sql, "STRICT")   ? "STRICT types"
+                                          : NULL;
+}
+
 /* A statement that gives what is lost, or a definition to look through. */
 static int look(struct store *s, const char *sql, bool is_definition, struct outbox_err *err)
 {
@@ -62,7 +73,7 @@ static int look(struct store *s, const char *sql, bool is_definition, struct out
     if (code == SQLITE_ROW)
         lost = (const char *)sqlite3_column_text(statement, 0);
     if (lost && is_definition)
-        lost = has_keyword(lost, "CHECK") ? "a CHECK" : NULL;
+        lost = find_clause(lost);
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         r = db_fail(s, err);
     else if (lost)

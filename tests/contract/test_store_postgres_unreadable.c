@@ -230,14 +230,29 @@ START_TEST(a_row_that_is_not_utf_8_fails_alone)
 }
 END_TEST
 
+/* Part of PostgreSQL since 14; elsewhere a package of its own that a developer may not have. */
+static bool can_damage(void)
+{
+    const char *ci = getenv("CI");
+    PGconn *db = PQconnectdb(getenv("OUTBOX_TEST_PG"));
+    PGresult *result =
+        PQexec(db, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_surgery'");
+    bool can = PQntuples(result) == 1;
+    PQclear(result);
+    PQfinish(db);
+    return can || (ci && *ci);
+}
+
 int main(void)
 {
     unit_needs("OUTBOX_TEST_PG");
     Suite *suite = suite_create("store-postgres: unreadable");
     store_use(&postgres_kind);
     TCase *tc = store_case(suite, "unreadable");
-    tcase_add_loop_test(tc, a_row_whose_storage_is_damaged_fails_alone, 0, N_WAYS * N_MODES);
-    tcase_add_loop_test(tc, a_row_that_cannot_be_changed_either_stops_no_others, 0, N_MODES);
+    if (can_damage()) {
+        tcase_add_loop_test(tc, a_row_whose_storage_is_damaged_fails_alone, 0, N_WAYS * N_MODES);
+        tcase_add_loop_test(tc, a_row_that_cannot_be_changed_either_stops_no_others, 0, N_MODES);
+    }
     tcase_add_loop_test(tc, a_row_that_is_not_utf_8_fails_alone, 0, 2 * N_ENCODINGS * MODES_DIRECT);
     return unit_main(suite);
 }

@@ -158,30 +158,37 @@ END_TEST
 START_TEST(what_cannot_be_built_anew_is_told_before_anything_changes)
 {
     static const struct {
+        const char *id;
         const char *added;
         const char *what; /* NULL: it can be */
     } cases[] = {
-        {"n INT AS (length(payload))", "the generated column n"},
-        {"n INT AS (length(payload)) STORED", "the generated column n"},
-        {"tenant TEXT REFERENCES tenants (id)", "the reference of column tenant"},
-        {"tenant TEXT CHECK (tenant <> '')", "a CHECK"},
-        {"tenant TEXT /* checked */ check(tenant <> '')", "a CHECK"},
-        {"tenant TEXT, UNIQUE (topic, tenant)", "UNIQUE (topic, tenant)"},
-        {"tenant TEXT COLLATE NOCASE", NULL},
-        {"\"CHECK\" TEXT DEFAULT 'it''s a CHECK' -- no CHECK\n", NULL},
-        {"[check] TEXT, `CHECK ` TEXT /* CHECK */, checked INT, UNIQUE (id)", NULL},
+        {"TEXT PRIMARY KEY", ", n INT AS (length(payload)))", "the generated column n"},
+        {"TEXT PRIMARY KEY", ", n INT AS (length(payload)) STORED)", "the generated column n"},
+        {"TEXT PRIMARY KEY", ", x TEXT REFERENCES xs (id))", "the reference of column x"},
+        {"TEXT PRIMARY KEY", ", x TEXT CHECK (x <> ''))", "a CHECK"},
+        {"TEXT PRIMARY KEY", ", x TEXT /* checked */ check(x <> ''))", "a CHECK"},
+        {"TEXT PRIMARY KEY", ", x TEXT, UNIQUE (topic, x))", "UNIQUE (topic, x)"},
+        {"TEXT", ", x TEXT, PRIMARY KEY (x, id))", "the primary key column x"},
+        {"TEXT", ", n INTEGER PRIMARY KEY AUTOINCREMENT)", "the primary key column n"},
+        {"TEXT PRIMARY KEY ON CONFLICT IGNORE", ")", "an ON CONFLICT"},
+        {"TEXT PRIMARY KEY", ") STRICT", "STRICT"},
+        {"TEXT PRIMARY KEY", ", \"CHECK\" TEXT DEFAULT 'it''s a CHECK' -- no CHECK\n)", NULL},
+        {"TEXT", ", [check] TEXT, `CHECK ` TEXT /* CHECK */, checked INT, UNIQUE (id))", NULL},
+        {"TEXT PRIMARY KEY", ", x TEXT COLLATE NOCASE)", NULL}, /* the last one; see below */
     };
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
+    const size_t n = sizeof cases / sizeof cases[0];
     char name[16], sql[1000];
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < n; i++) {
+        if (strstr(cases[i].added, "STRICT") && sqlite3_libversion_number() < 3037000)
+            continue;
         snprintf(name, sizeof name, "%zu.db", i);
         sqlite3 *db = open_db(name);
         snprintf(sql, sizeof sql,
-                 "CREATE TABLE " T " (id TEXT PRIMARY KEY, topic TEXT, key TEXT, payload BLOB,"
-                 " headers TEXT, status TEXT, retries INT, last_error TEXT, created_at DATETIME,"
-                 " processed_at DATETIME, %s)",
-                 cases[i].added);
+                 "CREATE TABLE " T " (id %s, topic TEXT, key TEXT, payload BLOB, headers TEXT,"
+                 " status TEXT, retries INT, last_error TEXT, created_at TEXT, processed_at TEXT%s",
+                 cases[i].id, cases[i].added);
         run_sql(db, sql);
         use_path(the_options(), name);
         assert_class(store_init(an_instance(), CALL, &done, &err),
@@ -194,9 +201,9 @@ START_TEST(what_cannot_be_built_anew_is_told_before_anything_changes)
         }
         sqlite3_close(db);
     }
-    sqlite3 *db = open_db("6.db");
-    run_sql(db, "INSERT INTO " T " (topic, tenant) VALUES ('t', 'Mine')");
-    ck_assert_int_eq(one_number(db, "SELECT count(*) FROM " T " WHERE tenant = 'mine'"), 1);
+    sqlite3 *db = open_db(name);
+    run_sql(db, "INSERT INTO " T " (topic, x) VALUES ('t', 'Mine')");
+    ck_assert_int_eq(one_number(db, "SELECT count(*) FROM " T " WHERE x = 'mine'"), 1);
     sqlite3_close(db);
 }
 END_TEST
