@@ -105,13 +105,16 @@ static int take_some(struct store *s, const struct outbox_claim *claim,
                      const struct unreadable *rows, size_t n, struct claim_now *now,
                      struct outbox_err *err)
 {
-    int r = n > 0 ? take_these(s, claim, rows, n, now, err) : OUTBOX_OK;
+    struct outbox_err why = {.size = sizeof why};
+    int r = n > 0 ? take_these(s, claim, rows, n, now, &why) : OUTBOX_OK;
     for (size_t i = 0; i < n && r < 0 && unreadable_is_why(s); i++) {
-        r = n > 1 ? take_these(s, claim, &rows[i], 1, now, err) : r;
+        r = n > 1 ? take_these(s, claim, &rows[i], 1, now, &why) : r;
         if (r < 0 && unreadable_is_why(s))
-            avoid_add(s, rows[i].seq, err->text);
+            avoid_add(s, rows[i].seq, why.text);
     }
-    return n > 0 && r < 0 && unreadable_is_why(s) ? OUTBOX_OK : r;
+    if (r == OUTBOX_OK || unreadable_is_why(s)) /* all that failed are left alone now */
+        return OUTBOX_OK;
+    return outbox_fail(err, r, "%s", why.text);
 }
 
 /* Half of the call's time is for the search; the next claim goes on where this one ends. */
