@@ -62,9 +62,7 @@ static int settle_refused(struct settling *t, size_t i, settling_fn *by, struct 
                                          : "; it will be sent again",
                     err->text);
         t->stale[i] |= r < 0 || t->how == HOW_PUT_OFF;
-        if (r < 0)
-            avoid_add(t->s, m->seq, why.text);
-        if (m->defect.p)
+        if (r < 0 && avoid_add(t->s, m->seq, why.text) && m->defect.p)
             r = OUTBOX_OK; /* it was not sent, and will not be */
     }
     if (r == 0)

@@ -21,17 +21,18 @@ size_t avoid_look(struct store *s)
     return s->n_avoided;
 }
 
-void avoid_add(struct store *s, int64_t seq, const char *why)
+bool avoid_add(struct store *s, int64_t seq, const char *why)
 {
     for (size_t i = 0; i < avoid_look(s); i++)
         if (s->avoided[i] == seq)
-            return;
+            return true;
+    if (s->n_avoided == AVOIDED_MAX)
+        return false;
     outbox_logf(s->host, OUTBOX_LOG_ERROR,
                 "the row with seq %lld of %s.%s cannot be changed, and is left alone for a minute: "
                 "%s",
                 (long long)seq, s->schema, s->name.table, why);
-    if (s->n_avoided == AVOIDED_MAX)
-        forget_first(s);
     s->avoided[s->n_avoided] = seq;
     s->avoided_until[s->n_avoided++] = s->host->monotonic_us(s->host) + AVOID_US;
+    return true;
 }

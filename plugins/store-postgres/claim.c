@@ -192,7 +192,9 @@ int claiming_end(struct store *s, struct claim_now *now, int r, struct outbox_er
         s->lost = now->c->token;
         s->lost_us = s->host->monotonic_us(s->host) + LOST_US;
     }
-    if (!now->begun || (r == 0 && now->g.n > 0))
+    if (r < 0)
+        now->g.n = 0;
+    if (!now->begun || now->g.n > 0)
         return r;
     if (s->claiming == CLAIM_LEASES)
         return r < 0 ? (leases_give_back(s, now->c->token, NULL), r)

@@ -84,6 +84,7 @@ static int take_these(struct store *s, const struct outbox_claim *claim,
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (size_t i = 0; i < n; i++)
         seqs[i] = rows[i].seq;
+    s->failed_state[0] = '\0'; /* what fails now need not be for the rows */
     int r = claiming_begin(s, claim, now, err);
     if (r < 0)
         return r;
@@ -109,8 +110,8 @@ static int take_some(struct store *s, const struct outbox_claim *claim,
     int r = n > 0 ? take_these(s, claim, rows, n, now, &why) : OUTBOX_OK;
     for (size_t i = 0; i < n && r < 0 && unreadable_is_why(s); i++) {
         r = n > 1 ? take_these(s, claim, &rows[i], 1, now, &why) : r;
-        if (r < 0 && unreadable_is_why(s))
-            avoid_add(s, rows[i].seq, why.text);
+        if (r < 0 && unreadable_is_why(s) && !avoid_add(s, rows[i].seq, why.text))
+            return outbox_fail(err, r, "%s", why.text);
     }
     if (r == OUTBOX_OK || unreadable_is_why(s)) /* all that failed are left alone now */
         return OUTBOX_OK;
@@ -135,8 +136,10 @@ static int look(struct store *s, const struct outbox_claim *claim, struct search
     ret->rows = rows;
     r = unreadable_search(s, ret, err);
     size_t n = ret->n_read < n_fresh ? ret->n_read : n_fresh;
-    bool goes_on = r == 0 && ret->n_found == 0 && ret->n_read < ret->n && n > 0;
-    s->searched = goes_on ? rows[n - 1].seq : INT64_MIN;
+    if (ret->n_found > 0 || ret->n_read == ret->n)
+        s->searched = INT64_MIN;
+    else if (n > 0)
+        s->searched = rows[n - 1].seq;
     return r;
 }
 
@@ -147,14 +150,16 @@ int claiming_take_despite(struct store *s, const struct outbox_claim *claim, int
     for (int rounds = 0; r < 0 && unreadable_is_why(s) && rounds < ROUNDS_MAX; rounds++) {
         s->bound = INT64_MIN;
         now->g.n = 0;
+        if (db_left_ms(s) < s->timeout_ms / 8)
+            return outbox_fail(err, OUTBOX_E_RETRY, "a row cannot be read; still looking for it");
         r = look(s, claim, &search, err);
         if (r == 0)
             r = take_some(s, claim, search.found, search.n_found, now, err);
         if (r < 0 || now->g.n > 0)
             return r;
         /* Another has got them, or is just looking at them. */
-        if (search.n_found == 0 && !db_rest(s, AGAIN_MS))
-            return outbox_fail(err, OUTBOX_E_RETRY, "a row cannot be read; still looking for it");
+        if (search.n_found == 0)
+            db_rest(s, AGAIN_MS);
         r = claiming_take(s, claim, now, err);
     }
     return r;

@@ -105,7 +105,7 @@ struct refusal {
     char text[200];
 };
 
-#define AVOIDED_MAX 64
+#define AVOIDED_MAX 1000
 
 struct store {
     const struct outbox_host *host;

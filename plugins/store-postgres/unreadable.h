@@ -48,8 +48,9 @@ int unreadable_mark(struct arena *arena, struct outbox_str why, struct outbox_me
 
 /* ---- avoid.c ---- */
 
-/* A row that can neither be read nor changed is left alone for a minute by this instance. */
-void avoid_add(struct store *s, int64_t seq, const char *why);
+/* A row that can neither be read nor changed is left alone for a minute by this instance. False:
+ * there are too many of them. */
+bool avoid_add(struct store *s, int64_t seq, const char *why);
 /* Rows to leave alone now, in s->avoided[]. */
 size_t avoid_look(struct store *s);
 

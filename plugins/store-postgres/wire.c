@@ -374,6 +374,7 @@ int db_rollback(struct store *s, int r)
     if (!s->db || PQtransactionStatus(s->db) == PQTRANS_IDLE)
         return r;
     int failure = s->failure;
+    int64_t deadline_us = s->deadline_us;
     if (db_left_ms(s) < ROLLBACK_MS)
         s->deadline_us = s->host->monotonic_us(s->host) + ROLLBACK_MS * 1000;
     if (run(s, &step, 1, NULL) < 0)
@@ -381,6 +382,7 @@ int db_rollback(struct store *s, int r)
     else
         PQclear(step.result);
     s->failure = failure;
+    s->deadline_us = deadline_us;
     return r;
 }
 

@@ -33,21 +33,24 @@ static const char *skip(const char *sql)
     return end ? end + strlen(last) : sql + strlen(sql);
 }
 
-/* Is there this keyword, outside of names in quotes, texts and comments? */
-static bool has_keyword(const char *sql, const char *word)
+/* Are there these keywords, outside of names in quotes, texts and comments? before: NULL: only the
+ * other one. */
+static bool has_keywords(const char *sql, const char *before, const char *word)
 {
-    size_t n = strlen(word);
+    bool is_next = !before;
     while (*sql) {
         const char *next = skip(sql);
-        if (next > sql) {
-            sql = next;
-            continue;
+        size_t n = 0;
+        if (next == sql) {
+            while (isalnum((unsigned char)sql[n]) || sql[n] == '_' || sql[n] & 0x80)
+                n++;
+            next = sql + (n ? n : 1);
         }
-        for (next = sql; isalnum((unsigned char)*next) || *next == '_' || *next & 0x80; next++)
-            continue;
-        if ((size_t)(next - sql) == n && sqlite3_strnicmp(sql, word, (int)n) == 0)
+        if (n > 0 && is_next && n == strlen(word) && sqlite3_strnicmp(sql, word, (int)n) == 0)
             return true;
-        sql = next > sql ? next : sql + 1;
+        if (n > 0 && before)
+            is_next = n == strlen(before) && sqlite3_strnicmp(sql, before, (int)n) == 0;
+        sql = next;
     }
     return false;
 }
@@ -55,10 +58,20 @@ static bool has_keyword(const char *sql, const char *word)
 /* What no pragma tells. */
 static const char *find_clause(const char *sql)
 {
-    return has_keyword(sql, "CHECK")      ? "a CHECK"
-           : has_keyword(sql, "CONFLICT") ? "an ON CONFLICT"
-           : has_keyword(sql, "STRICT")   ? "STRICT types"
-                                          : NULL;
+    const char *options = strrchr(sql, ')');
+    return has_keywords(sql, NULL, "CHECK")                       ? "a CHECK"
+           : has_keywords(sql, "ON", "CONFLICT")                  ? "an ON CONFLICT"
+           : options && has_keywords(options, NULL, "STRICT")     ? "STRICT types"
+           : options && has_keywords(options, "WITHOUT", "ROWID") ? "no rowid"
+                                                                  : NULL;
+}
+
+static int refuse(const struct store *s, const char *lost, struct outbox_err *err)
+{
+    return outbox_fail(err, OUTBOX_E_CONFIG,
+                       "%s: the table %s has %.200s, which `outboxd init` cannot carry over; see "
+                       "UPGRADING in outboxd-store-sqlite(7)",
+                       s->path, s->table, lost);
 }
 
 /* A statement that gives what is lost, or a definition to look through. */
@@ -77,16 +90,21 @@ static int look(struct store *s, const char *sql, bool is_definition, struct out
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         r = db_fail(s, err);
     else if (lost)
-        r = outbox_fail(err, OUTBOX_E_CONFIG,
-                        "%s: the table %s has %.200s, which `outboxd init` cannot carry over; see "
-                        "UPGRADING in outboxd-store-sqlite(7)",
-                        s->path, s->table, lost);
+        r = refuse(s, lost, err);
     sqlite3_finalize(statement);
     return r;
 }
 
 int upgrade_check(struct store *s, struct outbox_err *err)
 {
+    const char *collation = NULL;
     int r = look(s, losses, false, err);
-    return r < 0 ? r : look(s, definition, true, err);
+    if (r == 0)
+        r = look(s, definition, true, err);
+    if (r == 0)
+        sqlite3_table_column_metadata(s->db, NULL, s->table, "id", NULL, &collation, NULL, NULL,
+                                      NULL);
+    return collation && sqlite3_stricmp(collation, "BINARY") != 0
+               ? refuse(s, "a COLLATE of the column id", err)
+               : r;
 }

@@ -172,8 +172,11 @@ START_TEST(what_cannot_be_built_anew_is_told_before_anything_changes)
         {"TEXT", ", n INTEGER PRIMARY KEY AUTOINCREMENT)", "the primary key column n"},
         {"TEXT PRIMARY KEY ON CONFLICT IGNORE", ")", "an ON CONFLICT"},
         {"TEXT PRIMARY KEY", ") STRICT", "STRICT"},
+        {"TEXT PRIMARY KEY", ") WITHOUT ROWID", "no rowid"},
+        {"TEXT COLLATE NOCASE PRIMARY KEY", ")", "a COLLATE of the column id"},
         {"TEXT PRIMARY KEY", ", \"CHECK\" TEXT DEFAULT 'it''s a CHECK' -- no CHECK\n)", NULL},
-        {"TEXT", ", [check] TEXT, `CHECK ` TEXT /* CHECK */, checked INT, UNIQUE (id))", NULL},
+        {"TEXT", ", [check] TEXT, `CHECK ` TEXT /* CHECK */, conflict, strict INT, UNIQUE (id))",
+         NULL},
         {"TEXT PRIMARY KEY", ", x TEXT COLLATE NOCASE)", NULL}, /* the last one; see below */
     };
     struct outbox_err err = {.size = sizeof err};
