@@ -29,8 +29,8 @@ bool avoid_add(struct store *s, int64_t seq, const char *why)
     if (s->n_avoided == AVOIDED_MAX)
         return false;
     outbox_logf(s->host, OUTBOX_LOG_ERROR,
-                "the row with seq %lld of %s.%s cannot be changed, and is left alone for a minute: "
-                "%s",
+                "the row with seq %lld of %s.%s cannot be changed, and is left alone for a minute; "
+                "look at the table's indexes, checks and triggers, or delete it: %s",
                 (long long)seq, s->schema, s->name.table, why);
     s->avoided[s->n_avoided] = seq;
     s->avoided_until[s->n_avoided++] = s->host->monotonic_us(s->host) + AVOID_US;
