@@ -5,7 +5,7 @@
  * quorum queue. amqp AMQP-URL PLUGIN_DIR MESSAGES [BATCH]
  */
 #include "broker.h"
-#include "host.h"
+#include "plugin/instance.h"
 
 #include <outbox/helpers.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "headers.h"
+#include "common/headers.h"
 
-#include "message_json.h"
-#include "text.h"
+#include "common/message_json.h"
+#include "common/utf8.h"
 
 #include <limits.h>
 #include <stdbool.h>

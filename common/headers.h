@@ -3,7 +3,7 @@
 #ifndef COMMON_HEADERS_H
 #define COMMON_HEADERS_H
 
-#include "arena.h"
+#include "common/arena.h"
 
 /*
  * Reads the column: NULL, empty, `null` and {} are none; numbers and booleans become their

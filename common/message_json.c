@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "message_json.h"
+#include "common/message_json.h"
 
-#include "rfc3339.h"
-#include "text.h"
+#include "common/rfc3339.h"
+#include "common/utf8.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "rfc3339.h"
+#include "common/rfc3339.h"
 
 #include <stdio.h>
 #include <time.h>

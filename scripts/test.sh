@@ -119,7 +119,7 @@ check_format() { sources '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
 
 check_cpp() {
     cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
-        --suppress=missingIncludeSystem --suppress=varFuncNullUB --inline-suppr -I sdk/include -I common -I core \
+        --suppress=missingIncludeSystem --suppress=varFuncNullUB --inline-suppr -I sdk/include -I . -I core \
         -D__GNUC__=12 -DPACKAGE_VERSION='""' -DPLUGINDIR='""' -DSYSCONFDIR='""' \
         common core plugins sdk/examples
 }
@@ -185,7 +185,7 @@ faults_table() {
 
 dist_check() (
     mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr &&
-        make -j"$jobs" distcheck TESTS=tests/unit/test_text
+        make -j"$jobs" distcheck TESTS=tests/unit/common/test_utf8
 )
 
 check_memory() {

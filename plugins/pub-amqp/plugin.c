@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - pub-amqp: what it is, its options, its life. */
-#include "amqp.h"
-#include "now.h"
+#include "connection/monotonic.h"
+#include "publisher.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session.c - from nothing to a channel that takes messages. */
-#include "amqp.h"
-#include "connect.h"
-#include "now.h"
+#include "connection/connect.h"
+#include "connection/monotonic.h"
+#include "publisher.h"
 
 #include <stdarg.h>
 #include <stdio.h>

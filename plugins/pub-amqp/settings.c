@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* settings.c - the options of the section, read and checked against each other. */
-#include "amqp.h"
+#include "publisher.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* environment.c - what a program learns of its message; nothing else of ours passes unasked. */
+#include "common/rfc3339.h"
 #include "exec.h"
-#include "rfc3339.h"
 
 #include <inttypes.h>
 #include <stdio.h>

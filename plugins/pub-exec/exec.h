@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* exec.h - an instance of pub-exec, and what its files share. */
-#ifndef PUB_EXEC_H
-#define PUB_EXEC_H
+#ifndef PUB_EXEC_EXEC_H
+#define PUB_EXEC_EXEC_H
 
-#include "arena.h"
+#include "common/arena.h"
 
 #include <outbox/plugin.h>
 

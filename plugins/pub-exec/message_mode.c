@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* message_mode.c - one process for each message, `concurrency` at once. */
-#include "crash.h"
+#include "common/failpoint.h"
+#include "common/utf8.h"
 #include "exec.h"
-#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>

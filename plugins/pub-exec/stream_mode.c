@@ -5,11 +5,11 @@
  * When publish returns, nothing is unanswered by a living process: either all was answered, or
  * the process is gone. So an answer can never be taken for that of a later sending.
  */
-#include "crash.h"
+#include "common/failpoint.h"
+#include "common/message_json.h"
+#include "common/utf8.h"
 #include "exec.h"
-#include "message_json.h"
 #include "reply.h"
-#include "text.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_process.c - the co-process of mode = stream: started, listened to, ended. */
+#include "common/utf8.h"
 #include "exec.h"
-#include "text.h"
 
 #include <errno.h>
 #include <poll.h>

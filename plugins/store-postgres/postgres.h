@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* postgres.h - an instance of store-postgres, and what its files share. */
-#ifndef STORE_POSTGRES_H
-#define STORE_POSTGRES_H
+#ifndef STORE_POSTGRES_POSTGRES_H
+#define STORE_POSTGRES_POSTGRES_H
 
-#include "arena.h"
-#include "bounded.h"
+#include "common/arena.h"
+#include "common/timed_call.h"
 
 #include <outbox/plugin.h>
 

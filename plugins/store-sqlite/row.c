@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* row.c - a row as a message; what cannot be published as it stands is marked, not dropped. */
-#include "headers.h"
+#include "common/headers.h"
 #include "sqlite.h"
 
 #include <inttypes.h>

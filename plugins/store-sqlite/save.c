@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* save.c - messages are written: in a producer's transaction, or in one of our own. */
-#include "save.h"
+#include "common/sql_insert.h"
 #include "sqlite.h"
 
 #include <stdlib.h>

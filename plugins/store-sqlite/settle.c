@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* settle.c - what became of claimed rows: settled, given back, or held a little longer. */
-#include "crash.h"
+#include "common/failpoint.h"
+#include "common/utf8.h"
 #include "sqlite.h"
-#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>

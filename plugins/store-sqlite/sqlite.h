@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sqlite.h - an instance of store-sqlite, and what its files share. */
-#ifndef STORE_SQLITE_H
-#define STORE_SQLITE_H
+#ifndef STORE_SQLITE_SQLITE_H
+#define STORE_SQLITE_SQLITE_H
 
-#include "arena.h"
+#include "common/arena.h"
 
 #include <outbox/plugin.h>
 

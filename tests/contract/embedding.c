@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* embedding.c - an application with a database of its own that embeds a relay, for tests. */
 #include "embedding.h"
-#include "clock.h"
+#include "base/clock.h"
 
 #include <check.h>
 #include <ftw.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "publisher_contract.h"
 
-#include "clock.h"
+#include "base/clock.h"
 
 #include <outbox/helpers.h>
 

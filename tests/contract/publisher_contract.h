@@ -6,7 +6,7 @@
 #ifndef TESTS_PUBLISHER_CONTRACT_H
 #define TESTS_PUBLISHER_CONTRACT_H
 
-#include "host.h"
+#include "plugin/instance.h"
 
 #include <check.h>
 #include <stdbool.h>

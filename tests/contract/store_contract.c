@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store_contract.h"
 
-#include "clock.h"
+#include "base/clock.h"
 
 #include <poll.h>
 #include <stdarg.h>

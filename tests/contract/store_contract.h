@@ -9,7 +9,7 @@
 #ifndef TESTS_STORE_CONTRACT_H
 #define TESTS_STORE_CONTRACT_H
 
-#include "store.h"
+#include "plugin/store.h"
 
 #include <check.h>
 #include <stdbool.h>

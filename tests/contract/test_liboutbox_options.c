@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A relay in an application: what its options do, and what is said of mistakes. */
-#include "clock.h"
+#include "base/clock.h"
 #include "embedding.h"
 #include "unit.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a claim finds its rows, whatever the planner believes and however many are dead. */
-#include "clock.h"
+#include "base/clock.h"
 #include "postgres_rig.h"
 #include "unit.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: a url, a template with a message, or confirms; the first byte says which. */
+#include "connection/url.h"
 #include "fuzz.h"
-#include "template.h"
-#include "url.h"
-#include "window.h"
+#include "publish/template.h"
+#include "publish/window.h"
 
 #include <outbox/helpers.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The headers column; what was read can be written and read again. */
+#include "common/headers.h"
+#include "common/utf8.h"
 #include "fuzz.h"
-#include "headers.h"
-#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The text of a configuration file. */
+#include "config/ini.h"
 #include "fuzz.h"
-#include "ini.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One value: comments and quotes, variables, commands, lists, numbers with units. */
+#include "base/value.h"
 #include "fuzz.h"
-#include "value.h"
 
 #include <stdlib.h>
 #include <string.h>

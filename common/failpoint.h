@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * failpoint.h - places where a test may let the process die: OUTBOX_CRASH_AT=NAME or NAME:N, at the
+ * N-th time. Only in builds with --enable-crash-points; nothing is left of them otherwise.
+ */
+#ifndef COMMON_FAILPOINT_H
+#define COMMON_FAILPOINT_H
+
+#ifdef OUTBOX_CRASH_POINTS
+void crash_point(const char *name);
+#else
+#define crash_point(name) ((void)0)
+#endif
+
+#endif

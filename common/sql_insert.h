@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sql_insert.h - the INSERT of a message: what every store that speaks SQL writes alike. */
+#ifndef COMMON_SQL_INSERT_H
+#define COMMON_SQL_INSERT_H
+
+#include <outbox/store.h>
+
+enum save_column {
+    SAVE_ID,
+    SAVE_TOPIC,
+    SAVE_KEY,
+    SAVE_PAYLOAD,
+    SAVE_HEADERS,
+    SAVE_AVAILABLE, /* an integer: see `available` */
+    SAVE_COLUMNS
+};
+
+/* How a store writes it. */
+struct save_dialect {
+    /* The table, quoted. */
+    const char *table;
+    /* For each column what stands in VALUES; %d is the argument's number. */
+    const char *values[SAVE_COLUMNS];
+    /* The argument of SAVE_AVAILABLE for a message that is due in delay_ms. */
+    int64_t (*available)(void *ctx, int64_t delay_ms);
+    void *ctx;
+};
+
+/*
+ * Checks one message and runs its INSERT, which names only columns that are given: the table's
+ * defaults do the rest. OUTBOX_E_CONFIG: it has no topic, or a text that is no clean UTF-8.
+ */
+int save_message(const struct save_dialect *dialect, const struct outbox_new *message,
+                 const struct outbox_exec *exec, struct outbox_err *err);
+
+#endif

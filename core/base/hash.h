@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hash.h - FNV-1a of 64 bits: tells configurations apart, protects nothing. */
+#ifndef CORE_BASE_HASH_H
+#define CORE_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FNV_START UINT64_C(0xCBF29CE484222325)
+
+static inline uint64_t fnv_bytes(uint64_t hash, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ p[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+/* A number, byte by byte from the lowest, so that every machine gets the same. */
+static inline uint64_t fnv_number(uint64_t hash, uint64_t n)
+{
+    for (int i = 0; i < 8; i++, n >>= 8) {
+        unsigned char byte = (unsigned char)n;
+        hash = fnv_bytes(hash, &byte, 1);
+    }
+    return hash;
+}
+
+/* Its length goes first, so that "ab", "c" is not "a", "bc". */
+static inline uint64_t fnv_text(uint64_t hash, const char *text)
+{
+    size_t n = 0;
+    while (text && text[n])
+        n++;
+    return fnv_bytes(fnv_number(hash, text ? n : UINT64_MAX), text, n);
+}
+
+#endif

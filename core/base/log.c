@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+
+#include "base/clock.h"
+#include "common/rfc3339.h"
+#include "common/utf8.h"
+
+#include <outbox/abi.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VALUE_MAX 2048
+#define LINE_MAX_BYTES 16384
+/* A reader that does not read: so long is waited once, then not until it reads again. */
+#define STALL_MS 200
+
+struct log {
+    pthread_mutex_t lock; /* keeps lines whole where a write is cut short */
+    int fd;
+    bool stalled;     /* the last write found no room */
+    bool cut;         /* and left a line without its end */
+    uint64_t dropped; /* lines, not yet told */
+    _Atomic int level;
+    _Atomic int format;
+};
+
+/* A line under construction; what does not fit is dropped, never the final newline. */
+struct line {
+    char text[LINE_MAX_BYTES];
+    size_t n;
+    enum log_format format;
+};
+
+struct log *log_new(int fd, int level, enum log_format format)
+{
+    struct log *log = calloc(1, sizeof *log);
+    if (!log)
+        return NULL;
+    pthread_mutex_init(&log->lock, NULL);
+    log->fd = fd;
+    log_set(log, level, format);
+    return log;
+}
+
+void log_free(struct log *log)
+{
+    if (!log)
+        return;
+    pthread_mutex_destroy(&log->lock);
+    free(log);
+}
+
+void log_set(struct log *log, int level, enum log_format format)
+{
+    log->level = level;
+    log->format = (int)format;
+}
+
+int log_enabled(const struct log *log, int level)
+{
+    return log && level <= log->level;
+}
+
+const char *log_number(struct log_number *buffer, int64_t n)
+{
+    snprintf(buffer->text, sizeof buffer->text, "%" PRId64, n);
+    return buffer->text;
+}
+
+static void put(struct line *line, const char *text, size_t n)
+{
+    size_t room = sizeof line->text - 2 - line->n;
+    if (n > room)
+        n = room;
+    memcpy(line->text + line->n, text, n);
+    line->n += n;
+}
+
+static void put_str(struct line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
+
+/* `text` is clean (text_clean), so that every character of it has a length. */
+static bool needs_quotes(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i += text_utf8_char(text + i, n - i))
+        if (text[i] == ' ' || strchr("=\"\\", text[i]) ||
+            text_control(text + i, text_utf8_char(text + i, n - i)) != TEXT_NO_CONTROL)
+            return true;
+    return n == 0;
+}
+
+static void put_quoted(struct line *line, const char *text, size_t n)
+{
+    put(line, "\"", 1);
+    for (size_t i = 0, len; i < n; i += len) {
+        char escape[8];
+        len = text_utf8_char(text + i, n - i);
+        unsigned c = text_control(text + i, len);
+        if (text[i] == '"' || text[i] == '\\')
+            snprintf(escape, sizeof escape, "\\%c", text[i]);
+        else if (text[i] == '\n' || text[i] == '\t')
+            snprintf(escape, sizeof escape, "\\%c", text[i] == '\n' ? 'n' : 't');
+        else if (c != TEXT_NO_CONTROL)
+            snprintf(escape, sizeof escape, "\\u%04X", c & 0xFFFFu);
+        else
+            snprintf(escape, sizeof escape, "%.*s", (int)len, text + i);
+        put_str(line, escape);
+    }
+    put(line, "\"", 1);
+}
+
+static void put_pair(struct line *line, const char *name, const char *value, size_t n)
+{
+    char clean[VALUE_MAX + 1];
+    size_t len = text_clean(value, n, clean, sizeof clean);
+    if (line->format == LOG_JSON) {
+        put_str(line, line->n ? ",\"" : "{\"");
+        put_str(line, name);
+        put_str(line, "\":");
+        put_quoted(line, clean, len);
+        return;
+    }
+    if (line->n)
+        put(line, " ", 1);
+    put_str(line, name);
+    put(line, "=", 1);
+    if (needs_quotes(clean, len))
+        put_quoted(line, clean, len);
+    else
+        put(line, clean, len);
+}
+
+static void begin(struct line *line, const struct log *log, int level, const char *message,
+                  size_t n)
+{
+    char now[RFC3339_SIZE];
+    const char *name = level <= OUTBOX_LOG_ERROR     ? "error"
+                       : level <= OUTBOX_LOG_WARNING ? "warning"
+                       : level <= OUTBOX_LOG_INFO    ? "info"
+                                                     : "debug";
+    line->n = 0;
+    line->format = (enum log_format)log->format;
+    rfc3339_format(clock_wall_us(), now);
+    put_pair(line, "time", now, strlen(now));
+    put_pair(line, "level", name, strlen(name));
+    put_pair(line, "msg", message, n);
+}
+
+static void end(struct line *line)
+{
+    if (line->format == LOG_JSON)
+        line->text[line->n++] = '}';
+    line->text[line->n++] = '\n';
+}
+
+/*
+ * The descriptor is shared with others, so that it cannot be made non-blocking. poll promises room
+ * for PIPE_BUF bytes. False: there was none in time.
+ */
+static bool write_out(struct log *log, const char *text, size_t n)
+{
+    int64_t until_us = clock_monotonic_us() + (log->stalled ? 0 : STALL_MS * INT64_C(1000));
+    for (size_t done = 0; done < n;) {
+        struct pollfd room = {.fd = log->fd, .events = POLLOUT};
+        int64_t left_ms = (until_us - clock_monotonic_us() + 999) / 1000;
+        int ready = poll(&room, 1, left_ms > 0 ? (int)left_ms : 0);
+        ssize_t w =
+            ready > 0 ? write(log->fd, text + done, n - done < PIPE_BUF ? n - done : PIPE_BUF) : -1;
+        if (w > 0) {
+            done += (size_t)w;
+        } else if (ready > 0 && errno != EAGAIN && errno != EINTR) {
+            break; /* nobody is there to be told */
+        } else if (left_ms <= 0) {
+            log->stalled = true;
+            log->cut |= done > 0;
+            return false;
+        }
+    }
+    log->stalled = false;
+    return true;
+}
+
+static bool tell_dropped(struct log *log)
+{
+    struct line line;
+    struct log_number n = {{0}};
+    begin(&line, log, OUTBOX_LOG_WARNING, "nobody read the log; lines were dropped", 39);
+    log_number(&n, (int64_t)log->dropped);
+    put_pair(&line, "lines", n.text, strlen(n.text));
+    end(&line);
+    if (log->cut && write_out(log, "\n", 1))
+        log->cut = false;
+    return !log->cut && write_out(log, line.text, line.n);
+}
+
+/* A log that cannot be written must not stop the relay. */
+static void finish(struct line *line, struct log *log)
+{
+    end(line);
+    pthread_mutex_lock(&log->lock);
+    if (log->dropped > 0 && tell_dropped(log))
+        log->dropped = 0;
+    if (log->dropped > 0 || !write_out(log, line->text, line->n))
+        log->dropped++;
+    pthread_mutex_unlock(&log->lock);
+}
+
+void log_event(struct log *log, int level, const char *message, ...)
+{
+    struct line line;
+    va_list ap;
+    if (!log_enabled(log, level))
+        return;
+    begin(&line, log, level, message, strlen(message));
+    va_start(ap, message);
+    for (const char *name; (name = va_arg(ap, const char *));) {
+        const char *value = va_arg(ap, const char *);
+        if (value)
+            put_pair(&line, name, value, strlen(value));
+    }
+    va_end(ap);
+    finish(&line, log);
+}
+
+void log_text(struct log *log, int level, const char *instance, const char *text, size_t n)
+{
+    struct line line;
+    if (!log_enabled(log, level))
+        return;
+    begin(&line, log, level, text, n);
+    if (instance)
+        put_pair(&line, "instance", instance, strlen(instance));
+    finish(&line, log);
+}

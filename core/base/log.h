@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.h - the daemon's log: one escaped line an event, logfmt or JSON, to a descriptor. */
+#ifndef CORE_BASE_LOG_H
+#define CORE_BASE_LOG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum log_format { LOG_LOGFMT, LOG_JSON };
+
+/* Thread-safe; a NULL log swallows everything. Levels are OUTBOX_LOG_ of <outbox/abi.h>. */
+struct log;
+
+struct log *log_new(int fd, int level, enum log_format format);
+void log_free(struct log *log);
+void log_set(struct log *log, int level, enum log_format format);
+int log_enabled(const struct log *log, int level);
+
+/*
+ * One line: time, level, message, then the pairs that follow, a list of
+ * `const char *name, const char *value` closed by NULL. A pair whose value is
+ * NULL is left out. Any bytes are allowed in message and values: they are
+ * escaped, and cut at 2 KiB each. Where nobody reads, lines are dropped rather
+ * than waited for, and counted when somebody reads again.
+ */
+void log_event(struct log *log, int level, const char *message, ...)
+    __attribute__((sentinel, nonnull(3)));
+
+/* The same for text that is not terminated, with the one pair `instance`. */
+void log_text(struct log *log, int level, const char *instance, const char *text, size_t n);
+
+/* A number as text, for log_event: LOG_NUM(n) lives as long as the enclosing block. */
+struct log_number {
+    char text[24];
+};
+const char *log_number(struct log_number *buffer, int64_t n);
+#define LOG_NUM(n) log_number(&(struct log_number){{0}}, (n))
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/suggest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Names are short; longer ones are compared by their beginnings. */
+#define NAME_MAX_CHARS 64
+
+struct nearest nearest_to(const char *wanted)
+{
+    size_t n = strlen(wanted);
+    /* About a third of it may differ, two letters swapped count as two; of one or two letters
+     * nothing can be told. */
+    size_t beyond = n < 3 ? 1 : n == 3 ? 2 : n < 6 ? 3 : n / 3 + 2;
+    return (struct nearest){.wanted = wanted, .distance = beyond};
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c == '-' ? '_' : c;
+}
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+/* Levenshtein's distance; case, - and _ do not count. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t na = strnlen(a, NAME_MAX_CHARS), nb = strnlen(b, NAME_MAX_CHARS);
+    size_t row[NAME_MAX_CHARS + 1];
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= na; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            size_t above = row[j];
+            row[j] =
+                min3(above + 1, row[j - 1] + 1, diagonal + (lower(a[i - 1]) != lower(b[j - 1])));
+            diagonal = above;
+        }
+    }
+    return row[nb];
+}
+
+void nearest_try(struct nearest *nearest, const char *candidate)
+{
+    size_t d = distance(nearest->wanted, candidate);
+    if (d < nearest->distance) {
+        nearest->distance = d;
+        nearest->best = candidate;
+    }
+}
+
+const char *nearest_hint(const struct nearest *nearest, struct nearest_hint *buffer)
+{
+    buffer->text[0] = '\0';
+    if (nearest->best)
+        snprintf(buffer->text, sizeof buffer->text, "; did you mean `%.64s`?", nearest->best);
+    return buffer->text;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/status.h"
+
+#include "cli/output.h"
+#include "common/message_json.h"
+#include "common/utf8.h"
+#include "policy/relay_state.h"
+#include "relay/relay.h"
+
+#include <outbox/helpers.h>
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+enum life { LIFE_LIVE, LIFE_ENDED, LIFE_LOST, N_LIVES };
+
+/* Of relays that work no longer, which stay in the table for a day, people see so many. */
+#define FEW 3
+
+static enum life life_of(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
+{
+    if (row->clean)
+        return LIFE_ENDED;
+    return relays->now_us - row->alive_us <= RELAY_LIVE_US ? LIFE_LIVE : LIFE_LOST;
+}
+
+static const char *life_name(enum life life)
+{
+    static const char *const names[] = {"live", "ended", "lost"};
+    return names[life];
+}
+
+static struct json_object *member(struct json_object *object, const char *name)
+{
+    struct json_object *value = NULL;
+    if (json_object_is_type(object, json_type_object))
+        json_object_object_get_ex(object, name, &value);
+    return value;
+}
+
+static struct outbox_str member_text(struct json_object *object, const char *name)
+{
+    struct json_object *value = member(object, name);
+    if (!json_object_is_type(value, json_type_string))
+        return (struct outbox_str){NULL, 0};
+    return (struct outbox_str){json_object_get_string(value),
+                               (uint64_t)json_object_get_string_len(value)};
+}
+
+/* ---- for people ---- */
+
+static void print_count(const char *name, uint64_t n, bool at_least, const char *what)
+{
+    printf("%-11s %s%" PRIu64 "%s\n", name, at_least ? ">= " : "", n, what);
+}
+
+static void print_counts(const struct outbox_stats *s)
+{
+    struct output_age age;
+    char oldest[64] = "";
+    if (s->oldest_pending_us)
+        snprintf(oldest, sizeof oldest, ", the oldest for %s",
+                 output_age(s->now_us - s->oldest_pending_us, &age));
+    print_count("pending", s->pending, s->at_least & OUTBOX_STATS_PENDING, oldest);
+    print_count("delayed", s->delayed, s->at_least & OUTBOX_STATS_DELAYED, "");
+    print_count("processing", s->processing, s->at_least & OUTBOX_STATS_PROCESSING, "");
+    print_count("processed", s->processed, s->at_least & OUTBOX_STATS_PROCESSED, "");
+    print_count("failed", s->failed, s->at_least & OUTBOX_STATS_FAILED,
+                s->failed ? " (outboxd list --status failed)" : "");
+}
+
+static void print_publishers(struct json_object *publishers)
+{
+    if (!json_object_is_type(publishers, json_type_object))
+        return;
+    json_object_object_foreach (publishers, name, state) {
+        struct outbox_str reason = member_text(state, "reason");
+        if (!json_object_is_type(state, json_type_object))
+            continue;
+        fputs("  publisher ", stdout);
+        output_text(outbox_cstr(name), 64);
+        fputs(": ", stdout);
+        output_text(member_text(state, "state"), 32);
+        printf(", accepted %" PRId64 ", retried %" PRId64 ", failed %" PRId64,
+               json_object_get_int64(member(state, "accepted")),
+               json_object_get_int64(member(state, "retried")),
+               json_object_get_int64(member(state, "failed")));
+        if (reason.p) {
+            fputs("\n    since ", stdout);
+            output_text(member_text(state, "since"), 32);
+            fputs(": ", stdout);
+            output_text(reason, 300);
+        }
+        putchar('\n');
+    }
+}
+
+static void print_relay(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
+{
+    struct output_age age;
+    enum life life = life_of(relays, row);
+    struct json_object *state = relay_state(row);
+    fputs("relay ", stdout);
+    output_text(row->name, 100);
+    printf(": %s, last seen %s ago", life_name(life),
+           output_age(relays->now_us - row->alive_us, &age));
+    if (life == LIFE_LOST)
+        fputs(" (it did not end cleanly; what it held is free when its lease ends)", stdout);
+    if (life == LIFE_LIVE)
+        printf(", %.0f messages/s, unrouted %" PRId64 ", settled too late %" PRId64,
+               json_object_get_double(member(member(state, "rate"), "published_per_second")),
+               json_object_get_int64(member(state, "unrouted")),
+               json_object_get_int64(member(state, "stale")));
+    putchar('\n');
+    if (life == LIFE_LIVE && member(state, "probation"))
+        puts("  on probation: a relay of this name died, and each batch is noted down before it is "
+             "sent");
+    if (life == LIFE_LIVE)
+        print_publishers(member(state, "publishers"));
+    json_object_put(state);
+}
+
+/* Do two live relays route differently? */
+static bool configured_differently(const struct outbox_relay_page *relays)
+{
+    const struct outbox_relay_row *first = NULL;
+    for (uint32_t i = 0; i < relays->n; i++) {
+        if (life_of(relays, relays->rows[i]) != LIFE_LIVE)
+            continue;
+        if (first && !outbox_str_eq(first->config_hash, relays->rows[i]->config_hash))
+            return true;
+        first = relays->rows[i];
+    }
+    return false;
+}
+
+void status_print(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
+{
+    unsigned n[N_LIVES] = {0};
+    print_counts(stats);
+    for (uint32_t i = 0; i < relays->n; i++) {
+        enum life life = life_of(relays, relays->rows[i]);
+        if (++n[life] <= FEW || life == LIFE_LIVE)
+            print_relay(relays, relays->rows[i]);
+    }
+    for (enum life life = LIFE_ENDED; life < N_LIVES; life++)
+        if (n[life] > FEW)
+            printf("and %u more that are %s\n", n[life] - FEW, life_name(life));
+    if (n[LIFE_LIVE] == 0)
+        puts("no relay is running (outboxd run)");
+    if (configured_differently(relays))
+        puts("warning: live relays have different publishers or routes");
+}
+
+/* ---- for programs ---- */
+
+static struct json_object *relay_json(const struct outbox_relay_page *relays,
+                                      const struct outbox_relay_row *row)
+{
+    struct json_object *o = json_object_new_object();
+    int r = 0;
+    if (!o)
+        return NULL;
+    r |= json_add_text(o, "id", row->id);
+    r |= json_add_text(o, "name", row->name);
+    r |= json_add_text(o, "life", outbox_cstr(life_name(life_of(relays, row))));
+    r |= json_add_time(o, "started_at", row->started_us);
+    r |= json_add_time(o, "alive_at", row->alive_us);
+    r |= json_add_text(o, "version", row->version);
+    r |= json_add_text(o, "config_hash", row->config_hash);
+    r |= json_object_object_add(o, "state", relay_state(row));
+    if (r == 0)
+        return o;
+    json_object_put(o);
+    return NULL;
+}
+
+static int add_at_least(struct json_object *object, uint32_t at_least)
+{
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } counts[] = {{OUTBOX_STATS_PENDING, "pending"},
+                  {OUTBOX_STATS_DELAYED, "delayed"},
+                  {OUTBOX_STATS_PROCESSING, "processing"},
+                  {OUTBOX_STATS_PROCESSED, "processed"},
+                  {OUTBOX_STATS_FAILED, "failed"}};
+    struct json_object *names = json_object_new_array();
+    for (size_t i = 0; names && i < sizeof counts / sizeof counts[0]; i++)
+        if (at_least & counts[i].bit)
+            json_object_array_add(names, json_object_new_string(counts[i].name));
+    return json_object_object_add(object, "at_least", names);
+}
+
+int status_print_json(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
+{
+    struct json_object *o = json_object_new_object();
+    struct json_object *rows = json_object_new_array();
+    bool known = stats->oldest_pending_us != 0;
+    int r = 0;
+    if (!o || !rows) {
+        json_object_put(o);
+        json_object_put(rows);
+        fprintf(stderr, "outboxd: out of memory\n");
+        return -1;
+    }
+    r |= json_add_int(o, "pending", (int64_t)stats->pending);
+    r |= json_add_int(o, "delayed", (int64_t)stats->delayed);
+    r |= json_add_int(o, "processing", (int64_t)stats->processing);
+    r |= json_add_int(o, "processed", (int64_t)stats->processed);
+    r |= json_add_int(o, "failed", (int64_t)stats->failed);
+    r |= add_at_least(o, stats->at_least);
+    r |= json_add_seconds(o, "oldest_pending_seconds", stats->now_us - stats->oldest_pending_us,
+                          known);
+    for (uint32_t i = 0; r == 0 && i < relays->n; i++)
+        r |= json_object_array_add(rows, relay_json(relays, relays->rows[i]));
+    r |= json_object_object_add(o, "relays", rows);
+    if (r < 0) {
+        json_object_put(o);
+        fprintf(stderr, "outboxd: out of memory\n");
+        return -1;
+    }
+    return output_json(o);
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libini_config reads keys and values, and gets only lines that it reads well: sections,
+ * duplicates and mistakes are ours. It knows no lines of sections; its list of errors is too
+ * short for duplicates (it writes behind it); a `!`, a control character or one that is not
+ * ASCII in a key ends everything without an error; and its time grows with the square of the
+ * number of keys. So it gets the lines of one section in portions, the keys escaped.
+ */
+#include "config/ini.h"
+
+#include "base/array.h"
+#include "common/utf8.h"
+
+#include <outbox/abi.h>
+
+#include <ini_configobj.h>
+#include <ini_valueobj.h>
+#include <search.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define SPACES " \t\r\v\f"
+#define KEY_MAX 255 /* bytes; escaped, they are three times as long, and the library takes 1023 */
+#define PORTION 256 /* lines that the library gets at a time */
+#define SECTION "outboxd"
+
+/* A name that was there before, and where. */
+struct seen {
+    int line;
+    char name[];
+};
+
+struct reader {
+    struct ini *ini;
+    ini_report report;
+    void *ctx;
+    void *sections; /* struct seen, a tree */
+    void *keys;     /* likewise, of the section that is being read */
+    char *text;     /* the portion */
+    size_t text_n;
+    size_t text_size;
+    int lines[PORTION]; /* where its lines stand in the file */
+    int n_lines;
+};
+
+static void __attribute__((format(printf, 3, 4)))
+complain(struct reader *r, int line, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    r->report(r->ctx, line, text);
+}
+
+void ini_free(struct ini *ini)
+{
+    if (!ini)
+        return;
+    for (size_t i = 0; i < ini->n_sections; i++) {
+        struct ini_section *section = &ini->sections[i];
+        for (size_t j = 0; j < section->n_entries; j++) {
+            free(section->entries[j].key);
+            if (section->entries[j].value) /* it may hold a secret */
+                explicit_bzero(section->entries[j].value, strlen(section->entries[j].value));
+            free(section->entries[j].value);
+        }
+        free(section->entries);
+        free(section->name);
+    }
+    free(ini->sections);
+    free(ini);
+}
+
+/* ---- names seen ---- */
+
+static int compare_seen(const void *a, const void *b)
+{
+    const struct seen *x = a, *y = b;
+    return strcasecmp(x->name, y->name);
+}
+
+/* The line where the name was seen first, 0 if it is new, or OUTBOX_E_RETRY. */
+static int see(void **tree, const char *name, size_t n, int line)
+{
+    struct seen *seen = malloc(sizeof *seen + n + 1);
+    if (!seen)
+        return OUTBOX_E_RETRY;
+    seen->line = line;
+    memcpy(seen->name, name, n);
+    seen->name[n] = '\0';
+    struct seen **node = tsearch(seen, tree, compare_seen);
+    if (node && *node == seen)
+        return 0;
+    free(seen);
+    return node ? (*node)->line : OUTBOX_E_RETRY;
+}
+
+/* ---- the library ---- */
+
+static bool is_plain(char c)
+{
+    return c > ' ' && c < 0x7F && c != '!' && c != '%';
+}
+
+/* out takes three bytes for each of the key's; returns how many it took. */
+static size_t escape(const char *key, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)key[i];
+        if (is_plain(key[i])) {
+            out[len++] = key[i];
+            continue;
+        }
+        out[len++] = '%';
+        out[len++] = digits[c >> 4];
+        out[len++] = digits[c & 15];
+    }
+    return len;
+}
+
+static char *unescape(const char *text)
+{
+    char *out = malloc(strlen(text) + 1);
+    size_t n = 0;
+    while (out && *text) {
+        unsigned c = 0;
+        if (*text == '%' && sscanf(text + 1, "%2x", &c) == 1) {
+            out[n++] = (char)c;
+            text += 3;
+        } else {
+            out[n++] = *text++;
+        }
+    }
+    if (out)
+        out[n] = '\0';
+    return out;
+}
+
+static int take_value(struct reader *r, struct ini_section *section, const char *key,
+                      struct value_obj *value)
+{
+    struct ini_entry *grown = grow(section->entries, section->n_entries, sizeof *grown);
+    uint32_t line = 0;
+    int error = 0;
+    if (!grown)
+        return OUTBOX_E_RETRY;
+    section->entries = grown;
+    struct ini_entry *entry = &grown[section->n_entries++];
+    value_get_line(value, &line);
+    /* The section's header is line 1 of what the library got. */
+    entry->line = line >= 2 && line - 2 < (uint32_t)r->n_lines ? r->lines[line - 2] : 0;
+    entry->key = unescape(key);
+    char *text = ini_get_string_config_value(value, &error);
+    entry->value = text ? strdup(text + 1) : NULL; /* without the mark */
+    if (text)
+        explicit_bzero(text, strlen(text)); /* it may hold a secret */
+    free(text);
+    return entry->key && entry->value ? OUTBOX_OK : OUTBOX_E_RETRY;
+}
+
+static int take_values(struct reader *r, struct ini_cfgobj *object, struct ini_section *section)
+{
+    int n = 0, error = 0, taken = 0, e = OUTBOX_OK;
+    char **keys = ini_get_attribute_list(object, SECTION, &n, &error);
+    for (int i = 0; keys && i < n && e == 0; i++) {
+        struct value_obj *value = NULL;
+        if (ini_get_config_valueobj(SECTION, keys[i], object, INI_GET_FIRST_VALUE, &value) != 0 ||
+            !value)
+            continue;
+        e = take_value(r, section, keys[i], value);
+        taken++;
+    }
+    if (keys)
+        ini_free_attribute_list(keys);
+    /* Nothing may get lost without a word, whatever the library thinks of it. */
+    if (e == 0 && taken != r->n_lines)
+        complain(r, r->lines[0], "from here to line %d something cannot be read",
+                 r->lines[r->n_lines - 1]);
+    return e;
+}
+
+/* Reads the lines collected so far into the last section. */
+static int read_portion(struct reader *r)
+{
+    struct ini_cfgfile *file = NULL;
+    struct ini_cfgobj *object = NULL;
+    int e = OUTBOX_OK;
+    if (r->n_lines == 0)
+        return OUTBOX_OK;
+    if (ini_config_file_from_mem(r->text, (uint32_t)r->text_n, &file) != 0 ||
+        ini_config_create(&object) != 0)
+        e = OUTBOX_E_RETRY;
+    if (e == 0) {
+        /* Its result shows in what it gives. */
+        (void)ini_config_parse(file, INI_STOP_ON_NONE,
+                               INI_MS_ERROR | INI_MV1S_DETECT | INI_MV2S_DETECT,
+                               INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, object);
+        e = take_values(r, object, &r->ini->sections[r->ini->n_sections - 1]);
+    }
+    if (file)
+        ini_config_file_destroy(file);
+    if (object)
+        ini_config_destroy(object);
+    r->n_lines = 0;
+    r->text_n = 0;
+    return e;
+}
+
+/* A second `=` marks where the value begins: the library drops blanks there, and they tell whether
+ * a `;` begins a comment. */
+static int append(struct reader *r, const char *key, size_t key_n, const char *value,
+                  size_t value_n, int line)
+{
+    size_t need = r->text_n + sizeof "[" SECTION "]\n" + 3 * key_n + value_n + sizeof "==\n";
+    if (need > r->text_size) {
+        char *grown = malloc(need * 2);
+        if (!grown)
+            return OUTBOX_E_RETRY;
+        memcpy(grown, r->text ? r->text : "", r->text_n);
+        if (r->text)
+            explicit_bzero(r->text, r->text_n); /* it may hold a secret */
+        free(r->text);
+        r->text = grown;
+        r->text_size = need * 2;
+    }
+    if (r->n_lines == 0)
+        r->text_n = (size_t)(stpcpy(r->text, "[" SECTION "]\n") - r->text);
+    r->text_n += escape(key, key_n, r->text + r->text_n);
+    r->text[r->text_n++] = '=';
+    r->text[r->text_n++] = '=';
+    memcpy(r->text + r->text_n, value, value_n);
+    r->text_n += value_n;
+    r->text[r->text_n++] = '\n';
+    r->lines[r->n_lines++] = line;
+    return r->n_lines == PORTION ? read_portion(r) : OUTBOX_OK;
+}
+
+/* ---- sections ---- */
+
+static char *collapse(const char *name, size_t n)
+{
+    char *out = malloc(n + 1);
+    size_t len = 0;
+    for (size_t i = 0; out && i < n; i++) {
+        bool space = strchr(SPACES, name[i]) != NULL;
+        if (space && (len == 0 || out[len - 1] == ' '))
+            continue;
+        out[len++] = space ? ' ' : name[i];
+    }
+    if (!out)
+        return NULL;
+    while (len > 0 && out[len - 1] == ' ')
+        len--;
+    out[len] = '\0';
+    return out;
+}
+
+static int add_section(struct reader *r, const char *name, size_t n, int line, int unreadable)
+{
+    struct ini *ini = r->ini;
+    int e = read_portion(r);
+    tdestroy(r->keys, free);
+    r->keys = NULL;
+    if (e < 0)
+        return e;
+    struct ini_section *grown = grow(ini->sections, ini->n_sections, sizeof *grown);
+    if (!grown)
+        return OUTBOX_E_RETRY;
+    ini->sections = grown;
+    struct ini_section *section = &grown[ini->n_sections];
+    *section = (struct ini_section){.line = line, .unreadable = unreadable};
+    section->name = collapse(name, n);
+    if (!section->name)
+        return OUTBOX_E_RETRY;
+    ini->n_sections++;
+    if (unreadable)
+        return OUTBOX_OK;
+    int first = see(&r->sections, section->name, strlen(section->name), line);
+    if (first > 0)
+        complain(r, line, "[%.100s] is there already, on line %d; join the two", section->name,
+                 first);
+    return first < 0 ? first : OUTBOX_OK;
+}
+
+/* A line that begins with `[`. */
+static int take_header(struct reader *r, const char *line, size_t n, int number)
+{
+    const char *end = memchr(line, ']', n);
+    if (!end) {
+        complain(r, number, "this section's header has no `]`");
+        return add_section(r, line + 1, n - 1, number, 1);
+    }
+    const char *rest = end + 1;
+    size_t left = n - (size_t)(rest - line);
+    bool spaced = left > 0 && strchr(SPACES, *rest);
+    while (left > 0 && strchr(SPACES, *rest))
+        rest++, left--;
+    if (left > 0 && !(spaced && (*rest == ';' || *rest == '#')))
+        complain(r, number, "there is something behind the `]` of this section's header");
+    size_t blanks = 1;
+    while (line + blanks < end && strchr(SPACES, line[blanks]))
+        blanks++;
+    bool nameless = line + blanks == end;
+    if (nameless)
+        complain(r, number, "this section has no name");
+    return add_section(r, line + 1, (size_t)(end - line - 1), number, nameless);
+}
+
+/* ---- lines ---- */
+
+static int take_key(struct reader *r, const char *line, size_t n, int number)
+{
+    const char *equal = memchr(line, '=', n);
+    size_t key_n = equal ? (size_t)(equal - line) : 0;
+    while (key_n > 0 && strchr(SPACES, line[key_n - 1]))
+        key_n--;
+    if (!equal)
+        complain(r, number,
+                 "no `=` in this line; a line is `key = value`, `[section]` or a "
+                 "comment that begins with `;`");
+    else if (r->ini->n_sections == 0)
+        complain(r, number,
+                 "this stands before the first section; put it below its "
+                 "`[section]`");
+    else if (key_n == 0)
+        complain(r, number, "nothing stands before the `=`");
+    else if (key_n > KEY_MAX)
+        complain(r, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
+    else {
+        int first = see(&r->keys, line, key_n, number);
+        if (first == 0)
+            return append(r, line, key_n, equal + 1, n - (size_t)(equal + 1 - line), number);
+        if (first < 0)
+            return first;
+        complain(r, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
+    }
+    return OUTBOX_OK;
+}
+
+static int take_line(struct reader *r, const char *line, size_t n, int number)
+{
+    while (n > 0 && *line != '\0' && strchr(SPACES, *line))
+        line++, n--;
+    while (n > 0 && line[n - 1] != '\0' && strchr(SPACES, line[n - 1]))
+        n--;
+    if (n == 0 || line[0] == ';' || line[0] == '#')
+        return OUTBOX_OK;
+    if (!text_is_clean(line, n)) {
+        complain(r, number,
+                 memchr(line, '\0', n) ? "this line holds a NUL byte"
+                                       : "this line is not valid UTF-8");
+        return OUTBOX_OK;
+    }
+    return line[0] == '[' ? take_header(r, line, n, number) : take_key(r, line, n, number);
+}
+
+int ini_read(const char *text, size_t n, ini_report report, void *ctx, struct ini **ret)
+{
+    struct reader r = {.report = report, .ctx = ctx};
+    r.ini = calloc(1, sizeof *r.ini);
+    int e = r.ini ? OUTBOX_OK : OUTBOX_E_RETRY;
+    if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) /* a byte order mark */
+        text += 3, n -= 3;
+    int number = 1;
+    for (size_t at = 0; at < n && e == 0; number++) {
+        const char *newline = memchr(text + at, '\n', n - at);
+        size_t len = newline ? (size_t)(newline - text) - at : n - at;
+        e = take_line(&r, text + at, len, number);
+        at += len + 1;
+    }
+    if (e == 0)
+        e = read_portion(&r);
+    tdestroy(r.sections, free);
+    tdestroy(r.keys, free);
+    if (r.text)
+        explicit_bzero(r.text, r.text_size);
+    free(r.text);
+    if (e < 0) {
+        ini_free(r.ini);
+        return e;
+    }
+    *ret = r.ini;
+    return OUTBOX_OK;
+}

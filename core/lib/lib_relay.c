@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lib_relay.c - liboutbox: a relay in the application's own process. */
+#include "base/clock.h"
+#include "base/value.h"
+#include "lib/liboutbox.h"
+#include "plugin/trusted_path.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+/* ---- making one ---- */
+
+static void set_u32(uint32_t *to, uint32_t value)
+{
+    if (value)
+        *to = value;
+}
+
+static void set_u64(uint64_t *to, uint64_t value)
+{
+    if (value)
+        *to = value;
+}
+
+static void set_ms(int64_t *to, int64_t value)
+{
+    if (value)
+        *to = value;
+}
+
+/* The options that the caller's version of the struct has. */
+static struct outbox_relay_options known(const struct outbox_relay_options *given)
+{
+    struct outbox_relay_options o = {.size = sizeof o};
+    if (given)
+        memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    return o;
+}
+
+static int check_options(const struct config *c, struct outbox_err *err)
+{
+    int r = config_check_numbers(c, err);
+    if (r < 0)
+        return r;
+    if (c->delivery.retry_min_ms > c->delivery.retry_max_ms)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "retry_min_ms is more than retry_max_ms");
+    return OUTBOX_OK;
+}
+
+static int configure(struct outbox_relay *relay, const struct outbox_relay_options *o,
+                     struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    set_u32(&c->workers, o->workers);
+    set_u32(&c->delivery.batch_size, o->batch_size);
+    set_u32(&c->delivery.max_retries, o->max_retries);
+    set_ms(&c->delivery.batch_timeout_ms, o->batch_timeout_ms);
+    set_ms(&c->delivery.retry_min_ms, o->retry_min_ms);
+    set_ms(&c->delivery.retry_max_ms, o->retry_max_ms);
+    set_ms(&c->lease_ms, o->lease_ms);
+    set_ms(&c->poll_interval_ms, o->poll_interval_ms);
+    set_ms(&c->retention_ms, o->retention_ms);
+    if (o->retention_ms == OUTBOX_RETENTION_DELETE)
+        c->retention_ms = 0;
+    set_ms(&c->retention_failed_ms, o->retention_failed_ms);
+    set_ms(&c->shutdown_timeout_ms, o->shutdown_timeout_ms);
+    set_u64(&c->batch_bytes, o->batch_bytes);
+    set_u64(&c->max_message, o->max_message);
+    c->unrouted_fail = o->unrouted_fail != 0;
+    if (o->name) {
+        free(c->name);
+        if (!(c->name = strdup(o->name)))
+            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    if (o->log_fd > 0 && !(relay->log = log_new(o->log_fd, c->log_level, LOG_LOGFMT)))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    return check_options(c, err);
+}
+
+OUTBOX_EXPORT int outbox_relay_new(const struct outbox_relay_options *options,
+                                   struct outbox_relay **ret, struct outbox_err *err)
+{
+    struct outbox_relay_options o = known(options);
+    struct outbox_relay *relay = calloc(1, sizeof *relay);
+    if (relay)
+        pthread_mutex_init(&relay->lock, NULL);
+    if (!relay || !(relay->config = config_new("liboutbox"))) {
+        outbox_relay_free(relay);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    int r = configure(relay, &o, err);
+    if (r < 0)
+        outbox_relay_free(relay);
+    else
+        *ret = relay;
+    return r;
+}
+
+OUTBOX_EXPORT int outbox_relay_set_store(struct outbox_relay *relay, const char *plugin_dir,
+                                         const char *plugin, const struct outbox_setting *settings,
+                                         struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    if (c->store_options)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a store already");
+    plugin_set_free(c->plugins); /* of a call that failed */
+    if (!(c->plugins = plugin_set_new(plugin_dir)))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = plugin_get(c->plugins, OUTBOX_KIND_STORE, plugin, &c->store_plugin, err);
+    return r < 0 ? r : lib_options(c->store_plugin, settings, &c->store_options, err);
+}
+
+/* ---- publishers ---- */
+
+static int add_publisher(struct outbox_relay *relay, const char *name, const struct plugin *plugin,
+                         struct outbox_cfg *options, struct outbox_err *err)
+{
+    struct config *c = relay->config;
+    struct publisher_config *grown =
+        reallocarray(c->publishers, c->n_publishers + 1, sizeof *grown);
+    char *copy = strdup(name);
+    if (grown)
+        c->publishers = grown;
+    if (!grown || !copy) {
+        free(copy);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    grown[c->n_publishers++] = (struct publisher_config){
+        .name = copy, .plugin = plugin, .options = options, .delivery = c->delivery};
+    return OUTBOX_OK;
+}
+
+static int check_name(const struct outbox_relay *relay, const char *name, struct outbox_err *err)
+{
+    if (relay->relay || relay->calls)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "publishers come before the router");
+    if (!path_name_is_valid(name))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "`%.80s` cannot be a publisher's name; names match [a-z0-9-]{1,63}",
+                           name);
+    for (size_t i = 0; i < relay->config->n_publishers; i++)
+        if (strcmp(relay->config->publishers[i].name, name) == 0)
+            return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
+    return OUTBOX_OK;
+}
+
+/* A publisher's own time-out has to leave a batch the time to be settled. */
+static int check_timeouts(const struct config *c, const struct plugin *plugin,
+                          const struct outbox_cfg *options, struct outbox_err *err)
+{
+    int64_t most = c->delivery.batch_timeout_ms;
+    for (size_t i = 0; i < plugin->desc.n_options; i++) {
+        const struct outbox_option *o = plugin_option(plugin, i);
+        struct value_text own, batch;
+        if (options_too_long(options, o, most))
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "pub-%s: %s (%s) must be shorter than batch_timeout (%s)",
+                               plugin->desc.name, o->name,
+                               value_show_duration(options_int(options, o->name), &own),
+                               value_show_duration(most, &batch));
+    }
+    return OUTBOX_OK;
+}
+
+OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const char *name,
+                                             const char *plugin,
+                                             const struct outbox_setting *settings,
+                                             struct outbox_err *err)
+{
+    const struct plugin *loaded;
+    struct outbox_cfg *options = NULL;
+    int r = check_name(relay, name, err);
+    if (r == 0 && !relay->config->store_options)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "the store comes before the publishers");
+    if (r == 0)
+        r = plugin_get(relay->config->plugins, OUTBOX_KIND_PUBLISHER, plugin, &loaded, err);
+    if (r == 0)
+        r = lib_options(loaded, settings, &options, err);
+    if (r < 0)
+        return r;
+    r = check_timeouts(relay->config, loaded, options, err);
+    if (r == 0)
+        r = add_publisher(relay, name, loaded, options, err);
+    if (r < 0)
+        options_free(options);
+    return r;
+}
+
+OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const char *name,
+                                            outbox_publish_fn fn, void *ctx, struct outbox_err *err)
+{
+    int r = check_name(relay, name, err);
+    if (r < 0)
+        return r;
+    struct lib_function **grown =
+        reallocarray(relay->functions, relay->n_functions + 1, sizeof *grown);
+    if (grown)
+        relay->functions = grown;
+    struct lib_function *function = grown ? lib_function_new(fn, ctx) : NULL;
+    if (!function)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    grown[relay->n_functions++] = function;
+    struct outbox_cfg *options = options_new(&function->plugin);
+    if (!options)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    r = add_publisher(relay, name, &function->plugin, options, err);
+    if (r < 0)
+        options_free(options);
+    return r;
+}
+
+/* ---- running ---- */
+
+OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err)
+{
+    const struct relay_mode mode = {.once = false};
+    struct config *c = relay->config;
+    if (relay->relay)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay runs already");
+    if (!c->store_options || c->n_publishers == 0 || !relay->calls)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "a relay needs a store, a publisher and a router before it can start");
+    if (!c->routes.publishers && config_finish(c) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    struct relay *started = NULL;
+    int r = relay_start(c, &mode, relay->log, &started, err);
+    pthread_mutex_lock(&relay->lock);
+    relay->relay = started;
+    pthread_mutex_unlock(&relay->lock);
+    return r;
+}
+
+static void add_counts(struct outbox_relay_counts *to, const struct relay_report *report)
+{
+    to->accepted += report->accepted;
+    to->retried += report->retried;
+    to->failed += report->failed;
+    to->stale += report->stale;
+}
+
+/* Signals of the application may interrupt the wait, and must not end it. */
+static bool has_ended(const struct relay *relay, uint32_t timeout_ms)
+{
+    struct pollfd ended = {.fd = relay_ended_fd(relay), .events = POLLIN};
+    int64_t until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000), left_ms;
+    do {
+        left_ms = (until_us - clock_monotonic_us() + 999) / 1000;
+        left_ms = left_ms < 0 ? 0 : left_ms > INT32_MAX ? INT32_MAX : left_ms;
+        if (poll(&ended, 1, (int)left_ms) > 0)
+            return true;
+    } while (left_ms > 0);
+    return false;
+}
+
+OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms,
+                                    struct outbox_err *err)
+{
+    struct relay_report report;
+    if (!relay->relay)
+        return OUTBOX_OK;
+    relay_stop(relay->relay);
+    if (!has_ended(relay->relay, timeout_ms))
+        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher or the store has not come back yet");
+    struct relay *ended = relay->relay;
+    relay_finish(ended, &report);
+    pthread_mutex_lock(&relay->lock);
+    add_counts(&relay->last, &report);
+    relay->relay = NULL;
+    pthread_mutex_unlock(&relay->lock);
+    relay_free(ended);
+    return OUTBOX_OK;
+}
+
+OUTBOX_EXPORT void outbox_relay_count(const struct outbox_relay *relay,
+                                      struct outbox_relay_counts *ret)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&relay->lock; /* const to the caller */
+    pthread_mutex_lock(lock);
+    struct outbox_relay_counts counts = relay->last;
+    uint32_t size = ret->size < sizeof counts ? ret->size : sizeof counts;
+    if (relay->relay) {
+        struct relay_report now;
+        relay_look(relay->relay, &now);
+        add_counts(&counts, &now);
+    }
+    pthread_mutex_unlock(lock);
+    counts.size = ret->size;
+    memcpy(ret, &counts, size);
+}
+
+OUTBOX_EXPORT void outbox_relay_free(struct outbox_relay *relay)
+{
+    if (!relay)
+        return;
+    while (outbox_relay_stop(relay, UINT32_MAX, NULL) < 0)
+        continue; /* its threads use what is freed here */
+    config_free(relay->config);
+    for (size_t i = 0; i < relay->n_functions; i++)
+        free(relay->functions[i]);
+    free(relay->functions);
+    free(relay->calls);
+    log_free(relay->log);
+    pthread_mutex_destroy(&relay->lock);
+    free(relay);
+}

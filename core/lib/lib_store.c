@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lib_store.c - liboutbox: stores to write to. */
+#include "lib/liboutbox.h"
+#include "plugin/secret_file.h"
+
+static int set(struct outbox_cfg *cfg, const struct plugin *plugin,
+               const struct outbox_setting *setting, struct outbox_err *err)
+{
+    const struct outbox_option *secret = secret_file_option(plugin, setting->name);
+    const struct outbox_option *o =
+        plugin_find_option(plugin, setting->name, strlen(setting->name));
+    if (!o && secret)
+        return secret_file_set(cfg, secret->name, setting->value, err);
+    int r = options_set(cfg, setting->name, setting->value, err);
+    if (r < 0 && r != OUTBOX_E_RETRY && o && options_is_secret(o, setting->value))
+        outbox_fail(err, r, "%s", OPTIONS_BAD_SECRET); /* another text could show a part of it */
+    return r;
+}
+
+int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
+                struct outbox_cfg **ret, struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    struct outbox_cfg *cfg = options_new(plugin);
+    int r;
+    if (!cfg)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (; settings && settings->name; settings++)
+        if ((r = set(cfg, plugin, settings, &why)) < 0) {
+            options_free(cfg);
+            return outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%s-%s: %s: %s",
+                               plugin_kind_prefix(plugin->desc.kind), plugin->desc.name,
+                               settings->name, why.text);
+        }
+    const char *missing = options_missing(cfg);
+    if (missing) {
+        options_free(cfg);
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s-%s needs the option `%s`",
+                           plugin_kind_prefix(plugin->desc.kind), plugin->desc.name, missing);
+    }
+    *ret = cfg;
+    return OUTBOX_OK;
+}
+
+OUTBOX_EXPORT int outbox_store_open(const char *plugin_dir, const char *name,
+                                    const struct outbox_setting *settings,
+                                    struct outbox_store **ret, struct outbox_err *err)
+{
+    const struct plugin *plugin;
+    struct outbox_err why = {.size = sizeof why};
+    struct outbox_store *s = calloc(1, sizeof *s);
+    int r = s && (s->plugins = plugin_set_new(plugin_dir))
+                ? plugin_get(s->plugins, OUTBOX_KIND_STORE, name, &plugin, &why)
+                : outbox_fail(&why, OUTBOX_E_RETRY, "out of memory");
+    if (r == 0)
+        r = lib_options(plugin, settings, &s->options, &why);
+    if (r == 0)
+        r = store_open(&s->store, plugin, s->options, NULL, &why);
+    if (r < 0) {
+        outbox_store_close(s);
+        return outbox_fail(err, r, "%s", why.text);
+    }
+    *ret = s;
+    return OUTBOX_OK;
+}
+
+OUTBOX_EXPORT void outbox_store_close(struct outbox_store *s)
+{
+    if (!s)
+        return;
+    store_close(&s->store);
+    options_free(s->options);
+    plugin_set_free(s->plugins);
+    free(s);
+}
+
+OUTBOX_EXPORT int outbox_store_init(struct outbox_store *s, uint32_t timeout_ms,
+                                    struct outbox_err *err)
+{
+    struct outbox_str done;
+    struct outbox_call call = store_call(timeout_ms, -1);
+    return store_init(&s->store, &call, &done, err);
+}
+
+OUTBOX_EXPORT int outbox_save(struct outbox_store *s, const struct outbox_new *const *messages,
+                              uint64_t n, const struct outbox_exec *exec, uint32_t timeout_ms,
+                              struct outbox_err *err)
+{
+    struct outbox_call call = store_call(timeout_ms, -1);
+    return store_save(&s->store, messages, n, exec, &call, err);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* instance.h - the services that an opened plugin instance gets, and the opening itself. */
+#ifndef CORE_PLUGIN_INSTANCE_H
+#define CORE_PLUGIN_INSTANCE_H
+
+#include "base/log.h"
+#include "plugin/options.h"
+#include "plugin/plugin.h"
+
+#include <pthread.h>
+
+#define HOST_COUNTERS 16
+
+struct host_counter {
+    char name[48]; /* empty: free */
+    int64_t value;
+};
+
+/* One instance of a plugin with its services. Do not move it in memory once opened. */
+struct host {
+    struct outbox_host abi; /* first: the plugin gets a pointer to it */
+    struct log *log;
+    const struct plugin *plugin;
+    void *instance;
+    char label[96];       /* "publisher mail" */
+    pthread_mutex_t lock; /* of the counters */
+    struct host_counter counters[HOST_COUNTERS];
+};
+
+/* Opens an instance. `log` and `cfg` are borrowed until host_close. err->text begins with the
+ * label. */
+int host_open(struct host *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
+              const char *label, struct log *log, struct outbox_err *err);
+void host_close(struct host *host); /* also when never opened (zeroed) */
+
+#endif

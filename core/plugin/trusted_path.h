@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trusted_path.h - from a plugin's name to the one file that may be loaded for it. */
+#ifndef CORE_PLUGIN_TRUSTED_PATH_H
+#define CORE_PLUGIN_TRUSTED_PATH_H
+
+#include <outbox/abi.h>
+
+#include <stdbool.h>
+
+/* [a-z0-9-]{1,63}: what names of plugins, publishers and routes are made of. */
+bool path_name_is_valid(const char *name);
+
+/*
+ * The absolute path of DIR/FILE for free(). OUTBOX_E_CONFIG when somebody other than root
+ * and us could have put it there: the file, its folder or a folder above is writable by
+ * others (a sticky one above is accepted) or belongs to another user. OUTBOX_E_NOTSUP when
+ * there is no such file.
+ */
+int path_trusted(const char *dir, const char *file, char **ret, struct outbox_err *err);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* predecessor.h - which relay is whose predecessor, and is it dead? Told by the relays' rows. */
+#ifndef CORE_POLICY_PREDECESSOR_H
+#define CORE_POLICY_PREDECESSOR_H
+
+#include <outbox/store.h>
+
+#include <json-c/json.h>
+#include <stdbool.h>
+
+/* Adds this process to a relay's state, so that others on this host can look whether it lives. */
+int lineage_add(struct json_object *state);
+
+/*
+ * Did the relay of this row end without saying so, as a predecessor of the relay `name` with the id
+ * `self`, and did no other successor see to that?
+ */
+bool lineage_is_heir(const struct outbox_relay_page *page, const struct outbox_relay_row *row,
+                     const char *name, const char *self);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* relay_state.h - what a relay wrote of itself into its row. */
+#ifndef CORE_POLICY_RELAY_STATE_H
+#define CORE_POLICY_RELAY_STATE_H
+
+#include <outbox/store.h>
+
+#include <json-c/json.h>
+
+/* A JSON object, any, since another version may have written it; NULL when it is none. For
+ * json_object_put. */
+struct json_object *relay_state(const struct outbox_relay_row *row);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/unrouted_gauge.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+void held_init(struct held_gauge *held, int64_t period_ms)
+{
+    memset(held, 0, sizeof *held);
+    pthread_mutex_init(&held->lock, NULL);
+    held->period_us = period_ms * 1000;
+}
+
+void held_destroy(struct held_gauge *held)
+{
+    pthread_mutex_destroy(&held->lock);
+}
+
+static void turn_over(struct held_gauge *held)
+{
+    int64_t period = clock_monotonic_us() / held->period_us;
+    if (period == held->period)
+        return;
+    held->previous = period == held->period + 1 ? held->current : 0;
+    held->current = 0;
+    held->period = period;
+}
+
+void held_count(struct held_gauge *held)
+{
+    pthread_mutex_lock(&held->lock);
+    turn_over(held);
+    held->current++;
+    pthread_mutex_unlock(&held->lock);
+}
+
+uint64_t held_look(struct held_gauge *held)
+{
+    pthread_mutex_lock(&held->lock);
+    turn_over(held);
+    uint64_t n = held->current > held->previous ? held->current : held->previous;
+    pthread_mutex_unlock(&held->lock);
+    return n;
+}

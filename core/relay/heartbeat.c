@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* heartbeat.c - this relay's row in the store: how it is, for people and for other relays. */
+#include "relay/context.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "common/message_json.h"
+#include "common/utf8.h"
+#include "policy/predecessor.h"
+#include "policy/relay_state.h"
+
+#include <outbox/helpers.h>
+
+#include <poll.h>
+#include <string.h>
+
+/* A row is written anew at least so often while nothing changes: its relay counts as live. */
+#define ALIVE_MS 30000
+/* What writing it may take. */
+#define PUT_MS 2000
+#define LOCK_AGAIN_MS 5
+/* Beyond what a dead relay may have held: time to publish it. */
+#define PROBATION_MORE_MS 30000
+#define WARN_AGAIN_US (600 * 1000000ll)
+
+static struct json_object *publisher_json(const struct publisher_state *state,
+                                          const struct pause_view *view)
+{
+    struct json_object *object = json_object_new_object();
+    if (!object)
+        return NULL;
+    const char *name = view->probing ? "probing" : view->paused ? "paused" : "ready";
+    if (json_add_text(object, "state", outbox_cstr(name)) < 0 ||
+        json_add_time(object, "since", view->paused ? view->since_us : 0) < 0 ||
+        json_add_text(object, "reason", outbox_cstr(view->paused ? view->reason : NULL)) < 0 ||
+        json_add_int(object, "accepted", (int64_t)state->accepted) < 0 ||
+        json_add_int(object, "retried", (int64_t)state->retried) < 0 ||
+        json_add_int(object, "failed", (int64_t)state->failed) < 0) {
+        json_object_put(object);
+        return NULL;
+    }
+    return object;
+}
+
+/* The state as a JSON object; without a rate, which alone must not count as a change. */
+static struct json_object *state_json(struct relay *relay)
+{
+    struct json_object *state = json_object_new_object();
+    struct json_object *publishers = json_object_new_object();
+    if (!state || !publishers)
+        goto fail;
+    for (size_t i = 0; i < relay->config->n_publishers; i++) {
+        struct pause_view view = pause_look(&relay->publishers[i].breaker.pause);
+        struct json_object *one = publisher_json(&relay->publishers[i], &view);
+        if (!one || json_object_object_add(publishers, relay->config->publishers[i].name, one) < 0)
+            goto fail;
+    }
+    if (json_object_object_add(state, "publishers", publishers) < 0)
+        goto fail;
+    publishers = NULL;
+    if (json_add_int(state, "unrouted", (int64_t)held_look(&relay->held)) < 0 ||
+        json_add_int(state, "stale", (int64_t)relay->stale) < 0 || lineage_add(state) < 0 ||
+        probation_add(&relay->probation, state) < 0)
+        goto fail;
+    return state;
+fail:
+    json_object_put(publishers);
+    json_object_put(state);
+    return NULL;
+}
+
+static int add_rate(struct json_object *state, const struct registry_view *view, uint64_t accepted,
+                    int64_t now)
+{
+    double seconds = view->at_us ? (double)(now - view->at_us) / 1e6 : 0;
+    double rate = seconds > 0 ? (double)(accepted - view->accepted) / seconds : 0;
+    struct json_object *rates = json_object_new_object();
+    if (!rates || json_object_object_add(rates, "published_per_second",
+                                         json_object_new_double((double)(int64_t)rate)) < 0) {
+        json_object_put(rates);
+        return -1;
+    }
+    return json_object_object_add(state, "rate", rates);
+}
+
+/* Writes the row; under registry_lock. */
+static int put(struct relay *relay, struct json_object *state, bool clean, int64_t timeout_ms,
+               struct outbox_err *err)
+{
+    struct outbox_relay_row row = {
+        .size = sizeof row,
+        .clean = clean,
+        .id = outbox_cstr(relay->id),
+        .name = outbox_cstr(relay->config->name),
+        .config_hash = outbox_cstr(relay->config->hash),
+        .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
+        .version = outbox_cstr(PACKAGE_VERSION),
+    };
+    struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
+    return store_relay_put(&relay->registry_store, &row, &call, err);
+}
+
+/* A worker may write the row for long, and renewing must not wait for that. */
+static bool lock_within(struct relay *relay, int64_t ms)
+{
+    int64_t until_us = clock_monotonic_us() + ms * 1000;
+    while (pthread_mutex_trylock(&relay->registry_lock) != 0) {
+        if (clock_monotonic_us() >= until_us)
+            return false;
+        poll(NULL, 0, LOCK_AGAIN_MS);
+    }
+    return true;
+}
+
+int registry_put(struct relay *relay, struct registry_view *view, bool clean,
+                 struct outbox_err *err)
+{
+    int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
+    uint64_t accepted = relay_accepted(relay);
+    if (!lock_within(relay, clean ? STORE_CALL_MS : third))
+        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a worker is writing the relay's row");
+    struct json_object *state = state_json(relay);
+    uint64_t hash = state ? fnv_text(FNV_START, json_object_to_json_string(state)) : 0;
+    bool same = hash == view->hash && view->at_us && now - view->at_us < ALIVE_MS * 1000ll;
+    int r = OUTBOX_OK;
+    if (!state || (!same && add_rate(state, view, accepted, now) < 0)) {
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+    } else if (clean || !same) {
+        int64_t most = third < PUT_MS ? third : PUT_MS;
+        /* A farewell that the store does not hear must not use up all the time for stopping. */
+        r = put(relay, state, clean, clean ? relay_left_ms(relay, 2 * most) / 2 : most, err);
+        if (r == OUTBOX_OK)
+            *view = (struct registry_view){accepted, now, hash, view->warned_us};
+    }
+    json_object_put(state);
+    pthread_mutex_unlock(&relay->registry_lock);
+    return r;
+}
+
+int registry_record(struct relay *relay, struct outbox_err *err)
+{
+    pthread_mutex_lock(&relay->registry_lock);
+    struct json_object *state = state_json(relay);
+    int r = state ? put(relay, state, false, STORE_CALL_MS, err)
+                  : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+    json_object_put(state);
+    pthread_mutex_unlock(&relay->registry_lock);
+    return r;
+}
+
+/* So long it stays unknown who was in flight when one ended: until what that held is free again,
+ * and was published. */
+static int64_t unknown_until_us(const struct relay *relay)
+{
+    int64_t held =
+        relay->config->lease_ms > relay->hold_ms ? relay->config->lease_ms : relay->hold_ms;
+    return clock_monotonic_us() + (2 * held + PROBATION_MORE_MS) * 1000;
+}
+
+static void inherit_from(struct relay *relay, const struct outbox_relay_row *row)
+{
+    struct json_object *state = relay_state(row);
+    char id[64];
+    text_clean(row->id.p, (size_t)row->id.n, id, sizeof id);
+    log_event(relay->log, OUTBOX_LOG_WARNING,
+              "a relay of this name ended without saying so; for a while each batch is noted down "
+              "before it is sent, so that a message that kills relays would be found",
+              "instance", id, NULL);
+    probation_begin(&relay->probation, state, unknown_until_us(relay));
+    json_object_put(state);
+}
+
+int registry_inherit(struct relay *relay, struct outbox_err *err)
+{
+    struct outbox_relay_page *page;
+    struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
+    bool any = false;
+    if (relay->has_looked)
+        return OUTBOX_OK;
+    pthread_mutex_lock(&relay->registry_lock);
+    int r = relay->has_looked ? OUTBOX_E_CANCELLED
+                              : store_relay_list(&relay->registry_store, &call, &page, err);
+    for (uint32_t i = 0; r == 0 && i < page->n; i++)
+        if (lineage_is_heir(page, page->rows[i], relay->config->name, relay->id)) {
+            inherit_from(relay, page->rows[i]);
+            any = true;
+        }
+    pthread_mutex_unlock(&relay->registry_lock);
+    if (r == 0 && any) /* what is known must not be lost with this relay, too */
+        r = registry_record(relay, err);
+    if (r == 0 || r == OUTBOX_E_NOTSUP)
+        relay->has_looked = true;
+    return relay->has_looked ? OUTBOX_OK : r;
+}
+
+void registry_compare(struct relay *relay, struct registry_view *view,
+                      const struct outbox_call *call)
+{
+    int64_t now = clock_monotonic_us();
+    struct outbox_relay_page *page;
+    struct outbox_err err = {.size = sizeof err};
+    if ((view->warned_us != INT64_MIN && now - view->warned_us < WARN_AGAIN_US) ||
+        store_relay_list(&relay->keeper_store, call, &page, &err) < 0)
+        return;
+    for (uint32_t i = 0; i < page->n; i++) {
+        const struct outbox_relay_row *row = page->rows[i];
+        if (row->clean || page->now_us - row->alive_us > RELAY_LIVE_US ||
+            outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
+            outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
+            continue;
+        char name[128];
+        text_clean(row->name.p, (size_t)row->name.n, name, sizeof name);
+        log_event(relay->log, OUTBOX_LOG_WARNING,
+                  "another relay works on this table with other publishers or routes", "relay",
+                  name, NULL);
+        view->warned_us = now;
+    }
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* relay.h - the relay: workers that claim, route, publish and settle, and what keeps them going. */
+#ifndef CORE_RELAY_RELAY_H
+#define CORE_RELAY_RELAY_H
+
+#include "config/config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A relay counts as live for this long after its last sign in the registry, microseconds. */
+#define RELAY_LIVE_US INT64_C(90000000)
+
+/* How to run. Zero: until stopped. */
+struct relay_mode {
+    bool once;       /* end when nothing is due */
+    int64_t wait_ms; /* once: give up when the store or a publisher is out of order for so long */
+};
+
+struct relay;
+
+/* What was done so far. */
+struct relay_report {
+    uint64_t accepted;
+    uint64_t retried;  /* charged attempts that will be followed by another */
+    uint64_t failed;   /* dead letters made */
+    uint64_t unrouted; /* held at present, as far as seen */
+    uint64_t stale;    /* settles that came after the claim had been lost */
+    uint64_t waiting;  /* once: rows left that are not due yet */
+    bool waiting_at_least;
+    bool waiting_unknown; /* the store could not be asked */
+    bool cut_short;       /* once: relay_stop came before all that is due was done */
+    char outage[384];     /* once: what was out of order for too long; empty: nothing */
+};
+
+/*
+ * Opens everything (which validates and does not connect) and starts the threads. `config`
+ * and `log` are borrowed until relay_free. OUTBOX_E_CONFIG: an option is wrong.
+ * The threads take no signals.
+ */
+int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
+                struct relay **ret, struct outbox_err *err);
+
+/* Readable when all threads have ended by themselves or because of relay_stop. */
+int relay_ended_fd(const struct relay *relay);
+
+/* Begin nothing new; finish or give back what is in flight within shutdown_timeout. Any thread. */
+void relay_stop(struct relay *relay);
+
+/* Messages accepted so far. Any thread. */
+uint64_t relay_accepted(const struct relay *relay);
+
+/* What was done so far, without what only the end can tell. Any thread. */
+void relay_look(const struct relay *relay, struct relay_report *report);
+
+/* Waits for the threads, which takes no time once relay_ended_fd is readable, and fills *report.
+ * Once. */
+void relay_finish(struct relay *relay, struct relay_report *report);
+
+/* After relay_finish, or never started. NULL is allowed. */
+void relay_free(struct relay *relay);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* watcher.c - waits for the store's news and wakes one idle worker. While none is idle nobody needs
+ * to be woken, and the store is told so: it may cost producers something. */
+#include "relay/context.h"
+
+#include "base/clock.h"
+
+#include <poll.h>
+
+/* A store that cannot wait now is asked again after this long; workers poll meanwhile. */
+#define WATCH_AGAIN_MS 1000
+#define WATCH_CALL_MS 60000
+/* All workers are busy for longer than a few messages take. */
+#define BUSY_US 50000
+
+static void await_idle(struct relay *relay)
+{
+    struct outbox_call call = store_call(STORE_CALL_MS, relay->quit_fd);
+    if (bell_await_idle(&relay->bell, clock_monotonic_us() + BUSY_US))
+        return;
+    store_rest(&relay->watcher_store, &call, NULL);
+    bell_await_idle(&relay->bell, INT64_MAX);
+}
+
+void *watcher_main(void *arg)
+{
+    struct relay *relay = arg;
+    struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
+    struct outbox_err err = {.size = sizeof err};
+    for (;;) {
+        await_idle(relay);
+        if (poll(&quit, 1, 0) != 0)
+            break;
+        struct outbox_call call = store_call(WATCH_CALL_MS, relay->quit_fd);
+        int r = store_wait(&relay->watcher_store, &call, &err);
+        if (r == OUTBOX_OK) {
+            bell_ring(&relay->bell);
+        } else if (r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED) {
+            log_event(relay->log, OUTBOX_LOG_DEBUG, "cannot wait for news; polling", "error",
+                      err.text, NULL);
+            poll(&quit, 1, WATCH_AGAIN_MS);
+        }
+    }
+    relay_thread_ended(relay);
+    return NULL;
+}

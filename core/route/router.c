@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "route/router.h"
+
+#include "common/utf8.h"
+
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct router {
+    const struct route_table *table;
+    struct host *rules; /* one for each route; opened where the route is a rule */
+    char *scratch;      /* a subject with a NUL behind it, for fnmatch */
+    size_t scratch_size;
+};
+
+/* What one route says. Why is written only when somebody asked: most messages just pass by. */
+struct answer {
+    size_t publisher; /* ROUTE_NONE: pass */
+    bool explain;
+    char why[256];
+};
+
+static void __attribute__((format(printf, 2, 3)))
+because(struct answer *answer, const char *fmt, ...)
+{
+    va_list ap;
+    if (!answer->explain)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(answer->why, sizeof answer->why, fmt, ap);
+    va_end(ap);
+}
+
+/* A message's text as `because` may show it. */
+struct shown {
+    char text[80];
+};
+
+static const char *show(struct shown *shown, const struct answer *answer, struct outbox_str text)
+{
+    shown->text[0] = '\0';
+    if (answer->explain)
+        text_printable(text.p, (size_t)text.n, shown->text, sizeof shown->text);
+    return shown->text;
+}
+
+void route_free(struct route *route)
+{
+    for (size_t i = 0; i < route->n_matches; i++) {
+        free(route->matches[i].header);
+        free(route->matches[i].pattern);
+    }
+    for (size_t i = 0; i < route->n_targets; i++)
+        free(route->targets[i].value);
+    free(route->name);
+    free(route->matches);
+    free(route->header);
+    free(route->targets);
+    options_free(route->rule_cfg);
+}
+
+int router_open(const struct route_table *table, struct log *log, struct router **ret,
+                struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    struct router *router = calloc(1, sizeof *router);
+    if (router)
+        router->rules = calloc(table->n_routes + 1, sizeof *router->rules);
+    if (!router || !router->rules) {
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory while opening the router");
+        goto out;
+    }
+    router->table = table;
+    for (size_t i = 0; i < table->n_routes && r == 0; i++) {
+        const struct route *route = &table->routes[i];
+        char label[80];
+        if (!route->rule)
+            continue;
+        snprintf(label, sizeof label, "route %s", route->name);
+        r = host_open(&router->rules[i], route->rule, route->rule_cfg, label, log, err);
+    }
+out:
+    if (r < 0)
+        router_close(router);
+    else
+        *ret = router;
+    return r;
+}
+
+void router_close(struct router *router)
+{
+    if (!router)
+        return;
+    for (size_t i = 0; router->rules && router->table && i < router->table->n_routes; i++)
+        host_close(&router->rules[i]);
+    free(router->rules);
+    free(router->scratch);
+    free(router);
+}
+
+static struct outbox_str header_value(const struct outbox_message *msg, const char *name)
+{
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        if (outbox_str_eq(msg->headers[i].name, outbox_cstr(name)))
+            return msg->headers[i].value;
+    return (struct outbox_str){NULL, 0};
+}
+
+/* 1, 0, or OUTBOX_E_RETRY without memory. A text with a NUL inside matches nothing. */
+static int matches(struct router *router, const char *pattern, struct outbox_str text)
+{
+    if (memchr(text.p, '\0', (size_t)text.n))
+        return 0;
+    if (text.n + 1 > router->scratch_size) {
+        char *grown = realloc(router->scratch, (size_t)text.n + 1);
+        if (!grown)
+            return OUTBOX_E_RETRY;
+        router->scratch = grown;
+        router->scratch_size = (size_t)text.n + 1;
+    }
+    memcpy(router->scratch, text.p, (size_t)text.n);
+    router->scratch[text.n] = '\0';
+    return fnmatch(pattern, router->scratch, 0) == 0;
+}
+
+static int match_holds(struct router *router, const struct route_match *match,
+                       const struct outbox_message *msg, struct answer *answer)
+{
+    static const char *const subjects[] = {"topic", "key", "header "};
+    struct outbox_str text = match->subject == ROUTE_TOPIC ? msg->topic
+                             : match->subject == ROUTE_KEY ? msg->key
+                                                           : header_value(msg, match->header);
+    const char *name = match->subject == ROUTE_HEADER ? match->header : "";
+    if (!text.p) {
+        because(answer, "the message has no %s%s", subjects[match->subject], name);
+        return 0;
+    }
+    int r = matches(router, match->pattern, text);
+    if (r == 0) {
+        struct shown shown;
+        because(answer, "%s%s `%s` does not match `%s`", subjects[match->subject], name,
+                show(&shown, answer, text), match->pattern);
+    }
+    return r;
+}
+
+static void ask_header(const struct route *route, const struct outbox_message *msg,
+                       struct answer *answer)
+{
+    struct outbox_str value = header_value(msg, route->header);
+    struct shown shown;
+    if (!value.p) {
+        because(answer, "the message has no header %s", route->header);
+        return;
+    }
+    for (size_t i = 0; i < route->n_targets; i++) {
+        if (!outbox_str_eq(value, outbox_cstr(route->targets[i].value)))
+            continue;
+        answer->publisher = route->targets[i].publisher;
+        because(answer, "header %s is `%s`", route->header, show(&shown, answer, value));
+        return;
+    }
+    because(answer, "header %s is `%s`, which its map does not know", route->header,
+            show(&shown, answer, value));
+}
+
+static int ask_rule(struct router *router, size_t index, const struct outbox_message *msg,
+                    struct answer *answer, struct outbox_err *err)
+{
+    const struct route *route = &router->table->routes[index];
+    const struct host *host = &router->rules[index];
+    struct outbox_verdict verdict = {.size = sizeof verdict};
+    if (err)
+        err->text[0] = '\0';
+    int r = route->rule->ops.rule.route(host->instance, msg, &verdict, err);
+    if (r < 0) {
+        if (err && err->text[0] == '\0')
+            outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);
+        return OUTBOX_E_CONFIG; /* whatever its class: only our own lack of memory is a retry */
+    }
+    struct shown reason;
+    const char *says = verdict.reason.p ? show(&reason, answer, verdict.reason) : NULL;
+    if (verdict.n == 0) {
+        because(answer, "%s", says ? says : "its rule passed");
+        return OUTBOX_OK;
+    }
+    if (verdict.n > 1)
+        return outbox_fail(err, OUTBOX_E_NOTSUP,
+                           "route %s: rule-%s named %llu publishers; several publishers for one "
+                           "message are not supported yet",
+                           route->name, route->rule->desc.name, (unsigned long long)verdict.n);
+    for (size_t i = 0; i < router->table->n_publishers; i++)
+        if (strcmp(verdict.publishers[0], router->table->publishers[i]) == 0)
+            answer->publisher = i;
+    if (answer->publisher == ROUTE_NONE) {
+        char shown[80];
+        text_printable(verdict.publishers[0], strlen(verdict.publishers[0]), shown, sizeof shown);
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "route %s: rule-%s named the publisher `%s`, which is not configured",
+                           route->name, route->rule->desc.name, shown);
+    }
+    because(answer, "%s", says ? says : "its rule decided");
+    return OUTBOX_OK;
+}
+
+static int ask(struct router *router, size_t index, const struct outbox_message *msg,
+               struct answer *answer, struct outbox_err *err)
+{
+    const struct route *route = &router->table->routes[index];
+    answer->publisher = ROUTE_NONE;
+    answer->why[0] = '\0';
+    for (size_t i = 0; i < route->n_matches; i++) {
+        int r = match_holds(router, &route->matches[i], msg, answer);
+        if (r < 0)
+            return outbox_fail(err, r, "out of memory while routing");
+        if (r == 0)
+            return OUTBOX_OK;
+    }
+    if (route->rule)
+        return ask_rule(router, index, msg, answer, err);
+    if (route->header) {
+        ask_header(route, msg, answer);
+    } else if (route->fn) {
+        answer->publisher = route->fn(route->fn_ctx, msg);
+        if (answer->publisher == ROUTE_UNKNOWN)
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "%s: its function named a publisher that the relay does not have",
+                               route->name);
+        because(answer, "its function %s", answer->publisher == ROUTE_NONE ? "passed" : "decided");
+    } else {
+        answer->publisher = route->publisher;
+        because(answer, "all its conditions hold");
+    }
+    return OUTBOX_OK;
+}
+
+int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
+                 void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err)
+{
+    const struct route_table *table = router->table;
+    for (size_t i = 0; i < table->n_routes; i++) {
+        struct answer answer = {.explain = explain != NULL};
+        int r = ask(router, i, msg, &answer, err);
+        if (r < 0)
+            return r;
+        if (explain)
+            explain(ctx, &table->routes[i], answer.why);
+        if (answer.publisher < table->n_publishers) {
+            *ret = answer.publisher;
+            *ret_route = &table->routes[i];
+            return OUTBOX_OK;
+        }
+    }
+    if (table->fallback == ROUTE_NONE)
+        return outbox_fail(err, OUTBOX_E_NOTSUP,
+                           "no route takes this message and [router] has no fallback");
+    *ret = table->fallback;
+    *ret_route = NULL;
+    return OUTBOX_OK;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tls.c - whom to trust. The library leaves that to us: it loads no authorities by itself, and 0.11
+ * knows no addresses in certificates. So OpenSSL verifies during the handshake.
+ */
+#include "connection/connect.h"
+
+#include <outbox/helpers.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+const char *tls_last_error(void)
+{
+    unsigned long e = ERR_peek_last_error();
+    return e ? ERR_reason_error_string(e) : NULL;
+}
+
+/* An encrypted key would make OpenSSL ask for its password on the terminal. */
+static int no_password(char *buffer, int size, int writing, void *arg)
+{
+    (void)buffer, (void)size, (void)writing, (void)arg;
+    return -1;
+}
+
+/* The option whose file cannot be used, or NULL. */
+static const char *load_files(SSL_CTX *ctx, const struct target *target)
+{
+    SSL_CTX_set_default_passwd_cb(ctx, no_password);
+    ERR_clear_error();
+    if (target->ca_file ? SSL_CTX_load_verify_locations(ctx, target->ca_file, NULL) != 1
+                        : SSL_CTX_set_default_verify_paths(ctx) != 1)
+        return "ca_file";
+    if (target->cert_file && SSL_CTX_use_certificate_chain_file(ctx, target->cert_file) != 1)
+        return "cert_file";
+    if (target->key_file &&
+        (SSL_CTX_use_PrivateKey_file(ctx, target->key_file, SSL_FILETYPE_PEM) != 1 ||
+         SSL_CTX_check_private_key(ctx) != 1))
+        return "key_file";
+    return NULL;
+}
+
+/* ---- open: are the files in order? ---- */
+
+static int check_readable(const char *option, const char *path, struct outbox_err *err)
+{
+    if (path && access(path, R_OK) < 0)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: cannot read %.200s: %s", option, path,
+                           strerror(errno));
+    return OUTBOX_OK;
+}
+
+int tls_check(const struct target *target, struct outbox_err *err)
+{
+    int r = check_readable("ca_file", target->ca_file, err);
+    if (r == 0)
+        r = check_readable("cert_file", target->cert_file, err);
+    if (r == 0)
+        r = check_readable("key_file", target->key_file, err);
+    SSL_CTX *ctx = r == 0 ? SSL_CTX_new(TLS_client_method()) : NULL;
+    if (r < 0)
+        return r;
+    if (!ctx)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot set up TLS");
+    const char *option = load_files(ctx, target);
+    if (option)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s: not usable: %s (PEM, without a password)",
+                        option, tls_last_error() ? tls_last_error() : "unknown reason");
+    SSL_CTX_free(ctx);
+    ERR_clear_error();
+    return r;
+}
+
+/* ---- connecting ---- */
+
+/* Remembers what was wrong; OpenSSL then ends the handshake. */
+static int verified(int ok, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct attempt *a = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    if (!ok && a)
+        attempt_fail(a, ATTEMPT_UNTRUSTED, "its certificate is refused: %s",
+                     X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+    return ok;
+}
+
+static int set_up(struct attempt *a, SSL_CTX *ctx)
+{
+    const struct target *target = a->target;
+    const char *name = target->url.hosts[a->host].name;
+    X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
+    unsigned char address[sizeof(struct in6_addr)];
+    const char *option = load_files(ctx, target);
+    if (option)
+        return attempt_fail(a, ATTEMPT_UNTRUSTED, "%s is not usable: %s", option,
+                            tls_last_error() ? tls_last_error() : "unknown reason");
+    if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1)
+        return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
+    /* The attempt that `verified` tells is gone by then. */
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
+    if (!target->verify)
+        return 0;
+    bool is_address =
+        inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (is_address ? X509_VERIFY_PARAM_set1_ip_asc(param, name) != 1
+                   : X509_VERIFY_PARAM_set1_host(param, name, 0) != 1)
+        return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
+    SSL_CTX_set_app_data(ctx, a);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, verified);
+    return 0;
+}
+
+static int explain(struct attempt *a, int status)
+{
+    const char *detail = tls_last_error();
+    if (status == AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED)
+        return attempt_fail(a, ATTEMPT_FAILED, "cannot resolve the name");
+    if (status == AMQP_STATUS_TIMEOUT)
+        return attempt_fail(a, ATTEMPT_FAILED, "no answer within connect_timeout");
+    if (status == AMQP_STATUS_SOCKET_ERROR)
+        return attempt_fail(a, ATTEMPT_FAILED, "cannot connect, it refuses or is not reachable");
+    return attempt_fail(a, ATTEMPT_FAILED, "TLS: %s", detail ? detail : amqp_error_string2(status));
+}
+
+int tls_open(struct attempt *a)
+{
+    const struct url_host *host = &a->target->url.hosts[a->host];
+    amqp_socket_t *s = amqp_ssl_socket_new(a->c);
+    if (!s)
+        return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
+    amqp_ssl_socket_set_verify_peer(s, a->target->verify);
+    amqp_ssl_socket_set_verify_hostname(s, 0);
+    SSL_CTX *ctx = amqp_ssl_socket_get_context(s);
+    if (set_up(a, ctx) < 0)
+        return -1;
+    struct timeval left = attempt_left(a);
+    int status = amqp_socket_open_noblock(s, host->name, host->port, &left);
+    /* `a` may move on to the caller while the context lives. */
+    SSL_CTX_set_verify(ctx, a->target->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_app_data(ctx, NULL);
+    return status == AMQP_STATUS_OK ? 0 : explain(a, status);
+}

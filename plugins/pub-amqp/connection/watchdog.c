@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "connection/watchdog.h"
+
+#include "connection/monotonic.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void watchdog_init(struct watchdog *w)
+{
+    *w = (struct watchdog){.wake_fd = -1, .fd = -1, .cancel_fd = -1, .asleep_fd = -1};
+    pthread_mutex_init(&w->lock, NULL);
+}
+
+static bool is_readable(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return poll(&poll_fd, 1, 0) > 0;
+}
+
+/* Under the lock. What there is to do now, and until when to sleep then. */
+static void look(struct watchdog *w, bool cancel)
+{
+    int64_t now = now_us();
+    /* What the thread saw may have been the descriptor of an earlier call. */
+    if (w->armed && cancel && !w->cancelled && is_readable(w->cancel_fd)) {
+        w->cancelled = true;
+        if (w->deadline_us > now + w->grace_us)
+            w->deadline_us = now + w->grace_us;
+    }
+    if (w->armed && now >= w->deadline_us) {
+        if (w->fd >= 0)
+            shutdown(w->fd, SHUT_RDWR);
+        w->barked = w->barked || w->fd >= 0;
+        /* Should another socket come to be watched, its time is over too. */
+        w->deadline_us = now + 10000;
+    }
+    w->asleep_us = w->armed ? w->deadline_us : INT64_MAX;
+    w->asleep_fd = w->armed && !w->cancelled ? w->cancel_fd : -1;
+}
+
+static void *run(void *arg)
+{
+    struct watchdog *w = arg;
+    uint64_t woken;
+    pthread_mutex_lock(&w->lock);
+    look(w, false);
+    while (!w->quit) {
+        struct pollfd fds[] = {{.fd = w->wake_fd, .events = POLLIN},
+                               {.fd = w->asleep_fd, .events = POLLIN}};
+        int ms = ms_until(w->asleep_us);
+        pthread_mutex_unlock(&w->lock);
+        int n = poll(fds, 2, ms);
+        if (n > 0 && fds[0].revents && read(fds[0].fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
+            abort();
+        pthread_mutex_lock(&w->lock);
+        look(w, n > 0 && fds[1].revents);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+static void wake(struct watchdog *w)
+{
+    uint64_t one = 1;
+    if (write(w->wake_fd, &one, sizeof one) < 0 && errno != EAGAIN)
+        abort();
+}
+
+static int start(struct watchdog *w)
+{
+    sigset_t all, before;
+    w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (w->wake_fd < 0)
+        return -1;
+    sigfillset(&all); /* signals are for the host's threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&w->thread, NULL, run, w);
+    w->started = error == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (w->started)
+        return 0;
+    close(w->wake_fd);
+    w->wake_fd = -1;
+    errno = error;
+    return -1;
+}
+
+int watchdog_arm(struct watchdog *w, int64_t deadline_us, int cancel_fd, int64_t grace_us)
+{
+    if (!w->started && start(w) < 0)
+        return -1;
+    pthread_mutex_lock(&w->lock);
+    w->armed = true;
+    w->cancelled = w->barked = false;
+    w->deadline_us = deadline_us;
+    w->cancel_fd = cancel_fd;
+    w->grace_us = grace_us;
+    /* It sleeps on if it wakes early enough, so that a call usually costs nothing. */
+    if (w->asleep_us > deadline_us || w->asleep_fd != cancel_fd)
+        wake(w);
+    pthread_mutex_unlock(&w->lock);
+    return 0;
+}
+
+void watchdog_watch(struct watchdog *w, int fd)
+{
+    pthread_mutex_lock(&w->lock);
+    w->fd = fd;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void watchdog_disarm(struct watchdog *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->armed = false;
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool watchdog_barked(struct watchdog *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool barked = w->barked;
+    pthread_mutex_unlock(&w->lock);
+    return barked;
+}
+
+void watchdog_destroy(struct watchdog *w)
+{
+    if (w->started) {
+        pthread_mutex_lock(&w->lock);
+        w->quit = true;
+        wake(w);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+        close(w->wake_fd);
+    }
+    pthread_mutex_destroy(&w->lock);
+}

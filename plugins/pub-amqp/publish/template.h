@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* template.h - `exchange`, `queue` and `routing_key`: text with {topic}, {key}, {header.NAME}. */
+#ifndef PUB_AMQP_PUBLISH_TEMPLATE_H
+#define PUB_AMQP_PUBLISH_TEMPLATE_H
+
+#include <outbox/abi.h>
+
+#include <stdbool.h>
+
+/* What AMQP has room for in a name. */
+#define SHORT_MAX 255
+#define WHY_MAX 400
+
+struct template_part;
+
+struct template
+{
+    const char *option; /* its name, for messages; static */
+    struct template_part *parts;
+    size_t n_parts;
+    bool fixed; /* nothing of it comes from the message */
+};
+
+/* OUTBOX_OK, or OUTBOX_E_CONFIG with a text that begins with the option's name. */
+int template_parse(const char *option, const char *text, struct template *ret,
+                   struct outbox_err *err);
+void template_free(struct template *t);
+
+/*
+ * Writes what it makes of a message: at most SHORT_MAX bytes of UTF-8 without control characters.
+ * -1 with the reason in why otherwise, and when the message lacks a header.
+ */
+int template_render(const struct template *t, const struct outbox_message *msg,
+                    char out[SHORT_MAX + 1], size_t *ret_n, char why[WHY_MAX]);
+
+/* What is wrong with a name of AMQP ("is longer than 255 bytes"), or NULL. */
+const char *short_fault(const char *p, size_t n);
+/* The same for text in a property, which may hold control characters, but no NUL. */
+const char *short_text_fault(const char *p, size_t n);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* failure.c - what went wrong, as a class for the host and a text for people. */
+#include "common/utf8.h"
+#include "postgres.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* SQLSTATEs by their beginning; the first that matches counts. */
+static const struct {
+    const char *state;
+    int class;
+    bool ends; /* the connection is of no more use */
+    const char *advice;
+} known[] = {
+    {"08", OUTBOX_E_RETRY, true, ""},
+    {"57P", OUTBOX_E_RETRY, true, ""},
+    {"25P03", OUTBOX_E_RETRY, true, "; the batch took longer than it may"},
+    {"25006", OUTBOX_E_RETRY, true, "; it is a standby, or read-only: looking for another host"},
+    {"26000", OUTBOX_E_RETRY, false, "; set prepare = off"},
+    {"42P05", OUTBOX_E_RETRY, false, "; set prepare = off"},
+    {"0A000", OUTBOX_E_RETRY, true, ""},
+    {"57014", OUTBOX_E_TIMEOUT, false, ""},
+    {"40", OUTBOX_E_RETRY, false, ""},
+    {"55P03", OUTBOX_E_RETRY, false, "; another session holds a lock for long"},
+    {"53100", OUTBOX_E_RETRY, false, "; make room on the server's disk"},
+    {"53300", OUTBOX_E_RETRY, true, "; raise max_connections, or run fewer workers"},
+    {"53", OUTBOX_E_RETRY, false, ""},
+    {"28", OUTBOX_E_CONFIG, true, "; check user and password, and the server's pg_hba.conf"},
+    {"3D000", OUTBOX_E_CONFIG, true, "; create the database, or correct dbname"},
+    {"3F000", OUTBOX_E_CONFIG, false, "; create the schema, or correct table"},
+    {"42P01", OUTBOX_E_CONFIG, true, "; run `outboxd init`"},
+    {"42703", OUTBOX_E_CONFIG, true, "; run `outboxd init`"},
+    {"42501", OUTBOX_E_CONFIG, false,
+     "; grant it to the relay's role: see outboxd-store-postgres(7)"},
+    {"22", OUTBOX_E_CONFIG, false, ""},
+    {"23", OUTBOX_E_CONFIG, false, ""},
+    {"42", OUTBOX_E_CONFIG, false, ""},
+};
+
+#define N_KNOWN (sizeof known / sizeof known[0])
+
+static size_t find(const char *state)
+{
+    size_t i = 0;
+    while (i < N_KNOWN && strncmp(state, known[i].state, strlen(known[i].state)) != 0)
+        i++;
+    return i;
+}
+
+/* One line of what may be several, without what libpq quotes twice. */
+static void one_line(const char *text, char *out, size_t cap)
+{
+    char line[400];
+    size_t n = strlen(text);
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
+        n--;
+    if (n >= sizeof line)
+        n = sizeof line - 1;
+    memcpy(line, text, n);
+    line[n] = '\0';
+    for (char *p = line; (p = strpbrk(p, "\n\t")); p++)
+        *p = ' ';
+    text_printable(line, n, out, cap);
+}
+
+/* Where it happened, for people: HOST:PORT/DATABASE. */
+static void put_place(const PGconn *db, char *out, size_t cap)
+{
+    const char *host = db ? PQhost(db) : NULL, *port = db ? PQport(db) : NULL;
+    const char *name = db ? PQdb(db) : NULL;
+    snprintf(out, cap, "PostgreSQL%s%s%s%s%s%s", host && *host ? " at " : "", host ? host : "",
+             port && *port ? ":" : "", port ? port : "", name && *name ? "/" : "",
+             name ? name : "");
+}
+
+bool failure_ends_connection(const struct store *s)
+{
+    size_t i = find(s->failed_state);
+    return s->failed_state[0] == '\0' || (i < N_KNOWN && known[i].ends);
+}
+
+int failure_of(struct store *s, PGconn *db, const PGresult *result, struct outbox_err *err)
+{
+    const char *text = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    if (!text || !*text)
+        text = result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result)
+               : db                                    ? PQerrorMessage(db)
+                                                       : "out of memory";
+    return failure_say(s, db, result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL, text,
+                       err);
+}
+
+int failure_say(struct store *s, const PGconn *db, const char *state, const char *text,
+                struct outbox_err *err)
+{
+    char line[280], place[120]; /* with the advice they fit into err */
+    put_place(db, place, sizeof place);
+    snprintf(s->failed_state, sizeof s->failed_state, "%s", state ? state : "");
+    size_t i = state ? find(state) : N_KNOWN;
+    one_line(*text ? text : "the connection was lost", line, sizeof line);
+    s->failure = i < N_KNOWN ? known[i].class : OUTBOX_E_RETRY;
+    return outbox_fail(err, s->failure, "%s: %s%s%s%s%s", place, line, state ? " (" : "",
+                       state ? state : "", state ? ")" : "", i < N_KNOWN ? known[i].advice : "");
+}
