@@ -44,7 +44,7 @@ static void set(struct outbox_cfg *cfg, const char *name, const char *value)
         fail(err.text);
 }
 
-static void publish_all(struct host *publisher)
+static void publish_all(struct instance *publisher)
 {
     struct outbox_message *msgs = calloc(batch, sizeof *msgs);
     const struct outbox_message **msg_ptrs = calloc(batch, sizeof *msg_ptrs);
@@ -91,7 +91,7 @@ static void run_plugin(const char *queue, uint64_t window)
     struct plugin_set *plugins = plugin_set_new(plugin_dir);
     const struct plugin *plugin = NULL;
     char number[24];
-    struct host publisher;
+    struct instance publisher;
     if (plugin_get(plugins, OUTBOX_KIND_PUBLISHER, "amqp", &plugin, &err) < 0)
         fail(err.text);
     struct outbox_cfg *cfg = options_new(plugin);
@@ -100,10 +100,10 @@ static void run_plugin(const char *queue, uint64_t window)
     set(cfg, "mode", "queue");
     set(cfg, "queue", queue);
     set(cfg, "window", number);
-    if (host_open(&publisher, plugin, cfg, "publisher bench", NULL, &err) < 0)
+    if (instance_open(&publisher, plugin, cfg, "publisher bench", NULL, &err) < 0)
         fail(err.text);
     publish_all(&publisher);
-    host_close(&publisher);
+    instance_close(&publisher);
     options_free(cfg);
     plugin_set_free(plugins);
 }

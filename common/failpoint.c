@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-void crash_point(const char *name)
+void failpoint(const char *name)
 {
     static _Atomic long passed; /* each plugin has its own, and points of one name are in one */
     const char *at = getenv("OUTBOX_CRASH_AT");

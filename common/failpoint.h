@@ -7,9 +7,9 @@
 #define COMMON_FAILPOINT_H
 
 #ifdef OUTBOX_CRASH_POINTS
-void crash_point(const char *name);
+void failpoint(const char *name);
 #else
-#define crash_point(name) ((void)0)
+#define failpoint(name) ((void)0)
 #endif
 
 #endif

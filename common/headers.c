@@ -160,7 +160,7 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
         return 0;
     if (n > INT_MAX / 2)
         return defect(why, "headers: longer than 1 GiB");
-    if (!text_is_clean(json, n))
+    if (!utf8_is_clean(json, n))
         return defect(why, "headers: not valid UTF-8");
     struct repair right = {.json = {json, n}, .done = json};
     int r = repair(&right, arena, why);
@@ -202,8 +202,8 @@ int headers_render(const struct outbox_header *headers, uint64_t n, char **ret)
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         char name[1024];
         if (headers[i].name.n >= sizeof name ||
-            !text_is_clean(headers[i].name.p, (size_t)headers[i].name.n) ||
-            !text_is_clean(headers[i].value.p, (size_t)headers[i].value.n)) {
+            !utf8_is_clean(headers[i].name.p, (size_t)headers[i].name.n) ||
+            !utf8_is_clean(headers[i].value.p, (size_t)headers[i].value.n)) {
             r = 1;
             break;
         }

@@ -26,13 +26,13 @@ int json_add_text(struct json_object *object, const char *name, struct outbox_st
         return json_object_object_add(object, name, NULL);
     if (text.n > INT_MAX / 4)
         return -1;
-    if (text_is_clean(text.p, (size_t)text.n))
+    if (utf8_is_clean(text.p, (size_t)text.n))
         return add(object, name, json_object_new_string_len(text.p, (int)text.n));
     size_t cap = (size_t)text.n * 3 + 1;
     char *clean = malloc(cap);
     if (!clean)
         return -1;
-    size_t n = text_clean(text.p, (size_t)text.n, clean, cap);
+    size_t n = utf8_clean(text.p, (size_t)text.n, clean, cap);
     int r = add(object, name, json_object_new_string_len(clean, (int)n));
     free(clean);
     return r;
@@ -82,7 +82,7 @@ static size_t base64_encode(const unsigned char *in, size_t n, char *out)
 
 int json_add_payload(struct json_object *object, struct outbox_str payload)
 {
-    if (!payload.p || text_is_clean(payload.p, (size_t)payload.n))
+    if (!payload.p || utf8_is_clean(payload.p, (size_t)payload.n))
         return json_add_text(object, "payload", payload);
     if (payload.n > INT_MAX / 2)
         return -1;

@@ -14,21 +14,21 @@
 static const char *const names[] = {"id", "topic", "key", "payload", "headers", "available_at"};
 
 struct insert {
-    const struct save_dialect *dialect;
-    struct outbox_arg args[SAVE_COLUMNS];
-    enum save_column columns[SAVE_COLUMNS];
+    const struct sql_insert_dialect *dialect;
+    struct outbox_arg args[SQL_INSERT_COLUMNS];
+    enum sql_insert_column columns[SQL_INSERT_COLUMNS];
     uint64_t n;
 };
 
-static void add(struct insert *in, enum save_column column, uint32_t type, struct outbox_str s,
-                int64_t i)
+static void add(struct insert *in, enum sql_insert_column column, uint32_t type,
+                struct outbox_str s, int64_t i)
 {
     in->columns[in->n] = column;
     in->args[in->n++] =
         (struct outbox_arg){.size = sizeof(struct outbox_arg), .type = type, .s = s, .i = i};
 }
 
-static void add_text(struct insert *in, enum save_column column, struct outbox_str text)
+static void add_text(struct insert *in, enum sql_insert_column column, struct outbox_str text)
 {
     if (text.p)
         add(in, column, OUTBOX_ARG_TEXT, text, 0);
@@ -37,14 +37,14 @@ static void add_text(struct insert *in, enum save_column column, struct outbox_s
 static void fill(struct insert *in, const struct outbox_new *message, const char *headers)
 {
     const struct outbox_str none = {NULL, 0};
-    add_text(in, SAVE_ID, message->id);
-    add_text(in, SAVE_TOPIC, message->topic);
-    add_text(in, SAVE_KEY, message->key);
+    add_text(in, SQL_INSERT_ID, message->id);
+    add_text(in, SQL_INSERT_TOPIC, message->topic);
+    add_text(in, SQL_INSERT_KEY, message->key);
     if (message->payload.p)
-        add(in, SAVE_PAYLOAD, OUTBOX_ARG_BLOB, message->payload, 0);
-    add_text(in, SAVE_HEADERS, outbox_cstr(headers));
+        add(in, SQL_INSERT_PAYLOAD, OUTBOX_ARG_BLOB, message->payload, 0);
+    add_text(in, SQL_INSERT_HEADERS, outbox_cstr(headers));
     if (message->delay_ms > 0)
-        add(in, SAVE_AVAILABLE, OUTBOX_ARG_INT, none,
+        add(in, SQL_INSERT_AVAILABLE, OUTBOX_ARG_INT, none,
             in->dialect->available(in->dialect->ctx, message->delay_ms));
 }
 
@@ -76,7 +76,7 @@ static char *make_sql(const struct insert *in)
 
 static int run(const struct insert *in, const struct outbox_exec *exec, struct outbox_err *err)
 {
-    const struct outbox_arg *args[SAVE_COLUMNS];
+    const struct outbox_arg *args[SQL_INSERT_COLUMNS];
     char *sql = make_sql(in);
     for (uint64_t i = 0; i < in->n; i++)
         args[i] = &in->args[i];
@@ -88,11 +88,11 @@ static int run(const struct insert *in, const struct outbox_exec *exec, struct o
 
 static bool is_text(struct outbox_str text)
 {
-    return !text.p || text_is_clean(text.p, (size_t)text.n);
+    return !text.p || utf8_is_clean(text.p, (size_t)text.n);
 }
 
-int save_message(const struct save_dialect *dialect, const struct outbox_new *message,
-                 const struct outbox_exec *exec, struct outbox_err *err)
+int sql_insert_message(const struct sql_insert_dialect *dialect, const struct outbox_new *message,
+                       const struct outbox_exec *exec, struct outbox_err *err)
 {
     struct insert in = {.dialect = dialect};
     char *headers = NULL;

@@ -5,23 +5,23 @@
 
 #include <outbox/store.h>
 
-enum save_column {
-    SAVE_ID,
-    SAVE_TOPIC,
-    SAVE_KEY,
-    SAVE_PAYLOAD,
-    SAVE_HEADERS,
-    SAVE_AVAILABLE, /* an integer: see `available` */
-    SAVE_COLUMNS
+enum sql_insert_column {
+    SQL_INSERT_ID,
+    SQL_INSERT_TOPIC,
+    SQL_INSERT_KEY,
+    SQL_INSERT_PAYLOAD,
+    SQL_INSERT_HEADERS,
+    SQL_INSERT_AVAILABLE, /* an integer: see `available` */
+    SQL_INSERT_COLUMNS
 };
 
 /* How a store writes it. */
-struct save_dialect {
+struct sql_insert_dialect {
     /* The table, quoted. */
     const char *table;
     /* For each column what stands in VALUES; %d is the argument's number. */
-    const char *values[SAVE_COLUMNS];
-    /* The argument of SAVE_AVAILABLE for a message that is due in delay_ms. */
+    const char *values[SQL_INSERT_COLUMNS];
+    /* The argument of SQL_INSERT_AVAILABLE for a message that is due in delay_ms. */
     int64_t (*available)(void *ctx, int64_t delay_ms);
     void *ctx;
 };
@@ -30,7 +30,7 @@ struct save_dialect {
  * Checks one message and runs its INSERT, which names only columns that are given: the table's
  * defaults do the rest. OUTBOX_E_CONFIG: it has no topic, or a text that is no clean UTF-8.
  */
-int save_message(const struct save_dialect *dialect, const struct outbox_new *message,
-                 const struct outbox_exec *exec, struct outbox_err *err);
+int sql_insert_message(const struct sql_insert_dialect *dialect, const struct outbox_new *message,
+                       const struct outbox_exec *exec, struct outbox_err *err);
 
 #endif

@@ -14,10 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long bounded_free waits, ms: a plugin's close returns within a second. */
+/* How long timed_call_free waits, ms: a plugin's close returns within a second. */
 #define FREE_MS 800
 
-struct bounded {
+struct timed_call {
     pthread_mutex_t lock;
     pthread_cond_t stopped; /* running became false */
     int refs;               /* the owner's, and the thread's */
@@ -34,9 +34,9 @@ struct bounded {
     bool joinable;
 };
 
-struct bounded *bounded_new(void)
+struct timed_call *timed_call_new(void)
 {
-    struct bounded *b = calloc(1, sizeof *b);
+    struct timed_call *b = calloc(1, sizeof *b);
     if (!b)
         return NULL;
     b->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -54,7 +54,7 @@ struct bounded *bounded_new(void)
     return b;
 }
 
-static void unref(struct bounded *b)
+static void unref(struct timed_call *b)
 {
     pthread_mutex_lock(&b->lock);
     bool last = --b->refs == 0;
@@ -68,14 +68,14 @@ static void unref(struct bounded *b)
 }
 
 /* One that has nothing left to do but to end. */
-static void join(struct bounded *b)
+static void join(struct timed_call *b)
 {
     if (b->joinable)
         pthread_join(b->thread, NULL);
     b->joinable = false;
 }
 
-static void free_until(struct bounded *b, const struct timespec *until)
+static void free_until(struct timed_call *b, const struct timespec *until)
 {
     if (!b)
         return;
@@ -91,7 +91,7 @@ static void free_until(struct bounded *b, const struct timespec *until)
     unref(b);
 }
 
-void bounded_free_all(struct bounded *const *all, size_t n)
+void timed_call_free_all(struct timed_call *const *all, size_t n)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -102,14 +102,14 @@ void bounded_free_all(struct bounded *const *all, size_t n)
         free_until(all[i], &until);
 }
 
-void bounded_free(struct bounded *b)
+void timed_call_free(struct timed_call *b)
 {
-    bounded_free_all(&b, 1);
+    timed_call_free_all(&b, 1);
 }
 
 static void *run(void *arg)
 {
-    struct bounded *b = arg;
+    struct timed_call *b = arg;
     uint64_t one = 1;
     b->work(b->arg);
     pthread_mutex_lock(&b->lock);
@@ -133,7 +133,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int begin(struct bounded *b)
+static int begin(struct timed_call *b)
 {
     sigset_t all, before;
     sigfillset(&all); /* signals are for the host's threads */
@@ -150,7 +150,7 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static int wait_for_end(const struct bounded *b, int64_t timeout_ms, int cancel_fd)
+static int wait_for_end(const struct timed_call *b, int64_t timeout_ms, int cancel_fd)
 {
     struct pollfd fds[] = {{.fd = b->ended_fd, .events = POLLIN},
                            {.fd = cancel_fd, .events = POLLIN}};
@@ -172,8 +172,8 @@ static int wait_for_end(const struct bounded *b, int64_t timeout_ms, int cancel_
     }
 }
 
-int bounded_run(struct bounded *b, void (*work)(void *arg), void (*drop)(void *arg), void *arg,
-                int64_t timeout_ms, int cancel_fd)
+int timed_call_run(struct timed_call *b, void (*work)(void *arg), void (*drop)(void *arg),
+                   void *arg, int64_t timeout_ms, int cancel_fd)
 {
     uint64_t ended;
     pthread_mutex_lock(&b->lock);

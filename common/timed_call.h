@@ -10,17 +10,17 @@
 #include <stdint.h>
 
 /* One call at a time. */
-struct bounded;
+struct timed_call;
 
 /* NULL without memory or descriptors. */
-struct bounded *bounded_new(void);
+struct timed_call *timed_call_new(void);
 /*
  * A call that is still under way is waited for a little, because libraries take their global state
  * away when the process ends, whoever uses it; then it keeps what it needs. NULL is allowed.
  */
-void bounded_free(struct bounded *b);
+void timed_call_free(struct timed_call *b);
 /* The same for n of them, which are waited for together. */
-void bounded_free_all(struct bounded *const *all, size_t n);
+void timed_call_free_all(struct timed_call *const *all, size_t n);
 
 /*
  * Runs work(arg) and waits for its end, for timeout_ms, or until cancel_fd (-1: none) is readable.
@@ -29,7 +29,7 @@ void bounded_free_all(struct bounded *const *all, size_t n);
  * drop(arg) when work has returned. While that lasts no other call is begun: OUTBOX_E_BROKEN,
  * arg is the caller's.
  */
-int bounded_run(struct bounded *b, void (*work)(void *arg), void (*drop)(void *arg), void *arg,
-                int64_t timeout_ms, int cancel_fd);
+int timed_call_run(struct timed_call *b, void (*work)(void *arg), void (*drop)(void *arg),
+                   void *arg, int64_t timeout_ms, int cancel_fd);
 
 #endif

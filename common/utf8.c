@@ -6,7 +6,7 @@
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
-size_t text_utf8_char(const char *p, size_t n)
+size_t utf8_char(const char *p, size_t n)
 {
     const unsigned char *s = (const unsigned char *)p;
     if (n == 0)
@@ -29,10 +29,10 @@ size_t text_utf8_char(const char *p, size_t n)
     return len;
 }
 
-bool text_is_clean(const char *p, size_t n)
+bool utf8_is_clean(const char *p, size_t n)
 {
     for (size_t i = 0; i < n;) {
-        size_t len = text_utf8_char(p + i, n - i);
+        size_t len = utf8_char(p + i, n - i);
         if (len == 0 || p[i] == '\0')
             return false;
         i += len;
@@ -40,7 +40,7 @@ bool text_is_clean(const char *p, size_t n)
     return true;
 }
 
-unsigned text_control(const char *p, size_t len)
+unsigned utf8_control(const char *p, size_t len)
 {
     const unsigned char *s = (const unsigned char *)p;
     unsigned c = len < 2 ? s[0] : s[0] & (0x7Fu >> len);
@@ -59,10 +59,10 @@ static size_t copy_text(const char *p, size_t n, char *out, size_t cap, bool lin
     size_t used = 0;
     for (size_t i = 0; i < n;) {
         char escape[12];
-        size_t len = text_utf8_char(p + i, n - i);
+        size_t len = utf8_char(p + i, n - i);
         const char *piece = p + i;
         size_t piece_len = len;
-        unsigned c = text_control(p + i, len);
+        unsigned c = utf8_control(p + i, len);
         if (len == 0 || (p[i] == '\0' && !line)) {
             piece = REPLACEMENT;
             piece_len = sizeof REPLACEMENT - 1;
@@ -84,12 +84,12 @@ static size_t copy_text(const char *p, size_t n, char *out, size_t cap, bool lin
     return used;
 }
 
-size_t text_clean(const char *p, size_t n, char *out, size_t cap)
+size_t utf8_clean(const char *p, size_t n, char *out, size_t cap)
 {
     return copy_text(p, n, out, cap, false);
 }
 
-size_t text_printable(const char *p, size_t n, char *out, size_t cap)
+size_t utf8_printable(const char *p, size_t n, char *out, size_t cap)
 {
     return copy_text(p, n, out, cap, true);
 }

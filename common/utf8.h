@@ -7,26 +7,26 @@
 #include <stddef.h>
 
 /* Bytes of the valid UTF-8 character at p (1 to 4; NUL counts as valid), or 0. */
-size_t text_utf8_char(const char *p, size_t n);
+size_t utf8_char(const char *p, size_t n);
 
 /*
  * The number of the character of `len` bytes at p if it moves a terminal's cursor, begins a new
  * line or reorders the text around it, all below U+FFFF; else TEXT_NO_CONTROL.
  */
-unsigned text_control(const char *p, size_t len);
+unsigned utf8_control(const char *p, size_t len);
 #define TEXT_NO_CONTROL 0xFFFFFFFFu
 
 /* Valid UTF-8 throughout, without NUL? */
-bool text_is_clean(const char *p, size_t n);
+bool utf8_is_clean(const char *p, size_t n);
 
 /*
  * Copies text into out (cap > 0), always terminated and always clean: what is not
  * valid UTF-8, and NUL, becomes U+FFFD; cut at a character. Returns its length.
  */
-size_t text_clean(const char *p, size_t n, char *out, size_t cap);
+size_t utf8_clean(const char *p, size_t n, char *out, size_t cap);
 
 /* The same for one line on a terminal: control characters become \xNN, newline \n, tab \t, and what
  * reorders text \uNNNN. */
-size_t text_printable(const char *p, size_t n, char *out, size_t cap);
+size_t utf8_printable(const char *p, size_t n, char *out, size_t cap);
 
 #endif

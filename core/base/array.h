@@ -10,7 +10,7 @@
  * An array of n elements with room for another, or NULL without memory (then the old one
  * stays). An array that grows only through here has room for the power of two above n.
  */
-static inline void *grow(void *array, size_t n, size_t size)
+static inline void *array_grow(void *array, size_t n, size_t size)
 {
     if (n & (n - 1))
         return array;

@@ -8,7 +8,4 @@
 int64_t clock_monotonic_us(void);
 int64_t clock_wall_us(void);
 
-/* Uniform in [0, bound); from the kernel's generator, for jitter and ids. bound > 0. */
-uint64_t clock_random(uint64_t bound);
-
 #endif

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FNV_START UINT64_C(0xCBF29CE484222325)
+#define HASH_START UINT64_C(0xCBF29CE484222325)
 
-static inline uint64_t fnv_bytes(uint64_t hash, const void *bytes, size_t n)
+static inline uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
 {
     const unsigned char *p = bytes;
     for (size_t i = 0; i < n; i++)
@@ -17,22 +17,22 @@ static inline uint64_t fnv_bytes(uint64_t hash, const void *bytes, size_t n)
 }
 
 /* A number, byte by byte from the lowest, so that every machine gets the same. */
-static inline uint64_t fnv_number(uint64_t hash, uint64_t n)
+static inline uint64_t hash_number(uint64_t hash, uint64_t n)
 {
     for (int i = 0; i < 8; i++, n >>= 8) {
         unsigned char byte = (unsigned char)n;
-        hash = fnv_bytes(hash, &byte, 1);
+        hash = hash_bytes(hash, &byte, 1);
     }
     return hash;
 }
 
 /* Its length goes first, so that "ab", "c" is not "a", "bc". */
-static inline uint64_t fnv_text(uint64_t hash, const char *text)
+static inline uint64_t hash_text(uint64_t hash, const char *text)
 {
     size_t n = 0;
     while (text && text[n])
         n++;
-    return fnv_bytes(fnv_number(hash, text ? n : UINT64_MAX), text, n);
+    return hash_bytes(hash_number(hash, text ? n : UINT64_MAX), text, n);
 }
 
 #endif

@@ -92,12 +92,12 @@ static void put_str(struct line *line, const char *text)
     put(line, text, strlen(text));
 }
 
-/* `text` is clean (text_clean), so that every character of it has a length. */
+/* `text` is clean (utf8_clean), so that every character of it has a length. */
 static bool needs_quotes(const char *text, size_t n)
 {
-    for (size_t i = 0; i < n; i += text_utf8_char(text + i, n - i))
+    for (size_t i = 0; i < n; i += utf8_char(text + i, n - i))
         if (text[i] == ' ' || strchr("=\"\\", text[i]) ||
-            text_control(text + i, text_utf8_char(text + i, n - i)) != TEXT_NO_CONTROL)
+            utf8_control(text + i, utf8_char(text + i, n - i)) != TEXT_NO_CONTROL)
             return true;
     return n == 0;
 }
@@ -107,8 +107,8 @@ static void put_quoted(struct line *line, const char *text, size_t n)
     put(line, "\"", 1);
     for (size_t i = 0, len; i < n; i += len) {
         char escape[8];
-        len = text_utf8_char(text + i, n - i);
-        unsigned c = text_control(text + i, len);
+        len = utf8_char(text + i, n - i);
+        unsigned c = utf8_control(text + i, len);
         if (text[i] == '"' || text[i] == '\\')
             snprintf(escape, sizeof escape, "\\%c", text[i]);
         else if (text[i] == '\n' || text[i] == '\t')
@@ -125,7 +125,7 @@ static void put_quoted(struct line *line, const char *text, size_t n)
 static void put_pair(struct line *line, const char *name, const char *value, size_t n)
 {
     char clean[VALUE_MAX + 1];
-    size_t len = text_clean(value, n, clean, sizeof clean);
+    size_t len = utf8_clean(value, n, clean, sizeof clean);
     if (line->format == LOG_JSON) {
         put_str(line, line->n ? ",\"" : "{\"");
         put_str(line, name);

@@ -7,13 +7,13 @@
 /* Names are short; longer ones are compared by their beginnings. */
 #define NAME_MAX_CHARS 64
 
-struct nearest nearest_to(const char *wanted)
+struct suggest suggest_for(const char *wanted)
 {
     size_t n = strlen(wanted);
     /* About a third of it may differ, two letters swapped count as two; of one or two letters
      * nothing can be told. */
     size_t beyond = n < 3 ? 1 : n == 3 ? 2 : n < 6 ? 3 : n / 3 + 2;
-    return (struct nearest){.wanted = wanted, .distance = beyond};
+    return (struct suggest){.wanted = wanted, .distance = beyond};
 }
 
 static char lower(char c)
@@ -47,7 +47,7 @@ static size_t distance(const char *a, const char *b)
     return row[nb];
 }
 
-void nearest_try(struct nearest *nearest, const char *candidate)
+void suggest_try(struct suggest *nearest, const char *candidate)
 {
     size_t d = distance(nearest->wanted, candidate);
     if (d < nearest->distance) {
@@ -56,7 +56,7 @@ void nearest_try(struct nearest *nearest, const char *candidate)
     }
 }
 
-const char *nearest_hint(const struct nearest *nearest, struct nearest_hint *buffer)
+const char *suggest_hint(const struct suggest *nearest, struct suggest_hint *buffer)
 {
     buffer->text[0] = '\0';
     if (nearest->best)

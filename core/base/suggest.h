@@ -5,20 +5,20 @@
 
 #include <stddef.h>
 
-struct nearest {
+struct suggest {
     const char *wanted;
     const char *best; /* NULL: nothing is near */
     size_t distance;
 };
 
-struct nearest nearest_to(const char *wanted);
+struct suggest suggest_for(const char *wanted);
 /* Offers a candidate, which must outlive the use of `best`. */
-void nearest_try(struct nearest *nearest, const char *candidate);
+void suggest_try(struct suggest *nearest, const char *candidate);
 
 /* "; did you mean `X`?" or "", in a buffer of the caller's. */
-struct nearest_hint {
+struct suggest_hint {
     char text[96];
 };
-const char *nearest_hint(const struct nearest *nearest, struct nearest_hint *buffer);
+const char *suggest_hint(const struct suggest *nearest, struct suggest_hint *buffer);
 
 #endif

@@ -102,7 +102,7 @@ static int find_variable(const char *at, const char **ret_end, const char **ret_
     *ret_end = end + 1;
     if (!*ret_value)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the environment variable %s is not set", name);
-    if (!text_is_clean(*ret_value, strlen(*ret_value)))
+    if (!utf8_is_clean(*ret_value, strlen(*ret_value)))
         return outbox_fail(err, OUTBOX_E_CONFIG, "the environment variable %s is not valid UTF-8",
                            name);
     return OUTBOX_OK;

@@ -5,7 +5,7 @@
 
 #include <time.h>
 
-void bell_init(struct bell *bell, int64_t poll_ms)
+void wakeup_init(struct wakeup *bell, int64_t poll_ms)
 {
     pthread_condattr_t attr;
     pthread_mutex_init(&bell->lock, NULL);
@@ -21,14 +21,14 @@ void bell_init(struct bell *bell, int64_t poll_ms)
     bell->shut = false;
 }
 
-void bell_destroy(struct bell *bell)
+void wakeup_destroy(struct wakeup *bell)
 {
     pthread_cond_destroy(&bell->rung);
     pthread_cond_destroy(&bell->idle);
     pthread_mutex_destroy(&bell->lock);
 }
 
-void bell_ring(struct bell *bell)
+void wakeup_signal(struct wakeup *bell)
 {
     pthread_mutex_lock(&bell->lock);
     /* One ring is kept even when nobody waits: whoever looks for work now may just have missed it.
@@ -39,7 +39,7 @@ void bell_ring(struct bell *bell)
     pthread_mutex_unlock(&bell->lock);
 }
 
-void bell_shut(struct bell *bell)
+void wakeup_close(struct wakeup *bell)
 {
     pthread_mutex_lock(&bell->lock);
     bell->shut = true;
@@ -48,7 +48,7 @@ void bell_shut(struct bell *bell)
     pthread_mutex_unlock(&bell->lock);
 }
 
-static void sleep_until(pthread_cond_t *cond, struct bell *bell, int64_t until_us)
+static void sleep_until(pthread_cond_t *cond, struct wakeup *bell, int64_t until_us)
 {
     struct timespec ts = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     if (until_us == INT64_MAX)
@@ -57,7 +57,7 @@ static void sleep_until(pthread_cond_t *cond, struct bell *bell, int64_t until_u
         pthread_cond_timedwait(cond, &bell->lock, &ts);
 }
 
-bool bell_await_idle(struct bell *bell, int64_t until_us)
+bool wakeup_await_idle(struct wakeup *bell, int64_t until_us)
 {
     pthread_mutex_lock(&bell->lock);
     while (bell->waiting == 0 && !bell->shut && clock_monotonic_us() < until_us)
@@ -67,7 +67,7 @@ bool bell_await_idle(struct bell *bell, int64_t until_us)
     return idle;
 }
 
-void bell_wait(struct bell *bell, int64_t due_us, int64_t own_us)
+void wakeup_wait(struct wakeup *bell, int64_t due_us, int64_t own_us)
 {
     pthread_mutex_lock(&bell->lock);
     if (due_us < bell->due_us) {

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct bell {
+struct wakeup {
     pthread_mutex_t lock;
     pthread_cond_t rung;
     pthread_cond_t idle; /* somebody began to wait */
@@ -18,23 +18,23 @@ struct bell {
     bool shut;
 };
 
-void bell_init(struct bell *bell, int64_t poll_ms);
-void bell_destroy(struct bell *bell);
+void wakeup_init(struct wakeup *bell, int64_t poll_ms);
+void wakeup_destroy(struct wakeup *bell);
 
 /* Wakes one waiter, or lets the next one pass at once. */
-void bell_ring(struct bell *bell);
+void wakeup_signal(struct wakeup *bell);
 
 /* Nobody waits any more. */
-void bell_shut(struct bell *bell);
+void wakeup_close(struct wakeup *bell);
 
 /*
  * Waits for a ring; until due_us, which whoever wakes first takes for all waiters; or until
  * own_us, which is this caller's alone. Monotonic microseconds, INT64_MAX: never.
  */
-void bell_wait(struct bell *bell, int64_t due_us, int64_t own_us);
+void wakeup_wait(struct wakeup *bell, int64_t due_us, int64_t own_us);
 
 /* Until somebody waits, or until_us (monotonic; INT64_MAX: for ever), or it is shut. False: nobody
  * does, the time is over. */
-bool bell_await_idle(struct bell *bell, int64_t until_us);
+bool wakeup_await_idle(struct wakeup *bell, int64_t until_us);
 
 #endif

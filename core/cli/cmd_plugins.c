@@ -216,12 +216,12 @@ static int print_all(struct plugin_set *set, const struct args *args)
             code = EXIT_FAILED;
     }
     if (args->name && printed == 0) {
-        struct nearest nearest = nearest_to(args->name);
-        struct nearest_hint hint;
+        struct suggest nearest = suggest_for(args->name);
+        struct suggest_hint hint;
         for (size_t i = 0; i < n; i++)
-            nearest_try(&nearest, files[i].name);
+            suggest_try(&nearest, files[i].name);
         code = command_fail("there is no plugin `%s` in %s%s", args->name, plugin_set_dir(set),
-                            nearest_hint(&nearest, &hint));
+                            suggest_hint(&nearest, &hint));
     }
     free(files);
     return code;

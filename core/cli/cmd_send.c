@@ -70,8 +70,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!args->topic || !*args->topic)
             argp_error(state, "--topic is needed");
-        else if (!text_is_clean(args->topic, strlen(args->topic)) ||
-                 (args->key && !text_is_clean(args->key, strlen(args->key))))
+        else if (!utf8_is_clean(args->topic, strlen(args->topic)) ||
+                 (args->key && !utf8_is_clean(args->key, strlen(args->key))))
             argp_error(state, "topic and key must be valid UTF-8");
         return 0;
     default:

@@ -47,7 +47,7 @@ int command_fail(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    text_printable(text, strlen(text), shown, sizeof shown);
+    utf8_printable(text, strlen(text), shown, sizeof shown);
     fprintf(stderr, "outboxd: %s\n", shown);
     return EXIT_FAILED;
 }
@@ -63,7 +63,7 @@ void command_mistake(void *ctx, const char *file, int line, const char *text)
 {
     char shown[4096];
     (void)ctx;
-    text_printable(text, strlen(text), shown, sizeof shown);
+    utf8_printable(text, strlen(text), shown, sizeof shown);
     if (line > 0)
         fprintf(stderr, "%s:%d: %s\n", file, line, shown);
     else
@@ -137,22 +137,22 @@ int64_t argp_int(const struct argp_state *state, const char *option, const char 
 
 uint32_t argp_status(const struct argp_state *state, const char *text)
 {
-    struct nearest nearest = nearest_to(text);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(text);
+    struct suggest_hint hint;
     for (uint32_t status = OUTBOX_PENDING; status <= OUTBOX_FAILED; status *= 2) {
         if (strcmp(text, output_status(status)) == 0)
             return status;
-        nearest_try(&nearest, output_status(status));
+        suggest_try(&nearest, output_status(status));
     }
     argp_error(state, "--status: `%s` is none of pending, processing, processed and failed%s", text,
-               nearest_hint(&nearest, &hint));
+               suggest_hint(&nearest, &hint));
     return 0;
 }
 
 void header_args_add(const struct argp_state *state, struct header_args *args, char *text)
 {
     char *equal = strchr(text, '=');
-    if (!text_is_clean(text, strlen(text))) {
+    if (!utf8_is_clean(text, strlen(text))) {
         argp_error(state, "--header: name and value must be valid UTF-8");
         return;
     }
@@ -174,15 +174,15 @@ void header_args_add(const struct argp_state *state, struct header_args *args, c
 
 bool command_is_publisher(const struct config *config, const char *name)
 {
-    struct nearest nearest = nearest_to(name);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(name);
+    struct suggest_hint hint;
     for (size_t i = 0; i < config->n_publishers; i++) {
         if (strcmp(config->publishers[i].name, name) == 0)
             return true;
-        nearest_try(&nearest, config->publishers[i].name);
+        suggest_try(&nearest, config->publishers[i].name);
     }
     command_fail("there is no [publisher %s] in %s%s", name, config->file,
-                 nearest_hint(&nearest, &hint));
+                 suggest_hint(&nearest, &hint));
     return false;
 }
 
@@ -207,7 +207,7 @@ void command_ids(struct command_ids *ids, const char *text)
 bool command_id_is_possible(const char *text)
 {
     size_t n = strlen(text);
-    if (n > 0 && n <= 255 && text_is_clean(text, n))
+    if (n > 0 && n <= 255 && utf8_is_clean(text, n))
         return true;
     command_fail("`%.60s` cannot be the id of a message", text);
     return false;

@@ -56,16 +56,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct command *find(const char *name)
 {
-    struct nearest nearest = nearest_to(name);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(name);
+    struct suggest_hint hint;
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
-        nearest_try(&nearest, commands[i].name);
+        suggest_try(&nearest, commands[i].name);
     }
-    nearest_try(&nearest, "help");
+    suggest_try(&nearest, "help");
     command_fail("there is no command `%s`%s (outboxd --help lists them)", name,
-                 nearest_hint(&nearest, &hint));
+                 suggest_hint(&nearest, &hint));
     return NULL;
 }
 

@@ -40,8 +40,8 @@ static int put_json(const char *text)
     const char *from = text;
     const char *end = text + strlen(text);
     while (text < end) {
-        size_t n = text_utf8_char(text, (size_t)(end - text));
-        unsigned c = text_control(text, n);
+        size_t n = utf8_char(text, (size_t)(end - text));
+        unsigned c = utf8_control(text, n);
         n = n ? n : 1;
         if (c != TEXT_NO_CONTROL) {
             fwrite(from, 1, (size_t)(text - from), stdout);
@@ -96,9 +96,9 @@ size_t output_text(struct outbox_str text, size_t cap)
     size_t width = 0;
     for (size_t i = 0; text.p && i < text.n;) {
         char shown[16];
-        size_t n = text_utf8_char(text.p + i, (size_t)text.n - i);
+        size_t n = utf8_char(text.p + i, (size_t)text.n - i);
         n = n ? n : 1;
-        size_t bytes = text_printable(text.p + i, n, shown, sizeof shown), chars = 0;
+        size_t bytes = utf8_printable(text.p + i, n, shown, sizeof shown), chars = 0;
         for (size_t k = 0; k < bytes; k++)
             chars += (shown[k] & 0xC0) != 0x80;
         bool last = i + n == text.n;

@@ -17,7 +17,7 @@
 
 /* ---- mistakes ---- */
 
-void complain(struct loader *l, int line, const char *fmt, ...)
+void diag_error(struct loader *l, int line, const char *fmt, ...)
 {
     va_list ap;
     char *text = NULL;
@@ -25,7 +25,7 @@ void complain(struct loader *l, int line, const char *fmt, ...)
         l->n_untold++;
         return;
     }
-    struct mistake *grown = grow(l->mistakes, l->n_mistakes, sizeof *grown);
+    struct mistake *grown = array_grow(l->mistakes, l->n_mistakes, sizeof *grown);
     if (grown)
         l->mistakes = grown;
     va_start(ap, fmt);
@@ -41,17 +41,18 @@ void complain(struct loader *l, int line, const char *fmt, ...)
     l->n_mistakes++;
 }
 
-void complain_of(struct loader *l, int line, const char *key, int r, const struct outbox_err *err)
+void diag_error_from(struct loader *l, int line, const char *key, int r,
+                     const struct outbox_err *err)
 {
     if (r == OUTBOX_E_RETRY)
         l->no_memory = true;
     else
-        complain(l, line, "%s%s%s", key ? key : "", key ? ": " : "", err->text);
+        diag_error(l, line, "%s%s%s", key ? key : "", key ? ": " : "", err->text);
 }
 
 static void take_ini_mistake(void *ctx, int line, const char *text)
 {
-    complain(ctx, line, "%s", text);
+    diag_error(ctx, line, "%s", text);
 }
 
 static int compare_mistakes(const void *a, const void *b)
@@ -99,7 +100,7 @@ char *entry_text(struct loader *l, const struct ini_entry *entry)
     }
     int r = value_expand(text, &expanded, &err);
     if (r < 0)
-        complain_of(l, entry->line, entry->key, r, &err);
+        diag_error_from(l, entry->line, entry->key, r, &err);
     free(text);
     return expanded;
 }
@@ -129,16 +130,16 @@ static char *read_file(struct loader *l, const char *file, size_t *ret_n)
     ssize_t got = -1;
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        complain(l, 0, "cannot be read: %s%s", strerror(errno),
-                 errno == ENOENT ? "; write it, or name another one with -c" : "");
+        diag_error(l, 0, "cannot be read: %s%s", strerror(errno),
+                   errno == ENOENT ? "; write it, or name another one with -c" : "");
         goto out;
     }
     if (!S_ISREG(st.st_mode)) {
-        complain(l, 0, "is not a regular file");
+        diag_error(l, 0, "is not a regular file");
         goto out;
     }
     if (st.st_size > FILE_MAX) {
-        complain(l, 0, "is longer than %dM", FILE_MAX >> 20);
+        diag_error(l, 0, "is longer than %dM", FILE_MAX >> 20);
         goto out;
     }
     l->mode = st.st_mode;
@@ -149,8 +150,8 @@ static char *read_file(struct loader *l, const char *file, size_t *ret_n)
     if (text)
         got = read_all(fd, text, size);
     if (text && (got < 0 || (size_t)got == size)) {
-        complain(l, 0, got < 0 ? "cannot be read to its end: %s" : "changed while it was read",
-                 strerror(errno));
+        diag_error(l, 0, got < 0 ? "cannot be read to its end: %s" : "changed while it was read",
+                   strerror(errno));
         explicit_bzero(text, size);
         free(text);
         text = NULL;
@@ -179,16 +180,16 @@ static void unknown_section(struct loader *l, const struct ini_section *section)
     char kind[64], meant[160];
     snprintf(kind, sizeof kind, "%.*s", (int)(n < sizeof kind ? n : sizeof kind - 1),
              section->name);
-    struct nearest nearest = nearest_to(kind), whole = nearest_to(section->name);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(kind), whole = suggest_for(section->name);
+    struct suggest_hint hint;
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
-        nearest_try(&nearest, plain[i]);
+        suggest_try(&nearest, plain[i]);
     const char *without = nearest.best;
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
-        nearest_try(&nearest, named[i]);
+        suggest_try(&nearest, named[i]);
     if (nearest.best && nearest.best != without) {
         if (strcmp(kind, nearest.best) == 0) {
-            complain(l, section->line, "[%s] needs a name: [%s NAME]", kind, kind);
+            diag_error(l, section->line, "[%s] needs a name: [%s NAME]", kind, kind);
             return;
         }
         snprintf(meant, sizeof meant, "%s%.64s", nearest.best, *name ? name : " NAME");
@@ -196,8 +197,8 @@ static void unknown_section(struct loader *l, const struct ini_section *section)
     } else {
         whole.best = without;
     }
-    complain(l, section->line, "unknown section [%.80s]%s", section->name,
-             nearest_hint(&whole, &hint));
+    diag_error(l, section->line, "unknown section [%.80s]%s", section->name,
+               suggest_hint(&whole, &hint));
 }
 
 /* What others build on comes first, wherever it stands. */
@@ -216,7 +217,7 @@ static void load_section(struct loader *l, const struct ini_section *section, en
             load_log(l, section);
     } else if (strcmp(section->name, "http") == 0) {
         if (pass == PASS_RELAY)
-            complain(l, section->line, "[http] is not supported yet");
+            diag_error(l, section->line, "[http] is not supported yet");
     } else if (strcmp(section->name, "store") == 0) {
         if (pass == PASS_PUBLISHERS && !l->config->store_line)
             load_store(l, section);
@@ -247,9 +248,9 @@ static void load_sections(struct loader *l)
             load_section(l, &l->ini->sections[i], pass);
     }
     if (!config->store_line)
-        complain(l, 1, "there is no [store] section; it says where the messages are");
+        diag_error(l, 1, "there is no [store] section; it says where the messages are");
     if (!l->publisher_seen)
-        complain(l, 1, "there is no [publisher NAME] section; it says where the messages go");
+        diag_error(l, 1, "there is no [publisher NAME] section; it says where the messages go");
 }
 
 /* ---- the whole ---- */

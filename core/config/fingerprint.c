@@ -14,34 +14,34 @@ static const char *publisher_name(const struct config *config, size_t publisher)
 
 static uint64_t hash_route(const struct config *config, const struct route *route)
 {
-    uint64_t hash = fnv_number(FNV_START, route->n_matches);
+    uint64_t hash = hash_number(HASH_START, route->n_matches);
     for (size_t i = 0; i < route->n_matches; i++) {
-        hash = fnv_number(hash, route->matches[i].subject);
-        hash = fnv_text(hash, route->matches[i].header);
-        hash = fnv_text(hash, route->matches[i].pattern);
+        hash = hash_number(hash, route->matches[i].subject);
+        hash = hash_text(hash, route->matches[i].header);
+        hash = hash_text(hash, route->matches[i].pattern);
     }
-    hash = fnv_text(hash, publisher_name(config, route->publisher));
-    hash = fnv_text(hash, route->header);
-    hash = fnv_number(hash, route->n_targets);
+    hash = hash_text(hash, publisher_name(config, route->publisher));
+    hash = hash_text(hash, route->header);
+    hash = hash_number(hash, route->n_targets);
     for (size_t i = 0; i < route->n_targets; i++) {
-        hash = fnv_text(hash, route->targets[i].value);
-        hash = fnv_text(hash, publisher_name(config, route->targets[i].publisher));
+        hash = hash_text(hash, route->targets[i].value);
+        hash = hash_text(hash, publisher_name(config, route->targets[i].publisher));
     }
-    hash = fnv_text(hash, route->rule ? route->rule->desc.name : NULL);
+    hash = hash_text(hash, route->rule ? route->rule->desc.name : NULL);
     return route->rule ? options_hash(route->rule_cfg, hash) : hash;
 }
 
 void set_hash(struct config *config)
 {
-    uint64_t hash = fnv_number(FNV_START, config->n_publishers);
+    uint64_t hash = hash_number(HASH_START, config->n_publishers);
     uint64_t publishers = 0;
     for (size_t i = 0; i < config->n_publishers; i++)
-        publishers += fnv_text(fnv_text(FNV_START, config->publishers[i].name),
-                               config->publishers[i].plugin->desc.name);
-    hash = fnv_number(hash, publishers);
+        publishers += hash_text(hash_text(HASH_START, config->publishers[i].name),
+                                config->publishers[i].plugin->desc.name);
+    hash = hash_number(hash, publishers);
     for (size_t i = 0; i < config->routes.n_routes; i++)
-        hash = fnv_number(hash, hash_route(config, &config->routes.routes[i]));
-    hash = fnv_text(hash, publisher_name(config, config->routes.fallback));
-    hash = fnv_number(hash, (uint64_t)config->unrouted_fail);
+        hash = hash_number(hash, hash_route(config, &config->routes.routes[i]));
+    hash = hash_text(hash, publisher_name(config, config->routes.fallback));
+    hash = hash_number(hash, (uint64_t)config->unrouted_fail);
     snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
 }

@@ -48,7 +48,7 @@ struct reader {
 };
 
 static void __attribute__((format(printf, 3, 4)))
-complain(struct reader *r, int line, const char *fmt, ...)
+diag_error(struct reader *r, int line, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -147,7 +147,7 @@ static char *unescape(const char *text)
 static int take_value(struct reader *r, struct ini_section *section, const char *key,
                       struct value_obj *value)
 {
-    struct ini_entry *grown = grow(section->entries, section->n_entries, sizeof *grown);
+    struct ini_entry *grown = array_grow(section->entries, section->n_entries, sizeof *grown);
     uint32_t line = 0;
     int error = 0;
     if (!grown)
@@ -182,8 +182,8 @@ static int take_values(struct reader *r, struct ini_cfgobj *object, struct ini_s
         ini_free_attribute_list(keys);
     /* Nothing may get lost without a word, whatever the library thinks of it. */
     if (e == 0 && taken != r->n_lines)
-        complain(r, r->lines[0], "from here to line %d something cannot be read",
-                 r->lines[r->n_lines - 1]);
+        diag_error(r, r->lines[0], "from here to line %d something cannot be read",
+                   r->lines[r->n_lines - 1]);
     return e;
 }
 
@@ -271,7 +271,7 @@ static int add_section(struct reader *r, const char *name, size_t n, int line, i
     r->keys = NULL;
     if (e < 0)
         return e;
-    struct ini_section *grown = grow(ini->sections, ini->n_sections, sizeof *grown);
+    struct ini_section *grown = array_grow(ini->sections, ini->n_sections, sizeof *grown);
     if (!grown)
         return OUTBOX_E_RETRY;
     ini->sections = grown;
@@ -285,8 +285,8 @@ static int add_section(struct reader *r, const char *name, size_t n, int line, i
         return OUTBOX_OK;
     int first = see(&r->sections, section->name, strlen(section->name), line);
     if (first > 0)
-        complain(r, line, "[%.100s] is there already, on line %d; join the two", section->name,
-                 first);
+        diag_error(r, line, "[%.100s] is there already, on line %d; join the two", section->name,
+                   first);
     return first < 0 ? first : OUTBOX_OK;
 }
 
@@ -295,7 +295,7 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
 {
     const char *end = memchr(line, ']', n);
     if (!end) {
-        complain(r, number, "this section's header has no `]`");
+        diag_error(r, number, "this section's header has no `]`");
         return add_section(r, line + 1, n - 1, number, 1);
     }
     const char *rest = end + 1;
@@ -304,13 +304,13 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
     while (left > 0 && strchr(SPACES, *rest))
         rest++, left--;
     if (left > 0 && !(spaced && (*rest == ';' || *rest == '#')))
-        complain(r, number, "there is something behind the `]` of this section's header");
+        diag_error(r, number, "there is something behind the `]` of this section's header");
     size_t blanks = 1;
     while (line + blanks < end && strchr(SPACES, line[blanks]))
         blanks++;
     bool nameless = line + blanks == end;
     if (nameless)
-        complain(r, number, "this section has no name");
+        diag_error(r, number, "this section has no name");
     return add_section(r, line + 1, (size_t)(end - line - 1), number, nameless);
 }
 
@@ -323,24 +323,24 @@ static int take_key(struct reader *r, const char *line, size_t n, int number)
     while (key_n > 0 && strchr(SPACES, line[key_n - 1]))
         key_n--;
     if (!equal)
-        complain(r, number,
-                 "no `=` in this line; a line is `key = value`, `[section]` or a "
-                 "comment that begins with `;`");
+        diag_error(r, number,
+                   "no `=` in this line; a line is `key = value`, `[section]` or a "
+                   "comment that begins with `;`");
     else if (r->ini->n_sections == 0)
-        complain(r, number,
-                 "this stands before the first section; put it below its "
-                 "`[section]`");
+        diag_error(r, number,
+                   "this stands before the first section; put it below its "
+                   "`[section]`");
     else if (key_n == 0)
-        complain(r, number, "nothing stands before the `=`");
+        diag_error(r, number, "nothing stands before the `=`");
     else if (key_n > KEY_MAX)
-        complain(r, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
+        diag_error(r, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
     else {
         int first = see(&r->keys, line, key_n, number);
         if (first == 0)
             return append(r, line, key_n, equal + 1, n - (size_t)(equal + 1 - line), number);
         if (first < 0)
             return first;
-        complain(r, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
+        diag_error(r, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
     }
     return OUTBOX_OK;
 }
@@ -353,10 +353,10 @@ static int take_line(struct reader *r, const char *line, size_t n, int number)
         n--;
     if (n == 0 || line[0] == ';' || line[0] == '#')
         return OUTBOX_OK;
-    if (!text_is_clean(line, n)) {
-        complain(r, number,
-                 memchr(line, '\0', n) ? "this line holds a NUL byte"
-                                       : "this line is not valid UTF-8");
+    if (!utf8_is_clean(line, n)) {
+        diag_error(r, number,
+                   memchr(line, '\0', n) ? "this line holds a NUL byte"
+                                         : "this line is not valid UTF-8");
         return OUTBOX_OK;
     }
     return line[0] == '[' ? take_header(r, line, n, number) : take_key(r, line, n, number);

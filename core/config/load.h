@@ -28,12 +28,13 @@ struct loader {
 };
 
 /* Remembers a mistake; they are reported in the order of their lines. */
-void complain(struct loader *l, int line, const char *fmt, ...)
+void diag_error(struct loader *l, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* A value that cannot be taken: the file's mistake, unless (OUTBOX_E_RETRY) only memory was
  * lacking. */
-void complain_of(struct loader *l, int line, const char *key, int r, const struct outbox_err *err);
+void diag_error_from(struct loader *l, int line, const char *key, int r,
+                     const struct outbox_err *err);
 
 /* The value without comment, quotes and ${}, for free(); NULL after a complaint. */
 char *entry_text(struct loader *l, const struct ini_entry *entry);
@@ -63,7 +64,7 @@ const struct setting *setting_find(const struct setting *settings, const char *k
 void setting_apply(struct loader *l, const struct setting *setting, const struct ini_entry *entry,
                    void *base);
 /* Offers all names of the table. */
-void setting_names(const struct setting *settings, struct nearest *nearest);
+void setting_names(const struct setting *settings, struct suggest *nearest);
 
 /* The keys of struct delivery that a publisher may set for itself. */
 extern const struct setting publisher_settings[];

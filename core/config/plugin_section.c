@@ -26,8 +26,8 @@ static void load_secret_file(struct loader *l, const struct ini_section *section
 {
     const struct ini_entry *direct = entry_find(section, secret->name);
     if (direct) {
-        complain(l, entry->line, "%s and %s (line %d) are both set; keep one", entry->key,
-                 secret->name, direct->line);
+        diag_error(l, entry->line, "%s and %s (line %d) are both set; keep one", entry->key,
+                   secret->name, direct->line);
         return;
     }
     char *path = entry_text(l, entry);
@@ -36,7 +36,7 @@ static void load_secret_file(struct loader *l, const struct ini_section *section
     struct outbox_err err = {.size = sizeof err};
     int r = secret_file_set(options, secret->name, path, &err);
     if (r < 0)
-        complain_of(l, entry->line, entry->key, r, &err);
+        diag_error_from(l, entry->line, entry->key, r, &err);
     free(path);
 }
 
@@ -65,18 +65,18 @@ static void load_option(struct loader *l, const struct ini_entry *entry,
     }
     bool secret = options_is_secret(option, text) && !is_variable(text);
     if (secret && *text && (l->mode & 007))
-        complain(l, entry->line,
-                 "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
-                 option->name,
-                 option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
-                 l->mode & 07777, option->name);
+        diag_error(
+            l, entry->line,
+            "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
+            option->name, option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
+            l->mode & 07777, option->name);
     int r = options_set(options, option->name, text, &err);
     if (r < 0 && r != OUTBOX_E_RETRY && secret) /* the text could show a part of it */
-        complain(l, entry->line, "%s: %s", option->name, OPTIONS_BAD_SECRET);
+        diag_error(l, entry->line, "%s: %s", option->name, OPTIONS_BAD_SECRET);
     else if (r < 0)
-        complain_of(l, entry->line, option->name, r, &err);
+        diag_error_from(l, entry->line, option->name, r, &err);
     else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
-        complain(l, entry->line, "%s is empty: %s", option->name, option->help);
+        diag_error(l, entry->line, "%s is empty: %s", option->name, option->help);
     if (secret)
         explicit_bzero(text, strlen(text));
     free(text);
@@ -86,23 +86,23 @@ static void unknown_option(struct loader *l, const struct ini_section *section,
                            const struct ini_entry *entry, const struct plugin *plugin,
                            const struct setting *core)
 {
-    struct nearest nearest = nearest_to(entry->key);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(entry->key);
+    struct suggest_hint hint;
     if (strncmp(entry->key, "relay.", 6) == 0) {
-        complain(l, entry->line,
-                 "keys that begin with `relay.` are reserved, and `%.80s` is not "
-                 "known to this version",
-                 entry->key);
+        diag_error(l, entry->line,
+                   "keys that begin with `relay.` are reserved, and `%.80s` is not "
+                   "known to this version",
+                   entry->key);
         return;
     }
-    nearest_try(&nearest, "plugin");
+    suggest_try(&nearest, "plugin");
     if (core)
         setting_names(core, &nearest);
     for (size_t i = 0; i < plugin->desc.n_options; i++)
-        nearest_try(&nearest, plugin_option(plugin, i)->name);
-    complain(l, entry->line, "unknown key `%.80s` in [%s]; neither outboxd nor %s-%s knows it%s",
-             entry->key, section->name, plugin_kind_prefix(plugin->desc.kind), plugin->desc.name,
-             nearest_hint(&nearest, &hint));
+        suggest_try(&nearest, plugin_option(plugin, i)->name);
+    diag_error(l, entry->line, "unknown key `%.80s` in [%s]; neither outboxd nor %s-%s knows it%s",
+               entry->key, section->name, plugin_kind_prefix(plugin->desc.kind), plugin->desc.name,
+               suggest_hint(&nearest, &hint));
 }
 
 static const struct plugin *named_plugin(struct loader *l, const struct ini_section *section,
@@ -112,16 +112,16 @@ static const struct plugin *named_plugin(struct loader *l, const struct ini_sect
     struct outbox_err err = {.size = sizeof err};
     const struct ini_entry *entry = entry_find(section, "plugin");
     if (!entry) {
-        complain(l, section->line,
-                 "[%s] names no plugin; add `plugin = NAME` (outboxd plugins "
-                 "lists them)",
-                 section->name);
+        diag_error(l, section->line,
+                   "[%s] names no plugin; add `plugin = NAME` (outboxd plugins "
+                   "lists them)",
+                   section->name);
         return NULL;
     }
     char *name = entry_text(l, entry);
     int r = name ? plugin_get(l->config->plugins, kind, name, &plugin, &err) : OUTBOX_OK;
     if (r < 0)
-        complain_of(l, entry->line, NULL, r, &err);
+        diag_error_from(l, entry->line, NULL, r, &err);
     free(name);
     return plugin;
 }
@@ -160,7 +160,7 @@ void load_plugin(struct loader *l, const struct ini_section *section, uint32_t k
         /* One that was set wrongly has been complained about. */
         if ((o->flags & OUTBOX_OPT_REQUIRED) && !o->deflt && !options_given(options, o->name) &&
             !entry_find(section, o->name) && !entry_find(section, file))
-            complain(l, section->line, "[%s] lacks `%s`: %s", section->name, o->name, o->help);
+            diag_error(l, section->line, "[%s] lacks `%s`: %s", section->name, o->name, o->help);
     }
 }
 
@@ -185,11 +185,12 @@ static void check_timeouts(struct loader *l, const struct ini_section *section,
             continue; /* it has been complained about */
         if (!entry)
             entry = entry_find(section, "batch_timeout");
-        complain(l, entry ? entry->line : section->line,
-                 "%s (%s) must be shorter than batch_timeout (%s), or no batch could be settled in "
-                 "time",
-                 o->name, value_show_duration(options_int(p->options, o->name), &own),
-                 value_show_duration(p->delivery.batch_timeout_ms, &batch));
+        diag_error(
+            l, entry ? entry->line : section->line,
+            "%s (%s) must be shorter than batch_timeout (%s), or no batch could be settled in "
+            "time",
+            o->name, value_show_duration(options_int(p->options, o->name), &own),
+            value_show_duration(p->delivery.batch_timeout_ms, &batch));
     }
 }
 
@@ -197,13 +198,14 @@ void load_publisher(struct loader *l, const struct ini_section *section, const c
 {
     struct config *config = l->config;
     if (!path_name_is_valid(name)) {
-        complain(l, section->line,
-                 "`%.80s` cannot be a publisher's name; names match "
-                 "[a-z0-9-]{1,63}",
-                 name);
+        diag_error(l, section->line,
+                   "`%.80s` cannot be a publisher's name; names match "
+                   "[a-z0-9-]{1,63}",
+                   name);
         return;
     }
-    struct publisher_config *grown = grow(config->publishers, config->n_publishers, sizeof *grown);
+    struct publisher_config *grown =
+        array_grow(config->publishers, config->n_publishers, sizeof *grown);
     char *copy = strdup(name);
     if (grown)
         config->publishers = grown;

@@ -24,14 +24,14 @@ static bool is_route_key(const char *key)
 /* A configured publisher's index, or ROUTE_NONE after a complaint. */
 static size_t find_publisher(struct loader *l, int line, const char *name)
 {
-    struct nearest nearest = nearest_to(name);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(name);
+    struct suggest_hint hint;
     for (size_t i = 0; i < l->config->n_publishers; i++) {
         if (strcmp(l->config->publishers[i].name, name) == 0)
             return i;
-        nearest_try(&nearest, l->config->publishers[i].name);
+        suggest_try(&nearest, l->config->publishers[i].name);
     }
-    complain(l, line, "there is no [publisher %.80s]%s", name, nearest_hint(&nearest, &hint));
+    diag_error(l, line, "there is no [publisher %.80s]%s", name, suggest_hint(&nearest, &hint));
     return ROUTE_NONE;
 }
 
@@ -43,9 +43,9 @@ static bool read_names(struct loader *l, const struct ini_entry *entry, struct v
     int r = text ? value_list(text, ret, &err) : OUTBOX_E_RETRY;
     free(text);
     if (r < 0)
-        complain_of(l, entry->line, entry->key, r, &err);
+        diag_error_from(l, entry->line, entry->key, r, &err);
     else if (r == 0 && ret->n == 0)
-        complain(l, entry->line, "%s names no publisher", entry->key);
+        diag_error(l, entry->line, "%s names no publisher", entry->key);
     return r == 0 && ret->n > 0;
 }
 
@@ -59,8 +59,8 @@ static size_t one_publisher(struct loader *l, const struct ini_entry *entry)
     for (size_t i = 0; i < names.n; i++)
         publisher = find_publisher(l, entry->line, names.items[i]);
     if (names.n > 1)
-        complain(l, entry->line, "%s: several publishers for one message are not supported yet",
-                 entry->key);
+        diag_error(l, entry->line, "%s: several publishers for one message are not supported yet",
+                   entry->key);
     value_items_free(&names);
     return publisher;
 }
@@ -68,7 +68,7 @@ static size_t one_publisher(struct loader *l, const struct ini_entry *entry)
 static void add_match(struct loader *l, struct route *route, enum route_subject subject,
                       const char *header, const struct ini_entry *entry)
 {
-    struct route_match *grown = grow(route->matches, route->n_matches, sizeof *grown);
+    struct route_match *grown = array_grow(route->matches, route->n_matches, sizeof *grown);
     char *pattern = entry_text(l, entry);
     char *name = header ? strdup(header) : NULL;
     if (grown)
@@ -80,14 +80,14 @@ static void add_match(struct loader *l, struct route *route, enum route_subject 
         return;
     }
     if (!*pattern && subject == ROUTE_TOPIC)
-        complain(l, entry->line, "%s: the pattern is empty and would match nothing of use",
-                 entry->key);
+        diag_error(l, entry->line, "%s: the pattern is empty and would match nothing of use",
+                   entry->key);
     grown[route->n_matches++] = (struct route_match){subject, name, pattern};
 }
 
 static void add_target(struct loader *l, struct route *route, const char *value, size_t publisher)
 {
-    struct route_target *grown = grow(route->targets, route->n_targets, sizeof *grown);
+    struct route_target *grown = array_grow(route->targets, route->n_targets, sizeof *grown);
     char *copy = strdup(value);
     if (grown)
         route->targets = grown;
@@ -110,12 +110,12 @@ static void check_mapped_once(struct loader *l, const struct ini_section *sectio
     for (size_t i = 0; i < section->n_entries; i++) {
         const struct ini_entry *entry = &section->entries[i];
         if (strncmp(entry->key, "to.", 3) == 0 && strcmp(entry->key + 3, name) == 0)
-            complain(l, to->line, "the header's value `%.80s` is mapped twice, also on line %d",
-                     name, entry->line);
+            diag_error(l, to->line, "the header's value `%.80s` is mapped twice, also on line %d",
+                       name, entry->line);
     }
     for (size_t i = 0; i < index; i++)
         if (strcmp(names->items[i], name) == 0) {
-            complain(l, to->line, "the header's value `%.80s` is mapped twice", name);
+            diag_error(l, to->line, "the header's value `%.80s` is mapped twice", name);
             break;
         }
 }
@@ -137,8 +137,8 @@ static void load_entry(struct loader *l, struct route *route, const struct ini_s
                        const struct ini_entry *entry, bool has_rule)
 {
     const char *key = entry->key;
-    struct nearest nearest = nearest_to(key);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(key);
+    struct suggest_hint hint;
     if (strcmp(key, "topic") == 0)
         add_match(l, route, ROUTE_TOPIC, NULL, entry);
     else if (strcmp(key, "key") == 0)
@@ -157,9 +157,9 @@ static void load_entry(struct loader *l, struct route *route, const struct ini_s
         if (strcmp(key, "plugin") == 0)
             return;
         for (size_t i = 0; i < sizeof route_keys / sizeof route_keys[0]; i++)
-            nearest_try(&nearest, route_keys[i]);
-        complain(l, entry->line, "unknown key `%.80s` in [%s]%s", key, section->name,
-                 nearest_hint(&nearest, &hint));
+            suggest_try(&nearest, route_keys[i]);
+        diag_error(l, entry->line, "unknown key `%.80s` in [%s]%s", key, section->name,
+                   suggest_hint(&nearest, &hint));
     }
 }
 
@@ -171,35 +171,36 @@ static void check_ways(struct loader *l, const struct ini_section *section,
     int ways = (entry_find(section, "publisher") != NULL) + (header != NULL) +
                (entry_find(section, "plugin") != NULL);
     if (route->n_targets > 0 && !header)
-        complain(l, section->line, "[%s] has `to`, but no `header` whose value it maps",
-                 section->name);
+        diag_error(l, section->line, "[%s] has `to`, but no `header` whose value it maps",
+                   section->name);
     else if (ways == 0)
-        complain(l, section->line,
-                 "[%s] names no publisher; add `publisher = NAME`, `header = NAME` with `to`, or "
-                 "`plugin = RULE`",
-                 section->name);
+        diag_error(l, section->line,
+                   "[%s] names no publisher; add `publisher = NAME`, `header = NAME` with `to`, or "
+                   "`plugin = RULE`",
+                   section->name);
     else if (ways > 1)
-        complain(l, section->line,
-                 "[%s] names publishers in several ways; keep one of publisher, header and plugin",
-                 section->name);
+        diag_error(
+            l, section->line,
+            "[%s] names publishers in several ways; keep one of publisher, header and plugin",
+            section->name);
     else if (header && route->n_targets == 0)
-        complain(l, header->line,
-                 "[%s] maps no value of its header; add `to.VALUE = NAME` or "
-                 "`to = NAME`",
-                 section->name);
+        diag_error(l, header->line,
+                   "[%s] maps no value of its header; add `to.VALUE = NAME` or "
+                   "`to = NAME`",
+                   section->name);
     if (header && route->header && !*route->header)
-        complain(l, header->line, "header: the name of a header is wanted");
+        diag_error(l, header->line, "header: the name of a header is wanted");
 }
 
 void load_route(struct loader *l, const struct ini_section *section, const char *name)
 {
     struct route_table *table = &l->config->routes;
     if (!path_name_is_valid(name)) {
-        complain(l, section->line, "`%.80s` cannot be a route's name; names match [a-z0-9-]{1,63}",
-                 name);
+        diag_error(l, section->line,
+                   "`%.80s` cannot be a route's name; names match [a-z0-9-]{1,63}", name);
         return;
     }
-    struct route *grown = grow(table->routes, table->n_routes, sizeof *grown);
+    struct route *grown = array_grow(table->routes, table->n_routes, sizeof *grown);
     if (!grown) {
         l->no_memory = true;
         return;
@@ -226,17 +227,17 @@ void load_router(struct loader *l, const struct ini_section *section)
         {NULL, 0, 0, 0, 0, NULL, 0}};
     for (size_t i = 0; i < section->n_entries; i++) {
         const struct ini_entry *entry = &section->entries[i];
-        struct nearest nearest = nearest_to(entry->key);
-        struct nearest_hint hint;
+        struct suggest nearest = suggest_for(entry->key);
+        struct suggest_hint hint;
         if (strcmp(entry->key, "fallback") == 0) {
             l->config->routes.fallback = one_publisher(l, entry);
         } else if (setting_find(settings, entry->key)) {
             setting_apply(l, settings, entry, l->config);
         } else {
-            nearest_try(&nearest, "fallback");
-            nearest_try(&nearest, "unrouted");
-            complain(l, entry->line, "unknown key `%.80s` in [router]%s", entry->key,
-                     nearest_hint(&nearest, &hint));
+            suggest_try(&nearest, "fallback");
+            suggest_try(&nearest, "unrouted");
+            diag_error(l, entry->line, "unknown key `%.80s` in [router]%s", entry->key,
+                       suggest_hint(&nearest, &hint));
         }
     }
 }

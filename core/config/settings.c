@@ -70,10 +70,10 @@ const struct setting *setting_find(const struct setting *settings, const char *k
     return NULL;
 }
 
-void setting_names(const struct setting *settings, struct nearest *nearest)
+void setting_names(const struct setting *settings, struct suggest *nearest)
 {
     for (; settings->name; settings++)
-        nearest_try(nearest, settings->name);
+        suggest_try(nearest, settings->name);
 }
 
 static bool is_number(const struct setting *s)
@@ -102,12 +102,12 @@ static void apply_number(struct loader *l, const struct setting *s, const struct
             : s->type == SETTING_SIZE ? value_size(text, &n, &err)
                                       : value_duration(text, &n, &err);
     if (r < 0) {
-        complain(l, entry->line, "%s: %s", s->name, err.text);
+        diag_error(l, entry->line, "%s: %s", s->name, err.text);
         return;
     }
     if (n < s->min || n > s->max) {
-        complain(l, entry->line, "%s = %s is out of range; it must be %s to %s", s->name, text,
-                 show_number(s, s->min, &low), show_number(s, s->max, &high));
+        diag_error(l, entry->line, "%s = %s is out of range; it must be %s to %s", s->name, text,
+                   show_number(s, s->min, &low), show_number(s, s->max, &high));
         return;
     }
     if (s->type == SETTING_U32) {
@@ -143,22 +143,22 @@ int config_check_numbers(const struct config *config, struct outbox_err *err)
 static void apply_choice(struct loader *l, const struct setting *s, const struct ini_entry *entry,
                          const char *text, void *to)
 {
-    struct nearest nearest = nearest_to(text);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(text);
+    struct suggest_hint hint;
     char all[128] = "";
     for (int i = 0; s->choices[i]; i++) {
         size_t used = strlen(all);
         if (strcmp(text, s->choices[i]) == 0) {
             if (s->supported && i >= s->supported)
-                complain(l, entry->line, "%s = %s is not supported yet", s->name, text);
+                diag_error(l, entry->line, "%s = %s is not supported yet", s->name, text);
             memcpy(to, &i, sizeof i);
             return;
         }
-        nearest_try(&nearest, s->choices[i]);
+        suggest_try(&nearest, s->choices[i]);
         snprintf(all + used, sizeof all - used, "%s%s", used ? " | " : "", s->choices[i]);
     }
-    complain(l, entry->line, "%s: `%.80s` is none of %s%s", s->name, text, all,
-             nearest_hint(&nearest, &hint));
+    diag_error(l, entry->line, "%s: `%.80s` is none of %s%s", s->name, text, all,
+               suggest_hint(&nearest, &hint));
 }
 
 static void apply_text(struct loader *l, const struct setting *s, const struct ini_entry *entry,
@@ -168,13 +168,13 @@ static void apply_text(struct loader *l, const struct setting *s, const struct i
     char shown[TEXT_MAX + 1];
     size_t n = strlen(text);
     if (n == 0 || n > (size_t)s->max) {
-        complain(l, entry->line, "%s is %s; it must have 1 to %" PRId64 " bytes", s->name,
-                 n == 0 ? "empty" : "too long", s->max);
+        diag_error(l, entry->line, "%s is %s; it must have 1 to %" PRId64 " bytes", s->name,
+                   n == 0 ? "empty" : "too long", s->max);
         return;
     }
-    text_printable(text, n, shown, sizeof shown);
+    utf8_printable(text, n, shown, sizeof shown);
     if (strcmp(shown, text) != 0) {
-        complain(l, entry->line, "%s holds a character that cannot be printed", s->name);
+        diag_error(l, entry->line, "%s holds a character that cannot be printed", s->name);
         return;
     }
     free(*place);
@@ -187,7 +187,7 @@ void setting_apply(struct loader *l, const struct setting *s, const struct ini_e
 {
     void *to = (char *)base + s->offset;
     if (s->type == SETTING_LATER) {
-        complain(l, entry->line, "%s is not supported yet", s->name);
+        diag_error(l, entry->line, "%s is not supported yet", s->name);
         return;
     }
     char *text = entry_text(l, entry);
@@ -208,15 +208,15 @@ static void load_settings(struct loader *l, const struct ini_section *section,
     for (size_t i = 0; i < section->n_entries; i++) {
         const struct ini_entry *entry = &section->entries[i];
         const struct setting *s = setting_find(settings, entry->key);
-        struct nearest nearest = nearest_to(entry->key);
-        struct nearest_hint hint;
+        struct suggest nearest = suggest_for(entry->key);
+        struct suggest_hint hint;
         if (s) {
             setting_apply(l, s, entry, l->config);
             continue;
         }
         setting_names(settings, &nearest);
-        complain(l, entry->line, "unknown key `%.80s` in [%s]%s", entry->key, section->name,
-                 nearest_hint(&nearest, &hint));
+        diag_error(l, entry->line, "unknown key `%.80s` in [%s]%s", entry->key, section->name,
+                   suggest_hint(&nearest, &hint));
     }
 }
 
@@ -227,9 +227,9 @@ void check_delivery(struct loader *l, const struct ini_section *section,
     const struct ini_entry *high = entry_find(section, "retry_max");
     struct value_text a, b;
     if ((low || high) && delivery->retry_min_ms > delivery->retry_max_ms)
-        complain(l, low ? low->line : high->line, "retry_min (%s) is more than retry_max (%s)",
-                 value_show_duration(delivery->retry_min_ms, &a),
-                 value_show_duration(delivery->retry_max_ms, &b));
+        diag_error(l, low ? low->line : high->line, "retry_min (%s) is more than retry_max (%s)",
+                   value_show_duration(delivery->retry_min_ms, &a),
+                   value_show_duration(delivery->retry_max_ms, &b));
 }
 
 void load_relay(struct loader *l, const struct ini_section *section)

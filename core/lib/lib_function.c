@@ -8,7 +8,7 @@ static int open_function(const struct outbox_host *host, const struct outbox_cfg
 {
     (void)cfg;
     (void)err;
-    const struct host *ours = (const void *)host;
+    const struct instance *ours = (const void *)host;
     *ret = (void *)(uintptr_t)ours->plugin;
     return OUTBOX_OK;
 }

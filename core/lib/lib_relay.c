@@ -280,7 +280,7 @@ OUTBOX_EXPORT void outbox_relay_count(const struct outbox_relay *relay,
     uint32_t size = ret->size < sizeof counts ? ret->size : sizeof counts;
     if (relay->relay) {
         struct relay_report now;
-        relay_look(relay->relay, &now);
+        relay_snapshot(relay->relay, &now);
         add_counts(&counts, &now);
     }
     pthread_mutex_unlock(lock);

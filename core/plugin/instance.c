@@ -10,14 +10,14 @@
 
 #define LOG_TEXT_MAX 4096
 
-static struct host *self(const struct outbox_host *abi)
+static struct instance *self(const struct outbox_host *abi)
 {
-    return (struct host *)(uintptr_t)abi; /* `abi` is the first member */
+    return (struct instance *)(uintptr_t)abi; /* `abi` is the first member */
 }
 
 static void host_log(const struct outbox_host *abi, int32_t level, const char *text, uint64_t n)
 {
-    struct host *host = self(abi);
+    struct instance *host = self(abi);
     log_text(host->log, level, host->label, text, n < LOG_TEXT_MAX ? (size_t)n : LOG_TEXT_MAX);
 }
 
@@ -36,12 +36,12 @@ static int64_t host_monotonic(const struct outbox_host *abi)
 /* A slot is taken under the mutex and never given back; its value needs no lock. */
 static void host_count(const struct outbox_host *abi, const char *name, int64_t delta)
 {
-    struct host *host = self(abi);
+    struct instance *host = self(abi);
     if (strlen(name) >= sizeof host->counters[0].name)
         return;
     pthread_mutex_lock(&host->lock);
-    for (size_t i = 0; i < HOST_COUNTERS; i++) {
-        struct host_counter *counter = &host->counters[i];
+    for (size_t i = 0; i < INSTANCE_COUNTERS; i++) {
+        struct instance_counter *counter = &host->counters[i];
         if (counter->name[0] == '\0')
             memcpy(counter->name, name, strlen(name) + 1);
         if (strcmp(counter->name, name) == 0) {
@@ -59,7 +59,7 @@ static const void *host_extension(const struct outbox_host *abi, const char *id)
     return NULL;
 }
 
-static int call_open(struct host *host, const struct outbox_cfg *cfg, struct outbox_err *err)
+static int call_open(struct instance *host, const struct outbox_cfg *cfg, struct outbox_err *err)
 {
     const struct plugin *p = host->plugin;
     switch (p->desc.kind) {
@@ -72,8 +72,8 @@ static int call_open(struct host *host, const struct outbox_cfg *cfg, struct out
     }
 }
 
-int host_open(struct host *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
-              const char *label, struct log *log, struct outbox_err *err)
+int instance_open(struct instance *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
+                  const char *label, struct log *log, struct outbox_err *err)
 {
     struct outbox_err why = {.size = sizeof why};
     memset(host, 0, sizeof *host);
@@ -107,7 +107,7 @@ int host_open(struct host *host, const struct plugin *plugin, const struct outbo
                        why.text[0] ? why.text : "cannot be opened, without a reason");
 }
 
-void host_close(struct host *host)
+void instance_close(struct instance *host)
 {
     if (!host->plugin || !host->instance)
         return;

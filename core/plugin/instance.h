@@ -9,28 +9,28 @@
 
 #include <pthread.h>
 
-#define HOST_COUNTERS 16
+#define INSTANCE_COUNTERS 16
 
-struct host_counter {
+struct instance_counter {
     char name[48]; /* empty: free */
     int64_t value;
 };
 
 /* One instance of a plugin with its services. Do not move it in memory once opened. */
-struct host {
+struct instance {
     struct outbox_host abi; /* first: the plugin gets a pointer to it */
     struct log *log;
     const struct plugin *plugin;
     void *instance;
     char label[96];       /* "publisher mail" */
     pthread_mutex_t lock; /* of the counters */
-    struct host_counter counters[HOST_COUNTERS];
+    struct instance_counter counters[INSTANCE_COUNTERS];
 };
 
-/* Opens an instance. `log` and `cfg` are borrowed until host_close. err->text begins with the
+/* Opens an instance. `log` and `cfg` are borrowed until instance_close. err->text begins with the
  * label. */
-int host_open(struct host *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
-              const char *label, struct log *log, struct outbox_err *err);
-void host_close(struct host *host); /* also when never opened (zeroed) */
+int instance_open(struct instance *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
+                  const char *label, struct log *log, struct outbox_err *err);
+void instance_close(struct instance *host); /* also when never opened (zeroed) */
 
 #endif

@@ -67,17 +67,17 @@ static int check_range(const struct outbox_option *o, const char *text, int64_t 
 static int check_choice(const struct outbox_option *o, const char *text, struct outbox_err *err)
 {
     char all[256] = "";
-    struct nearest nearest = nearest_to(text);
-    struct nearest_hint hint;
+    struct suggest nearest = suggest_for(text);
+    struct suggest_hint hint;
     for (size_t i = 0; o->choices[i]; i++) {
         size_t used = strlen(all);
         if (strcmp(text, o->choices[i]) == 0)
             return OUTBOX_OK;
-        nearest_try(&nearest, o->choices[i]);
+        suggest_try(&nearest, o->choices[i]);
         snprintf(all + used, sizeof all - used, "%s%s", used ? " | " : "", o->choices[i]);
     }
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is none of %s%s", text, all,
-                       nearest_hint(&nearest, &hint));
+                       suggest_hint(&nearest, &hint));
 }
 
 static int parse_number(const struct outbox_option *o, const char *text, int64_t *ret,
@@ -217,10 +217,10 @@ uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
         const struct slot *slot = &cfg->slots[i];
         if (options_is_secret(o, slot->text))
             continue;
-        hash = fnv_text(fnv_text(hash, o->name), slot->text);
-        hash = fnv_number(fnv_number(hash, (uint64_t)slot->number), slot->items.n);
+        hash = hash_text(hash_text(hash, o->name), slot->text);
+        hash = hash_number(hash_number(hash, (uint64_t)slot->number), slot->items.n);
         for (size_t j = 0; j < slot->items.n; j++)
-            hash = fnv_text(hash, slot->items.items[j]);
+            hash = hash_text(hash, slot->items.items[j]);
     }
     return hash;
 }

@@ -94,7 +94,7 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
     const char *near = NULL;
     uint32_t other = 0; /* another kind that has one of this name */
     if (plugin_files(set, &files, &n, NULL) == 0) {
-        struct nearest nearest = nearest_to(name);
+        struct suggest nearest = suggest_for(name);
         for (size_t i = 0; i < n; i++) {
             size_t used = strlen(there);
             if (files[i].kind != kind) {
@@ -102,7 +102,7 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
                     other = files[i].kind;
                 continue;
             }
-            nearest_try(&nearest, files[i].name);
+            suggest_try(&nearest, files[i].name);
             snprintf(there + used, sizeof there - used, "%s%s", used ? ", " : "", files[i].name);
         }
         near = nearest.best;
@@ -138,7 +138,7 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
     char *path = NULL;
     struct outbox_err why = {.size = sizeof why};
     snprintf(file, sizeof file, "%s-%s.so", plugin_kind_prefix(kind), name);
-    int r = path_trusted(set->dir, file, &path, &why);
+    int r = trusted_path_find(set->dir, file, &path, &why);
     if (r == OUTBOX_E_NOTSUP)
         return not_found(set, kind, name, err);
     if (r < 0)

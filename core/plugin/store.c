@@ -27,7 +27,7 @@ static int finish(const struct store *s, int r, struct outbox_err *err)
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err)
 {
-    int r = host_open(&store->host, plugin, cfg, "store", log, err);
+    int r = instance_open(&store->host, plugin, cfg, "store", log, err);
     if (r < 0)
         return r;
     uint64_t (*capabilities)(void *) = plugin->ops.store.capabilities;
@@ -37,7 +37,7 @@ int store_open(struct store *store, const struct plugin *plugin, const struct ou
 
 void store_close(struct store *store)
 {
-    host_close(&store->host);
+    instance_close(&store->host);
     store->capabilities = 0;
 }
 
@@ -111,9 +111,9 @@ int store_wait(struct store *s, const struct outbox_call *call, struct outbox_er
     CALL(s, wait, err, call);
 }
 
-int store_rest(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+int store_wait_stop(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    CALL(s, rest, err, call);
+    CALL(s, wait_stop, err, call);
 }
 
 int store_list(struct store *s, const struct outbox_filter *filter, int64_t after, uint32_t limit,

@@ -6,9 +6,9 @@
 
 #include "plugin/instance.h"
 
-/* Opened by host_open with a store plugin. */
+/* Opened by instance_open with a store plugin. */
 struct store {
-    struct host host;
+    struct instance host;
     uint64_t capabilities;
 };
 
@@ -33,7 +33,7 @@ int store_release(struct store *s, struct outbox_batch *batch, const struct outb
 int store_renew(struct store *s, struct outbox_str lease, uint32_t lease_ms,
                 const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err);
 int store_wait(struct store *s, const struct outbox_call *call, struct outbox_err *err);
-int store_rest(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+int store_wait_stop(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 int store_list(struct store *s, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
 int store_requeue(struct store *s, const struct outbox_filter *filter, int64_t *after,

@@ -59,7 +59,7 @@ static int check_target(char *path, const char *folder, struct outbox_err *err)
     return r < 0 ? r : check_one(path, false, err);
 }
 
-int path_trusted(const char *dir, const char *file, char **ret, struct outbox_err *err)
+int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err)
 {
     int r;
     char *path = NULL;

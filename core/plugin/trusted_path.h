@@ -16,6 +16,6 @@ bool path_name_is_valid(const char *name);
  * others (a sticky one above is accepted) or belongs to another user. OUTBOX_E_NOTSUP when
  * there is no such file.
  */
-int path_trusted(const char *dir, const char *file, char **ret, struct outbox_err *err);
+int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err);
 
 #endif

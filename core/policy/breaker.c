@@ -12,27 +12,27 @@
 void breaker_init(struct breaker *b)
 {
     memset(b, 0, sizeof *b);
-    pause_init(&b->pause);
+    suspension_init(&b->pause);
     pthread_mutex_init(&b->lock, NULL);
     b->step = UINT32_MAX;
 }
 
 void breaker_destroy(struct breaker *b)
 {
-    pause_destroy(&b->pause);
+    suspension_destroy(&b->pause);
     pthread_mutex_destroy(&b->lock);
 }
 
 uint64_t breaker_id(struct outbox_str id)
 {
-    uint64_t hash = fnv_bytes(FNV_START, id.p, (size_t)id.n);
+    uint64_t hash = hash_bytes(HASH_START, id.p, (size_t)id.n);
     return hash ? hash : 1;
 }
 
 struct breaker_pass breaker_enter(struct breaker *b)
 {
     struct breaker_pass pass = {0};
-    pass.wait_ms = pause_enter(&b->pause, &pass.probe);
+    pass.wait_ms = suspension_enter(&b->pause, &pass.probe);
     pthread_mutex_lock(&b->lock);
     pass.limit = pass.probe ? 1 : b->step;
     pass.not_this = pass.probe ? b->probed : 0;
@@ -50,7 +50,7 @@ uint32_t breaker_limit(struct breaker *b)
 
 bool breaker_passed(struct breaker *b)
 {
-    bool was_open = pause_passed(&b->pause);
+    bool was_open = suspension_passed(&b->pause);
     pthread_mutex_lock(&b->lock);
     if (b->step < STEP_ANY)
         b->step *= STEP_FACTOR;
@@ -60,17 +60,17 @@ bool breaker_passed(struct breaker *b)
     return was_open;
 }
 
-bool breaker_asked(struct breaker *b)
+bool breaker_check_ok(struct breaker *b)
 {
     pthread_mutex_lock(&b->lock);
     bool tells = !b->by_message;
     pthread_mutex_unlock(&b->lock);
-    return pause_asked(&b->pause, tells) && tells;
+    return suspension_check_ok(&b->pause, tells) && tells;
 }
 
 void breaker_unknown(struct breaker *b)
 {
-    pause_unknown(&b->pause);
+    suspension_unknown(&b->pause);
 }
 
 /* ---- suspects; under the lock ---- */
@@ -112,7 +112,7 @@ bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const
         suspect(b, culprit);
     }
     pthread_mutex_unlock(&b->lock);
-    return pause_failed(&b->pause, after_ms, reason, n, ret_ms);
+    return suspension_failed(&b->pause, after_ms, reason, n, ret_ms);
 }
 
 bool breaker_blames(struct breaker *b, uint64_t culprit)

@@ -29,7 +29,7 @@ struct breaker_suspect {
 };
 
 struct breaker {
-    struct pause pause;
+    struct suspension pause;
     pthread_mutex_t lock; /* of what follows */
     uint32_t step;        /* messages that may go out at once; UINT32_MAX: any number */
     uint64_t probed;      /* the message that failed last */
@@ -51,7 +51,7 @@ void breaker_init(struct breaker *breaker);
 void breaker_destroy(struct breaker *breaker);
 uint64_t breaker_id(struct outbox_str id);
 
-/* Then one of: breaker_passed, breaker_asked, breaker_failed, breaker_unknown. */
+/* Then one of: breaker_passed, breaker_check_ok, breaker_failed, breaker_unknown. */
 struct breaker_pass breaker_enter(struct breaker *breaker);
 
 /* Another chunk after one that passed: how many messages it may have. */
@@ -62,11 +62,11 @@ bool breaker_passed(struct breaker *breaker);
 
 /* It says that it is in order, and there was no message for it. True when that is worth telling:
  * not when it was the answer to a message that said otherwise, for then only a message can tell. */
-bool breaker_asked(struct breaker *breaker);
+bool breaker_check_ok(struct breaker *breaker);
 
 /*
  * It is out of order. `culprit`: the message whose answer said so; 0: none did. The rest as
- * pause_failed.
+ * suspension_failed.
  */
 bool breaker_failed(struct breaker *breaker, uint64_t culprit, int64_t after_ms, const char *reason,
                     size_t n, int64_t *ret_ms);

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/outcome.h"
 
-#include "base/backoff.h"
+#include "common/backoff.h"
 
 #include <outbox/helpers.h>
 
-static bool charge(const struct verdict_terms *terms, const struct outbox_message *msg,
+static bool charge(const struct outcome_terms *terms, const struct outbox_message *msg,
                    struct outbox_settle *ret)
 {
     const struct delivery *d = terms->delivery;
     ret->flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
     if ((uint64_t)msg->retries + 1 >= d->max_retries) {
-        ret->verdict = OUTBOX_SETTLE_FAILED;
+        ret->action = OUTBOX_SETTLE_FAILED;
     } else {
-        ret->verdict = OUTBOX_SETTLE_RETRY;
-        ret->delay_ms = backoff_retry(d->retry_min_ms, d->retry_max_ms, msg->retries);
+        ret->action = OUTBOX_SETTLE_RETRY;
+        ret->delay_ms = backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FULL);
     }
     return true;
 }
 
 static bool put_off(int64_t delay_ms, bool with_reason, struct outbox_settle *ret)
 {
-    ret->verdict = OUTBOX_SETTLE_RETRY;
+    ret->action = OUTBOX_SETTLE_RETRY;
     ret->delay_ms = delay_ms;
     ret->flags = with_reason ? OUTBOX_SETTLE_REASON : 0;
     return true;
 }
 
-bool verdict_settle(const struct verdict_terms *terms, const struct outbox_message *msg,
+bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret)
 {
     bool has_reason = outcome->reason.p && outcome->reason.n > 0;
@@ -37,13 +37,13 @@ bool verdict_settle(const struct verdict_terms *terms, const struct outbox_messa
 
     switch (outcome->verdict) {
     case OUTBOX_ACCEPTED:
-        ret->verdict = OUTBOX_SETTLE_DONE;
+        ret->action = OUTBOX_SETTLE_DONE;
         ret->flags = terms->delete_done ? OUTBOX_SETTLE_DELETE : 0;
         return true;
     case OUTBOX_RETRY:
         return charge(terms, msg, ret);
     case OUTBOX_REJECTED:
-        ret->verdict = OUTBOX_SETTLE_FAILED;
+        ret->action = OUTBOX_SETTLE_FAILED;
         ret->flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
         return true;
     case OUTBOX_LATER:

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 /* Where the message is going, as far as it matters for what becomes of it. */
-struct verdict_terms {
+struct outcome_terms {
     const struct delivery *delivery;
     bool delete_done;  /* retention = 0 */
     int64_t pause_ms;  /* how long an unavailable publisher is left alone */
@@ -19,7 +19,7 @@ struct verdict_terms {
  * Fills *ret (but for its index) and returns true, or false when the message is to be given
  * back as it is. The reason is borrowed from the outcome.
  */
-bool verdict_settle(const struct verdict_terms *terms, const struct outbox_message *msg,
+bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret);
 
 #endif

@@ -92,14 +92,14 @@ static void take_list(struct json_object *state, const char *name, struct id_lis
 
 /* ---- life ---- */
 
-void probation_init(struct probation *p)
+void poison_init(struct poison *p)
 {
     memset(p, 0, sizeof *p);
     pthread_mutex_init(&p->turn, NULL);
     pthread_mutex_init(&p->lock, NULL);
 }
 
-void probation_destroy(struct probation *p)
+void poison_destroy(struct poison *p)
 {
     list_clear(&p->suspects);
     list_clear(&p->alone);
@@ -109,7 +109,7 @@ void probation_destroy(struct probation *p)
     pthread_mutex_destroy(&p->lock);
 }
 
-void probation_begin(struct probation *p, struct json_object *state, int64_t until_us)
+void poison_begin(struct poison *p, struct json_object *state, int64_t until_us)
 {
     struct id_list in_flight = {NULL, 0};
     struct json_object *told = NULL;
@@ -141,7 +141,7 @@ void probation_begin(struct probation *p, struct json_object *state, int64_t unt
     list_clear(&in_flight);
 }
 
-int probation_add(struct probation *p, struct json_object *state)
+int poison_add_state(struct poison *p, struct json_object *state)
 {
     struct json_object *mine = json_object_new_object();
     int r = mine ? 0 : -1;
@@ -158,14 +158,14 @@ int probation_add(struct probation *p, struct json_object *state)
 }
 
 /* Those who do not come again are with another relay, or were discarded. */
-static void forget(struct probation *p)
+static void forget(struct poison *p)
 {
     list_clear(&p->suspects);
     list_clear(&p->alone);
     list_clear(&p->charges);
 }
 
-bool probation_is_on(struct probation *p)
+bool poison_is_suspected(struct poison *p)
 {
     if (!p->on)
         return false;
@@ -182,7 +182,7 @@ bool probation_is_on(struct probation *p)
 
 /* ---- chunks ---- */
 
-bool probation_takes_charge(struct probation *p, struct outbox_str id)
+bool poison_pop_charge(struct poison *p, struct outbox_str id)
 {
     if (!p->on)
         return false;
@@ -194,7 +194,7 @@ bool probation_takes_charge(struct probation *p, struct outbox_str id)
     return takes;
 }
 
-size_t probation_cut(struct probation *p, const struct outbox_message *const *msgs, size_t n)
+size_t poison_chunk_limit(struct poison *p, const struct outbox_message *const *msgs, size_t n)
 {
     size_t cut = 1;
     n = n < CHUNK_MAX ? n : CHUNK_MAX;
@@ -210,7 +210,7 @@ size_t probation_cut(struct probation *p, const struct outbox_message *const *ms
     return cut;
 }
 
-int probation_enter(struct probation *p, const struct outbox_message *const *msgs, size_t n)
+int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n)
 {
     int r = 0;
     pthread_mutex_lock(&p->turn);
@@ -222,7 +222,7 @@ int probation_enter(struct probation *p, const struct outbox_message *const *msg
     return r;
 }
 
-void probation_withdraw(struct probation *p)
+void poison_withdraw(struct poison *p)
 {
     pthread_mutex_lock(&p->lock);
     list_clear(&p->in_flight);
@@ -230,7 +230,7 @@ void probation_withdraw(struct probation *p)
     pthread_mutex_unlock(&p->turn);
 }
 
-void probation_leave(struct probation *p)
+void poison_clear(struct poison *p)
 {
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < p->in_flight.n; i++) {

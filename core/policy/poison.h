@@ -24,7 +24,7 @@ struct id_list {
     size_t n;
 };
 
-struct probation {
+struct poison {
     pthread_mutex_t turn; /* one chunk at a time, from its record to its settling */
     pthread_mutex_t lock; /* of what follows */
     _Atomic bool on;
@@ -36,29 +36,29 @@ struct probation {
     struct id_list in_flight;
 };
 
-void probation_init(struct probation *p);
-void probation_destroy(struct probation *p);
+void poison_init(struct poison *p);
+void poison_destroy(struct poison *p);
 
 /* A predecessor ended uncleanly, with this state; suspects are unknown if it says none. */
-void probation_begin(struct probation *p, struct json_object *state, int64_t until_us);
+void poison_begin(struct poison *p, struct json_object *state, int64_t until_us);
 /* What a later relay has to know: members of its state. -1 without memory. */
-int probation_add(struct probation *p, struct json_object *state);
+int poison_add_state(struct poison *p, struct json_object *state);
 
 /* Is it over? Then chunks need no record any more. */
-bool probation_is_on(struct probation *p);
+bool poison_is_suspected(struct poison *p);
 
 /* True once for each charge: this message killed its relay. */
-bool probation_takes_charge(struct probation *p, struct outbox_str id);
+bool poison_pop_charge(struct poison *p, struct outbox_str id);
 
 /* How many of the next messages, in their order, may go out together: at least 1, at most n. */
-size_t probation_cut(struct probation *p, const struct outbox_message *const *msgs, size_t n);
+size_t poison_chunk_limit(struct poison *p, const struct outbox_message *const *msgs, size_t n);
 
 /* They are in flight from now on; waits for its turn. The caller commits that. -1 without memory;
  * the turn is the caller's all the same. */
-int probation_enter(struct probation *p, const struct outbox_message *const *msgs, size_t n);
+int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n);
 /* They were not sent after all. */
-void probation_withdraw(struct probation *p);
+void poison_withdraw(struct poison *p);
 /* They have come back alive. */
-void probation_leave(struct probation *p);
+void poison_clear(struct poison *p);
 
 #endif

@@ -65,7 +65,7 @@ static void read_self(struct process *p)
     p->start = start_of(p->pid);
 }
 
-int lineage_add(struct json_object *state)
+int predecessor_add_self(struct json_object *state)
 {
     struct process self;
     struct json_object *object = json_object_new_object();
@@ -120,8 +120,8 @@ static bool is_dead(const struct outbox_relay_page *page, const struct outbox_re
     return dead;
 }
 
-bool lineage_is_heir(const struct outbox_relay_page *page, const struct outbox_relay_row *row,
-                     const char *name, const char *self)
+bool predecessor_is(const struct outbox_relay_page *page, const struct outbox_relay_row *row,
+                    const char *name, const char *self)
 {
     if (row->clean || outbox_str_eq(row->id, outbox_cstr(self)) ||
         !outbox_str_eq(row->name, outbox_cstr(name)) || !is_dead(page, row))

@@ -9,13 +9,13 @@
 #include <stdbool.h>
 
 /* Adds this process to a relay's state, so that others on this host can look whether it lives. */
-int lineage_add(struct json_object *state);
+int predecessor_add_self(struct json_object *state);
 
 /*
  * Did the relay of this row end without saying so, as a predecessor of the relay `name` with the id
  * `self`, and did no other successor see to that?
  */
-bool lineage_is_heir(const struct outbox_relay_page *page, const struct outbox_relay_row *row,
-                     const char *name, const char *self);
+bool predecessor_is(const struct outbox_relay_page *page, const struct outbox_relay_row *row,
+                    const char *name, const char *self);
 
 #endif

@@ -26,7 +26,7 @@ struct json_object *relay_state(const struct outbox_relay_row *row)
     struct json_object *state = NULL;
     bool bad = false;
     if (tokener && row->state.p && row->state.n < INT32_MAX &&
-        text_is_clean(row->state.p, (size_t)row->state.n))
+        utf8_is_clean(row->state.p, (size_t)row->state.n))
         state = json_tokener_parse_ex(tokener, row->state.p, (int)row->state.n);
     if (tokener)
         json_tokener_free(tokener);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/suspension.h"
 
-#include "base/backoff.h"
 #include "base/clock.h"
+#include "common/backoff.h"
 #include "common/utf8.h"
 
 #include <string.h>
@@ -16,18 +16,18 @@
 /* A publisher may ask for a longer pause than ours, but not for ever. */
 #define AFTER_MAX_MS 300000
 
-void pause_init(struct pause *pause)
+void suspension_init(struct suspension *pause)
 {
     memset(pause, 0, sizeof *pause);
     pthread_mutex_init(&pause->lock, NULL);
 }
 
-void pause_destroy(struct pause *pause)
+void suspension_destroy(struct suspension *pause)
 {
     pthread_mutex_destroy(&pause->lock);
 }
 
-int64_t pause_enter(struct pause *pause, bool *ret_trial)
+int64_t suspension_enter(struct suspension *pause, bool *ret_trial)
 {
     int64_t wait = 0;
     bool trial = false;
@@ -47,8 +47,8 @@ int64_t pause_enter(struct pause *pause, bool *ret_trial)
     return wait;
 }
 
-bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, size_t n,
-                  int64_t *ret_ms)
+bool suspension_failed(struct suspension *pause, int64_t after_ms, const char *reason, size_t n,
+                       int64_t *ret_ms)
 {
     pthread_mutex_lock(&pause->lock);
     int64_t now = clock_monotonic_us();
@@ -65,8 +65,9 @@ bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, siz
     }
     if (counted) {
         int64_t ms = after_ms > AFTER_MAX_MS ? AFTER_MAX_MS
-                     : after_ms > 0          ? after_ms
-                                    : backoff_pause(PAUSE_MIN_MS, PAUSE_MAX_MS, pause->failures);
+                     : after_ms > 0
+                         ? after_ms
+                         : backoff_ms(PAUSE_MIN_MS, PAUSE_MAX_MS, pause->failures, BACKOFF_UPPER);
         if (after_ms > 0)
             pause->least_ms = after_ms < PAUSE_MAX_MS ? after_ms : PAUSE_MAX_MS;
         ms = ms < pause->least_ms ? pause->least_ms : ms;
@@ -74,7 +75,7 @@ bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, siz
         if (pause->failures < UINT32_MAX)
             pause->failures++;
     }
-    text_clean(reason, n, pause->reason, sizeof pause->reason);
+    utf8_clean(reason, n, pause->reason, sizeof pause->reason);
     bool news = first || pause->told_back ||
                 (now - pause->told_us >= NEWS_MS * 1000 && strcmp(pause->reason, pause->told) != 0);
     if (news) {
@@ -88,7 +89,7 @@ bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, siz
     return news;
 }
 
-bool pause_passed(struct pause *pause)
+bool suspension_passed(struct suspension *pause)
 {
     pthread_mutex_lock(&pause->lock);
     bool was = pause->failures > 0 && !pause->told_back;
@@ -99,7 +100,7 @@ bool pause_passed(struct pause *pause)
     return was;
 }
 
-bool pause_asked(struct pause *pause, bool tells)
+bool suspension_check_ok(struct suspension *pause, bool tells)
 {
     pthread_mutex_lock(&pause->lock);
     bool was = pause->failures > 0 && pause->asked_us == 0;
@@ -112,21 +113,21 @@ bool pause_asked(struct pause *pause, bool tells)
     return was;
 }
 
-void pause_unknown(struct pause *pause)
+void suspension_unknown(struct suspension *pause)
 {
     pthread_mutex_lock(&pause->lock);
     pause->probing = false;
     pthread_mutex_unlock(&pause->lock);
 }
 
-struct pause_view pause_look(struct pause *pause)
+struct suspension_view suspension_snapshot(struct suspension *pause)
 {
     pthread_mutex_lock(&pause->lock);
-    struct pause_view view = {.paused = pause->failures > 0 && pause->asked_us == 0,
-                              .probing = pause->probing,
-                              .until_us = pause->until_us,
-                              .since_us = pause->since_us,
-                              .began_us = pause->began_us};
+    struct suspension_view view = {.paused = pause->failures > 0 && pause->asked_us == 0,
+                                   .probing = pause->probing,
+                                   .until_us = pause->until_us,
+                                   .since_us = pause->since_us,
+                                   .began_us = pause->began_us};
     int64_t probed_us = clock_monotonic_us() + PROBE_MS * 1000;
     if (pause->probing && view.until_us < probed_us)
         view.until_us = probed_us;

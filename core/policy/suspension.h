@@ -12,7 +12,7 @@
 #define PAUSE_MAX_MS 30000
 
 /* The state of one publisher, or of the store, shared by all workers. */
-struct pause {
+struct suspension {
     pthread_mutex_t lock;
     uint32_t failures; /* in a row; 0: in order */
     bool probing;      /* one worker is trying */
@@ -28,7 +28,7 @@ struct pause {
 };
 
 /* A copy to look at. */
-struct pause_view {
+struct suspension_view {
     bool paused;
     bool probing;
     int64_t until_us; /* while somebody tries: a little more */
@@ -37,31 +37,32 @@ struct pause_view {
     char reason[256];
 };
 
-void pause_init(struct pause *pause);
-void pause_destroy(struct pause *pause);
+void suspension_init(struct suspension *pause);
+void suspension_destroy(struct suspension *pause);
 
 /*
- * 0: go ahead, and tell how it went by pause_failed, pause_passed or pause_unknown. Otherwise
- * how many ms to leave it alone. *ret_trial (NULL allowed): it was out of order, this is a trial.
+ * 0: go ahead, and tell how it went by suspension_failed, suspension_passed or suspension_unknown.
+ * Otherwise how many ms to leave it alone. *ret_trial (NULL allowed): it was out of order, this is
+ * a trial.
  */
-int64_t pause_enter(struct pause *pause, bool *ret_trial);
+int64_t suspension_enter(struct suspension *pause, bool *ret_trial);
 
 /* Out of order: left alone for after_ms, or with 0 for a time that grows with every failure and is
  * not shorter than what was asked for last, as far as that is below PAUSE_MAX_MS.
  * True when it is news: in order before, or for another reason than was told. *ret_ms: how long. */
-bool pause_failed(struct pause *pause, int64_t after_ms, const char *reason, size_t n,
-                  int64_t *ret_ms);
+bool suspension_failed(struct suspension *pause, int64_t after_ms, const char *reason, size_t n,
+                       int64_t *ret_ms);
 /* In order. True when it was out of order before, as far as an operator knows. */
-bool pause_passed(struct pause *pause);
+bool suspension_passed(struct suspension *pause);
 /*
  * It says that it is in order, and nothing was asked of it yet. It counts as such, but the next who
  * enters makes a trial, and should that fail soon, then the pause goes on to grow.
  * `tells`: an operator is told of it. True when it was out of order before.
  */
-bool pause_asked(struct pause *pause, bool tells);
+bool suspension_check_ok(struct suspension *pause, bool tells);
 /* The trial said nothing either way. */
-void pause_unknown(struct pause *pause);
+void suspension_unknown(struct suspension *pause);
 
-struct pause_view pause_look(struct pause *pause);
+struct suspension_view suspension_snapshot(struct suspension *pause);
 
 #endif

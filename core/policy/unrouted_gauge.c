@@ -5,19 +5,19 @@
 
 #include <string.h>
 
-void held_init(struct held_gauge *held, int64_t period_ms)
+void unrouted_gauge_init(struct unrouted_gauge *held, int64_t period_ms)
 {
     memset(held, 0, sizeof *held);
     pthread_mutex_init(&held->lock, NULL);
     held->period_us = period_ms * 1000;
 }
 
-void held_destroy(struct held_gauge *held)
+void unrouted_gauge_destroy(struct unrouted_gauge *held)
 {
     pthread_mutex_destroy(&held->lock);
 }
 
-static void turn_over(struct held_gauge *held)
+static void turn_over(struct unrouted_gauge *held)
 {
     int64_t period = clock_monotonic_us() / held->period_us;
     if (period == held->period)
@@ -27,7 +27,7 @@ static void turn_over(struct held_gauge *held)
     held->period = period;
 }
 
-void held_count(struct held_gauge *held)
+void unrouted_gauge_count(struct unrouted_gauge *held)
 {
     pthread_mutex_lock(&held->lock);
     turn_over(held);
@@ -35,7 +35,7 @@ void held_count(struct held_gauge *held)
     pthread_mutex_unlock(&held->lock);
 }
 
-uint64_t held_look(struct held_gauge *held)
+uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *held)
 {
     pthread_mutex_lock(&held->lock);
     turn_over(held);

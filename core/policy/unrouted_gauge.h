@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
-struct held_gauge {
+struct unrouted_gauge {
     pthread_mutex_t lock;
     int64_t period_us;
     int64_t period; /* number of the current one */
@@ -14,10 +14,10 @@ struct held_gauge {
     uint64_t previous;
 };
 
-void held_init(struct held_gauge *held, int64_t period_ms);
-void held_destroy(struct held_gauge *held);
-void held_count(struct held_gauge *held);
+void unrouted_gauge_init(struct unrouted_gauge *held, int64_t period_ms);
+void unrouted_gauge_destroy(struct unrouted_gauge *held);
+void unrouted_gauge_count(struct unrouted_gauge *held);
 /* The more complete of the last two periods. */
-uint64_t held_look(struct held_gauge *held);
+uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *held);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void free_arrays(struct desk *desk)
+static void free_arrays(struct batch *desk)
 {
     free(desk->publisher);
     free(desk->index);
@@ -18,7 +18,7 @@ static void free_arrays(struct desk *desk)
     desk->size = 0;
 }
 
-static int grow(struct desk *desk, size_t n)
+static int grow(struct batch *desk, size_t n)
 {
     free_arrays(desk);
     desk->publisher = calloc(n, sizeof *desk->publisher);
@@ -40,32 +40,32 @@ static int grow(struct desk *desk, size_t n)
     return 0;
 }
 
-int desk_reserve(struct desk *desk, size_t n)
+int batch_reserve(struct batch *desk, size_t n)
 {
     return n > desk->size ? grow(desk, n) : 0;
 }
 
-int desk_take(struct desk *desk, struct outbox_batch *batch)
+int batch_take(struct batch *desk, struct outbox_batch *batch)
 {
     desk->batch = batch;
     desk->n_items = desk->n_kept = 0;
-    return desk_reserve(desk, batch->n);
+    return batch_reserve(desk, batch->n);
 }
 
-void desk_clear(struct desk *desk)
+void batch_clear(struct batch *desk)
 {
     desk->batch = NULL;
     desk->n_items = desk->n_kept = 0;
     arena_reset(&desk->reasons);
 }
 
-void desk_free(struct desk *desk)
+void batch_free(struct batch *desk)
 {
     free_arrays(desk);
     arena_free(&desk->reasons);
 }
 
-struct outbox_settle *desk_item(struct desk *desk, uint32_t index)
+struct outbox_settle *batch_item(struct batch *desk, uint32_t index)
 {
     struct outbox_settle *item = &desk->items[desk->n_items++];
     *item = (struct outbox_settle){.size = sizeof *item, .index = index};

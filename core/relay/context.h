@@ -39,7 +39,7 @@ struct claim_hold {
 };
 
 /* A batch on its way through a worker. Arrays hold `size` each. */
-struct desk {
+struct batch {
     struct outbox_batch *batch;
     size_t size;
     size_t *publisher; /* of each message, or ROUTE_NONE: settled by the routing itself */
@@ -59,10 +59,10 @@ struct worker {
     struct relay *relay;
     pthread_t thread;
     struct store store;
-    struct host *publishers;
+    struct instance *publishers;
     struct router *router;
     struct claim_hold hold;
-    struct desk desk;
+    struct batch desk;
     int64_t deadline_us;    /* monotonic: when the batch is to be settled */
     uint32_t limit;         /* of the next claim; shrinks when batches do not fit their time */
     size_t first_publisher; /* whose turn it is to go first */
@@ -87,11 +87,11 @@ struct relay {
     _Atomic int64_t deadline_us; /* monotonic: when stopping must be over */
 
     int64_t hold_ms; /* how long a batch may be held */
-    struct bell bell;
-    struct pause store_pause;
+    struct wakeup bell;
+    struct suspension store_pause;
     struct publisher_state *publishers;
-    struct held_gauge held;
-    struct probation probation;
+    struct unrouted_gauge held;
+    struct poison probation;
     _Atomic bool has_looked; /* for predecessors */
     _Atomic uint64_t stale;
     _Atomic uint64_t refused;          /* failed before any publisher saw them */
@@ -123,12 +123,12 @@ void *worker_main(void *worker);
 
 /* desk.c */
 /* Room for batches of n messages, before any is claimed. 0, or -1 without memory. */
-int desk_reserve(struct desk *desk, size_t n);
-int desk_take(struct desk *desk, struct outbox_batch *batch);
-void desk_clear(struct desk *desk);
-void desk_free(struct desk *desk);
+int batch_reserve(struct batch *desk, size_t n);
+int batch_take(struct batch *desk, struct outbox_batch *batch);
+void batch_clear(struct batch *desk);
+void batch_free(struct batch *desk);
 /* A zeroed item for a message; settled by the next worker_settle. */
-struct outbox_settle *desk_item(struct desk *desk, uint32_t index);
+struct outbox_settle *batch_item(struct batch *desk, uint32_t index);
 
 /* settle.c: every item on the desk, until it is durable or the claim is lost. */
 void worker_settle(struct worker *worker);
@@ -159,30 +159,30 @@ int publisher_check(struct worker *worker, size_t publisher, int64_t timeout_ms,
 int publisher_open(struct worker *worker, size_t publisher, struct outbox_err *err);
 
 /* keeper.c, watcher.c */
-void *keeper_main(void *relay);
+void *janitor_main(void *relay);
 void *watcher_main(void *relay);
 
 /* registry.c: this relay's row for people and for the other relays. */
-struct registry_view {
+struct heartbeat_view {
     uint64_t accepted; /* at the last put, for the rate */
     int64_t at_us;
     uint64_t hash; /* of what was written, to see whether something changed */
     int64_t warned_us;
 };
-int registry_put(struct relay *relay, struct registry_view *view, bool clean,
-                 struct outbox_err *err);
+int heartbeat_put(struct relay *relay, struct heartbeat_view *view, bool clean,
+                  struct outbox_err *err);
 /* The same at once, for what must be there before something else is done. */
-int registry_record(struct relay *relay, struct outbox_err *err);
+int heartbeat_record(struct relay *relay, struct outbox_err *err);
 /* Looks for predecessors that ended uncleanly, and goes on probation for them. */
-int registry_inherit(struct relay *relay, struct outbox_err *err);
+int predecessors_load(struct relay *relay, struct outbox_err *err);
 /* Warns when another live relay routes differently. */
-void registry_compare(struct relay *relay, struct registry_view *view,
-                      const struct outbox_call *call);
+void heartbeat_compare(struct relay *relay, struct heartbeat_view *view,
+                       const struct outbox_call *call);
 
 /* relay.c */
 bool relay_stopping(const struct relay *relay);
 /* True when a once-relay has waited long enough for this; remembers it as the outage. */
-bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what);
+bool relay_gives_up(struct relay *relay, struct suspension *pause, const char *what);
 void relay_remember_outage(struct relay *relay, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* What is left of the time for stopping, ms; at most `most`. */

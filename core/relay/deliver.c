@@ -32,8 +32,8 @@ static const struct publisher_config *configured(const struct worker *w, size_t 
 
 static void publish(struct worker *w, struct chunk *chunk)
 {
-    struct desk *desk = &w->desk;
-    struct host *host = &w->publishers[chunk->publisher];
+    struct batch *desk = &w->desk;
+    struct instance *host = &w->publishers[chunk->publisher];
     for (size_t i = 0; i < chunk->n; i++)
         desk->outcomes[i] = (struct outbox_outcome){.size = sizeof(struct outbox_outcome)};
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
@@ -43,7 +43,7 @@ static void publish(struct worker *w, struct chunk *chunk)
         return;
     chunk->result = host->plugin->ops.publisher.publish(host->instance, desk->msgs, chunk->n, &call,
                                                         desk->outcome_ptrs, &chunk->err);
-    crash_point("after_confirm");
+    failpoint("after_confirm");
 }
 
 /* Whose answer says that the publisher as a whole is out of order: its place, or n. */
@@ -121,7 +121,7 @@ static void count(struct worker *w, size_t publisher, const struct outbox_messag
                   const struct outbox_outcome *outcome, const struct outbox_settle *item)
 {
     struct publisher_state *state = &w->relay->publishers[publisher];
-    bool failed = item->verdict == OUTBOX_SETTLE_FAILED;
+    bool failed = item->action == OUTBOX_SETTLE_FAILED;
     if (outcome->verdict == OUTBOX_ACCEPTED)
         state->accepted++;
     else if (failed)
@@ -132,18 +132,18 @@ static void count(struct worker *w, size_t publisher, const struct outbox_messag
     if (outcome->verdict == OUTBOX_ACCEPTED || !log_enabled(w->relay->log, level))
         return;
     char id[64], topic[128], reason[512];
-    text_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
-    text_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
-    text_clean(item->reason.p, (size_t)item->reason.n, reason, sizeof reason);
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
+    utf8_clean(item->reason.p, (size_t)item->reason.n, reason, sizeof reason);
     log_event(w->relay->log, level, failed ? "message failed" : "message will be tried again", "id",
               id, "topic", topic, "publisher", configured(w, publisher)->name, "retries",
               LOG_NUM((int64_t)msg->retries + ((item->flags & OUTBOX_SETTLE_CHARGE) != 0)),
               "reason", reason, NULL);
 }
 
-static struct verdict_terms terms_of(const struct worker *w, size_t publisher, int64_t pause_ms)
+static struct outcome_terms terms_of(const struct worker *w, size_t publisher, int64_t pause_ms)
 {
-    return (struct verdict_terms){
+    return (struct outcome_terms){
         .delivery = &configured(w, publisher)->delivery,
         .delete_done = w->relay->config->retention_ms == 0,
         .pause_ms = pause_ms,
@@ -153,17 +153,17 @@ static struct verdict_terms terms_of(const struct worker *w, size_t publisher, i
 
 static void queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t pause_ms)
 {
-    struct desk *desk = &w->desk;
-    struct verdict_terms terms = terms_of(w, chunk->publisher, pause_ms);
+    struct batch *desk = &w->desk;
+    struct outcome_terms terms = terms_of(w, chunk->publisher, pause_ms);
     for (size_t i = 0; i < chunk->n; i++) {
         const struct outbox_outcome *outcome = &desk->outcomes[i];
         struct outbox_settle settle;
-        if (!verdict_settle(&terms, desk->msgs[i], outcome, &settle)) {
+        if (!outcome_settle(&terms, desk->msgs[i], outcome, &settle)) {
             w->cut_short |= !chunk->whole_time || chunk->result == OUTBOX_E_TIMEOUT;
             continue;
         }
         settle.index = chunk->index[i];
-        *desk_item(desk, chunk->index[i]) = settle;
+        *batch_item(desk, chunk->index[i]) = settle;
         count(w, chunk->publisher, desk->msgs[i], outcome, &settle);
     }
     w->put_off_ms = pause_ms > w->put_off_ms ? pause_ms : w->put_off_ms;
@@ -176,18 +176,18 @@ static bool settles_in_parts(const struct worker *w)
 
 void worker_charge(struct worker *w, uint32_t index)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     const struct outbox_message *msg = desk->batch->messages[index];
     size_t publisher = desk->publisher[index];
-    struct verdict_terms terms = terms_of(w, publisher, 0);
+    struct outcome_terms terms = terms_of(w, publisher, 0);
     const struct outbox_outcome outcome = {
         .size = sizeof outcome,
         .verdict = OUTBOX_RETRY,
         .reason = outbox_cstr("the relay died while this message alone was being published")};
     struct outbox_settle settle;
-    verdict_settle(&terms, msg, &outcome, &settle);
+    outcome_settle(&terms, msg, &outcome, &settle);
     settle.index = index;
-    *desk_item(desk, index) = settle;
+    *batch_item(desk, index) = settle;
     count(w, publisher, msg, &outcome, &settle);
     desk->publisher[index] = ROUTE_NONE;
     w->ends |= !settles_in_parts(w);
@@ -199,8 +199,8 @@ static void put_off(struct worker *w, const uint32_t *index, size_t n, int64_t m
     if (!(w->store.capabilities & OUTBOX_STORE_DELAY))
         return;
     for (size_t i = 0; i < n; i++) {
-        struct outbox_settle *item = desk_item(&w->desk, index[i]);
-        item->verdict = OUTBOX_SETTLE_RETRY;
+        struct outbox_settle *item = batch_item(&w->desk, index[i]);
+        item->action = OUTBOX_SETTLE_RETRY;
         item->delay_ms = ms;
     }
     w->put_off_ms = ms > w->put_off_ms ? ms : w->put_off_ms;
@@ -223,7 +223,7 @@ static bool claim_is_held(struct worker *w)
  */
 static int64_t probe(struct worker *w, size_t publisher, const struct breaker_pass *pass, size_t n)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     struct outbox_err err = {.size = sizeof err};
     int64_t ms = configured(w, publisher)->delivery.batch_timeout_ms;
     int r = publisher_check(w, publisher, ms < CHECK_MS ? ms : CHECK_MS, &err);
@@ -243,7 +243,7 @@ static int64_t probe(struct worker *w, size_t publisher, const struct breaker_pa
 static void record(struct worker *w)
 {
     struct outbox_err err = {.size = sizeof err};
-    if (registry_record(w->relay, &err) < 0)
+    if (heartbeat_record(w->relay, &err) < 0)
         log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
                   err.text, NULL);
 }
@@ -254,17 +254,17 @@ static void record(struct worker *w)
  */
 static bool note_down(struct worker *w, struct chunk *chunk)
 {
-    struct probation *probation = &w->relay->probation;
+    struct poison *probation = &w->relay->probation;
     struct outbox_err err = {.size = sizeof err};
-    chunk->n = probation_cut(probation, w->desk.msgs, chunk->n);
-    int r = probation_enter(probation, w->desk.msgs, chunk->n);
+    chunk->n = poison_chunk_limit(probation, w->desk.msgs, chunk->n);
+    int r = poison_record(probation, w->desk.msgs, chunk->n);
     if (r == 0)
-        r = registry_record(w->relay, &err);
+        r = heartbeat_record(w->relay, &err);
     if (r < 0) {
         log_event(w->relay->log, w->unnoted++ == 0 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG,
                   "cannot note down what is about to be sent; trying again", "error", err.text,
                   NULL);
-        probation_withdraw(probation);
+        poison_withdraw(probation);
         return false;
     }
     w->unnoted = 0;
@@ -276,7 +276,7 @@ static bool note_down(struct worker *w, struct chunk *chunk)
     }
     if (left > 0 && !relay_stopping(w->relay) && claim_is_held(w))
         return true;
-    probation_withdraw(probation);
+    poison_withdraw(probation);
     record(w);
     return false;
 }
@@ -285,7 +285,7 @@ static void has_survived(struct worker *w)
 {
     /* What arrived is not sent again because the next chunk kills us. */
     w->ends = !settles_in_parts(w);
-    probation_leave(&w->relay->probation);
+    poison_clear(&w->relay->probation);
     record(w);
 }
 
@@ -297,7 +297,7 @@ static size_t least(size_t a, size_t b)
 /* In chunks, each within what is left of the time. */
 static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t limit)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
     const struct delivery *terms = &configured(w, publisher)->delivery;
     int64_t deadline = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
@@ -318,7 +318,7 @@ static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t lim
                               .n = least(least(n - done, terms->batch_size), limit),
                               .timeout_ms = left,
                               .whole_time = whole_time};
-        bool probation = probation_is_on(&w->relay->probation);
+        bool probation = poison_is_suspected(&w->relay->probation);
         for (size_t i = 0; i < chunk.n; i++)
             desk->msgs[i] = desk->batch->messages[chunk.index[i]];
         if (probation && !note_down(w, &chunk)) {
@@ -332,7 +332,7 @@ static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t lim
         if (probation)
             has_survived(w);
         if (chunk.result == OUTBOX_E_BROKEN)
-            host_close(&w->publishers[publisher]); /* opened again when next needed */
+            instance_close(&w->publishers[publisher]); /* opened again when next needed */
         done += chunk.n;
         whole_time = false;
         limit = breaker_limit(breaker);
@@ -343,7 +343,7 @@ static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t lim
 
 void worker_deliver(struct worker *w, size_t publisher)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     size_t n = 0;
     for (uint32_t i = 0; i < desk->batch->n; i++)
         if (desk->publisher[i] == publisher)

@@ -24,7 +24,7 @@
 #define WARN_AGAIN_US (600 * 1000000ll)
 
 static struct json_object *publisher_json(const struct publisher_state *state,
-                                          const struct pause_view *view)
+                                          const struct suspension_view *view)
 {
     struct json_object *object = json_object_new_object();
     if (!object)
@@ -50,7 +50,7 @@ static struct json_object *state_json(struct relay *relay)
     if (!state || !publishers)
         goto fail;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct pause_view view = pause_look(&relay->publishers[i].breaker.pause);
+        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.pause);
         struct json_object *one = publisher_json(&relay->publishers[i], &view);
         if (!one || json_object_object_add(publishers, relay->config->publishers[i].name, one) < 0)
             goto fail;
@@ -58,9 +58,9 @@ static struct json_object *state_json(struct relay *relay)
     if (json_object_object_add(state, "publishers", publishers) < 0)
         goto fail;
     publishers = NULL;
-    if (json_add_int(state, "unrouted", (int64_t)held_look(&relay->held)) < 0 ||
-        json_add_int(state, "stale", (int64_t)relay->stale) < 0 || lineage_add(state) < 0 ||
-        probation_add(&relay->probation, state) < 0)
+    if (json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->held)) < 0 ||
+        json_add_int(state, "stale", (int64_t)relay->stale) < 0 ||
+        predecessor_add_self(state) < 0 || poison_add_state(&relay->probation, state) < 0)
         goto fail;
     return state;
 fail:
@@ -69,7 +69,7 @@ fail:
     return NULL;
 }
 
-static int add_rate(struct json_object *state, const struct registry_view *view, uint64_t accepted,
+static int add_rate(struct json_object *state, const struct heartbeat_view *view, uint64_t accepted,
                     int64_t now)
 {
     double seconds = view->at_us ? (double)(now - view->at_us) / 1e6 : 0;
@@ -112,15 +112,15 @@ static bool lock_within(struct relay *relay, int64_t ms)
     return true;
 }
 
-int registry_put(struct relay *relay, struct registry_view *view, bool clean,
-                 struct outbox_err *err)
+int heartbeat_put(struct relay *relay, struct heartbeat_view *view, bool clean,
+                  struct outbox_err *err)
 {
     int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
     uint64_t accepted = relay_accepted(relay);
     if (!lock_within(relay, clean ? STORE_CALL_MS : third))
         return outbox_fail(err, OUTBOX_E_TIMEOUT, "a worker is writing the relay's row");
     struct json_object *state = state_json(relay);
-    uint64_t hash = state ? fnv_text(FNV_START, json_object_to_json_string(state)) : 0;
+    uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
     bool same = hash == view->hash && view->at_us && now - view->at_us < ALIVE_MS * 1000ll;
     int r = OUTBOX_OK;
     if (!state || (!same && add_rate(state, view, accepted, now) < 0)) {
@@ -130,14 +130,14 @@ int registry_put(struct relay *relay, struct registry_view *view, bool clean,
         /* A farewell that the store does not hear must not use up all the time for stopping. */
         r = put(relay, state, clean, clean ? relay_left_ms(relay, 2 * most) / 2 : most, err);
         if (r == OUTBOX_OK)
-            *view = (struct registry_view){accepted, now, hash, view->warned_us};
+            *view = (struct heartbeat_view){accepted, now, hash, view->warned_us};
     }
     json_object_put(state);
     pthread_mutex_unlock(&relay->registry_lock);
     return r;
 }
 
-int registry_record(struct relay *relay, struct outbox_err *err)
+int heartbeat_record(struct relay *relay, struct outbox_err *err)
 {
     pthread_mutex_lock(&relay->registry_lock);
     struct json_object *state = state_json(relay);
@@ -161,16 +161,16 @@ static void inherit_from(struct relay *relay, const struct outbox_relay_row *row
 {
     struct json_object *state = relay_state(row);
     char id[64];
-    text_clean(row->id.p, (size_t)row->id.n, id, sizeof id);
+    utf8_clean(row->id.p, (size_t)row->id.n, id, sizeof id);
     log_event(relay->log, OUTBOX_LOG_WARNING,
               "a relay of this name ended without saying so; for a while each batch is noted down "
               "before it is sent, so that a message that kills relays would be found",
               "instance", id, NULL);
-    probation_begin(&relay->probation, state, unknown_until_us(relay));
+    poison_begin(&relay->probation, state, unknown_until_us(relay));
     json_object_put(state);
 }
 
-int registry_inherit(struct relay *relay, struct outbox_err *err)
+int predecessors_load(struct relay *relay, struct outbox_err *err)
 {
     struct outbox_relay_page *page;
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
@@ -181,20 +181,20 @@ int registry_inherit(struct relay *relay, struct outbox_err *err)
     int r = relay->has_looked ? OUTBOX_E_CANCELLED
                               : store_relay_list(&relay->registry_store, &call, &page, err);
     for (uint32_t i = 0; r == 0 && i < page->n; i++)
-        if (lineage_is_heir(page, page->rows[i], relay->config->name, relay->id)) {
+        if (predecessor_is(page, page->rows[i], relay->config->name, relay->id)) {
             inherit_from(relay, page->rows[i]);
             any = true;
         }
     pthread_mutex_unlock(&relay->registry_lock);
     if (r == 0 && any) /* what is known must not be lost with this relay, too */
-        r = registry_record(relay, err);
+        r = heartbeat_record(relay, err);
     if (r == 0 || r == OUTBOX_E_NOTSUP)
         relay->has_looked = true;
     return relay->has_looked ? OUTBOX_OK : r;
 }
 
-void registry_compare(struct relay *relay, struct registry_view *view,
-                      const struct outbox_call *call)
+void heartbeat_compare(struct relay *relay, struct heartbeat_view *view,
+                       const struct outbox_call *call)
 {
     int64_t now = clock_monotonic_us();
     struct outbox_relay_page *page;
@@ -209,7 +209,7 @@ void registry_compare(struct relay *relay, struct registry_view *view,
             outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
             continue;
         char name[128];
-        text_clean(row->name.p, (size_t)row->name.n, name, sizeof name);
+        utf8_clean(row->name.p, (size_t)row->name.n, name, sizeof name);
         log_event(relay->log, OUTBOX_LOG_WARNING,
                   "another relay works on this table with other publishers or routes", "relay",
                   name, NULL);

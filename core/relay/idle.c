@@ -9,26 +9,26 @@
 /* An idle worker must not be held up for long by somebody who does not answer. */
 #define CHECK_MS 2000
 
-static bool wants_tending(const struct host *host)
+static bool wants_tending(const struct instance *host)
 {
     const struct outbox_publisher_ops *ops = &host->plugin->ops.publisher;
-    return host->instance && ops->tend && ops->capabilities &&
-           (ops->capabilities(host->instance) & OUTBOX_PUB_TENDS);
+    return host->instance && ops->keepalive && ops->capabilities &&
+           (ops->capabilities(host->instance) & OUTBOX_PUB_KEEPALIVE);
 }
 
 /* When it wants to be called again, monotonic us. */
 static int64_t tend(struct worker *w, size_t publisher)
 {
-    struct host *host = &w->publishers[publisher];
-    struct outbox_tending tending = {.size = sizeof tending};
+    struct instance *host = &w->publishers[publisher];
+    struct outbox_keepalive tending = {.size = sizeof tending};
     struct outbox_err err = {.size = sizeof err};
     if (!wants_tending(host))
         return INT64_MAX;
-    int r = host->plugin->ops.publisher.tend(host->instance, &tending, &err);
+    int r = host->plugin->ops.publisher.keepalive(host->instance, &tending, &err);
     if (r == OUTBOX_OK && tending.verdict == OUTBOX_UNAVAILABLE)
         publisher_failed(w, publisher, 0, 0, tending.reason);
     if (r == OUTBOX_E_BROKEN)
-        host_close(host);
+        instance_close(host);
     return r == OUTBOX_E_BROKEN || tending.again_ms == 0
                ? INT64_MAX
                : clock_monotonic_us() + (int64_t)tending.again_ms * 1000;
@@ -39,7 +39,7 @@ static void look_after(struct worker *w, size_t publisher)
 {
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
     struct outbox_err err = {.size = sizeof err};
-    struct pause_view view = pause_look(&breaker->pause);
+    struct suspension_view view = suspension_snapshot(&breaker->pause);
     if (!view.paused || relay_stopping(w->relay))
         return;
     struct breaker_pass pass = breaker_enter(breaker);
@@ -61,7 +61,7 @@ int64_t worker_tend(struct worker *w)
         int64_t again = tend(w, i);
         again_us = again < again_us ? again : again_us;
         look_after(w, i);
-        struct pause_view view = pause_look(&w->relay->publishers[i].breaker.pause);
+        struct suspension_view view = suspension_snapshot(&w->relay->publishers[i].breaker.pause);
         if (view.paused && view.until_us < again_us)
             again_us = view.until_us;
     }

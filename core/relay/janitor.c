@@ -15,7 +15,7 @@
 
 struct keeper {
     struct relay *relay;
-    struct registry_view registry;
+    struct heartbeat_view registry;
     int64_t renew_us; /* monotonic: when each thing is due */
     int64_t registry_us;
     int64_t purge_us;
@@ -108,13 +108,13 @@ static void register_relay(struct keeper *k, int64_t now)
 {
     struct outbox_err err = {.size = sizeof err};
     int64_t before = k->registry.at_us;
-    if (registry_put(k->relay, &k->registry, false, &err) < 0)
+    if (heartbeat_put(k->relay, &k->registry, false, &err) < 0)
         log_event(k->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
                   err.text, NULL);
     else if (k->registry.at_us != before) {
         struct outbox_call call = keeper_call(k->relay);
         renew_when_due(k);
-        registry_compare(k->relay, &k->registry, &call);
+        heartbeat_compare(k->relay, &k->registry, &call);
     }
     k->registry_us = now + REGISTRY_MS * 1000;
 }
@@ -127,7 +127,7 @@ static int until_next_ms(const struct keeper *k)
     return ms < 1 ? 1 : ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-void *keeper_main(void *arg)
+void *janitor_main(void *arg)
 {
     struct keeper k = {.relay = arg};
     struct pollfd quit = {.fd = k.relay->quit_fd, .events = POLLIN};
@@ -141,7 +141,7 @@ void *keeper_main(void *arg)
         if (clock_monotonic_us() >= k.purge_us)
             purge(&k, clock_monotonic_us());
     } while (poll(&quit, 1, until_next_ms(&k)) == 0);
-    registry_put(k.relay, &k.registry, true, &err);
+    heartbeat_put(k.relay, &k.registry, true, &err);
     relay_thread_ended(k.relay);
     return NULL;
 }

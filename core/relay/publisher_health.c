@@ -15,17 +15,17 @@ static const struct publisher_config *configured(const struct worker *w, size_t 
 int publisher_open(struct worker *w, size_t publisher, struct outbox_err *err)
 {
     const struct publisher_config *p = configured(w, publisher);
-    struct host *host = &w->publishers[publisher];
+    struct instance *host = &w->publishers[publisher];
     char label[80];
     if (host->instance)
         return OUTBOX_OK;
     snprintf(label, sizeof label, "publisher %s", p->name);
-    return host_open(host, p->plugin, p->options, label, w->relay->log, err);
+    return instance_open(host, p->plugin, p->options, label, w->relay->log, err);
 }
 
 int publisher_check(struct worker *w, size_t publisher, int64_t timeout_ms, struct outbox_err *err)
 {
-    struct host *host = &w->publishers[publisher];
+    struct instance *host = &w->publishers[publisher];
     struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
     err->text[0] = '\0';
     int r = publisher_open(w, publisher, err);
@@ -34,7 +34,7 @@ int publisher_check(struct worker *w, size_t publisher, int64_t timeout_ms, stru
     if (r < 0 && err->text[0] == '\0')
         outbox_fail(err, r, "it is not in order, and gave no reason");
     if (r == OUTBOX_E_BROKEN)
-        host_close(host);
+        instance_close(host);
     return r < 0 ? r : OUTBOX_OK;
 }
 
@@ -52,7 +52,7 @@ void publisher_passed(struct worker *w, size_t publisher)
 
 void publisher_asked(struct worker *w, size_t publisher)
 {
-    if (breaker_asked(&w->relay->publishers[publisher].breaker))
+    if (breaker_check_ok(&w->relay->publishers[publisher].breaker))
         tell_back(w, publisher);
 }
 
@@ -66,7 +66,7 @@ int64_t publisher_failed(struct worker *w, size_t publisher, uint64_t culprit, i
     if (breaker_failed(breaker, culprit, after_ms, reason.p, (size_t)reason.n, &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "publisher is unavailable; its messages wait, uncharged", "publisher",
-                  configured(w, publisher)->name, "reason", pause_look(&breaker->pause).reason,
-                  NULL);
+                  configured(w, publisher)->name, "reason",
+                  suspension_snapshot(&breaker->pause).reason, NULL);
     return pause_ms;
 }

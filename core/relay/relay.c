@@ -41,9 +41,9 @@ void relay_remember_outage(struct relay *relay, const char *fmt, ...)
     va_end(ap);
 }
 
-bool relay_gives_up(struct relay *relay, struct pause *pause, const char *what)
+bool relay_gives_up(struct relay *relay, struct suspension *pause, const char *what)
 {
-    struct pause_view view = pause_look(pause);
+    struct suspension_view view = suspension_snapshot(pause);
     if (!view.paused || clock_monotonic_us() - view.began_us < relay->mode.wait_ms * 1000)
         return false;
     relay_remember_outage(relay, "%s was unavailable for %.1f s: %s", what,
@@ -62,7 +62,7 @@ int64_t relay_left_ms(const struct relay *relay, int64_t most)
 static void quit(struct relay *relay)
 {
     signal_fd(relay->quit_fd);
-    bell_shut(&relay->bell);
+    wakeup_close(&relay->bell);
 }
 
 void relay_thread_ended(struct relay *relay)
@@ -96,10 +96,10 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         if (config->publishers[i].delivery.batch_timeout_ms > relay->hold_ms)
             relay->hold_ms = config->publishers[i].delivery.batch_timeout_ms;
     relay->hold_ms += HOLD_MORE_MS;
-    bell_init(&relay->bell, config->poll_interval_ms);
-    pause_init(&relay->store_pause);
-    held_init(&relay->held, UNROUTED_HOLD_MS);
-    probation_init(&relay->probation);
+    wakeup_init(&relay->bell, config->poll_interval_ms);
+    suspension_init(&relay->store_pause);
+    unrouted_gauge_init(&relay->held, UNROUTED_HOLD_MS);
+    poison_init(&relay->probation);
     pthread_mutex_init(&relay->registry_lock, NULL);
     pthread_mutex_init(&relay->outage_lock, NULL);
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -147,7 +147,7 @@ static int start_threads(struct relay *relay, struct outbox_err *err)
         }
         relay->n_workers++;
     }
-    relay->keeper_started = pthread_create(&relay->keeper, NULL, keeper_main, relay) == 0;
+    relay->keeper_started = pthread_create(&relay->keeper, NULL, janitor_main, relay) == 0;
     if (!relay->keeper_started)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
     if (watches) {
@@ -196,7 +196,7 @@ void relay_stop(struct relay *relay)
         relay->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
     relay->stopping = true;
     signal_fd(relay->stop_fd);
-    bell_shut(&relay->bell);
+    wakeup_close(&relay->bell);
 }
 
 uint64_t relay_accepted(const struct relay *relay)
@@ -207,7 +207,7 @@ uint64_t relay_accepted(const struct relay *relay)
     return n;
 }
 
-void relay_look(const struct relay *relay, struct relay_report *report)
+void relay_snapshot(const struct relay *relay, struct relay_report *report)
 {
     *report = (struct relay_report){.stale = relay->stale, .failed = relay->refused};
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++) {
@@ -246,8 +246,8 @@ void relay_finish(struct relay *relay, struct relay_report *report)
     if (relay->watcher_started)
         pthread_join(relay->watcher, NULL);
 
-    relay_look(relay, report);
-    report->unrouted = held_look(&relay->held);
+    relay_snapshot(relay, report);
+    report->unrouted = unrouted_gauge_snapshot(&relay->held);
     memcpy(report->outage, relay->outage, sizeof report->outage);
     if (relay->mode.once && relay->n_workers > 0)
         count_waiting(relay, report);
@@ -266,11 +266,11 @@ void relay_free(struct relay *relay)
     store_close(&relay->keeper_store);
     store_close(&relay->registry_store);
     pthread_mutex_destroy(&relay->registry_lock);
-    probation_destroy(&relay->probation);
+    poison_destroy(&relay->probation);
     store_close(&relay->watcher_store);
-    bell_destroy(&relay->bell);
-    pause_destroy(&relay->store_pause);
-    held_destroy(&relay->held);
+    wakeup_destroy(&relay->bell);
+    suspension_destroy(&relay->store_pause);
+    unrouted_gauge_destroy(&relay->held);
     pthread_mutex_destroy(&relay->outage_lock);
     if (relay->stop_fd >= 0)
         close(relay->stop_fd);

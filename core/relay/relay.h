@@ -51,7 +51,7 @@ void relay_stop(struct relay *relay);
 uint64_t relay_accepted(const struct relay *relay);
 
 /* What was done so far, without what only the end can tell. Any thread. */
-void relay_look(const struct relay *relay, struct relay_report *report);
+void relay_snapshot(const struct relay *relay, struct relay_report *report);
 
 /* Waits for the threads, which takes no time once relay_ended_fd is readable, and fills *report.
  * Once. */

@@ -2,8 +2,8 @@
 /* settle.c - outcomes become durable: tried until they are, because the messages were sent. */
 #include "relay/context.h"
 
-#include "base/backoff.h"
 #include "base/clock.h"
+#include "common/backoff.h"
 #include "common/failpoint.h"
 
 #include <outbox/helpers.h>
@@ -17,7 +17,7 @@
 
 static void count_stale(struct worker *w)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     uint64_t n = 0;
     for (size_t i = 0; i < desk->n_items; i++)
         n += desk->stale[i];
@@ -71,7 +71,7 @@ static void defer(struct worker *w)
 
 void worker_settle(struct worker *w)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     struct outbox_err err = {.size = sizeof err};
     if (desk->n_items == 0 || w->lost) {
         desk->n_items = desk->n_kept = 0;
@@ -83,7 +83,7 @@ void worker_settle(struct worker *w)
         int64_t left = patience_left_ms(w->relay, began_us);
         struct outbox_call call = store_call(try_ms(w->relay, left), -1);
         memset(desk->stale, 0, desk->n_items);
-        crash_point("before_settle");
+        failpoint("before_settle");
         int r = store_settle(&w->store, desk->batch, desk->item_ptrs, desk->n_items, &call,
                              desk->stale, &err);
         if (r == OUTBOX_OK) {
@@ -101,14 +101,15 @@ void worker_settle(struct worker *w)
             give_up(w, &err);
             break;
         }
-        poll(NULL, 0, (int)backoff_pause(SETTLE_RETRY_MIN_MS, SETTLE_RETRY_MAX_MS, tries));
+        poll(NULL, 0,
+             (int)backoff_ms(SETTLE_RETRY_MIN_MS, SETTLE_RETRY_MAX_MS, tries, BACKOFF_UPPER));
     }
     desk->n_items = desk->n_kept = 0;
     w->put_off_ms = 0;
 }
 
 /* Reasons are the publisher's until its next call. */
-static void keep_reasons(struct desk *desk)
+static void keep_reasons(struct batch *desk)
 {
     for (; desk->n_kept < desk->n_items; desk->n_kept++) {
         struct outbox_str *reason = &desk->items[desk->n_kept].reason;

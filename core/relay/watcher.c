@@ -16,10 +16,10 @@
 static void await_idle(struct relay *relay)
 {
     struct outbox_call call = store_call(STORE_CALL_MS, relay->quit_fd);
-    if (bell_await_idle(&relay->bell, clock_monotonic_us() + BUSY_US))
+    if (wakeup_await_idle(&relay->bell, clock_monotonic_us() + BUSY_US))
         return;
-    store_rest(&relay->watcher_store, &call, NULL);
-    bell_await_idle(&relay->bell, INT64_MAX);
+    store_wait_stop(&relay->watcher_store, &call, NULL);
+    wakeup_await_idle(&relay->bell, INT64_MAX);
 }
 
 void *watcher_main(void *arg)
@@ -34,7 +34,7 @@ void *watcher_main(void *arg)
         struct outbox_call call = store_call(WATCH_CALL_MS, relay->quit_fd);
         int r = store_wait(&relay->watcher_store, &call, &err);
         if (r == OUTBOX_OK) {
-            bell_ring(&relay->bell);
+            wakeup_signal(&relay->bell);
         } else if (r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED) {
             log_event(relay->log, OUTBOX_LOG_DEBUG, "cannot wait for news; polling", "error",
                       err.text, NULL);

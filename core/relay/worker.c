@@ -2,8 +2,8 @@
 /* worker.c - claim, route, publish, settle. */
 #include "relay/context.h"
 
-#include "base/backoff.h"
 #include "base/clock.h"
+#include "common/backoff.h"
 #include "common/failpoint.h"
 #include "common/utf8.h"
 
@@ -34,7 +34,7 @@ int worker_open(struct worker *w, struct outbox_err *err)
     int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
     if (r == 0)
         r = router_open(&config->routes, log, &w->router, err);
-    if (r == 0 && desk_reserve(&w->desk, config->delivery.batch_size) < 0)
+    if (r == 0 && batch_reserve(&w->desk, config->delivery.batch_size) < 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a batch");
     if (r == 0 && !(w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers)))
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory while opening the publishers");
@@ -42,7 +42,7 @@ int worker_open(struct worker *w, struct outbox_err *err)
         const struct publisher_config *p = &config->publishers[i];
         char label[80];
         snprintf(label, sizeof label, "publisher %s", p->name);
-        r = host_open(&w->publishers[i], p->plugin, p->options, label, log, err);
+        r = instance_open(&w->publishers[i], p->plugin, p->options, label, log, err);
     }
     return r;
 }
@@ -50,7 +50,7 @@ int worker_open(struct worker *w, struct outbox_err *err)
 static void close_publishers(struct worker *w)
 {
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
-        host_close(&w->publishers[i]);
+        instance_close(&w->publishers[i]);
 }
 
 void worker_close(struct worker *w)
@@ -59,7 +59,7 @@ void worker_close(struct worker *w)
     free(w->publishers);
     router_close(w->router);
     store_close(&w->store);
-    desk_free(&w->desk);
+    batch_free(&w->desk);
     pthread_mutex_destroy(&w->hold.lock);
 }
 
@@ -81,10 +81,10 @@ static void store_trouble(struct worker *w, const struct outbox_err *err)
 {
     int64_t pause_ms;
     if (err->code == OUTBOX_E_CANCELLED && relay_stopping(w->relay)) {
-        pause_unknown(&w->relay->store_pause);
+        suspension_unknown(&w->relay->store_pause);
         return;
     }
-    if (pause_failed(&w->relay->store_pause, 0, err->text, strlen(err->text), &pause_ms))
+    if (suspension_failed(&w->relay->store_pause, 0, err->text, strlen(err->text), &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "the store is unavailable; trying again until it is there", "error", err->text,
                   NULL);
@@ -97,7 +97,7 @@ static struct outbox_batch *claim(struct worker *w, int64_t *ret_again_us)
     const struct config *config = relay->config;
     struct outbox_err err = {.size = sizeof err};
     struct outbox_batch *batch = NULL;
-    int64_t wait_ms = pause_enter(&relay->store_pause, NULL);
+    int64_t wait_ms = suspension_enter(&relay->store_pause, NULL);
     *ret_again_us = clock_monotonic_us() + wait_ms * 1000;
     if (wait_ms > 0)
         return NULL;
@@ -111,7 +111,7 @@ static struct outbox_batch *claim(struct worker *w, int64_t *ret_again_us)
         .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
-    int r = registry_inherit(relay, &err);
+    int r = predecessors_load(relay, &err);
     int64_t until_us = clock_monotonic_us() + config->lease_ms * 1000;
     w->deadline_us = clock_monotonic_us() + relay->hold_ms * 1000;
     if (r == 0)
@@ -119,14 +119,14 @@ static struct outbox_batch *claim(struct worker *w, int64_t *ret_again_us)
     if (r < 0) {
         err.code = r;
         store_trouble(w, &err);
-        *ret_again_us = pause_look(&relay->store_pause).until_us;
+        *ret_again_us = suspension_snapshot(&relay->store_pause).until_us;
         if (r == OUTBOX_E_BROKEN) {
             store_close(&w->store);
             store_open(&w->store, config->store_plugin, config->store_options, relay->log, &err);
         }
         return NULL;
     }
-    if (pause_passed(&relay->store_pause))
+    if (suspension_passed(&relay->store_pause))
         log_event(relay->log, OUTBOX_LOG_INFO, "the store is back", NULL);
     hold_claim(w, batch->lease, until_us);
     return batch;
@@ -141,22 +141,22 @@ static void release(struct worker *w)
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "cannot give back what is left of a batch; it is free when its claim ends",
                   "error", err.text, NULL);
-    desk_clear(&w->desk);
+    batch_clear(&w->desk);
 }
 
 /* ---- route ---- */
 
 static void fail_at_once(struct worker *w, uint32_t i, struct outbox_str reason, uint32_t flags)
 {
-    struct outbox_settle *item = desk_item(&w->desk, i);
+    struct outbox_settle *item = batch_item(&w->desk, i);
     const struct outbox_message *msg = w->desk.batch->messages[i];
     char id[64], text[512];
-    item->verdict = OUTBOX_SETTLE_FAILED;
+    item->action = OUTBOX_SETTLE_FAILED;
     item->flags = OUTBOX_SETTLE_REASON | flags;
     item->reason = reason;
     w->relay->refused++;
-    text_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
-    text_clean(reason.p, (size_t)reason.n, text, sizeof text);
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    utf8_clean(reason.p, (size_t)reason.n, text, sizeof text);
     log_event(w->relay->log, OUTBOX_LOG_WARNING, "message failed", "id", id, "reason", text, NULL);
 }
 
@@ -175,11 +175,11 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
         return;
     }
     if (!later)
-        held_count(&w->relay->held);
+        unrouted_gauge_count(&w->relay->held);
     if (!(w->store.capabilities & OUTBOX_STORE_DELAY))
         return;
-    struct outbox_settle *item = desk_item(&w->desk, i);
-    item->verdict = OUTBOX_SETTLE_RETRY;
+    struct outbox_settle *item = batch_item(&w->desk, i);
+    item->action = OUTBOX_SETTLE_RETRY;
     item->flags = OUTBOX_SETTLE_REASON;
     item->delay_ms = later ? config->delivery.retry_min_ms : UNROUTED_HOLD_MS;
     item->reason = reason;
@@ -187,7 +187,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
 
 static void route(struct worker *w)
 {
-    struct desk *desk = &w->desk;
+    struct batch *desk = &w->desk;
     for (uint32_t i = 0; i < desk->batch->n; i++) {
         const struct outbox_message *msg = desk->batch->messages[i];
         const struct route *by;
@@ -198,7 +198,7 @@ static void route(struct worker *w)
             fail_at_once(w, i, msg->defect, 0);
         else if ((r = router_route(w->router, msg, NULL, NULL, &desk->publisher[i], &by, &err)) < 0)
             keep_unrouted(w, i, r, &err);
-        else if (probation_takes_charge(&w->relay->probation, msg->row_id))
+        else if (poison_pop_charge(&w->relay->probation, msg->row_id))
             worker_charge(w, i); /* durable before anything is sent that may kill us, too */
     }
 }
@@ -236,7 +236,7 @@ static int64_t all_paused_until(struct relay *relay)
 {
     int64_t first = INT64_MAX;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct pause_view view = pause_look(&relay->publishers[i].breaker.pause);
+        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.pause);
         if (!view.paused)
             return 0;
         first = view.until_us < first ? view.until_us : first;
@@ -249,7 +249,7 @@ static bool drained(struct relay *relay, const struct outbox_batch *batch)
 {
     bool waits = clock_monotonic_us() < relay->deferred_until_us + 100000;
     for (size_t i = 0; i < relay->config->n_publishers; i++)
-        waits |= pause_look(&relay->publishers[i].breaker.pause).paused;
+        waits |= suspension_snapshot(&relay->publishers[i].breaker.pause).paused;
     return batch && !waits;
 }
 
@@ -272,7 +272,7 @@ static void idle(struct worker *w, int64_t due_us)
     int64_t own_us = worker_tend(w);
     if (relay->mode.once && own_us > now + 100000)
         own_us = now + 100000; /* it ends soon after the last message, not at the next poll */
-    bell_wait(&relay->bell, due_us < poll_us ? due_us : poll_us, own_us);
+    wakeup_wait(&relay->bell, due_us < poll_us ? due_us : poll_us, own_us);
 }
 
 /* What could not be noted down was given back, and would be claimed again at once. */
@@ -280,7 +280,8 @@ static void back_off(struct worker *w)
 {
     struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
     if (w->unnoted > 0)
-        poll(&stop, 1, (int)backoff_pause(NOTE_AGAIN_MIN_MS, NOTE_AGAIN_MAX_MS, w->unnoted - 1));
+        poll(&stop, 1,
+             (int)backoff_ms(NOTE_AGAIN_MIN_MS, NOTE_AGAIN_MAX_MS, w->unnoted - 1, BACKOFF_UPPER));
 }
 
 /* One batch from claim to settle. False: there is nothing more to do. */
@@ -302,9 +303,9 @@ static bool turn(struct worker *w)
     int64_t due_us =
         batch->next_due_ms < 0 ? INT64_MAX : clock_monotonic_us() + batch->next_due_ms * 1000;
     if (batch->more)
-        bell_ring(&relay->bell);
-    if (desk_take(&w->desk, batch) == 0 && !empty) {
-        crash_point("after_claim");
+        wakeup_signal(&relay->bell);
+    if (batch_take(&w->desk, batch) == 0 && !empty) {
+        failpoint("after_claim");
         w->ends = false;
         route(w);
         worker_settle_part(w);

@@ -12,8 +12,8 @@
 
 struct router {
     const struct route_table *table;
-    struct host *rules; /* one for each route; opened where the route is a rule */
-    char *scratch;      /* a subject with a NUL behind it, for fnmatch */
+    struct instance *rules; /* one for each route; opened where the route is a rule */
+    char *scratch;          /* a subject with a NUL behind it, for fnmatch */
     size_t scratch_size;
 };
 
@@ -44,7 +44,7 @@ static const char *show(struct shown *shown, const struct answer *answer, struct
 {
     shown->text[0] = '\0';
     if (answer->explain)
-        text_printable(text.p, (size_t)text.n, shown->text, sizeof shown->text);
+        utf8_printable(text.p, (size_t)text.n, shown->text, sizeof shown->text);
     return shown->text;
 }
 
@@ -81,7 +81,7 @@ int router_open(const struct route_table *table, struct log *log, struct router 
         if (!route->rule)
             continue;
         snprintf(label, sizeof label, "route %s", route->name);
-        r = host_open(&router->rules[i], route->rule, route->rule_cfg, label, log, err);
+        r = instance_open(&router->rules[i], route->rule, route->rule_cfg, label, log, err);
     }
 out:
     if (r < 0)
@@ -96,7 +96,7 @@ void router_close(struct router *router)
     if (!router)
         return;
     for (size_t i = 0; router->rules && router->table && i < router->table->n_routes; i++)
-        host_close(&router->rules[i]);
+        instance_close(&router->rules[i]);
     free(router->rules);
     free(router->scratch);
     free(router);
@@ -172,8 +172,8 @@ static int ask_rule(struct router *router, size_t index, const struct outbox_mes
                     struct answer *answer, struct outbox_err *err)
 {
     const struct route *route = &router->table->routes[index];
-    const struct host *host = &router->rules[index];
-    struct outbox_verdict verdict = {.size = sizeof verdict};
+    const struct instance *host = &router->rules[index];
+    struct outbox_decision verdict = {.size = sizeof verdict};
     if (err)
         err->text[0] = '\0';
     int r = route->rule->ops.rule.route(host->instance, msg, &verdict, err);
@@ -198,7 +198,7 @@ static int ask_rule(struct router *router, size_t index, const struct outbox_mes
             answer->publisher = i;
     if (answer->publisher == ROUTE_NONE) {
         char shown[80];
-        text_printable(verdict.publishers[0], strlen(verdict.publishers[0]), shown, sizeof shown);
+        utf8_printable(verdict.publishers[0], strlen(verdict.publishers[0]), shown, sizeof shown);
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "route %s: rule-%s named the publisher `%s`, which is not configured",
                            route->name, route->rule->desc.name, shown);

@@ -24,7 +24,7 @@ static uint32_t again_ms(const struct link *l)
     return ms < IDLE_MS ? (uint32_t)ms : IDLE_MS;
 }
 
-int tend_link(struct amqp *a, struct outbox_tending *ret)
+int tend_link(struct amqp *a, struct outbox_keepalive *ret)
 {
     const struct limits now = {0, -1};
     struct link *l = &a->link;

@@ -70,7 +70,7 @@ static void close_amqp(void *instance)
     }
     watchdog_destroy(&a->watchdog);
     if (a->connecting)
-        bounded_free_all(a->connecting, a->target->url.n_hosts);
+        timed_call_free_all(a->connecting, a->target->url.n_hosts);
     free(a->connecting);
     target_unref(a->target);
     window_free(&a->window);
@@ -84,9 +84,9 @@ static int prepare(struct amqp *a, struct outbox_err *err)
 {
     size_t n = a->target->url.n_hosts;
     bool ready = window_init(&a->window, a->settings.window) == 0 &&
-                 (a->connecting = calloc(n, sizeof(struct bounded *))) != NULL;
+                 (a->connecting = calloc(n, sizeof(struct timed_call *))) != NULL;
     for (size_t i = 0; ready && i < n; i++)
-        ready = (a->connecting[i] = bounded_new()) != NULL;
+        ready = (a->connecting[i] = timed_call_new()) != NULL;
     return ready ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory or descriptors");
 }
 
@@ -114,7 +114,7 @@ static uint64_t capabilities(void *instance)
 {
     const struct amqp *a = instance;
     /* A nack among confirmed messages changes their order, unless each waits for the one before. */
-    return OUTBOX_PUB_TENDS | (a->settings.window == 1 ? OUTBOX_PUB_KEEPS_ORDER : 0);
+    return OUTBOX_PUB_KEEPALIVE | (a->settings.window == 1 ? OUTBOX_PUB_KEEPS_ORDER : 0);
 }
 
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
@@ -145,7 +145,7 @@ static int publish(void *instance, const struct outbox_message *const *msgs, uin
     return publish_messages(a, msgs, n, call, outcomes, err);
 }
 
-static int tend(void *instance, struct outbox_tending *ret, struct outbox_err *err)
+static int tend(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
 {
     struct amqp *a = instance;
     (void)err;
@@ -160,7 +160,7 @@ static const struct outbox_publisher_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .publish = publish,
-    .tend = tend,
+    .keepalive = tend,
 };
 
 static const struct outbox_plugin plugin = {

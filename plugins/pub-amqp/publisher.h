@@ -82,8 +82,8 @@ struct amqp {
     const struct outbox_host *host;
     struct settings settings;
     struct target *target;
-    struct bounded **connecting; /* one for each host: a name that hangs holds up no other */
-    size_t next_host;            /* where to connect to first */
+    struct timed_call **connecting; /* one for each host: a name that hangs holds up no other */
+    size_t next_host;               /* where to connect to first */
     struct watchdog watchdog;
     struct link link;
     struct window window;
@@ -165,6 +165,6 @@ int publish_messages(struct amqp *a, const struct outbox_message *const *msgs, u
                      struct outbox_err *err);
 
 /* ---- tend.c ---- */
-int tend_link(struct amqp *a, struct outbox_tending *ret);
+int tend_link(struct amqp *a, struct outbox_keepalive *ret);
 
 #endif

@@ -86,8 +86,8 @@ static int connect_to(struct amqp *a, size_t host, int64_t until_us, const struc
         attempt_new(a->target, host, most_us - hang_us < until_us ? most_us - hang_us : until_us);
     if (!attempt)
         return trouble(a, OUTBOX_E_RETRY, 0, "out of memory");
-    int r = bounded_run(a->connecting[host], attempt_run, attempt_free, attempt, ms < 0 ? 0 : ms,
-                        limits->cancel_fd);
+    int r = timed_call_run(a->connecting[host], attempt_run, attempt_free, attempt, ms < 0 ? 0 : ms,
+                           limits->cancel_fd);
     if (r == OUTBOX_E_TIMEOUT)
         return trouble(a, OUTBOX_E_RETRY, 0, "cannot connect to %s: no answer within %lld ms", peer,
                        (long long)ms);

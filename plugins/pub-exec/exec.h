@@ -140,6 +140,6 @@ bool stream_fail(struct exec *x, const char *fmt, ...) __attribute__((format(pri
 int stream_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                    struct outbox_err *err);
-int stream_tend(struct exec *x, struct outbox_tending *ret);
+int stream_tend(struct exec *x, struct outbox_keepalive *ret);
 
 #endif

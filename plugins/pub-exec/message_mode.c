@@ -51,7 +51,7 @@ static void conclude(struct round *round, uint64_t index, uint32_t verdict, cons
     char clean[STDERR_MAX + 1], text[STDERR_MAX + 256];
     while (said_n > 0 && (said[said_n - 1] == '\n' || said[said_n - 1] == '\r'))
         said_n--;
-    text_clean(said, said_n, clean, sizeof clean);
+    utf8_clean(said, said_n, clean, sizeof clean);
     int n = snprintf(text, sizeof text, "%s%s%s", what, said_n ? ": " : "", clean);
     struct outbox_outcome *outcome = round->outcomes[index];
     outcome->verdict = verdict;
@@ -132,7 +132,7 @@ static void start(struct round *round, struct job *job)
     }
     job->index = index;
     job->written = in_fd >= 0 ? (size_t)msg->payload.n : 0;
-    crash_point("after_publish");
+    failpoint("after_publish");
     job->said_n = 0;
     job->signals = 0;
     job->given_up = false;

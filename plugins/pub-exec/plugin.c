@@ -118,7 +118,7 @@ static uint64_t capabilities(void *instance)
 {
     const struct exec *x = instance;
     if (x->stream_mode)
-        return OUTBOX_PUB_KEEPS_ORDER | OUTBOX_PUB_TENDS;
+        return OUTBOX_PUB_KEEPS_ORDER | OUTBOX_PUB_KEEPALIVE;
     return x->concurrency == 1 ? OUTBOX_PUB_KEEPS_ORDER : 0;
 }
 
@@ -182,7 +182,7 @@ static int publish(void *instance, const struct outbox_message *const *msgs, uin
     return r;
 }
 
-static int tend(void *instance, struct outbox_tending *ret, struct outbox_err *err)
+static int tend(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
 {
     struct exec *x = instance;
     (void)err;
@@ -197,7 +197,7 @@ static const struct outbox_publisher_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .publish = publish,
-    .tend = tend,
+    .keepalive = tend,
 };
 
 static const struct outbox_plugin plugin = {

@@ -89,7 +89,7 @@ static int queue(struct call *c, int64_t now)
     struct stream *st = c->x->stream;
     size_t length;
     struct outbox_str id = c->msgs[c->next]->id;
-    if (!text_is_clean(id.p, (size_t)id.n)) {
+    if (!utf8_is_clean(id.p, (size_t)id.n)) {
         refuse(c, "the id is not valid UTF-8, or holds a NUL, so that no reply could name it");
         return 0;
     }
@@ -140,7 +140,7 @@ static bool write_some(struct exec *x)
         st->written += (size_t)n;
     }
     if (st->written > 0)
-        crash_point("after_publish");
+        failpoint("after_publish");
     st->out.n = st->written = 0;
     return true;
 }
@@ -374,7 +374,7 @@ int stream_publish(struct exec *x, const struct outbox_message *const *msgs, uin
     return x->stream || charged ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "%s", x->trouble);
 }
 
-int stream_tend(struct exec *x, struct outbox_tending *ret)
+int stream_tend(struct exec *x, struct outbox_keepalive *ret)
 {
     enum { AGAIN_MS = 1000 };
     char text[256];

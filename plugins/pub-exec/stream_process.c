@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_process.c - the co-process of mode = stream: started, listened to, ended. */
+#include "common/backoff.h"
 #include "common/utf8.h"
 #include "exec.h"
 
@@ -58,15 +59,10 @@ static void free_stream(struct exec *x)
 /* A program that ends without having answered anything is not started at once again. */
 static void set_restart(struct exec *x)
 {
-    int64_t ms = RESTART_MIN_MS;
     if (x->stream->answers > 0)
         x->failures = 0;
-    for (uint32_t i = 0; i < x->failures && ms < RESTART_MAX_MS; i++)
-        ms *= 2;
-    if (x->failures < UINT32_MAX)
-        x->failures++;
-    if (ms > RESTART_MAX_MS)
-        ms = RESTART_MAX_MS;
+    int64_t ms = backoff_bound_ms(RESTART_MIN_MS, RESTART_MAX_MS, x->failures);
+    x->failures += x->failures < UINT32_MAX;
     x->retry_us = x->stream->answers > 0 ? 0 : x->host->monotonic_us(x->host) + ms * 1000;
 }
 
@@ -97,7 +93,7 @@ int stream_start(struct exec *x, struct outbox_err *err)
 static void log_line(struct exec *x, const char *line, size_t n)
 {
     char clean[LOG_LINE_MAX];
-    size_t len = text_clean(line, n, clean, sizeof clean);
+    size_t len = utf8_clean(line, n, clean, sizeof clean);
     x->host->log(x->host, OUTBOX_LOG_INFO, clean, len);
 }
 

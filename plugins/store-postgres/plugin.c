@@ -52,7 +52,7 @@ static void close_store(void *instance)
     arena_free(&s->claim_arena);
     arena_free(&s->page_arena);
     arena_free(&s->scratch);
-    bounded_free(s->bounded);
+    timed_call_free(s->bounded);
     name_free(&s->name);
     free(s->schema);
     free(s->conninfo);
@@ -82,7 +82,7 @@ static struct store *new_store(const struct outbox_host *host, const struct outb
     s->claim_arena = (struct arena)ARENA_INIT(KEEP_BYTES);
     s->page_arena = (struct arena)ARENA_INIT(0);
     s->scratch = (struct arena)ARENA_INIT(SCRATCH_BYTES);
-    s->bounded = bounded_new();
+    s->bounded = timed_call_new();
     s->conninfo = copy(conninfo);
     s->password = copy(password);
     s->claiming = host->option_text(cfg, "claim").p[1] == 'e' ? CLAIM_LEASES : CLAIM_LOCKS;
@@ -134,7 +134,7 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
 static uint64_t capabilities(void *instance)
 {
     const struct store *s = instance;
-    uint64_t held = s->claiming == CLAIM_LOCKS ? OUTBOX_STORE_TELLS_DEATH
+    uint64_t held = s->claiming == CLAIM_LOCKS ? OUTBOX_STORE_FREES_ON_DEATH
                                                : OUTBOX_STORE_PARTIAL | OUTBOX_STORE_RENEWS;
     return held | OUTBOX_STORE_DELAY | (s->notify ? OUTBOX_STORE_WAITS : 0);
 }
@@ -158,7 +158,7 @@ static const struct outbox_store_ops ops = {
     .release = release,
     .renew = renew,
     .wait = wait_for_news,
-    .rest = wait_rest,
+    .wait_stop = wait_rest,
     .list = list,
     .requeue = requeue,
     .discard = discard,

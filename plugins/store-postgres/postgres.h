@@ -118,7 +118,7 @@ struct store {
 
     /* ---- the connection */
     PGconn *db; /* NULL: not connected */
-    struct bounded *bounded;
+    struct timed_call *bounded;
     struct refusal refusal;
     char *schema;      /* the table's, found at connecting */
     uint32_t oid;      /* the table's; 0: not there */
@@ -220,7 +220,7 @@ void db_close(struct store *s);
 /* ---- dial.c ---- */
 
 /* A connection, within the call's deadline. NULL after a failure, whose class is s->failure. */
-PGconn *db_connect(struct store *s, const char *conninfo, struct bounded *bounded,
+PGconn *db_connect(struct store *s, const char *conninfo, struct timed_call *bounded,
                    const char *purpose, struct outbox_err *err);
 /* Does conninfo make sense? OUTBOX_E_CONFIG; shows nothing of it. */
 int conninfo_check(const char *option, const char *conninfo, struct outbox_err *err);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The casts let any driver run the statement with arguments that are texts. */
-static const struct save_dialect casts = {
+static const struct sql_insert_dialect casts = {
     .values = {"$%d::text::uuid", "$%d::text", "$%d::text", "$%d::bytea", "$%d::text::jsonb",
                "clock_timestamp() + $%d::int8::float8 * interval '1 millisecond'"},
 };
@@ -45,7 +45,7 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
 {
     struct store *s = instance;
     const struct outbox_exec here = {.size = sizeof here, .ctx = s, .run = run_here};
-    struct save_dialect dialect = casts;
+    struct sql_insert_dialect dialect = casts;
     int r = exec ? OUTBOX_OK : db_enter(s, call, err);
     /* Here the name is put in when the statement is sent. */
     char *table = exec ? name_render(s, "{t}") : NULL;
@@ -57,7 +57,7 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
     dialect.table = exec ? table : "{t}";
     dialect.available = available;
     for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = save_message(&dialect, rows[i], exec ? exec : &here, err);
+        r = sql_insert_message(&dialect, rows[i], exec ? exec : &here, err);
     free(table);
     if (begun)
         r = r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);

@@ -40,7 +40,7 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
     struct store *s = instance;
     const struct outbox_exec here = {.size = sizeof here, .ctx = s, .run = run_here};
     char *table = db_render(s, "\"{t}\"");
-    const struct save_dialect dialect = {
+    const struct sql_insert_dialect dialect = {
         .table = table,
         .values = {"?%d", "?%d", "?%d", "?%d", "?%d", "?%d"},
         .available = available,
@@ -53,7 +53,7 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
         r = db_begin(s, err);
     bool begun = r == 0 && !exec;
     for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = save_message(&dialect, rows[i], exec ? exec : &here, err);
+        r = sql_insert_message(&dialect, rows[i], exec ? exec : &here, err);
     free(table);
     if (begun)
         r = r < 0 ? db_rollback(s, r) : db_commit(s, err);

@@ -33,7 +33,7 @@ static bool all_done(const struct claimed *c, const struct outbox_settle *const 
     if (n != c->batch.n || n != c->left)
         return false;
     for (uint64_t i = 0; i < n; i++)
-        if (items[i]->verdict != OUTBOX_SETTLE_DONE || items[i]->flags != items[0]->flags ||
+        if (items[i]->action != OUTBOX_SETTLE_DONE || items[i]->flags != items[0]->flags ||
             (items[i]->flags & ~OUTBOX_SETTLE_DELETE))
             return false;
     return true;
@@ -82,9 +82,9 @@ static int change_one(struct store *s, const struct claimed *c, const struct out
                       int64_t seq, struct outbox_err *err)
 {
     char now[MOMENT_SIZE], reason[REASON_MAX + 1];
-    const char *status = item->verdict == OUTBOX_SETTLE_DONE    ? "processed"
-                         : item->verdict == OUTBOX_SETTLE_RETRY ? "pending"
-                                                                : "failed";
+    const char *status = item->action == OUTBOX_SETTLE_DONE    ? "processed"
+                         : item->action == OUTBOX_SETTLE_RETRY ? "pending"
+                                                               : "failed";
     sqlite3_stmt *q = db_statement(
         s, SLOT_SETTLE_ONE,
         "UPDATE \"{t}\" SET status = ?3, lease = NULL, retries = retries + ?4,"
@@ -99,13 +99,13 @@ static int change_one(struct store *s, const struct claimed *c, const struct out
     db_bind(q, 3, outbox_cstr(status));
     sqlite3_bind_int(q, 4, (item->flags & OUTBOX_SETTLE_CHARGE) != 0);
     if (item->flags & OUTBOX_SETTLE_REASON) {
-        size_t n = text_clean(item->reason.p ? item->reason.p : "", (size_t)item->reason.n, reason,
+        size_t n = utf8_clean(item->reason.p ? item->reason.p : "", (size_t)item->reason.n, reason,
                               sizeof reason);
         db_bind(q, 5, (struct outbox_str){reason, n});
     }
-    if (item->verdict == OUTBOX_SETTLE_RETRY && item->delay_ms > 0)
+    if (item->action == OUTBOX_SETTLE_RETRY && item->delay_ms > 0)
         sqlite3_bind_int64(q, 6, db_now_plus(s, item->delay_ms));
-    if (item->verdict == OUTBOX_SETTLE_DONE)
+    if (item->action == OUTBOX_SETTLE_DONE)
         db_bind(q, 7, outbox_cstr(moment_format(db_now(s), now)));
     return db_run(s, q, err);
 }
@@ -115,7 +115,7 @@ static int settle_one(struct store *s, const struct claimed *c, const struct out
 {
     int64_t seq = c->batch.messages[item->index]->seq;
     int r;
-    if (item->verdict == OUTBOX_SETTLE_DONE && (item->flags & OUTBOX_SETTLE_DELETE))
+    if (item->action == OUTBOX_SETTLE_DONE && (item->flags & OUTBOX_SETTLE_DELETE))
         r = delete_one(s, c, seq, err);
     else
         r = change_one(s, c, item, seq, err);
@@ -159,7 +159,7 @@ static int check_items(const struct claimed *c, const struct outbox_settle *cons
             return outbox_fail(err, OUTBOX_E_CONFIG,
                                "settle: no such message in the batch, or "
                                "settled already");
-        if (items[i]->verdict < OUTBOX_SETTLE_DONE || items[i]->verdict > OUTBOX_SETTLE_FAILED)
+        if (items[i]->action < OUTBOX_SETTLE_DONE || items[i]->action > OUTBOX_SETTLE_FAILED)
             return outbox_fail(err, OUTBOX_E_NOTSUP, "settle: store-sqlite has no lanes yet");
     }
     return OUTBOX_OK;
@@ -181,7 +181,7 @@ int settle(void *instance, struct outbox_batch *batch, const struct outbox_settl
     if (r < 0)
         return r;
     r = settle_inside(s, c, items, n, stale, err);
-    crash_point("in_settle");
+    failpoint("in_settle");
     r = r < 0 ? db_rollback(s, r) : db_commit(s, err);
     if (r < 0)
         return r;

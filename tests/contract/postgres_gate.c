@@ -60,7 +60,7 @@ void fall_asleep(struct store *s)
 void rest(struct store *s)
 {
     struct outbox_err err = {.size = sizeof err};
-    assert_class(store_rest(s, CALL, &err), OUTBOX_OK, &err);
+    assert_class(store_wait_stop(s, CALL, &err), OUTBOX_OK, &err);
 }
 
 int drain(struct store *s)

@@ -54,15 +54,15 @@ int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql, uint8_t 
 #define assert_says(err, part) \
     ck_assert_msg(strstr((err)->text, part), "`%s` does not say `%s`", (err)->text, part)
 
-#define DONE ((struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE})
+#define DONE ((struct outbox_settle){.action = OUTBOX_SETTLE_DONE})
 #define DONE_DELETED \
-    ((struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE})
+    ((struct outbox_settle){.action = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE})
 #define FAILED_CHARGED                                                            \
-    ((struct outbox_settle){.verdict = OUTBOX_SETTLE_FAILED,                      \
+    ((struct outbox_settle){.action = OUTBOX_SETTLE_FAILED,                       \
                             .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON, \
                             .reason = str("refused")})
 #define RETRY_CHARGED                                                             \
-    ((struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY,                       \
+    ((struct outbox_settle){.action = OUTBOX_SETTLE_RETRY,                        \
                             .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON, \
                             .delay_ms = 3600000,                                  \
                             .reason = str("later")})

@@ -78,16 +78,16 @@ static const struct plugin *the_plugin(void)
     return plugin;
 }
 
-static struct host *open_with(struct outbox_cfg *cfg, const struct plugin *plugin)
+static struct instance *open_with(struct outbox_cfg *cfg, const struct plugin *plugin)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct host *host = zeroed(1, sizeof *host);
-    if (host_open(host, plugin, cfg, "publisher test", the_log, &err) < 0)
+    struct instance *host = zeroed(1, sizeof *host);
+    if (instance_open(host, plugin, cfg, "publisher test", the_log, &err) < 0)
         ck_abort_msg("%s", err.text);
     return host;
 }
 
-static struct host *a_slow_publisher(void)
+static struct instance *a_slow_publisher(void)
 {
     const struct plugin *plugin = the_plugin();
     struct outbox_cfg *cfg = mine(options_new(plugin), free_options);
@@ -106,7 +106,7 @@ static struct outbox_cfg *options_with(const struct plugin *plugin, const char *
     return cfg;
 }
 
-struct host *a_publisher(const char *name, ...)
+struct instance *a_publisher(const char *name, ...)
 {
     const struct plugin *plugin = the_plugin();
     va_list ap;
@@ -120,13 +120,13 @@ const char *a_mistake(const char *name, ...)
 {
     static struct outbox_err err;
     const struct plugin *plugin = the_plugin();
-    struct host *host = zeroed(1, sizeof *host);
+    struct instance *host = zeroed(1, sizeof *host);
     va_list ap;
     va_start(ap, name);
     struct outbox_cfg *cfg = options_with(plugin, name, ap);
     va_end(ap);
     err = (struct outbox_err){.size = sizeof err};
-    ck_assert_int_eq(host_open(host, plugin, cfg, "publisher test", the_log, &err),
+    ck_assert_int_eq(instance_open(host, plugin, cfg, "publisher test", the_log, &err),
                      OUTBOX_E_CONFIG);
     return err.text;
 }
@@ -142,9 +142,9 @@ void publisher_logs_to(int fd)
     the_log = mine(log_new(fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT), free_log);
 }
 
-void close_publisher(struct host *host)
+void close_publisher(struct instance *host)
 {
-    host_close(host);
+    instance_close(host);
 }
 
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)
@@ -173,7 +173,7 @@ struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)
     return b;
 }
 
-int publish(struct host *host, struct batch *b, uint32_t timeout_ms, int cancel_fd)
+int publish(struct instance *host, struct batch *b, uint32_t timeout_ms, int cancel_fd)
 {
     struct outbox_call call = {sizeof call, timeout_ms, cancel_fd, 200};
     for (uint64_t i = 0; i < b->n; i++)
@@ -243,7 +243,7 @@ END_TEST
 
 START_TEST(closing_nothing_is_allowed)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     host->plugin->ops.publisher.close(NULL);
     close_publisher(host);
 }
@@ -253,7 +253,7 @@ static const int sizes[] = {0, 1, 2, 300};
 
 START_TEST(accepted_messages_have_arrived_once)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", (uint64_t)sizes[_i], "x");
     ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -266,7 +266,7 @@ END_TEST
 
 START_TEST(it_can_be_called_again_and_leaves_nothing_behind)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     int fds = 0;
     for (int round = 0; round < 20; round++) {
         char prefix[16];
@@ -285,7 +285,7 @@ END_TEST
 
 START_TEST(a_deadline_is_kept_and_what_is_unknown_stays_unset)
 {
-    struct host *host = a_slow_publisher();
+    struct instance *host = a_slow_publisher();
     struct batch *b = a_batch("slow", 50, "x");
     int64_t began = now_ms();
     publish(host, b, 1500, -1);
@@ -307,7 +307,7 @@ static void *call_back_soon(void *fd)
 
 START_TEST(it_comes_back_when_called_back)
 {
-    struct host *host = a_slow_publisher();
+    struct instance *host = a_slow_publisher();
     struct batch *b = a_batch("back", 50, "x");
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
@@ -324,7 +324,7 @@ END_TEST
 
 static void *publish_alone(void *prefix)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch(prefix, 40, "x");
     int r = publish(host, b, 60000, -1);
     for (uint64_t i = 0; i < b->n; i++)
@@ -358,7 +358,7 @@ START_TEST(signals_stay_as_the_host_has_them)
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     sigaction(SIGPIPE, NULL, &pipe_before);
     sigaction(SIGCHLD, NULL, &child_before);
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("s", 3, "x");
     publish(host, b, 60000, -1);
     close_publisher(host);

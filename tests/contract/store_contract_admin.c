@@ -171,8 +171,8 @@ START_TEST(only_what_is_old_and_through_is_purged)
     uint64_t n;
     struct outbox_err err = {.size = sizeof err};
     ck_assert_int_lt(store_purge(the_store(), &f, 10, CALL, &n, &err), 0);
-    ck_assert_uint_eq(
-        settle_all(other, held, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE}), 0);
+    ck_assert_uint_eq(settle_all(other, held, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE}),
+                      0);
     release(other, held);
 }
 END_TEST
@@ -185,7 +185,7 @@ START_TEST(counts_tell_who_waits_and_are_cut_short_unless_exact)
     execute("INSERT INTO " T " (topic, created_at) VALUES ('old', '2020-01-01 00:00:00')");
     struct outbox_batch *batch = claim(the_store(), 2, LEASE_MS);
     settle_all(the_store(), batch,
-               (struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY, .delay_ms = 1000000});
+               (struct outbox_settle){.action = OUTBOX_SETTLE_RETRY, .delay_ms = 1000000});
     release(the_store(), batch);
     assert_class(store_stats(the_store(), str(""), 0, CALL, &stats, &err), OUTBOX_OK, &err);
     ck_assert_uint_eq(stats.failed, 0); /* the lane of no name */

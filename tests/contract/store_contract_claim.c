@@ -51,7 +51,7 @@ START_TEST(messages_come_in_order_of_insertion_a_batch_at_a_time)
             last = batch->messages[i]->seq;
             ck_assert_int_eq(strtol(batch->messages[i]->payload.p, NULL, 10), seen + 1);
         }
-        settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+        settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
         release(the_store(), batch);
     }
     struct outbox_batch *none = claim(the_store(), 10, LEASE_MS);
@@ -80,7 +80,7 @@ START_TEST(a_late_commit_is_claimed_though_later_rows_have_gone)
 {
     execute("INSERT INTO " T " (seq, topic) VALUES (1000, 'early')");
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
-    settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+    settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
     release(the_store(), batch);
     execute("BEGIN");
     execute("INSERT INTO " T " (seq, topic) VALUES (10, 'late')");
@@ -111,7 +111,7 @@ START_TEST(what_is_released_is_due_at_once_and_uncharged)
     produce(3);
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
     const struct outbox_settle done = {
-        .size = sizeof done, .index = 1, .verdict = OUTBOX_SETTLE_DONE};
+        .size = sizeof done, .index = 1, .action = OUTBOX_SETTLE_DONE};
     const struct outbox_settle *items[] = {&done};
     uint8_t stale[1];
     struct outbox_err err = {.size = sizeof err};
@@ -145,7 +145,7 @@ START_TEST(a_closed_instance_holds_nothing)
 END_TEST
 
 /* A claim that its relay, stopped or dead, does not renew. */
-static void settle_late(uint32_t verdict, uint32_t flags)
+static void settle_late(uint32_t action, uint32_t flags)
 {
     struct store *other = an_instance();
     if (!(other->capabilities & OUTBOX_STORE_RENEWS))
@@ -165,13 +165,12 @@ static void settle_late(uint32_t verdict, uint32_t flags)
     ck_assert_int_ge(now_ms() - claimed, 290);
     ck_assert_uint_eq(taken->n, 3);
     ck_assert_uint_eq(
-        settle_all(the_store(), lost, (struct outbox_settle){.verdict = verdict, .flags = flags}),
-        3);
+        settle_all(the_store(), lost, (struct outbox_settle){.action = action, .flags = flags}), 3);
     release(the_store(), lost);
     ck_assert_int_eq(number("SELECT count(*) FROM " T), 3);
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'failed'"), 0);
     ck_assert_uint_eq(
-        settle_all(other, taken, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE}), 0);
+        settle_all(other, taken, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE}), 0);
     release(other, taken);
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed'"), 3);
 }
@@ -209,7 +208,7 @@ START_TEST(a_renewed_claim_is_kept_by_any_instance)
     struct outbox_str name = {lease, batch->lease.n};
     ck_assert_uint_lt(batch->lease.n, sizeof lease);
     memcpy(lease, batch->lease.p, batch->lease.n);
-    settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+    settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
     release(the_store(), batch);
     assert_class(store_renew(other, name, LEASE_MS, CALL, &held, &err), OUTBOX_OK, &err);
     ck_assert_uint_eq(held, 0);
@@ -222,7 +221,7 @@ START_TEST(a_message_that_waits_for_its_time_is_due_then)
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
     int64_t settled = now_ms();
     settle_all(the_store(), batch,
-               (struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY, .delay_ms = 400});
+               (struct outbox_settle){.action = OUTBOX_SETTLE_RETRY, .delay_ms = 400});
     release(the_store(), batch);
     batch = claim(the_store(), 10, LEASE_MS);
     ck_assert(batch->n == 0 || now_ms() - settled >= 390);
@@ -244,7 +243,7 @@ START_TEST(retries_do_not_starve_fresh_messages_nor_the_other_way_round)
     struct outbox_batch *batch = claim(the_store(), 20, LEASE_MS);
     int64_t last = batch->messages[19]->seq;
     settle_all(the_store(), batch,
-               (struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY, .delay_ms = 1});
+               (struct outbox_settle){.action = OUTBOX_SETTLE_RETRY, .delay_ms = 1});
     release(the_store(), batch);
     sleep_ms(20);
     produce(20);
@@ -292,7 +291,7 @@ START_TEST(a_batch_is_bounded_in_bytes_and_a_larger_message_travels_alone)
         ck_assert_uint_eq(batch->n, wanted[i]);
         if (i < 3)
             ck_assert_uint_ne(batch->more, 0);
-        settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+        settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
         release(the_store(), batch);
     }
 }
@@ -360,7 +359,7 @@ static void *work(void *arg)
         for (uint32_t i = 0; i < n; i++)
             w->seen[strtol(batch->messages[i]->payload.p, NULL, 10)]++;
         if (n > 0 && settle_all(w->store, batch,
-                                (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE,
+                                (struct outbox_settle){.action = OUTBOX_SETTLE_DONE,
                                                        .flags = OUTBOX_SETTLE_DELETE}) > 0)
             w->n = UINT64_MAX / 2;
         w->n += n;

@@ -19,7 +19,7 @@ static void settle_one(struct outbox_settle how)
 
 START_TEST(done_messages_are_kept_as_processed)
 {
-    settle_one((struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+    settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed' AND"
                             " processed_at IS NOT NULL AND retries = 0 AND last_error = ''"),
                      1);
@@ -28,15 +28,14 @@ END_TEST
 
 START_TEST(done_messages_are_deleted_when_asked)
 {
-    settle_one(
-        (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE});
+    settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE});
     ck_assert_int_eq(number("SELECT count(*) FROM " T), 0);
 }
 END_TEST
 
 START_TEST(a_retry_is_charged_only_when_asked_and_keeps_its_reason)
 {
-    settle_one((struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY,
+    settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_RETRY,
                                       .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON,
                                       .reason = str("no answer")});
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'pending' AND retries = 1"
@@ -45,7 +44,7 @@ START_TEST(a_retry_is_charged_only_when_asked_and_keeps_its_reason)
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
     ck_assert_uint_eq(batch->n, 1);
     ck_assert_uint_eq(batch->messages[0]->retries, 1);
-    settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY});
+    settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_RETRY});
     release(the_store(), batch);
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'pending' AND retries = 1"
                             " AND last_error = 'no answer'"),
@@ -55,7 +54,7 @@ END_TEST
 
 START_TEST(a_failed_message_is_kept_and_not_claimed)
 {
-    settle_one((struct outbox_settle){.verdict = OUTBOX_SETTLE_FAILED,
+    settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_FAILED,
                                       .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON,
                                       .reason = str("it's no good")});
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'failed' AND retries = 1"
@@ -75,7 +74,7 @@ START_TEST(any_reason_fits_the_column)
     memset(reason, 'x', n);
     memcpy(reason, "bad \xFF\0 end", 10);
     settle_one((struct outbox_settle){
-        .verdict = OUTBOX_SETTLE_FAILED, .flags = OUTBOX_SETTLE_REASON, .reason = {reason, n}});
+        .action = OUTBOX_SETTLE_FAILED, .flags = OUTBOX_SETTLE_REASON, .reason = {reason, n}});
     free(reason);
     ck_assert_int_ge(number("SELECT length(last_error) FROM " T), 1000);
     ck_assert_int_le(number("SELECT length(last_error) FROM " T), 8192);
@@ -86,8 +85,8 @@ END_TEST
 
 START_TEST(a_batch_is_settled_in_parts_and_in_different_ways)
 {
-    static const uint32_t verdicts[] = {OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_FAILED,
-                                        OUTBOX_SETTLE_RETRY, OUTBOX_SETTLE_DONE};
+    static const uint32_t actions[] = {OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_FAILED,
+                                       OUTBOX_SETTLE_RETRY, OUTBOX_SETTLE_DONE};
     struct outbox_err err = {.size = sizeof err};
     if (!(the_store()->capabilities & OUTBOX_STORE_PARTIAL))
         return; /* locks end with the first part */
@@ -99,7 +98,7 @@ START_TEST(a_batch_is_settled_in_parts_and_in_different_ways)
         uint8_t stale[2] = {7, 7};
         for (uint32_t k = 0; k < 2; k++)
             items[k] = (struct outbox_settle){
-                .size = sizeof items[k], .index = 3 - i - k, .verdict = verdicts[3 - i - k]};
+                .size = sizeof items[k], .index = 3 - i - k, .action = actions[3 - i - k]};
         if (i == 2)
             items[1].flags = OUTBOX_SETTLE_DELETE;
         assert_class(store_settle(the_store(), batch, pointers, 2, CALL, stale, &err), OUTBOX_OK,
@@ -117,8 +116,8 @@ END_TEST
 
 START_TEST(a_batch_is_settled_in_different_ways_at_once)
 {
-    static const uint32_t verdicts[] = {OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_FAILED,
-                                        OUTBOX_SETTLE_RETRY, OUTBOX_SETTLE_DONE};
+    static const uint32_t actions[] = {OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_FAILED,
+                                       OUTBOX_SETTLE_RETRY, OUTBOX_SETTLE_DONE};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_settle items[4];
     const struct outbox_settle *pointers[4];
@@ -127,7 +126,7 @@ START_TEST(a_batch_is_settled_in_different_ways_at_once)
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
     for (uint32_t i = 0; i < 4; i++) {
         items[i] = (struct outbox_settle){
-            .size = sizeof items[i], .index = 3 - i, .verdict = verdicts[3 - i]};
+            .size = sizeof items[i], .index = 3 - i, .action = actions[3 - i]};
         pointers[i] = &items[i];
     }
     items[3].flags = OUTBOX_SETTLE_DELETE;
@@ -142,7 +141,7 @@ START_TEST(a_batch_is_settled_in_different_ways_at_once)
 END_TEST
 
 /* A person, or another program, took single rows away in the middle of a batch. */
-static void take_away(uint32_t verdict, uint32_t flags)
+static void take_away(uint32_t action, uint32_t flags)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_settle items[5];
@@ -155,7 +154,7 @@ static void take_away(uint32_t verdict, uint32_t flags)
     execute("DELETE FROM " T " WHERE seq = %lld", (long long)batch->messages[4]->seq);
     for (uint32_t i = 0; i < 5; i++) {
         items[i] = (struct outbox_settle){
-            .size = sizeof items[i], .index = 4 - i, .verdict = verdict, .flags = flags};
+            .size = sizeof items[i], .index = 4 - i, .action = action, .flags = flags};
         pointers[i] = &items[i];
     }
     assert_class(store_settle(the_store(), batch, pointers, 5, CALL, stale, &err), OUTBOX_OK, &err);
@@ -185,12 +184,12 @@ START_TEST(nonsense_is_refused_and_changes_nothing)
     struct outbox_err err = {.size = sizeof err};
     produce(2);
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
-    struct outbox_settle item = {.size = sizeof item, .index = 2, .verdict = OUTBOX_SETTLE_DONE};
+    struct outbox_settle item = {.size = sizeof item, .index = 2, .action = OUTBOX_SETTLE_DONE};
     const struct outbox_settle *items[] = {&item};
     uint8_t stale[1];
     ck_assert_int_lt(store_settle(the_store(), batch, items, 1, CALL, stale, &err), 0);
     item.index = 0;
-    item.verdict = 99;
+    item.action = 99;
     ck_assert_int_lt(store_settle(the_store(), batch, items, 1, CALL, stale, &err), 0);
     ck_assert_uint_ne(strlen(err.text), 0);
     release(the_store(), batch);
@@ -200,7 +199,7 @@ END_TEST
 
 START_TEST(a_delay_may_be_as_long_as_it_likes)
 {
-    settle_one((struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY, .delay_ms = INT64_MAX});
+    settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_RETRY, .delay_ms = INT64_MAX});
     struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
     ck_assert_uint_eq(batch->n, 0);
     ck_assert_int_gt(batch->next_due_ms, INT64_C(1000) * 86400 * 365);

@@ -38,18 +38,18 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct host *against(void (*on_message)(struct fake *, uint64_t, const char *))
+static struct instance *against(void (*on_message)(struct fake *, uint64_t, const char *))
 {
     fake.on_message = on_message;
     fake_start(&fake);
     return a_publisher(NULL);
 }
 
-static struct outbox_tending tend(struct host *host)
+static struct outbox_keepalive tend(struct instance *host)
 {
-    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
-    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_eq(host->plugin->ops.publisher.keepalive(host->instance, &ret, &err), OUTBOX_OK);
     return ret;
 }
 
@@ -63,7 +63,7 @@ static void choke_on_seven(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(only_the_culprit_pays_for_a_closed_channel)
 {
-    struct host *host = against(choke_on_seven);
+    struct instance *host = against(choke_on_seven);
     struct batch *b = a_batch("m", 50, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < 50; i++)
@@ -99,7 +99,7 @@ static void (*const ends[])(struct fake *, uint64_t, const char *) = {shut_down_
 
 START_TEST(a_connection_that_ends_leaves_the_rest_unset)
 {
-    struct host *host = against(ends[_i]);
+    struct instance *host = against(ends[_i]);
     struct batch *b = a_batch("m", 50, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
@@ -123,7 +123,7 @@ static void hang_up_at_the_second(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(a_connection_that_died_while_idle_fails_nothing)
 {
-    struct host *host = against(hang_up_at_the_second);
+    struct instance *host = against(hang_up_at_the_second);
     publish(host, a_batch("first", 1, "x"), 10000, -1);
     struct batch *b = a_batch("m", 50, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
@@ -153,7 +153,7 @@ static void close_behind(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(what_is_closed_while_idle_is_opened_again)
 {
-    struct host *host = against(close_behind);
+    struct instance *host = against(close_behind);
     static const char *const ids[] = {"first", "second", "third"};
     for (int i = 0; i < 3; i++) {
         struct batch *b = a_batch(ids[i], 1, "x");

@@ -38,11 +38,11 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct outbox_tending tend(struct host *host)
+static struct outbox_keepalive tend(struct instance *host)
 {
-    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
-    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_eq(host->plugin->ops.publisher.keepalive(host->instance, &ret, &err), OUTBOX_OK);
     return ret;
 }
 
@@ -53,7 +53,7 @@ static void let_it_write(void)
 }
 
 /* Publishes what has no final outcome yet, as a relay would, until all is accepted. */
-static void publish_until_accepted(struct host *host, struct batch *b)
+static void publish_until_accepted(struct instance *host, struct batch *b)
 {
     int64_t deadline = now_ms() + 60000;
     for (uint64_t left = b->n; left > 0;) {
@@ -82,7 +82,7 @@ static void publish_until_accepted(struct host *host, struct batch *b)
 START_TEST(after_a_restart_while_idle_the_first_batch_passes)
 {
     static const char *const ways[] = {"stop", "kill"};
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
     rig_stop_keeping();
@@ -104,7 +104,7 @@ END_TEST
 START_TEST(a_restart_in_the_middle_loses_nothing)
 {
     static const char *const ways[] = {"stop", "kill"};
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 1500, "x"), *warm = a_batch("warm", 1500, "x");
     rig_stop_keeping();
     let_it_write();
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(while_the_broker_is_away_nothing_is_charged)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
     rig_stop_keeping();
     let_it_write();
@@ -150,7 +150,7 @@ START_TEST(while_the_broker_is_away_nothing_is_charged)
 }
 END_TEST
 
-static void wait_for_verdict(struct host *host, uint32_t verdict)
+static void wait_for_verdict(struct instance *host, uint32_t verdict)
 {
     int64_t deadline = now_ms() + 20000;
     while (tend(host).verdict != verdict) {
@@ -162,7 +162,7 @@ static void wait_for_verdict(struct host *host, uint32_t verdict)
 START_TEST(an_alarm_pauses_and_its_end_resumes)
 {
     /* A connection that is there already, or one that is made during the alarm. */
-    struct host *host = a_publisher("confirm_timeout", "5s", NULL);
+    struct instance *host = a_publisher("confirm_timeout", "5s", NULL);
     struct batch *b = a_batch("m", 500, "x");
     if (_i == 0)
         publish(host, a_batch("before", 5, "x"), 20000, -1);
@@ -200,12 +200,12 @@ END_TEST
 
 START_TEST(an_idle_connection_survives_many_heartbeats)
 {
-    struct host *host = a_publisher("heartbeat", "3s", NULL);
+    struct instance *host = a_publisher("heartbeat", "3s", NULL);
     struct batch *b = a_batch("m", 20, "x");
     publish(host, b, 20000, -1);
     int64_t until = now_ms() + 20000;
     while (now_ms() < until) {
-        struct outbox_tending tending = tend(host);
+        struct outbox_keepalive tending = tend(host);
         ck_assert_uint_gt(tending.again_ms, 0); /* it is still there */
         poll(NULL, 0, (int)tending.again_ms);
     }
@@ -217,7 +217,7 @@ END_TEST
 
 START_TEST(a_connection_that_nobody_tends_is_replaced)
 {
-    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct instance *host = a_publisher("heartbeat", "1s", NULL);
     struct batch *b = a_batch("m", 20, "x");
     publish(host, b, 20000, -1);
     poll(NULL, 0, 6000); /* the broker gives it up */

@@ -46,7 +46,7 @@ static char *filled(size_t n)
 }
 
 /* Publishes one message and leaves its outcome. */
-static struct batch *publish_one(struct host *host, struct batch *b)
+static struct batch *publish_one(struct instance *host, struct batch *b)
 {
     ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
     return b;
@@ -62,7 +62,7 @@ START_TEST(properties_are_those_of_the_message)
         {{"line", 4}, {"a\nb", 3}},
         {{"caf\xc3\xa9", 5}, {"", 0}},
     };
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 1, "{\"n\":1}");
     struct rig_message got;
     b->msgs[0].topic = outbox_cstr("order.placed");
@@ -87,7 +87,7 @@ END_TEST
 
 START_TEST(without_persistent_messages_are_transient)
 {
-    struct host *host = a_publisher("persistent", "no", NULL);
+    struct instance *host = a_publisher("persistent", "no", NULL);
     struct rig_message got;
     publish_one(host, a_batch("m", 1, "x"));
     ck_assert(rig_get(queue, &got));
@@ -98,7 +98,7 @@ END_TEST
 
 START_TEST(a_payload_may_be_null_or_empty)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 3, "");
     struct rig_message got;
     b->msgs[1].payload = (struct outbox_str){NULL, 0};
@@ -118,7 +118,7 @@ static const size_t sizes[] = {131063, 131064, 131065, 262128, 10 << 20, 64 << 2
 
 START_TEST(payloads_of_every_size_arrive_whole)
 {
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 1, filled(sizes[_i]));
     struct rig_message got;
     publish_one(host, b);
@@ -131,7 +131,7 @@ END_TEST
 
 START_TEST(a_body_that_fills_its_frame_is_not_held_back)
 {
-    struct host *host = a_publisher("persistent", "no", NULL); /* no disk in it */
+    struct instance *host = a_publisher("persistent", "no", NULL); /* no disk in it */
     publish_one(host, a_batch("first", 1, "x"));
     int64_t best = INT64_MAX;
     for (int i = 0; i < 20; i++) {
@@ -149,7 +149,7 @@ END_TEST
 START_TEST(messages_of_one_id_in_one_call_are_told_apart)
 {
     /* Copies of a message: the same id, and only some of them find a queue. */
-    struct host *host = a_publisher("routing_key", "{key}", NULL);
+    struct instance *host = a_publisher("routing_key", "{key}", NULL);
     struct batch *b = a_batch("m", 6, "x");
     rig_exchange(rig_name("y"), "direct");
     rig_bind(queue, rig_name("y"), "there");
@@ -172,7 +172,7 @@ END_TEST
 START_TEST(the_routing_key_is_made_of_the_message)
 {
     static const struct outbox_header region = {{"region", 6}, {"eu", 2}};
-    struct host *host = a_publisher("routing_key", "{header.region}.{topic}.{key}", NULL);
+    struct instance *host = a_publisher("routing_key", "{header.region}.{topic}.{key}", NULL);
     struct batch *b = a_batch("m", 2, "x");
     struct rig_message got;
     b->msgs[0].headers = &region;
@@ -197,7 +197,7 @@ START_TEST(an_exchange_may_be_named_by_the_message_where_it_is_allowed)
     snprintf(wanted, sizeof wanted, "%sa", rig_name("tenant-"));
     rig_exchange(wanted, "fanout");
     rig_bind(queue, wanted, "");
-    struct host *host = a_publisher("exchange", "{topic}", "allow_exchanges", allowed, NULL);
+    struct instance *host = a_publisher("exchange", "{topic}", "allow_exchanges", allowed, NULL);
     struct batch *b = a_batch("m", 4, "x");
     b->msgs[0].topic = outbox_cstr(wanted);
     b->msgs[1].topic = outbox_cstr("amq.direct");
@@ -218,7 +218,7 @@ END_TEST
 
 START_TEST(what_does_not_fit_is_rejected_and_its_neighbours_pass)
 {
-    struct host *host = a_publisher("routing_key", "{key}", NULL);
+    struct instance *host = a_publisher("routing_key", "{key}", NULL);
     struct batch *b = a_batch("m", 8, "x");
     char *long_text = filled(256), *huge = filled(200000);
     struct outbox_header long_name = {outbox_cstr(long_text), {"v", 1}},
@@ -258,7 +258,7 @@ END_TEST
 START_TEST(headers_fit_to_the_last_byte)
 {
     /* Found by the library itself: one byte more, and a publish without a header is on its way. */
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     char *value = filled(132000);
     size_t fits = 0;
     for (size_t n = 130900; n < 131072; n++) {

@@ -42,7 +42,7 @@ static void set_topics(struct batch *b, const char *topic)
         b->msgs[i].topic = outbox_cstr(topic);
 }
 
-static int check(struct host *host, struct outbox_err *err)
+static int check(struct instance *host, struct outbox_err *err)
 {
     struct outbox_call call = {sizeof call, 20000, -1, 200};
     *err = (struct outbox_err){.size = sizeof *err};
@@ -58,7 +58,7 @@ static void assert_reason(const struct batch *b, uint64_t i, const char *part)
 
 START_TEST(an_unroutable_message_is_charged_and_others_pass)
 {
-    struct host *host = a_publisher("exchange", exchange, NULL);
+    struct instance *host = a_publisher("exchange", exchange, NULL);
     struct batch *b = a_batch("m", 20, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i % 3 ? "to.me" : "nowhere");
@@ -74,7 +74,7 @@ END_TEST
 
 START_TEST(without_mandatory_the_unroutable_is_accepted)
 {
-    struct host *host = a_publisher("exchange", exchange, "mandatory", "no", NULL);
+    struct instance *host = a_publisher("exchange", exchange, "mandatory", "no", NULL);
     struct batch *b = a_batch("m", 3, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -85,7 +85,7 @@ END_TEST
 
 START_TEST(large_messages_come_back_as_well)
 {
-    struct host *host = a_publisher("exchange", exchange, NULL);
+    struct instance *host = a_publisher("exchange", exchange, NULL);
     char *large = mine(calloc(1, (5 << 20) + 1), free);
     memset(large, 'x', 5 << 20);
     struct batch *b = a_batch("m", 5, large);
@@ -103,7 +103,7 @@ END_TEST
 START_TEST(a_missing_fixed_exchange_is_an_outage)
 {
     struct outbox_err err;
-    struct host *host = a_publisher("exchange", rig_name("missing"), NULL);
+    struct instance *host = a_publisher("exchange", rig_name("missing"), NULL);
     struct batch *b = a_batch("m", 10, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
@@ -123,7 +123,7 @@ END_TEST
 
 START_TEST(a_missing_exchange_that_a_message_names_costs_only_that_message)
 {
-    struct host *host =
+    struct instance *host =
         a_publisher("exchange", "{key}", "allow_exchanges", "*", "routing_key", "to.me", NULL);
     struct batch *b = a_batch("m", 300, "x");
     for (uint64_t i = 0; i < b->n; i++)
@@ -143,7 +143,7 @@ END_TEST
 START_TEST(a_missing_fixed_queue_is_an_outage)
 {
     struct outbox_err err;
-    struct host *host = a_publisher("mode", "queue", "queue", rig_name("missing"), NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", rig_name("missing"), NULL);
     struct batch *b = a_batch("m", 10, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
@@ -160,7 +160,8 @@ END_TEST
 
 START_TEST(a_missing_queue_that_a_message_names_costs_only_that_message)
 {
-    struct host *host = a_publisher("mode", "queue", "queue", "{key}", "allow_queues", "*", NULL);
+    struct instance *host =
+        a_publisher("mode", "queue", "queue", "{key}", "allow_queues", "*", NULL);
     struct batch *b = a_batch("m", 10, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].key = outbox_cstr(i == 4 ? "missing" : queue);
@@ -177,7 +178,7 @@ END_TEST
 /* Whether a queue holds one more is sometimes decided late: until it surely takes nothing. */
 static void fill(const char *full)
 {
-    struct host *host = a_publisher("mode", "queue", "queue", full, NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", full, NULL);
     struct batch *b = a_batch("fill", 20, "x");
     int64_t deadline = now_ms() + 20000;
     do
@@ -195,7 +196,7 @@ START_TEST(a_full_queue_means_later_and_nothing_but_that_an_outage)
     rig_bind(full, exchange, "full");
     fill(full);
     int depth = rig_depth(full);
-    struct host *host = a_publisher("exchange", exchange, NULL);
+    struct instance *host = a_publisher("exchange", exchange, NULL);
     struct batch *b = a_batch("m", 100, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i % 2 ? "full" : "to.me");
@@ -217,7 +218,7 @@ START_TEST(one_nack_is_later_a_second_in_a_row_an_outage)
     const char *full = rig_name("full");
     struct rig_message got;
     rig_queue(full, "x-max-length", "1", "x-overflow", "reject-publish", NULL);
-    struct host *host = a_publisher("mode", "queue", "queue", full, NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", full, NULL);
     struct batch *b = a_batch("m", 1, "x");
     static const uint32_t verdicts[] = {OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_UNAVAILABLE};
     for (int i = 0; i < 3; i++) {
@@ -237,7 +238,7 @@ END_TEST
 START_TEST(a_message_that_the_broker_cannot_stand_is_found_and_rejected)
 {
     static const struct outbox_header poison = {{"CC", 2}, {"x", 1}};
-    struct host *host = a_publisher("mode", "queue", "queue", queue, NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 200, "x");
     static const uint64_t bad[] = {0, 77, 78, 199};
     for (size_t i = 0; i < 4; i++) {
@@ -258,7 +259,7 @@ END_TEST
 
 START_TEST(a_message_over_the_brokers_limit_is_rejected)
 {
-    struct host *host = a_publisher("mode", "queue", "queue", queue, NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", queue, NULL);
     char *large = mine(calloc(1, 200001), free);
     memset(large, 'x', 200000);
     struct batch *b = a_batch("m", 5, "x");

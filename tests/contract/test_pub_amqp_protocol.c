@@ -35,7 +35,7 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct host *against(void (*on_message)(struct fake *, uint64_t, const char *))
+static struct instance *against(void (*on_message)(struct fake *, uint64_t, const char *))
 {
     fake.on_message = on_message;
     fake_start(&fake);
@@ -61,7 +61,7 @@ static void ack_backwards(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(confirms_may_come_out_of_order_and_for_several)
 {
-    struct host *host = against(ack_backwards);
+    struct instance *host = against(ack_backwards);
     struct batch *b = a_batch("m", 20, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -88,7 +88,7 @@ START_TEST(nacks_and_acks_reach_the_right_messages)
     static const uint32_t verdicts[] = {
         OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_LATER,    OUTBOX_LATER,    OUTBOX_ACCEPTED,
         OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_ACCEPTED, OUTBOX_ACCEPTED, OUTBOX_ACCEPTED};
-    struct host *host = against(ack_some);
+    struct instance *host = against(ack_some);
     struct batch *b = a_batch("m", 10, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < 10; i++)
@@ -148,7 +148,7 @@ static const struct {
 
 START_TEST(a_broker_that_breaks_the_protocol_is_left)
 {
-    struct host *host = against(offences[_i].on_message);
+    struct instance *host = against(offences[_i].on_message);
     struct batch *b = a_batch("m", 50, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
     ck_assert_msg(strstr(b->err.text, offences[_i].why), "%s", b->err.text);
@@ -181,7 +181,7 @@ START_TEST(no_more_than_a_window_is_unconfirmed)
 {
     fake.on_message = ack_at_ten;
     fake_start(&fake);
-    struct host *host = a_publisher("window", "10", NULL);
+    struct instance *host = a_publisher("window", "10", NULL);
     struct batch *b = a_batch("m", 101, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -203,7 +203,7 @@ START_TEST(a_window_of_one_keeps_the_order_of_a_key)
 {
     fake.on_message = fail_every_third;
     fake_start(&fake);
-    struct host *host = a_publisher("window", "1", NULL);
+    struct instance *host = a_publisher("window", "1", NULL);
     struct batch *b = a_batch("m", 6, "x");
     static const char *const keys[] = {"a", "b", "b", "a", "", ""};
     static const uint32_t verdicts[] = {OUTBOX_ACCEPTED, OUTBOX_LATER,    OUTBOX_UNSET,
@@ -215,10 +215,11 @@ START_TEST(a_window_of_one_keeps_the_order_of_a_key)
         ck_assert_msg(b->outcomes[i].verdict == verdicts[i], "%d: %u", (int)i,
                       b->outcomes[i].verdict);
     ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance),
-                      OUTBOX_PUB_TENDS | OUTBOX_PUB_KEEPS_ORDER);
+                      OUTBOX_PUB_KEEPALIVE | OUTBOX_PUB_KEEPS_ORDER);
     close_publisher(host);
     host = a_publisher(NULL);
-    ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance), OUTBOX_PUB_TENDS);
+    ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance),
+                      OUTBOX_PUB_KEEPALIVE);
     close_publisher(host);
 }
 END_TEST
@@ -235,7 +236,7 @@ static void ack_the_one_before(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(a_confirm_that_comes_late_is_nobody_elses)
 {
-    struct host *host = against(ack_the_one_before);
+    struct instance *host = against(ack_the_one_before);
     struct batch *b = a_batch("first", 1, "x");
     ck_assert_int_eq(publish(host, b, 400, -1), OUTBOX_E_TIMEOUT);
     assert_verdicts(b, OUTBOX_UNSET);
@@ -255,7 +256,7 @@ START_TEST(a_call_without_time_blames_nobody)
     static const uint32_t times[] = {0, 1, 20, 300};
     fake.silence = silences[_i % 2];
     fake_start(&fake);
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
     ck_assert_int_eq(publish(host, b, times[_i / 2], -1), OUTBOX_E_TIMEOUT);
@@ -278,7 +279,7 @@ START_TEST(a_returned_message_is_not_accepted)
 {
     fake.on_message = return_the_odd_ones;
     fake_start(&fake);
-    struct host *host = a_publisher("queue", "{key}", "allow_queues", "*", NULL);
+    struct instance *host = a_publisher("queue", "{key}", "allow_queues", "*", NULL);
     struct batch *b = a_batch("m", 50, "x");
     for (int i = 0; i < 50; i++)
         b->msgs[i].key = outbox_cstr("k");

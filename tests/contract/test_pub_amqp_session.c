@@ -54,7 +54,7 @@ static const char *the_log(void)
     return text;
 }
 
-static int check(struct host *host, struct outbox_err *err)
+static int check(struct instance *host, struct outbox_err *err)
 {
     struct outbox_call call = {sizeof call, 20000, -1, 200};
     *err = (struct outbox_err){.size = sizeof *err};
@@ -83,9 +83,10 @@ START_TEST(a_refused_login_is_a_slow_outage_that_shows_no_secret)
     struct outbox_err err;
     snprintf(url, sizeof url, "amqp://%s:%s@127.0.0.1:%s%s", refused[_i].user, refused[_i].password,
              port, refused[_i].vhost);
-    struct host *host = refused[_i].option ? a_publisher("url", url, "exchange", exchange,
-                                                         "password", refused[_i].option, NULL)
-                                           : a_publisher("url", url, "exchange", exchange, NULL);
+    struct instance *host =
+        refused[_i].option
+            ? a_publisher("url", url, "exchange", exchange, "password", refused[_i].option, NULL)
+            : a_publisher("url", url, "exchange", exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
     ck_assert_int_lt(publish(host, b, 20000, -1), 0);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
@@ -108,7 +109,7 @@ START_TEST(a_host_that_does_not_want_us_is_not_the_last)
 {
     char url[256];
     snprintf(url, sizeof url, "amqp://outbox:outbox@127.0.0.1:%s,localhost:%s/nowhere", port, port);
-    struct host *host = a_publisher("url", url, "exchange", exchange, NULL);
+    struct instance *host = a_publisher("url", url, "exchange", exchange, NULL);
     struct batch *b = a_batch("m", 1, "x");
     ck_assert_int_lt(publish(host, b, 20000, -1), 0);
     assert_says(the_log(), "530 NOT_ALLOWED - vhost nowhere not found; trying the next host");
@@ -123,7 +124,7 @@ START_TEST(a_password_of_its_own_replaces_that_of_the_url)
     char url[256];
     rig_queue(queue, NULL);
     snprintf(url, sizeof url, "amqp://outbox:%s@127.0.0.1:%s", SECRET, port);
-    struct host *host =
+    struct instance *host =
         a_publisher("url", url, "password", "outbox", "mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 5, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
@@ -137,7 +138,7 @@ END_TEST
 START_TEST(the_broker_can_tell_who_we_are)
 {
     rig_queue(queue, NULL);
-    struct host *host = a_publisher("mode", "queue", "queue", queue, "heartbeat", "7s", NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", queue, "heartbeat", "7s", NULL);
     struct batch *b = a_batch("m", 1, "x");
     publish(host, b, 20000, -1);
     const char *list = rig_ask("list_connections", "timeout", "client_properties", NULL);
@@ -160,7 +161,7 @@ static void add_user(const char *write)
     rig_ctl("set_permissions", "relay", "", write, ".*", NULL);
 }
 
-static struct host *as_relay(const char *exchange_name, const char *allowed)
+static struct instance *as_relay(const char *exchange_name, const char *allowed)
 {
     char url[256];
     snprintf(url, sizeof url, "amqp://relay:relay@127.0.0.1:%s", port);
@@ -173,7 +174,7 @@ START_TEST(no_permission_for_a_fixed_exchange_is_an_outage)
 {
     rig_exchange(exchange, "topic");
     add_user("nothing");
-    struct host *host = as_relay(exchange, NULL);
+    struct instance *host = as_relay(exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
     publish(host, b, 20000, -1);
     rig_ctl("delete_user", "relay", NULL);
@@ -191,8 +192,8 @@ START_TEST(the_permissions_that_the_guide_names_are_enough)
     rig_bind(queue, exchange, "#");
     snprintf(url, sizeof url, "amqp://relay:relay@127.0.0.1:%s", port);
     add_user(_i ? "^amq\\.default$" : exchange);
-    struct host *host = _i ? a_publisher("url", url, "mode", "queue", "queue", queue, NULL)
-                           : a_publisher("url", url, "exchange", exchange, NULL);
+    struct instance *host = _i ? a_publisher("url", url, "mode", "queue", "queue", queue, NULL)
+                               : a_publisher("url", url, "exchange", exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
     int checked = check(host, &err);
     publish(host, b, 20000, -1);
@@ -209,7 +210,7 @@ START_TEST(no_permission_for_one_that_a_message_names_costs_only_that_message)
     rig_exchange(exchange, "topic");
     rig_bind(queue, exchange, "#");
     add_user(exchange);
-    struct host *host = as_relay("{topic}", "*");
+    struct instance *host = as_relay("{topic}", "*");
     struct batch *b = a_batch("m", 20, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i == 3 ? "amq.topic" : exchange);
@@ -229,7 +230,7 @@ START_TEST(no_permission_for_a_routing_key_costs_only_that_message)
     rig_bind(queue, exchange, "#");
     add_user(".*");
     rig_ctl("set_topic_permissions", "relay", exchange, "^ours", ".*", NULL);
-    struct host *host = as_relay(exchange, NULL);
+    struct instance *host = as_relay(exchange, NULL);
     struct batch *b = a_batch("m", 20, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i == 3 ? "theirs.a" : "ours.a");
@@ -247,8 +248,8 @@ START_TEST(create_makes_a_queue_of_the_type_asked_for)
 {
     static const char *const types[] = {"classic", "quorum"};
     struct outbox_err err;
-    struct host *host = a_publisher("mode", "queue", "queue", queue, "declare", "create",
-                                    "queue_type", types[_i], NULL);
+    struct instance *host = a_publisher("mode", "queue", "queue", queue, "declare", "create",
+                                        "queue_type", types[_i], NULL);
     struct batch *b = a_batch("m", 5, "x");
     ck_assert_int_eq(check(host, &err), OUTBOX_OK);
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
@@ -278,7 +279,7 @@ END_TEST
 START_TEST(create_makes_an_exchange_of_the_type_asked_for)
 {
     struct outbox_err err;
-    struct host *host =
+    struct instance *host =
         a_publisher("exchange", exchange, "declare", "create", "exchange_type", "fanout", NULL);
     ck_assert_int_eq(check(host, &err), OUTBOX_OK);
     rig_exchange(exchange, "fanout");
@@ -294,7 +295,8 @@ END_TEST
 START_TEST(passive_finds_out_before_anything_is_sent)
 {
     struct outbox_err err;
-    struct host *host = a_publisher("mode", "queue", "queue", queue, "declare", "passive", NULL);
+    struct instance *host =
+        a_publisher("mode", "queue", "queue", queue, "declare", "passive", NULL);
     struct batch *b = a_batch("m", 5, "x");
     ck_assert_int_eq(check(host, &err), OUTBOX_E_CONFIG);
     assert_says(err.text, "404 NOT_FOUND - no queue");
@@ -315,7 +317,7 @@ START_TEST(the_next_host_is_tried_when_one_refuses)
     char url[256];
     rig_queue(queue, NULL);
     snprintf(url, sizeof url, "amqp://outbox:outbox@127.0.0.1:1,[::1]:1,127.0.0.1:%s", port);
-    struct host *host = a_publisher("url", url, "mode", "queue", "queue", queue, NULL);
+    struct instance *host = a_publisher("url", url, "mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 5, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -328,8 +330,8 @@ END_TEST
 START_TEST(no_host_at_all_is_an_outage)
 {
     struct outbox_err err;
-    struct host *host = a_publisher("url", "amqp://u:p@127.0.0.1:1,no-such-host.invalid:1", "mode",
-                                    "queue", "queue", queue, NULL);
+    struct instance *host = a_publisher("url", "amqp://u:p@127.0.0.1:1,no-such-host.invalid:1",
+                                        "mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 5, "x");
     publish(host, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);

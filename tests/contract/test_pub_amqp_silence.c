@@ -44,18 +44,18 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct outbox_tending tend(struct host *host)
+static struct outbox_keepalive tend(struct instance *host)
 {
-    struct outbox_tending ret = {.size = sizeof ret};
+    struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
     int64_t began = now_ms();
-    ck_assert_int_eq(host->plugin->ops.publisher.tend(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_eq(host->plugin->ops.publisher.keepalive(host->instance, &ret, &err), OUTBOX_OK);
     ck_assert_int_lt(now_ms() - began, 400 + LATE_MS);
     return ret;
 }
 
 /* Tends as a host does, for so long and so often: one that was held up has the same occasions. */
-static void tend_for(struct host *host, int64_t ms, int times)
+static void tend_for(struct instance *host, int64_t ms, int times)
 {
     int64_t until = now_ms() + ms;
     for (int n = 0; now_ms() < until || n < times; n++) {
@@ -78,7 +78,7 @@ START_TEST(connecting_to_a_silent_peer_ends_after_connect_timeout)
 {
     fake.silence = FAKE_SILENT_AT_ONCE;
     fake_start(&fake);
-    struct host *host = a_publisher("connect_timeout", "300ms", NULL);
+    struct instance *host = a_publisher("connect_timeout", "300ms", NULL);
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
     publish(host, b, 20000, -1);
@@ -106,7 +106,7 @@ START_TEST(a_call_is_never_longer_than_its_time)
 {
     fake.silence = silences[_i].silence;
     fake_start(&fake);
-    struct host *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
+    struct instance *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
     struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
     for (int round = 0; round < 2; round++) {
         int64_t began = now_ms();
@@ -141,7 +141,7 @@ START_TEST(being_called_back_ends_whatever_it_waits_for)
     int fd = eventfd(0, EFD_CLOEXEC);
     fake.silence = silences[_i].silence;
     fake_start(&fake);
-    struct host *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
+    struct instance *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
     struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
     int64_t began = now_ms();
     ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
@@ -173,7 +173,7 @@ START_TEST(a_write_that_hangs_inside_the_library_ends_in_time)
     int fd = eventfd(0, EFD_CLOEXEC);
     fake.silence = FAKE_DEAF_AFTER_FIRST;
     fake_start(&fake);
-    struct host *host = a_publisher("confirm_timeout", "60s", NULL);
+    struct instance *host = a_publisher("confirm_timeout", "60s", NULL);
     ck_assert_int_eq(publish(host, a_batch("first", 1, "x"), 10000, -1), OUTBOX_OK);
     shrink_send_buffer(fake.port);
     struct batch *b = a_batch("m", 20, filled(130000));
@@ -198,7 +198,7 @@ START_TEST(without_a_confirm_the_connection_is_given_up)
 {
     fake.silence = FAKE_SILENT_AFTER_PUBLISH;
     fake_start(&fake);
-    struct host *host = a_publisher("confirm_timeout", "300ms", NULL);
+    struct instance *host = a_publisher("confirm_timeout", "300ms", NULL);
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
@@ -219,7 +219,7 @@ START_TEST(a_silent_host_leaves_time_for_the_next)
     fake_start(&fake);
     fake_start(&second);
     snprintf(url, sizeof url, "amqp://u:p@127.0.0.1:%u,127.0.0.1:%u", fake.port, second.port);
-    struct host *host = a_publisher("url", url, "connect_timeout", "60s", NULL);
+    struct instance *host = a_publisher("url", url, "connect_timeout", "60s", NULL);
     struct batch *b = a_batch("m", 3, "x");
     ck_assert_int_eq(publish(host, b, 12000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -233,7 +233,7 @@ START_TEST(an_idle_connection_lives_by_its_heartbeats)
 {
     fake.heartbeat_s = 3;
     fake_start(&fake);
-    struct host *host = a_publisher("heartbeat", "3s", NULL);
+    struct instance *host = a_publisher("heartbeat", "3s", NULL);
     struct batch *b = a_batch("m", 3, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
     tend_for(host, 15000, 15);
@@ -260,7 +260,7 @@ START_TEST(a_broker_that_died_while_idle_is_noticed)
     fake.heartbeat_s = 1;
     fake.on_message = ack_and_fall_silent;
     fake_start(&fake);
-    struct host *host = a_publisher("heartbeat", "1s", NULL);
+    struct instance *host = a_publisher("heartbeat", "1s", NULL);
     struct batch *b = a_batch("m", 1, "x");
     int64_t began = now_ms();
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
@@ -280,7 +280,7 @@ START_TEST(heartbeats_go_on_while_confirms_are_awaited)
     fake.heartbeat_s = 3;
     fake.on_message = ack_and_fall_silent;
     fake_start(&fake);
-    struct host *host = a_publisher("heartbeat", "3s", "confirm_timeout", "30s", NULL);
+    struct instance *host = a_publisher("heartbeat", "3s", "confirm_timeout", "30s", NULL);
     struct batch *b = a_batch("m", 5, "x");
     int64_t began = now_ms();
     /* The first is confirmed, then it is dead: found by its silence before confirm_timeout. */
@@ -309,7 +309,7 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
 {
     fake.on_message = block_at_the_third;
     fake_start(&fake);
-    struct host *host = a_publisher("confirm_timeout", "500ms", "window", "2", NULL);
+    struct instance *host = a_publisher("confirm_timeout", "500ms", "window", "2", NULL);
     struct batch *b = a_batch("m", 50, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
     ck_assert_uint_eq(b->outcomes[1].verdict, OUTBOX_ACCEPTED);
@@ -327,7 +327,7 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
         fastest = now_ms() - began < fastest ? now_ms() - began : fastest;
     }
     ck_assert_int_lt(fastest, 300);
-    struct outbox_tending tending = tend(host);
+    struct outbox_keepalive tending = tend(host);
     ck_assert_uint_eq(tending.verdict, OUTBOX_UNAVAILABLE);
     ck_assert_str_eq(tending.reason.p, "low on memory");
     ck_assert_int_eq(fake.messages, sent);
@@ -374,7 +374,7 @@ START_TEST(a_short_alarm_is_waited_for)
 {
     fake.on_message = moments[_i];
     fake_start(&fake);
-    struct host *host = a_publisher("window", "2", NULL);
+    struct instance *host = a_publisher("window", "2", NULL);
     struct batch *b = a_batch("m", 50, "x");
     ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);

@@ -70,7 +70,7 @@ static int broker_port(const char *variable)
     return (int)strtol(getenv(variable), NULL, 10);
 }
 
-static void assert_refused(struct host *host, const char *why)
+static void assert_refused(struct instance *host, const char *why)
 {
     struct batch *b = a_batch("m", 3, "x");
     publish(host, b, 10000, -1);
@@ -80,7 +80,7 @@ static void assert_refused(struct host *host, const char *why)
     close_publisher(host);
 }
 
-static void assert_passes(struct host *host)
+static void assert_passes(struct instance *host)
 {
     struct batch *b = a_batch("m", 300, "x");
     if (publish(host, b, 20000, -1) < 0)
@@ -132,7 +132,7 @@ START_TEST(an_expired_certificate_or_another_name_is_refused)
     struct outbox_err err = {.size = sizeof err};
     forwarder_start(&forwarder, untrusted[_i].certificate,
                     (uint16_t)broker_port("OUTBOX_TEST_AMQP_PORT"));
-    struct host *host = a_publisher("url", url_of(untrusted[_i].host, forwarder.port), NULL);
+    struct instance *host = a_publisher("url", url_of(untrusted[_i].host, forwarder.port), NULL);
     ck_assert_int_eq(host->plugin->ops.publisher.check(host->instance, &call, &err),
                      OUTBOX_E_CONFIG);
     assert_refused(host, untrusted[_i].why);
@@ -150,7 +150,7 @@ END_TEST
 
 START_TEST(the_client_shows_its_certificate)
 {
-    struct host *host =
+    struct instance *host =
         a_publisher("cert_file", file("client.pem"), "key_file", file("client.key"), NULL);
     struct batch *b = a_batch("m", 3, "x");
     ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
@@ -177,7 +177,7 @@ END_TEST
 START_TEST(large_messages_pass)
 {
     static const size_t sizes[] = {131064, 300000, 64 << 20};
-    struct host *host = a_publisher(NULL);
+    struct instance *host = a_publisher(NULL);
     for (size_t i = 0; i < 3; i++) {
         char *payload = mine(malloc(sizes[i] + 1), free);
         struct rig_message got;
@@ -211,7 +211,7 @@ START_TEST(a_deaf_peer_behind_tls_does_not_hold_a_call)
 {
     fake_start(&fake);
     forwarder_start(&forwarder, "server", fake.port);
-    struct host *host =
+    struct instance *host =
         a_publisher("url", url_of("localhost", forwarder.port), "confirm_timeout", "60s", NULL);
     char *payload = mine(calloc(1, (64 << 20) + 1), free);
     memset(payload, 'x', 64 << 20);

@@ -123,7 +123,7 @@ static int processes_with(const char *word)
 
 static struct batch *run_one(const char *command, const char *payload, const char *timeout)
 {
-    struct host *host = a_publisher("command", command, "timeout", timeout, NULL);
+    struct instance *host = a_publisher("command", command, "timeout", timeout, NULL);
     struct batch *b = a_batch("one", 1, payload);
     publish(host, b, 20000, -1);
     /* The reason is borrowed until the next call or close. */
@@ -223,7 +223,7 @@ END_TEST
 
 START_TEST(headers_too_large_for_an_environment_reject_the_message)
 {
-    struct host *host = a_publisher("command", "/bin/true", NULL);
+    struct instance *host = a_publisher("command", "/bin/true", NULL);
     struct batch *b = a_batch("big", 2, "x");
     char *large = mine(malloc(200001), free);
     memset(large, 'x', 200000);
@@ -250,7 +250,7 @@ END_TEST
 
 START_TEST(several_run_at_once)
 {
-    struct host *host = a_publisher("command", "/bin/sleep 1", "concurrency", "10", NULL);
+    struct instance *host = a_publisher("command", "/bin/sleep 1", "concurrency", "10", NULL);
     struct batch *b = a_batch("c", 10, "x");
     int64_t began = now_ms();
     publish(host, b, 60000, -1);
@@ -262,7 +262,7 @@ END_TEST
 
 START_TEST(nothing_is_started_that_could_not_finish)
 {
-    struct host *host = a_publisher("timeout", "5s", NULL);
+    struct instance *host = a_publisher("timeout", "5s", NULL);
     struct batch *b = a_batch("n", 1, "x");
     ck_assert_int_eq(publish(host, b, 4000, -1), OUTBOX_OK);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_UNSET);

@@ -102,11 +102,11 @@ static const struct {
     struct outbox_settle how;
     const char *after; /* is what it leaves */
 } endings[] = {
-    {{.verdict = OUTBOX_SETTLE_DONE}, "status = 'processed' AND retries = 0"},
-    {{.verdict = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE}, "false"},
-    {{.verdict = OUTBOX_SETTLE_FAILED, .flags = OUTBOX_SETTLE_CHARGE},
+    {{.action = OUTBOX_SETTLE_DONE}, "status = 'processed' AND retries = 0"},
+    {{.action = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE}, "false"},
+    {{.action = OUTBOX_SETTLE_FAILED, .flags = OUTBOX_SETTLE_CHARGE},
      "status = 'failed' AND retries = 1"},
-    {{.verdict = OUTBOX_SETTLE_RETRY, .flags = OUTBOX_SETTLE_CHARGE, .delay_ms = 3600000},
+    {{.action = OUTBOX_SETTLE_RETRY, .flags = OUTBOX_SETTLE_CHARGE, .delay_ms = 3600000},
      "status = 'pending' AND retries = 1 AND available_at > now()"},
 };
 #define N_ENDINGS 4

@@ -113,11 +113,11 @@ static void settle_with_reasons(struct store *s, struct outbox_batch *batch)
     for (uint32_t i = 0; i < 4; i++) {
         items[i] = (struct outbox_settle){.size = sizeof items[i],
                                           .index = i,
-                                          .verdict = OUTBOX_SETTLE_FAILED,
+                                          .action = OUTBOX_SETTLE_FAILED,
                                           .flags = OUTBOX_SETTLE_REASON | OUTBOX_SETTLE_CHARGE};
         pointers[i] = &items[i];
     }
-    items[0].verdict = OUTBOX_SETTLE_DONE;
+    items[0].action = OUTBOX_SETTLE_DONE;
     items[0].flags = 0;
     items[1].reason = str("\xC3\xA4gerlich");
     items[2].reason = str("10 \xE2\x82\xAC \xF0\x9F\x92\xA9"); /* no Euro in LATIN1 */

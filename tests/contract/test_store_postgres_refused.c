@@ -7,18 +7,18 @@
 #define N 7
 
 static const struct outbox_settle hows[N] = {
-    {.verdict = OUTBOX_SETTLE_DONE},
-    {.verdict = OUTBOX_SETTLE_RETRY,
+    {.action = OUTBOX_SETTLE_DONE},
+    {.action = OUTBOX_SETTLE_RETRY,
      .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON,
      .delay_ms = 3600000,
      .reason = {"a forbidden word", 16}},
-    {.verdict = OUTBOX_SETTLE_DONE},
-    {.verdict = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE},
-    {.verdict = OUTBOX_SETTLE_FAILED,
+    {.action = OUTBOX_SETTLE_DONE},
+    {.action = OUTBOX_SETTLE_DONE, .flags = OUTBOX_SETTLE_DELETE},
+    {.action = OUTBOX_SETTLE_FAILED,
      .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON,
      .reason = {"another", 7}},
-    {.verdict = OUTBOX_SETTLE_DONE},
-    {.verdict = OUTBOX_SETTLE_DONE},
+    {.action = OUTBOX_SETTLE_DONE},
+    {.action = OUTBOX_SETTLE_DONE},
 };
 
 /* Sets it up so that a row with this seq, 0 for all, meets with a refusal when `condition`. */
@@ -87,7 +87,7 @@ START_TEST(an_outcome_that_is_refused_leaves_its_message_waiting)
         " AND available_at BETWEEN now() + interval '30 seconds' AND now() + interval '2 minutes'",
         1);
     assert_rows("status = 'pending'", seq == 2 ? 1 : 2);
-    assert_rows("status = 'processed'", hows[seq - 1].verdict == OUTBOX_SETTLE_DONE &&
+    assert_rows("status = 'processed'", hows[seq - 1].action == OUTBOX_SETTLE_DONE &&
                                                 !(hows[seq - 1].flags & OUTBOX_SETTLE_DELETE)
                                             ? 3
                                             : 4);

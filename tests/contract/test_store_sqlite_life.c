@@ -33,7 +33,7 @@ static int try_claim(struct store *s, struct outbox_call call, struct outbox_err
 
 static int try_settle(struct outbox_batch *batch, struct outbox_call call, struct outbox_err *err)
 {
-    struct outbox_settle item = {.size = sizeof item, .verdict = OUTBOX_SETTLE_DONE};
+    struct outbox_settle item = {.size = sizeof item, .action = OUTBOX_SETTLE_DONE};
     const struct outbox_settle *items[] = {&item};
     uint8_t stale[1] = {9};
     *err = (struct outbox_err){.size = sizeof *err};

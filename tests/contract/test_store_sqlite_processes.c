@@ -54,7 +54,7 @@ static void relay_together(void)
         }
         run_sql(db, "COMMIT");
         if (batch->n > 0)
-            settle_all(s, batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_DONE});
+            settle_all(s, batch, (struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
         else
             sleep_ms(20);
         release(s, batch);

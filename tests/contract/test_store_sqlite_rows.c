@@ -154,7 +154,7 @@ START_TEST(an_expired_claim_is_counted)
     produce(3);
     claim(the_store(), 100, 1);
     release(other, claim_soon(other));
-    const struct host_counter *c = other->host.counters;
+    const struct instance_counter *c = other->host.counters;
     ck_assert_str_eq(c->name, "lease_expired_total");
     ck_assert_int_eq(c->value, 3);
 }
@@ -175,7 +175,7 @@ START_TEST(hostile_ids_topics_and_keys_pass_unharmed)
     ck_assert_uint_eq(batch->messages[1]->id.n, 3);
     ck_assert_uint_eq(batch->messages[1]->topic.n, 2);
     assert_str(batch->messages[1]->key, "5.5");
-    settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_FAILED});
+    settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_FAILED});
     release(the_store(), batch);
     struct outbox_filter f = {.size = sizeof f, .ids = ids, .n_ids = 1};
     int64_t after = 0;
@@ -286,7 +286,7 @@ START_TEST(a_claim_reads_little_however_much_is_kept)
     for (int i = 0; i < 50; i++) {
         struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
         ck_assert_uint_eq(batch->n, 1);
-        settle_all(the_store(), batch, (struct outbox_settle){.verdict = OUTBOX_SETTLE_RETRY});
+        settle_all(the_store(), batch, (struct outbox_settle){.action = OUTBOX_SETTLE_RETRY});
         release(the_store(), batch);
     }
     int64_t indexed = cpu_us() - begun;

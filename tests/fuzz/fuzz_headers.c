@@ -11,7 +11,7 @@
 static int writable(const struct outbox_header *headers, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
-        if (!text_is_clean(headers[i].value.p, (size_t)headers[i].value.n) ||
+        if (!utf8_is_clean(headers[i].value.p, (size_t)headers[i].value.n) ||
             headers[i].name.n > 1000)
             return 0;
     return 1;

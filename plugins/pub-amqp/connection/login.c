@@ -52,7 +52,7 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
     char text[REPLY_TEXT_MAX];
     if (reply->reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply->reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
-        text_printable(close->reply_text.bytes, close->reply_text.len, text, sizeof text);
+        utf8_printable(close->reply_text.bytes, close->reply_text.len, text, sizeof text);
         enum attempt_result result = close->reply_code == AMQP_NOT_ALLOWED ? ATTEMPT_UNWANTED
                                      : reply_is_final(close->reply_code)   ? ATTEMPT_REFUSED
                                                                            : ATTEMPT_FAILED;
@@ -91,8 +91,8 @@ static void remember_broker(struct attempt *a)
     const amqp_table_t *table = amqp_get_server_properties(a->c);
     struct outbox_str product = find_text(table, "product"), version = find_text(table, "version");
     char name[64], number[32];
-    text_printable(product.p, (size_t)product.n, name, sizeof name);
-    text_printable(version.p, (size_t)version.n, number, sizeof number);
+    utf8_printable(product.p, (size_t)product.n, name, sizeof name);
+    utf8_printable(version.p, (size_t)version.n, number, sizeof number);
     snprintf(a->broker, sizeof a->broker, "%s%s%s", name, *number ? " " : "", number);
 }
 

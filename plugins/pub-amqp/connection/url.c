@@ -81,7 +81,7 @@ static int decode_to(struct span from, const char *what, char **ret, struct outb
     if (strlen(*ret) > NAME_MAX_BYTES)
         return outbox_fail(err, OUTBOX_E_CONFIG, "url: its %s is longer than %d bytes", what,
                            NAME_MAX_BYTES);
-    if (!text_is_clean(*ret, strlen(*ret)))
+    if (!utf8_is_clean(*ret, strlen(*ret)))
         return outbox_fail(err, OUTBOX_E_CONFIG, "url: its %s is not valid UTF-8", what);
     return OUTBOX_OK;
 }

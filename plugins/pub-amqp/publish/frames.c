@@ -10,7 +10,7 @@
 
 static void copy_text(amqp_bytes_t from, char *out, size_t cap)
 {
-    text_printable(from.bytes, from.len, out, cap);
+    utf8_printable(from.bytes, from.len, out, cap);
 }
 
 static void protocol_error(struct amqp *a, const char *what)

@@ -140,7 +140,7 @@ static bool wait_for_news(struct call *c, bool to_write)
         limits.until_us = c->send_until_us;
     if (!to_write) {
         link_push(a);
-        crash_point("after_publish");
+        failpoint("after_publish");
     }
     int got = link_wait(a, to_write, &limits);
     if (a->link.dead || a->link.refused)

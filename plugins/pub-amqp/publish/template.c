@@ -120,7 +120,7 @@ const char *short_text_fault(const char *p, size_t n)
         return NULL;
     if (n > 0 && memchr(p, '\0', n))
         return "holds a NUL";
-    return text_is_clean(p, n) ? NULL : "is not valid UTF-8";
+    return utf8_is_clean(p, n) ? NULL : "is not valid UTF-8";
 }
 
 const char *short_fault(const char *p, size_t n)

@@ -172,7 +172,7 @@ static void tell_refusal(struct store *s, const struct attempt *a, struct outbox
         failure_of(s, a->db, NULL, err);
 }
 
-PGconn *db_connect(struct store *s, const char *conninfo, struct bounded *bounded,
+PGconn *db_connect(struct store *s, const char *conninfo, struct timed_call *bounded,
                    const char *purpose, struct outbox_err *err)
 {
     PGconn *db = NULL;
@@ -182,7 +182,7 @@ PGconn *db_connect(struct store *s, const char *conninfo, struct bounded *bounde
         s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
         return NULL;
     }
-    int r = bounded_run(bounded, work, drop, a, db_left_ms(s), s->cancel_fd);
+    int r = timed_call_run(bounded, work, drop, a, db_left_ms(s), s->cancel_fd);
     if (r == OUTBOX_E_TIMEOUT || r == OUTBOX_E_CANCELLED) { /* the attempt is the thread's now */
         s->failure = r;
         outbox_fail(err, r,

@@ -61,7 +61,7 @@ static void one_line(const char *text, char *out, size_t cap)
     line[n] = '\0';
     for (char *p = line; (p = strpbrk(p, "\n\t")); p++)
         *p = ' ';
-    text_printable(line, n, out, cap);
+    utf8_printable(line, n, out, cap);
 }
 
 /* Where it happened, for people: HOST:PORT/DATABASE. */

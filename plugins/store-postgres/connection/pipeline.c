@@ -255,7 +255,7 @@ static int run(struct store *s, struct step *steps, size_t n, struct outbox_err 
         return lose(s, OUTBOX_E_BROKEN, err);
 #ifdef OUTBOX_CRASH_POINTS
     if (settles(steps, n) && PQflush(s->db) == 0)
-        crash_point("in_settle"); /* whether it is done is up to the server now */
+        failpoint("in_settle"); /* whether it is done is up to the server now */
 #endif
     r = receive(s, steps, preparing, n, &transport, err);
     if (transport != OUTBOX_OK) {

@@ -42,7 +42,7 @@ static char *take_part(const char **text, bool *ret_no_memory)
     }
     part[n] = '\0';
     *text = p;
-    if (!ends || n == 0 || !text_is_clean(part, n)) {
+    if (!ends || n == 0 || !utf8_is_clean(part, n)) {
         free(part);
         return NULL;
     }

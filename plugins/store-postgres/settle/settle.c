@@ -146,7 +146,7 @@ static int check_items(const struct claimed *c, const struct outbox_settle *cons
         if (items[i]->index >= c->batch.n || c->settled[items[i]->index])
             return outbox_fail(err, OUTBOX_E_CONFIG,
                                "settle: no such message in the batch, or settled already");
-        if (items[i]->verdict < OUTBOX_SETTLE_DONE || items[i]->verdict > OUTBOX_SETTLE_FAILED)
+        if (items[i]->action < OUTBOX_SETTLE_DONE || items[i]->action > OUTBOX_SETTLE_FAILED)
             return outbox_fail(err, OUTBOX_E_NOTSUP, "settle: store-postgres has no lanes yet");
     }
     return OUTBOX_OK;
@@ -171,7 +171,7 @@ static int settle_items(struct settling *t, struct outbox_err *err)
 /* The next claim need not look to know that this row is due then. */
 static void note_delay(struct store *s, const struct outbox_settle *item)
 {
-    if (item->verdict != OUTBOX_SETTLE_RETRY || item->delay_ms <= 0 || item->delay_ms > INT32_MAX)
+    if (item->action != OUTBOX_SETTLE_RETRY || item->delay_ms <= 0 || item->delay_ms > INT32_MAX)
         return;
     int64_t due_us = s->host->monotonic_us(s->host) + item->delay_ms * 1000;
     if (due_us < s->outlook.delayed_us)

@@ -14,7 +14,7 @@
 /* Processed or deleted, with nothing to note: by far most of all. */
 static enum part part_of(const struct settling *t, const struct outbox_settle *item)
 {
-    if (t->how == HOW_PUT_OFF || item->verdict != OUTBOX_SETTLE_DONE ||
+    if (t->how == HOW_PUT_OFF || item->action != OUTBOX_SETTLE_DONE ||
         (item->flags & ~(uint32_t)OUTBOX_SETTLE_DELETE))
         return PART_CHANGE;
     return item->flags & OUTBOX_SETTLE_DELETE ? PART_DELETE : PART_KEEP;
@@ -52,7 +52,7 @@ static struct outbox_str reason_of(const struct settling *t, const struct outbox
     if (!(item->flags & OUTBOX_SETTLE_REASON) || t->how != HOW_TOLD ||
         !(text = arena_alloc(&t->s->scratch, REASON_MAX + 1)))
         return none;
-    size_t n = text_clean(item->reason.p ? item->reason.p : "", (size_t)item->reason.n, text,
+    size_t n = utf8_clean(item->reason.p ? item->reason.p : "", (size_t)item->reason.n, text,
                           REASON_MAX + 1);
     for (size_t i = 0; t->plain && i < n; i++)
         if ((unsigned char)text[i] >= 0x80)
@@ -62,14 +62,14 @@ static struct outbox_str reason_of(const struct settling *t, const struct outbox
 
 static const char *status_of(const struct outbox_settle *item)
 {
-    return item->verdict == OUTBOX_SETTLE_DONE    ? "processed"
-           : item->verdict == OUTBOX_SETTLE_RETRY ? "pending"
-                                                  : "failed";
+    return item->action == OUTBOX_SETTLE_DONE    ? "processed"
+           : item->action == OUTBOX_SETTLE_RETRY ? "pending"
+                                                 : "failed";
 }
 
 static int64_t delay_of(const struct outbox_settle *item)
 {
-    if (item->verdict != OUTBOX_SETTLE_RETRY || item->delay_ms <= 0)
+    if (item->action != OUTBOX_SETTLE_RETRY || item->delay_ms <= 0)
         return 0;
     return item->delay_ms > TIME_MAX_MS ? TIME_MAX_MS : item->delay_ms;
 }

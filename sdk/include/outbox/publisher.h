@@ -35,7 +35,7 @@ struct outbox_outcome {
 };
 
 /** What `tend` found; the host owns it and sets `size`. */
-struct outbox_tending {
+struct outbox_keepalive {
     uint32_t size;
     /** OUTBOX_ACCEPTED when in order, OUTBOX_UNAVAILABLE when not. */
     uint32_t verdict;
@@ -47,7 +47,7 @@ struct outbox_tending {
 
 /** Capabilities of an instance. */
 #define OUTBOX_PUB_KEEPS_ORDER 1u /* messages of one publish call arrive in the order given */
-#define OUTBOX_PUB_TENDS 2u       /* wants tend() to be called while idle */
+#define OUTBOX_PUB_KEEPALIVE 2u   /* wants tend() to be called while idle */
 
 struct outbox_publisher_ops {
     uint32_t size;
@@ -86,7 +86,7 @@ struct outbox_publisher_ops {
                    struct outbox_err *err);
 
     /** Optional. Serves heartbeats and asynchronous events while idle; does not block. */
-    int (*tend)(void *instance, struct outbox_tending *ret, struct outbox_err *err);
+    int (*keepalive)(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
 };
 
 #ifdef __cplusplus

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /** Where a rule sends a message; the host owns it and sets `size`. */
-struct outbox_verdict {
+struct outbox_decision {
     uint32_t size;
     uint32_t reserved;
     /** Names of publishers, an array of n pointers; 0: pass, the next route is tried. */
@@ -35,7 +35,7 @@ struct outbox_rule_ops {
      * output, microseconds at most: it is called between claim and publish. A negative
      * result is an error on this message: it is held or failed as `unrouted` says.
      */
-    int (*route)(void *instance, const struct outbox_message *msg, struct outbox_verdict *ret,
+    int (*route)(void *instance, const struct outbox_message *msg, struct outbox_decision *ret,
                  struct outbox_err *err);
 };
 

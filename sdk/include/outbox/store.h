@@ -29,14 +29,15 @@ extern "C" {
 #define OUTBOX_FAILED 8u
 
 /** Capabilities of an instance. */
-#define OUTBOX_STORE_KEY_ORDER 1u    /* claim honours OUTBOX_CLAIM_KEY_ORDER */
-#define OUTBOX_STORE_LANES 2u        /* claim by lane, settle OUTBOX_SETTLE_PARKED */
-#define OUTBOX_STORE_SPLIT 4u        /* settle OUTBOX_SETTLE_SPLIT */
-#define OUTBOX_STORE_DELAY 8u        /* retry and release after a delay */
-#define OUTBOX_STORE_PARTIAL 16u     /* settle more than once before release; else once at most */
-#define OUTBOX_STORE_TELLS_DEATH 32u /* a dead relay's claim is free at once, without its lease */
-#define OUTBOX_STORE_RENEWS 64u      /* leases: renew prolongs a claim */
-#define OUTBOX_STORE_WAITS 128u      /* wait returns when something is committed */
+#define OUTBOX_STORE_KEY_ORDER 1u /* claim honours OUTBOX_CLAIM_KEY_ORDER */
+#define OUTBOX_STORE_LANES 2u     /* claim by lane, settle OUTBOX_SETTLE_PARKED */
+#define OUTBOX_STORE_SPLIT 4u     /* settle OUTBOX_SETTLE_SPLIT */
+#define OUTBOX_STORE_DELAY 8u     /* retry and release after a delay */
+#define OUTBOX_STORE_PARTIAL 16u  /* settle more than once before release; else once at most */
+#define OUTBOX_STORE_FREES_ON_DEATH \
+    32u                         /* a dead relay's claim is free at once, without its lease */
+#define OUTBOX_STORE_RENEWS 64u /* leases: renew prolongs a claim */
+#define OUTBOX_STORE_WAITS 128u /* wait returns when something is committed */
 
 /** What to claim. */
 #define OUTBOX_CLAIM_KEY_ORDER 1u
@@ -91,7 +92,7 @@ struct outbox_batch {
 struct outbox_settle {
     uint32_t size;
     uint32_t index; /* into batch->messages; each at most once */
-    uint32_t verdict;
+    uint32_t action;
     uint32_t flags;
     int64_t delay_ms;               /* RETRY: due this long after now, by the database's clock */
     struct outbox_str reason;       /* any bytes: the store makes them fit its column */
@@ -277,7 +278,7 @@ struct outbox_store_ops {
      * Nobody will wait for a while: producers need not be made to wake anybody. The next wait
      * returns at once if something may have been missed.
      */
-    int (*rest)(void *instance, const struct outbox_call *call, struct outbox_err *err);
+    int (*wait_stop)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
     /** Rows with seq > after, at most limit; *ret is the store's until the next call. */
     int (*list)(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,

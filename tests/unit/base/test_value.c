@@ -184,18 +184,18 @@ END_TEST
 
 START_TEST(the_nearest_name_is_found_and_far_ones_are_not)
 {
-    struct nearest_hint hint;
-    struct nearest nearest = nearest_to("batchsize");
-    nearest_try(&nearest, "workers");
-    nearest_try(&nearest, "batch_size");
-    nearest_try(&nearest, "batch_bytes");
-    ck_assert_str_eq(nearest_hint(&nearest, &hint), "; did you mean `batch_size`?");
-    nearest = nearest_to("Retry-Min");
-    nearest_try(&nearest, "retry_min");
+    struct suggest_hint hint;
+    struct suggest nearest = suggest_for("batchsize");
+    suggest_try(&nearest, "workers");
+    suggest_try(&nearest, "batch_size");
+    suggest_try(&nearest, "batch_bytes");
+    ck_assert_str_eq(suggest_hint(&nearest, &hint), "; did you mean `batch_size`?");
+    nearest = suggest_for("Retry-Min");
+    suggest_try(&nearest, "retry_min");
     ck_assert_str_eq(nearest.best, "retry_min");
-    nearest = nearest_to("xyz");
-    nearest_try(&nearest, "workers");
-    ck_assert_str_eq(nearest_hint(&nearest, &hint), "");
+    nearest = suggest_for("xyz");
+    suggest_try(&nearest, "workers");
+    ck_assert_str_eq(suggest_hint(&nearest, &hint), "");
 }
 END_TEST
 

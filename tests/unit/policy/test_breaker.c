@@ -61,12 +61,12 @@ START_TEST(its_own_word_is_told_unless_a_message_said_otherwise)
 {
     fail_with(0);
     ck_assert(enter_soon().probe);
-    ck_assert(breaker_asked(&breaker));
+    ck_assert(breaker_check_ok(&breaker));
     ck_assert(enter_soon().probe);        /* the first message is one still */
     ck_assert(!breaker_passed(&breaker)); /* and was told */
     fail_with(7);
     ck_assert(enter_soon().probe);
-    ck_assert(!breaker_asked(&breaker));
+    ck_assert(!breaker_check_ok(&breaker));
     struct breaker_pass pass = enter_soon();
     ck_assert_uint_eq(pass.limit, 1);
     ck_assert_uint_eq(pass.not_this, 7);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backoff.h - how long to wait before trying again: exponential, with jitter. Milliseconds. */
+#ifndef COMMON_BACKOFF_H
+#define COMMON_BACKOFF_H
+
+#include <stdint.h>
+
+/* Which part of the exponential bound a wait is drawn from. */
+enum backoff_jitter {
+    BACKOFF_FULL,  /* 1 to the bound: a message's next attempt, so that many do not come at once */
+    BACKOFF_UPPER, /* its upper half: a server's next trial, so that the server gets its rest */
+};
+
+/* min * 2^n, at most max; min > 0. */
+int64_t backoff_bound_ms(int64_t min, int64_t max, uint32_t n);
+
+/* The wait after n failures before this one. */
+int64_t backoff_ms(int64_t min, int64_t max, uint32_t n, enum backoff_jitter jitter);
+
+#endif
