@@ -67,18 +67,18 @@ static int check_store(const struct config *config, bool connect)
 static int check_publisher(const struct config *config, const struct publisher_config *p,
                            bool connect)
 {
-    struct instance host = {0};
+    struct instance instance = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
     char label[80];
     int code = EXIT_DONE;
     snprintf(label, sizeof label, "publisher %s", p->name);
-    int r = instance_open(&host, p->plugin, p->options, label, NULL, &err);
+    int r = instance_open(&instance, p->plugin, p->options, label, NULL, &err);
     if (r < 0)
         return mistake(config, p->line, r, &err);
     if (connect)
-        code = verdict(label, p->plugin->ops.publisher.check(host.instance, &call, &err), &err);
-    instance_close(&host);
+        code = verdict(label, p->plugin->ops.publisher.check(instance.self, &call, &err), &err);
+    instance_close(&instance);
     return code;
 }
 

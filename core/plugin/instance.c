@@ -64,11 +64,11 @@ static int call_open(struct instance *host, const struct outbox_cfg *cfg, struct
     const struct plugin *p = host->plugin;
     switch (p->desc.kind) {
     case OUTBOX_KIND_STORE:
-        return p->ops.store.open(&host->abi, cfg, &host->instance, err);
+        return p->ops.store.open(&host->abi, cfg, &host->self, err);
     case OUTBOX_KIND_PUBLISHER:
-        return p->ops.publisher.open(&host->abi, cfg, &host->instance, err);
+        return p->ops.publisher.open(&host->abi, cfg, &host->self, err);
     default:
-        return p->ops.rule.open(&host->abi, cfg, &host->instance, err);
+        return p->ops.rule.open(&host->abi, cfg, &host->self, err);
     }
 }
 
@@ -97,30 +97,30 @@ int instance_open(struct instance *host, const struct plugin *plugin, const stru
         .extension = host_extension,
     };
     int r = call_open(host, cfg, &why);
-    if (r >= 0 && !host->instance)
+    if (r >= 0 && !host->self)
         r = outbox_fail(&why, OUTBOX_E_CONFIG, "%s-%s opened nothing; the plugin is broken",
                         plugin_kind_prefix(plugin->desc.kind), plugin->desc.name);
     if (r >= 0)
         return OUTBOX_OK;
-    host->instance = NULL;
+    host->self = NULL;
     return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", label,
                        why.text[0] ? why.text : "cannot be opened, without a reason");
 }
 
 void instance_close(struct instance *host)
 {
-    if (!host->plugin || !host->instance)
+    if (!host->plugin || !host->self)
         return;
     switch (host->plugin->desc.kind) {
     case OUTBOX_KIND_STORE:
-        host->plugin->ops.store.close(host->instance);
+        host->plugin->ops.store.close(host->self);
         break;
     case OUTBOX_KIND_PUBLISHER:
-        host->plugin->ops.publisher.close(host->instance);
+        host->plugin->ops.publisher.close(host->self);
         break;
     default:
-        host->plugin->ops.rule.close(host->instance);
+        host->plugin->ops.rule.close(host->self);
     }
-    host->instance = NULL;
+    host->self = NULL;
     pthread_mutex_destroy(&host->lock);
 }

@@ -21,7 +21,7 @@ struct instance {
     struct outbox_host abi; /* first: the plugin gets a pointer to it */
     struct log *log;
     const struct plugin *plugin;
-    void *instance;
+    void *self;
     char label[96];       /* "publisher mail" */
     pthread_mutex_t lock; /* of the counters */
     struct instance_counter counters[INSTANCE_COUNTERS];

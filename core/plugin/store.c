@@ -4,12 +4,12 @@
 #include <stdio.h>
 
 /* The one place that knows what an older plugin lacks, so that the relay has no version tests. */
-#define LACKS(s, operation) (!(s)->host.plugin->ops.store.operation)
+#define LACKS(s, operation) (!(s)->instance.plugin->ops.store.operation)
 
 static int lacking(const struct store *s, const char *operation, struct outbox_err *err)
 {
     return outbox_fail(err, OUTBOX_E_NOTSUP, "store-%s cannot do that (%s)",
-                       s->host.plugin->desc.name, operation);
+                       s->instance.plugin->desc.name, operation);
 }
 
 /* Unknown negatives count as "try again"; a failure never comes without a text. */
@@ -20,24 +20,24 @@ static int finish(const struct store *s, int r, struct outbox_err *err)
     if (r < OUTBOX_E_NOTSUP)
         r = OUTBOX_E_RETRY;
     if (err && err->text[0] == '\0')
-        outbox_fail(err, r, "store-%s failed without a reason", s->host.plugin->desc.name);
+        outbox_fail(err, r, "store-%s failed without a reason", s->instance.plugin->desc.name);
     return r;
 }
 
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err)
 {
-    int r = instance_open(&store->host, plugin, cfg, "store", log, err);
+    int r = instance_open(&store->instance, plugin, cfg, "store", log, err);
     if (r < 0)
         return r;
     uint64_t (*capabilities)(void *) = plugin->ops.store.capabilities;
-    store->capabilities = capabilities ? capabilities(store->host.instance) : 0;
+    store->capabilities = capabilities ? capabilities(store->instance.self) : 0;
     return OUTBOX_OK;
 }
 
 void store_close(struct store *store)
 {
-    instance_close(&store->host);
+    instance_close(&store->instance);
     store->capabilities = 0;
 }
 
@@ -53,16 +53,17 @@ struct outbox_call store_call(int64_t ms, int cancel_fd)
 }
 
 /* Each wrapper is the same three steps: is it there, call it, put its result in order. */
-#define CALL(s, operation, err, ...)                                                              \
-    do {                                                                                          \
-        if (err)                                                                                  \
-            (err)->text[0] = '\0';                                                                \
-        if (!(s)->host.instance)                                                                  \
-            return outbox_fail(err, OUTBOX_E_BROKEN, "the store is closed");                      \
-        if (LACKS(s, operation))                                                                  \
-            return lacking(s, #operation, err);                                                   \
-        return finish(                                                                            \
-            s, (s)->host.plugin->ops.store.operation((s)->host.instance, __VA_ARGS__, err), err); \
+#define CALL(s, operation, err, ...)                                                            \
+    do {                                                                                        \
+        if (err)                                                                                \
+            (err)->text[0] = '\0';                                                              \
+        if (!(s)->instance.self)                                                                \
+            return outbox_fail(err, OUTBOX_E_BROKEN, "the store is closed");                    \
+        if (LACKS(s, operation))                                                                \
+            return lacking(s, #operation, err);                                                 \
+        return finish(                                                                          \
+            s, (s)->instance.plugin->ops.store.operation((s)->instance.self, __VA_ARGS__, err), \
+            err);                                                                               \
     } while (0)
 
 int store_check(struct store *s, const struct outbox_call *call, struct outbox_err *err)

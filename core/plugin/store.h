@@ -8,7 +8,7 @@
 
 /* Opened by instance_open with a store plugin. */
 struct store {
-    struct instance host;
+    struct instance instance;
     uint64_t capabilities;
 };
 

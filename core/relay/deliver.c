@@ -33,7 +33,7 @@ static const struct publisher_config *configured(const struct worker *w, size_t 
 static void publish(struct worker *w, struct chunk *chunk)
 {
     struct batch *desk = &w->desk;
-    struct instance *host = &w->publishers[chunk->publisher];
+    struct instance *instance = &w->publishers[chunk->publisher];
     for (size_t i = 0; i < chunk->n; i++)
         desk->outcomes[i] = (struct outbox_outcome){.size = sizeof(struct outbox_outcome)};
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
@@ -41,8 +41,8 @@ static void publish(struct worker *w, struct chunk *chunk)
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
     if ((chunk->result = publisher_open(w, chunk->publisher, &chunk->err)) < 0)
         return;
-    chunk->result = host->plugin->ops.publisher.publish(host->instance, desk->msgs, chunk->n, &call,
-                                                        desk->outcome_ptrs, &chunk->err);
+    chunk->result = instance->plugin->ops.publisher.publish(instance->self, desk->msgs, chunk->n,
+                                                            &call, desk->outcome_ptrs, &chunk->err);
     failpoint("after_confirm");
 }
 

@@ -9,26 +9,26 @@
 /* An idle worker must not be held up for long by somebody who does not answer. */
 #define CHECK_MS 2000
 
-static bool wants_tending(const struct instance *host)
+static bool wants_tending(const struct instance *instance)
 {
-    const struct outbox_publisher_ops *ops = &host->plugin->ops.publisher;
-    return host->instance && ops->keepalive && ops->capabilities &&
-           (ops->capabilities(host->instance) & OUTBOX_PUB_KEEPALIVE);
+    const struct outbox_publisher_ops *ops = &instance->plugin->ops.publisher;
+    return instance->self && ops->keepalive && ops->capabilities &&
+           (ops->capabilities(instance->self) & OUTBOX_PUB_KEEPALIVE);
 }
 
 /* When it wants to be called again, monotonic us. */
 static int64_t tend(struct worker *w, size_t publisher)
 {
-    struct instance *host = &w->publishers[publisher];
+    struct instance *instance = &w->publishers[publisher];
     struct outbox_keepalive tending = {.size = sizeof tending};
     struct outbox_err err = {.size = sizeof err};
-    if (!wants_tending(host))
+    if (!wants_tending(instance))
         return INT64_MAX;
-    int r = host->plugin->ops.publisher.keepalive(host->instance, &tending, &err);
+    int r = instance->plugin->ops.publisher.keepalive(instance->self, &tending, &err);
     if (r == OUTBOX_OK && tending.verdict == OUTBOX_UNAVAILABLE)
         publisher_failed(w, publisher, 0, 0, tending.reason);
     if (r == OUTBOX_E_BROKEN)
-        instance_close(host);
+        instance_close(instance);
     return r == OUTBOX_E_BROKEN || tending.again_ms == 0
                ? INT64_MAX
                : clock_monotonic_us() + (int64_t)tending.again_ms * 1000;

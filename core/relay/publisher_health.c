@@ -15,26 +15,26 @@ static const struct publisher_config *configured(const struct worker *w, size_t 
 int publisher_open(struct worker *w, size_t publisher, struct outbox_err *err)
 {
     const struct publisher_config *p = configured(w, publisher);
-    struct instance *host = &w->publishers[publisher];
+    struct instance *instance = &w->publishers[publisher];
     char label[80];
-    if (host->instance)
+    if (instance->self)
         return OUTBOX_OK;
     snprintf(label, sizeof label, "publisher %s", p->name);
-    return instance_open(host, p->plugin, p->options, label, w->relay->log, err);
+    return instance_open(instance, p->plugin, p->options, label, w->relay->log, err);
 }
 
 int publisher_check(struct worker *w, size_t publisher, int64_t timeout_ms, struct outbox_err *err)
 {
-    struct instance *host = &w->publishers[publisher];
+    struct instance *instance = &w->publishers[publisher];
     struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
     err->text[0] = '\0';
     int r = publisher_open(w, publisher, err);
     if (r == 0)
-        r = host->plugin->ops.publisher.check(host->instance, &call, err);
+        r = instance->plugin->ops.publisher.check(instance->self, &call, err);
     if (r < 0 && err->text[0] == '\0')
         outbox_fail(err, r, "it is not in order, and gave no reason");
     if (r == OUTBOX_E_BROKEN)
-        instance_close(host);
+        instance_close(instance);
     return r < 0 ? r : OUTBOX_OK;
 }
 

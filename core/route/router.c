@@ -172,11 +172,11 @@ static int ask_rule(struct router *router, size_t index, const struct outbox_mes
                     struct answer *answer, struct outbox_err *err)
 {
     const struct route *route = &router->table->routes[index];
-    const struct instance *host = &router->rules[index];
+    const struct instance *instance = &router->rules[index];
     struct outbox_decision verdict = {.size = sizeof verdict};
     if (err)
         err->text[0] = '\0';
-    int r = route->rule->ops.rule.route(host->instance, msg, &verdict, err);
+    int r = route->rule->ops.rule.route(instance->self, msg, &verdict, err);
     if (r < 0) {
         if (err && err->text[0] == '\0')
             outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);

@@ -81,10 +81,10 @@ static const struct plugin *the_plugin(void)
 static struct instance *open_with(struct outbox_cfg *cfg, const struct plugin *plugin)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct instance *host = zeroed(1, sizeof *host);
-    if (instance_open(host, plugin, cfg, "publisher test", the_log, &err) < 0)
+    struct instance *instance = zeroed(1, sizeof *instance);
+    if (instance_open(instance, plugin, cfg, "publisher test", the_log, &err) < 0)
         ck_abort_msg("%s", err.text);
-    return host;
+    return instance;
 }
 
 static struct instance *a_slow_publisher(void)
@@ -120,13 +120,13 @@ const char *a_mistake(const char *name, ...)
 {
     static struct outbox_err err;
     const struct plugin *plugin = the_plugin();
-    struct instance *host = zeroed(1, sizeof *host);
+    struct instance *instance = zeroed(1, sizeof *instance);
     va_list ap;
     va_start(ap, name);
     struct outbox_cfg *cfg = options_with(plugin, name, ap);
     va_end(ap);
     err = (struct outbox_err){.size = sizeof err};
-    ck_assert_int_eq(instance_open(host, plugin, cfg, "publisher test", the_log, &err),
+    ck_assert_int_eq(instance_open(instance, plugin, cfg, "publisher test", the_log, &err),
                      OUTBOX_E_CONFIG);
     return err.text;
 }
@@ -142,9 +142,9 @@ void publisher_logs_to(int fd)
     the_log = mine(log_new(fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT), free_log);
 }
 
-void close_publisher(struct instance *host)
+void close_publisher(struct instance *instance)
 {
-    instance_close(host);
+    instance_close(instance);
 }
 
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)
@@ -173,14 +173,14 @@ struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)
     return b;
 }
 
-int publish(struct instance *host, struct batch *b, uint32_t timeout_ms, int cancel_fd)
+int publish(struct instance *instance, struct batch *b, uint32_t timeout_ms, int cancel_fd)
 {
     struct outbox_call call = {sizeof call, timeout_ms, cancel_fd, 200};
     for (uint64_t i = 0; i < b->n; i++)
         b->outcomes[i] = (struct outbox_outcome){.size = sizeof b->outcomes[i]};
     b->err = (struct outbox_err){.size = sizeof b->err};
-    return host->plugin->ops.publisher.publish(host->instance, b->msg_ptrs, b->n, &call,
-                                               b->outcome_ptrs, &b->err);
+    return instance->plugin->ops.publisher.publish(instance->self, b->msg_ptrs, b->n, &call,
+                                                   b->outcome_ptrs, &b->err);
 }
 
 void assert_verdicts(const struct batch *b, uint32_t verdict)
@@ -243,9 +243,9 @@ END_TEST
 
 START_TEST(closing_nothing_is_allowed)
 {
-    struct instance *host = a_publisher(NULL);
-    host->plugin->ops.publisher.close(NULL);
-    close_publisher(host);
+    struct instance *instance = a_publisher(NULL);
+    instance->plugin->ops.publisher.close(NULL);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -253,45 +253,45 @@ static const int sizes[] = {0, 1, 2, 300};
 
 START_TEST(accepted_messages_have_arrived_once)
 {
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", (uint64_t)sizes[_i], "x");
-    ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_int_eq(kind->arrived(b->msgs[i].id.p), 1);
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_eq(count_children(), 0);
 }
 END_TEST
 
 START_TEST(it_can_be_called_again_and_leaves_nothing_behind)
 {
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     int fds = 0;
     for (int round = 0; round < 20; round++) {
         char prefix[16];
         snprintf(prefix, sizeof prefix, "r%d", round);
         struct batch *b = a_batch(prefix, 3, "x");
-        ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
+        ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_OK);
         assert_verdicts(b, OUTBOX_ACCEPTED);
         if (round == 0)
             fds = count_fds();
     }
     ck_assert_int_eq(count_fds(), fds);
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_eq(count_children(), 0);
 }
 END_TEST
 
 START_TEST(a_deadline_is_kept_and_what_is_unknown_stays_unset)
 {
-    struct instance *host = a_slow_publisher();
+    struct instance *instance = a_slow_publisher();
     struct batch *b = a_batch("slow", 50, "x");
     int64_t began = now_ms();
-    publish(host, b, 1500, -1);
+    publish(instance, b, 1500, -1);
     ck_assert_int_lt(now_ms() - began, 10000);
     ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_eq(count_children(), 0);
 }
 END_TEST
@@ -307,30 +307,30 @@ static void *call_back_soon(void *fd)
 
 START_TEST(it_comes_back_when_called_back)
 {
-    struct instance *host = a_slow_publisher();
+    struct instance *instance = a_slow_publisher();
     struct batch *b = a_batch("back", 50, "x");
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
     int64_t began = now_ms();
     ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
-    ck_assert_int_eq(publish(host, b, 60000, fd), OUTBOX_E_CANCELLED);
+    ck_assert_int_eq(publish(instance, b, 60000, fd), OUTBOX_E_CANCELLED);
     ck_assert_int_lt(now_ms() - began, 10000);
     ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
     pthread_join(thread, NULL);
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_eq(count_children(), 0);
 }
 END_TEST
 
 static void *publish_alone(void *prefix)
 {
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch(prefix, 40, "x");
-    int r = publish(host, b, 60000, -1);
+    int r = publish(instance, b, 60000, -1);
     for (uint64_t i = 0; i < b->n; i++)
         if (b->outcomes[i].verdict != OUTBOX_ACCEPTED)
             r = -1;
-    close_publisher(host);
+    close_publisher(instance);
     return r < 0 ? prefix : NULL;
 }
 
@@ -358,10 +358,10 @@ START_TEST(signals_stay_as_the_host_has_them)
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     sigaction(SIGPIPE, NULL, &pipe_before);
     sigaction(SIGCHLD, NULL, &child_before);
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("s", 3, "x");
-    publish(host, b, 60000, -1);
-    close_publisher(host);
+    publish(instance, b, 60000, -1);
+    close_publisher(instance);
     pthread_sigmask(SIG_SETMASK, NULL, &after);
     sigaction(SIGPIPE, NULL, &pipe_after);
     sigaction(SIGCHLD, NULL, &child_after);

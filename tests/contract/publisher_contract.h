@@ -37,7 +37,7 @@ void free_made(void);
 
 /* An instance with options set as NAME, VALUE ... NULL after those of `configure`. */
 struct instance *a_publisher(const char *name, ...);
-void close_publisher(struct instance *host);
+void close_publisher(struct instance *instance);
 /* Why an instance with these options cannot be opened; static, until the next call. */
 const char *a_mistake(const char *name, ...);
 /* Instances log to this descriptor from now on. */
@@ -54,7 +54,7 @@ struct batch {
 };
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload);
 /* Publishes all of it; outcomes are zeroed first. */
-int publish(struct instance *host, struct batch *batch, uint32_t timeout_ms, int cancel_fd);
+int publish(struct instance *instance, struct batch *batch, uint32_t timeout_ms, int cancel_fd);
 void assert_verdicts(const struct batch *batch, uint32_t verdict);
 /* The reason of an outcome as text; static, until the next call. */
 const char *reason(const struct batch *batch, uint64_t i);

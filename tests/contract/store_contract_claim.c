@@ -25,7 +25,7 @@ START_TEST(a_message_comes_with_everything_that_was_written)
     ck_assert_int_eq(m->id.p[14], '4'); /* a random UUID */
     ck_assert_ptr_nonnull(strchr("89ab", m->id.p[19]));
     ck_assert(outbox_str_eq(m->id, m->row_id));
-    int64_t now = the_store()->host.abi.now_us(&the_store()->host.abi);
+    int64_t now = the_store()->instance.abi.now_us(&the_store()->instance.abi);
     ck_assert_int_le(llabs(now - m->created_us), 60000000);
     ck_assert_uint_eq(m->n_headers, 3);
     const struct outbox_header *header = m->headers; /* in any order */

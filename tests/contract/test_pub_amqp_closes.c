@@ -45,11 +45,12 @@ static struct instance *against(void (*on_message)(struct fake *, uint64_t, cons
     return a_publisher(NULL);
 }
 
-static struct outbox_keepalive tend(struct instance *host)
+static struct outbox_keepalive tend(struct instance *instance)
 {
     struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
-    ck_assert_int_eq(host->plugin->ops.publisher.keepalive(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_eq(instance->plugin->ops.publisher.keepalive(instance->self, &ret, &err),
+                     OUTBOX_OK);
     return ret;
 }
 
@@ -63,16 +64,16 @@ static void choke_on_seven(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(only_the_culprit_pays_for_a_closed_channel)
 {
-    struct instance *host = against(choke_on_seven);
+    struct instance *instance = against(choke_on_seven);
     struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < 50; i++)
         ck_assert_msg(b->outcomes[i].verdict ==
                           (i == 6 || i == 32 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED),
                       "%d: %u", (int)i, b->outcomes[i].verdict);
     ck_assert_str_eq(reason(b, 6), "the broker refuses it: 406 PRECONDITION_FAILED - indigestible");
     ck_assert_int_eq(fake.connections, 1);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -99,16 +100,16 @@ static void (*const ends[])(struct fake *, uint64_t, const char *) = {shut_down_
 
 START_TEST(a_connection_that_ends_leaves_the_rest_unset)
 {
-    struct instance *host = against(ends[_i]);
+    struct instance *instance = against(ends[_i]);
     struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_E_RETRY);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
     ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
     ck_assert_msg(strstr(b->err.text, _i ? "127.0.0.1" : "320 CONNECTION_FORCED"), "%s",
                   b->err.text);
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -123,13 +124,13 @@ static void hang_up_at_the_second(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(a_connection_that_died_while_idle_fails_nothing)
 {
-    struct instance *host = against(hang_up_at_the_second);
-    publish(host, a_batch("first", 1, "x"), 10000, -1);
+    struct instance *instance = against(hang_up_at_the_second);
+    publish(instance, a_batch("first", 1, "x"), 10000, -1);
     struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(fake.connections, 2);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -153,22 +154,22 @@ static void close_behind(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(what_is_closed_while_idle_is_opened_again)
 {
-    struct instance *host = against(close_behind);
+    struct instance *instance = against(close_behind);
     static const char *const ids[] = {"first", "second", "third"};
     for (int i = 0; i < 3; i++) {
         struct batch *b = a_batch(ids[i], 1, "x");
-        ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+        ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
         assert_verdicts(b, OUTBOX_ACCEPTED);
         back++;
         while (behind <= i)
             poll(NULL, 0, 1);
         poll(NULL, 0, 20); /* it arrives */
         if (i != 1)
-            tend(host);
+            tend(instance);
     }
     ck_assert_int_eq(fake.connections, 2);
     ck_assert_int_eq(fake.channels, 3);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

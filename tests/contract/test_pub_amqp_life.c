@@ -38,11 +38,12 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct outbox_keepalive tend(struct instance *host)
+static struct outbox_keepalive tend(struct instance *instance)
 {
     struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
-    ck_assert_int_eq(host->plugin->ops.publisher.keepalive(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_eq(instance->plugin->ops.publisher.keepalive(instance->self, &ret, &err),
+                     OUTBOX_OK);
     return ret;
 }
 
@@ -53,7 +54,7 @@ static void let_it_write(void)
 }
 
 /* Publishes what has no final outcome yet, as a relay would, until all is accepted. */
-static void publish_until_accepted(struct instance *host, struct batch *b)
+static void publish_until_accepted(struct instance *instance, struct batch *b)
 {
     int64_t deadline = now_ms() + 60000;
     for (uint64_t left = b->n; left > 0;) {
@@ -61,7 +62,7 @@ static void publish_until_accepted(struct instance *host, struct batch *b)
                              .outcomes = b->outcomes,
                              .outcome_ptrs = b->outcome_ptrs,
                              .n = left};
-        int r = publish(host, &rest, 10000, -1);
+        int r = publish(instance, &rest, 10000, -1);
         uint64_t kept = 0;
         for (uint64_t i = 0; i < left; i++) {
             ck_assert_uint_ne(b->outcomes[i].verdict, OUTBOX_RETRY);
@@ -82,36 +83,36 @@ static void publish_until_accepted(struct instance *host, struct batch *b)
 START_TEST(after_a_restart_while_idle_the_first_batch_passes)
 {
     static const char *const ways[] = {"stop", "kill"};
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     rig_stop_keeping();
     let_it_write();
     rig_services(ways[_i % 2], "rabbitmq", NULL);
     rig_services("start", "rabbitmq", NULL);
     if (_i < 2)
-        tend(host);
+        tend(instance);
     b = a_batch("n", 20, "x");
-    if (publish(host, b, 20000, -1) < 0)
+    if (publish(instance, b, 20000, -1) < 0)
         ck_abort_msg("%s", b->err.text);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     rig_start_again();
     ck_assert_int_eq(rig_depth(queue), 40);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_restart_in_the_middle_loses_nothing)
 {
     static const char *const ways[] = {"stop", "kill"};
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 1500, "x"), *warm = a_batch("warm", 1500, "x");
     rig_stop_keeping();
     let_it_write();
     rig_services_in_background(ways[_i], "rabbitmq", NULL);
     /* Goes on until the broker is away. */
     int64_t deadline = now_ms() + 40000;
-    while (publish(host, warm, 10000, -1) == OUTBOX_OK && now_ms() < deadline)
+    while (publish(instance, warm, 10000, -1) == OUTBOX_OK && now_ms() < deadline)
         ;
     for (uint64_t i = 0; i < warm->n; i++) {
         ck_assert_uint_ne(warm->outcomes[i].verdict, OUTBOX_RETRY);
@@ -119,9 +120,9 @@ START_TEST(a_restart_in_the_middle_loses_nothing)
     }
     rig_wait_for_services();
     rig_services("start", "rabbitmq", NULL);
-    publish_until_accepted(host, b);
-    publish_until_accepted(host, warm);
-    close_publisher(host);
+    publish_until_accepted(instance, b);
+    publish_until_accepted(instance, warm);
+    close_publisher(instance);
     rig_start_again();
     for (uint64_t i = 0; i < b->n; i += 97)
         ck_assert_int_ge(rig_arrived(queue, b->msgs[i].id.p), 1);
@@ -132,28 +133,28 @@ END_TEST
 
 START_TEST(while_the_broker_is_away_nothing_is_charged)
 {
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
     rig_stop_keeping();
     let_it_write();
     rig_services("kill", "rabbitmq", NULL);
     for (int i = 0; i < 3; i++) {
-        publish(host, b, 10000, -1);
+        publish(instance, b, 10000, -1);
         assert_verdicts(b, OUTBOX_UNAVAILABLE);
     }
     ck_assert_msg(strstr(reason(b, 0), "Connection refused"), "%s", reason(b, 0));
     rig_services("start", "rabbitmq", NULL);
     rig_start_again();
     rig_queue(queue, NULL); /* should it have been lost all the same */
-    publish_until_accepted(host, b);
-    close_publisher(host);
+    publish_until_accepted(instance, b);
+    close_publisher(instance);
 }
 END_TEST
 
-static void wait_for_verdict(struct instance *host, uint32_t verdict)
+static void wait_for_verdict(struct instance *instance, uint32_t verdict)
 {
     int64_t deadline = now_ms() + 20000;
-    while (tend(host).verdict != verdict) {
+    while (tend(instance).verdict != verdict) {
         ck_assert_int_lt(now_ms(), deadline);
         poll(NULL, 0, 50);
     }
@@ -162,13 +163,13 @@ static void wait_for_verdict(struct instance *host, uint32_t verdict)
 START_TEST(an_alarm_pauses_and_its_end_resumes)
 {
     /* A connection that is there already, or one that is made during the alarm. */
-    struct instance *host = a_publisher("confirm_timeout", "5s", NULL);
+    struct instance *instance = a_publisher("confirm_timeout", "5s", NULL);
     struct batch *b = a_batch("m", 500, "x");
     if (_i == 0)
-        publish(host, a_batch("before", 5, "x"), 20000, -1);
+        publish(instance, a_batch("before", 5, "x"), 20000, -1);
     rig_ctl("set_vm_memory_high_watermark", "absolute", "1000", NULL);
     int64_t began = now_ms();
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     int64_t took = now_ms() - began;
     uint64_t unset = 0, unavailable = 0;
     for (uint64_t i = 0; i < b->n; i++) {
@@ -178,9 +179,9 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
         ck_assert(b->outcomes[i].verdict != OUTBOX_REJECTED);
     }
     const char *why = mine(strdup(reason(b, 499)), free);
-    publish(host, b, 20000, -1);
-    uint32_t second = b->outcomes[499].verdict, tending = tend(host).verdict;
-    const char *alarm = tend(host).reason.p;
+    publish(instance, b, 20000, -1);
+    uint32_t second = b->outcomes[499].verdict, tending = tend(instance).verdict;
+    const char *alarm = tend(instance).reason.p;
     alarm = mine(strdup(alarm ? alarm : ""), free);
     rig_ctl("set_vm_memory_high_watermark", "absolute", "2GB", NULL);
     ck_assert_int_lt(took, 15000);
@@ -192,38 +193,38 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
     ck_assert_uint_eq(second, OUTBOX_UNAVAILABLE);
     ck_assert_uint_eq(tending, OUTBOX_UNAVAILABLE);
     ck_assert_str_eq(alarm, "low on memory");
-    wait_for_verdict(host, OUTBOX_ACCEPTED);
-    publish_until_accepted(host, b);
-    close_publisher(host);
+    wait_for_verdict(instance, OUTBOX_ACCEPTED);
+    publish_until_accepted(instance, b);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(an_idle_connection_survives_many_heartbeats)
 {
-    struct instance *host = a_publisher("heartbeat", "3s", NULL);
+    struct instance *instance = a_publisher("heartbeat", "3s", NULL);
     struct batch *b = a_batch("m", 20, "x");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     int64_t until = now_ms() + 20000;
     while (now_ms() < until) {
-        struct outbox_keepalive tending = tend(host);
+        struct outbox_keepalive tending = tend(instance);
         ck_assert_uint_gt(tending.again_ms, 0); /* it is still there */
         poll(NULL, 0, (int)tending.again_ms);
     }
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_connection_that_nobody_tends_is_replaced)
 {
-    struct instance *host = a_publisher("heartbeat", "1s", NULL);
+    struct instance *instance = a_publisher("heartbeat", "1s", NULL);
     struct batch *b = a_batch("m", 20, "x");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     poll(NULL, 0, 6000); /* the broker gives it up */
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

@@ -46,9 +46,9 @@ static char *filled(size_t n)
 }
 
 /* Publishes one message and leaves its outcome. */
-static struct batch *publish_one(struct instance *host, struct batch *b)
+static struct batch *publish_one(struct instance *instance, struct batch *b)
 {
-    ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_OK);
     return b;
 }
 
@@ -62,14 +62,14 @@ START_TEST(properties_are_those_of_the_message)
         {{"line", 4}, {"a\nb", 3}},
         {{"caf\xc3\xa9", 5}, {"", 0}},
     };
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 1, "{\"n\":1}");
     struct rig_message got;
     b->msgs[0].topic = outbox_cstr("order.placed");
     b->msgs[0].created_us = 1700000000999999;
     b->msgs[0].headers = headers;
     b->msgs[0].n_headers = 4;
-    publish_one(host, b);
+    publish_one(instance, b);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert(rig_get(queue, &got));
     ck_assert_str_eq(got.id, "m-1");
@@ -81,35 +81,35 @@ START_TEST(properties_are_those_of_the_message)
     ck_assert_uint_eq(got.timestamp, 1700000000);
     ck_assert_int_eq(got.delivery_mode, 2);
     ck_assert_str_eq(got.body, "{\"n\":1}");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(without_persistent_messages_are_transient)
 {
-    struct instance *host = a_publisher("persistent", "no", NULL);
+    struct instance *instance = a_publisher("persistent", "no", NULL);
     struct rig_message got;
-    publish_one(host, a_batch("m", 1, "x"));
+    publish_one(instance, a_batch("m", 1, "x"));
     ck_assert(rig_get(queue, &got));
     ck_assert_int_eq(got.delivery_mode, 1);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_payload_may_be_null_or_empty)
 {
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 3, "");
     struct rig_message got;
     b->msgs[1].payload = (struct outbox_str){NULL, 0};
     b->msgs[2].payload = (struct outbox_str){"a\0b", 3};
-    publish_one(host, b);
+    publish_one(instance, b);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     for (int i = 0; i < 3; i++) {
         ck_assert(rig_get(queue, &got));
         ck_assert_uint_eq(got.body_n, i == 2 ? 3 : 0);
     }
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -118,52 +118,52 @@ static const size_t sizes[] = {131063, 131064, 131065, 262128, 10 << 20, 64 << 2
 
 START_TEST(payloads_of_every_size_arrive_whole)
 {
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 1, filled(sizes[_i]));
     struct rig_message got;
-    publish_one(host, b);
+    publish_one(instance, b);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert(rig_get(queue, &got));
     ck_assert_uint_eq(got.body_n, sizes[_i]);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_body_that_fills_its_frame_is_not_held_back)
 {
-    struct instance *host = a_publisher("persistent", "no", NULL); /* no disk in it */
-    publish_one(host, a_batch("first", 1, "x"));
+    struct instance *instance = a_publisher("persistent", "no", NULL); /* no disk in it */
+    publish_one(instance, a_batch("first", 1, "x"));
     int64_t best = INT64_MAX;
     for (int i = 0; i < 20; i++) {
         struct batch *b = a_batch("m", 1, filled(131064));
         int64_t began = now_ms();
-        publish_one(host, b);
+        publish_one(instance, b);
         assert_verdicts(b, OUTBOX_ACCEPTED);
         best = now_ms() - began < best ? now_ms() - began : best;
     }
     ck_assert_int_lt(best, 100); /* the kernel would wait for 200 */
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(messages_of_one_id_in_one_call_are_told_apart)
 {
     /* Copies of a message: the same id, and only some of them find a queue. */
-    struct instance *host = a_publisher("routing_key", "{key}", NULL);
+    struct instance *instance = a_publisher("routing_key", "{key}", NULL);
     struct batch *b = a_batch("m", 6, "x");
     rig_exchange(rig_name("y"), "direct");
     rig_bind(queue, rig_name("y"), "there");
-    close_publisher(host);
-    host = a_publisher("exchange", rig_name("y"), "routing_key", "{key}", NULL);
+    close_publisher(instance);
+    instance = a_publisher("exchange", rig_name("y"), "routing_key", "{key}", NULL);
     for (int i = 0; i < 6; i++) {
         b->msgs[i].id = outbox_cstr("same");
         b->msgs[i].key = outbox_cstr(i % 2 ? "there" : "nowhere");
     }
-    publish_one(host, b);
+    publish_one(instance, b);
     for (uint64_t i = 0; i < 6; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i % 2 ? OUTBOX_ACCEPTED : OUTBOX_RETRY);
     ck_assert_int_eq(rig_arrived(queue, "same"), 3);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -172,13 +172,13 @@ END_TEST
 START_TEST(the_routing_key_is_made_of_the_message)
 {
     static const struct outbox_header region = {{"region", 6}, {"eu", 2}};
-    struct instance *host = a_publisher("routing_key", "{header.region}.{topic}.{key}", NULL);
+    struct instance *instance = a_publisher("routing_key", "{header.region}.{topic}.{key}", NULL);
     struct batch *b = a_batch("m", 2, "x");
     struct rig_message got;
     b->msgs[0].headers = &region;
     b->msgs[0].n_headers = 1;
     b->msgs[0].key = outbox_cstr("k1");
-    publish_one(host, b);
+    publish_one(instance, b);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
     ck_assert(rig_get(queue, &got));
     ck_assert_str_eq(got.key, "eu.topic.k1");
@@ -186,7 +186,7 @@ START_TEST(the_routing_key_is_made_of_the_message)
     ck_assert_uint_eq(b->outcomes[1].verdict, OUTBOX_REJECTED);
     ck_assert_str_eq(reason(b, 1),
                      "routing_key needs the header `region`, which the message lacks");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -197,20 +197,21 @@ START_TEST(an_exchange_may_be_named_by_the_message_where_it_is_allowed)
     snprintf(wanted, sizeof wanted, "%sa", rig_name("tenant-"));
     rig_exchange(wanted, "fanout");
     rig_bind(queue, wanted, "");
-    struct instance *host = a_publisher("exchange", "{topic}", "allow_exchanges", allowed, NULL);
+    struct instance *instance =
+        a_publisher("exchange", "{topic}", "allow_exchanges", allowed, NULL);
     struct batch *b = a_batch("m", 4, "x");
     b->msgs[0].topic = outbox_cstr(wanted);
     b->msgs[1].topic = outbox_cstr("amq.direct");
     b->msgs[2].topic = outbox_cstr("");
     b->msgs[3].topic = outbox_cstr("other-\n");
-    publish_one(host, b);
+    publish_one(instance, b);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
     for (uint64_t i = 1; i < 4; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, OUTBOX_REJECTED);
     ck_assert_str_eq(reason(b, 1), "exchange `amq.direct` is not among allow_exchanges");
     ck_assert_str_eq(reason(b, 2), "exchange is empty for this message");
     ck_assert_str_eq(reason(b, 3), "exchange holds a control character");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -218,7 +219,7 @@ END_TEST
 
 START_TEST(what_does_not_fit_is_rejected_and_its_neighbours_pass)
 {
-    struct instance *host = a_publisher("routing_key", "{key}", NULL);
+    struct instance *instance = a_publisher("routing_key", "{key}", NULL);
     struct batch *b = a_batch("m", 8, "x");
     char *long_text = filled(256), *huge = filled(200000);
     struct outbox_header long_name = {outbox_cstr(long_text), {"v", 1}},
@@ -243,7 +244,7 @@ START_TEST(what_does_not_fit_is_rejected_and_its_neighbours_pass)
         "the name of a header is longer than 255 bytes",
         "header content-type is longer than 255 bytes",
     };
-    publish_one(host, b);
+    publish_one(instance, b);
     for (uint64_t i = 0; i < 7; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, OUTBOX_REJECTED);
     for (uint64_t i = 0; i < 6; i++)
@@ -251,14 +252,14 @@ START_TEST(what_does_not_fit_is_rejected_and_its_neighbours_pass)
     ck_assert_ptr_nonnull(strstr(reason(b, 6), "the headers take 200"));
     ck_assert_uint_eq(b->outcomes[7].verdict, OUTBOX_ACCEPTED);
     ck_assert_int_eq(rig_arrived(queue, "m-8"), 1);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(headers_fit_to_the_last_byte)
 {
     /* Found by the library itself: one byte more, and a publish without a header is on its way. */
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     char *value = filled(132000);
     size_t fits = 0;
     for (size_t n = 130900; n < 131072; n++) {
@@ -266,7 +267,7 @@ START_TEST(headers_fit_to_the_last_byte)
         struct outbox_header header = {{"h", 1}, {value, n}};
         b->msgs[0].headers = &header;
         b->msgs[0].n_headers = 1;
-        publish_one(host, b);
+        publish_one(instance, b);
         if (b->outcomes[0].verdict == OUTBOX_ACCEPTED)
             fits = n;
         else
@@ -274,7 +275,7 @@ START_TEST(headers_fit_to_the_last_byte)
     }
     ck_assert_uint_gt(fits, 130900);
     ck_assert_uint_lt(fits, 131071);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

@@ -42,11 +42,11 @@ static void set_topics(struct batch *b, const char *topic)
         b->msgs[i].topic = outbox_cstr(topic);
 }
 
-static int check(struct instance *host, struct outbox_err *err)
+static int check(struct instance *instance, struct outbox_err *err)
 {
     struct outbox_call call = {sizeof call, 20000, -1, 200};
     *err = (struct outbox_err){.size = sizeof *err};
-    return host->plugin->ops.publisher.check(host->instance, &call, err);
+    return instance->plugin->ops.publisher.check(instance->self, &call, err);
 }
 
 static void assert_reason(const struct batch *b, uint64_t i, const char *part)
@@ -58,43 +58,43 @@ static void assert_reason(const struct batch *b, uint64_t i, const char *part)
 
 START_TEST(an_unroutable_message_is_charged_and_others_pass)
 {
-    struct instance *host = a_publisher("exchange", exchange, NULL);
+    struct instance *instance = a_publisher("exchange", exchange, NULL);
     struct batch *b = a_batch("m", 20, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i % 3 ? "to.me" : "nowhere");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i % 3 ? OUTBOX_ACCEPTED : OUTBOX_RETRY);
     assert_reason(b, 0, "unroutable: no queue is bound to the exchange");
     assert_reason(b, 0, "`nowhere`: 312 NO_ROUTE");
     ck_assert_int_eq(rig_depth(queue), 13);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(without_mandatory_the_unroutable_is_accepted)
 {
-    struct instance *host = a_publisher("exchange", exchange, "mandatory", "no", NULL);
+    struct instance *instance = a_publisher("exchange", exchange, "mandatory", "no", NULL);
     struct batch *b = a_batch("m", 3, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(rig_depth(queue), 0);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(large_messages_come_back_as_well)
 {
-    struct instance *host = a_publisher("exchange", exchange, NULL);
+    struct instance *instance = a_publisher("exchange", exchange, NULL);
     char *large = mine(calloc(1, (5 << 20) + 1), free);
     memset(large, 'x', 5 << 20);
     struct batch *b = a_batch("m", 5, large);
-    ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_RETRY);
     set_topics(b, "to.me");
-    ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -103,32 +103,32 @@ END_TEST
 START_TEST(a_missing_fixed_exchange_is_an_outage)
 {
     struct outbox_err err;
-    struct instance *host = a_publisher("exchange", rig_name("missing"), NULL);
+    struct instance *instance = a_publisher("exchange", rig_name("missing"), NULL);
     struct batch *b = a_batch("m", 10, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_E_RETRY);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     assert_reason(b, 9, "404 NOT_FOUND - no exchange");
-    ck_assert_int_eq(check(host, &err), OUTBOX_E_CONFIG);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err.text, "no exchange"));
     /* It is made, and all goes on. */
     rig_exchange(rig_name("missing"), "fanout");
     rig_bind(queue, rig_name("missing"), "");
-    ck_assert_int_eq(check(host, &err), OUTBOX_OK);
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(rig_depth(queue), 10);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_missing_exchange_that_a_message_names_costs_only_that_message)
 {
-    struct instance *host =
+    struct instance *instance =
         a_publisher("exchange", "{key}", "allow_exchanges", "*", "routing_key", "to.me", NULL);
     struct batch *b = a_batch("m", 300, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].key = outbox_cstr(i % 50 == 20 ? "missing" : exchange);
-    ck_assert_int_eq(publish(host, b, 30000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 30000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_msg(b->outcomes[i].verdict == (i % 50 == 20 ? OUTBOX_RETRY : OUTBOX_ACCEPTED),
                       "%d: %u %s", (int)i, b->outcomes[i].verdict, reason(b, i));
@@ -136,40 +136,40 @@ START_TEST(a_missing_exchange_that_a_message_names_costs_only_that_message)
     assert_reason(b, 270, "404 NOT_FOUND - no exchange 'missing'");
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_int_eq(rig_arrived(queue, b->msgs[i].id.p) > 0, i % 50 != 20);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_missing_fixed_queue_is_an_outage)
 {
     struct outbox_err err;
-    struct instance *host = a_publisher("mode", "queue", "queue", rig_name("missing"), NULL);
+    struct instance *instance = a_publisher("mode", "queue", "queue", rig_name("missing"), NULL);
     struct batch *b = a_batch("m", 10, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_E_RETRY);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     assert_reason(b, 0, "does not exist: 312 NO_ROUTE");
-    ck_assert_int_eq(check(host, &err), OUTBOX_E_CONFIG);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err.text, "no queue"));
     rig_queue(rig_name("missing"), NULL);
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(rig_depth(rig_name("missing")), 10);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_missing_queue_that_a_message_names_costs_only_that_message)
 {
-    struct instance *host =
+    struct instance *instance =
         a_publisher("mode", "queue", "queue", "{key}", "allow_queues", "*", NULL);
     struct batch *b = a_batch("m", 10, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].key = outbox_cstr(i == 4 ? "missing" : queue);
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i == 4 ? OUTBOX_RETRY : OUTBOX_ACCEPTED);
     assert_reason(b, 4, "the queue `missing` does not exist");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -178,13 +178,13 @@ END_TEST
 /* Whether a queue holds one more is sometimes decided late: until it surely takes nothing. */
 static void fill(const char *full)
 {
-    struct instance *host = a_publisher("mode", "queue", "queue", full, NULL);
+    struct instance *instance = a_publisher("mode", "queue", "queue", full, NULL);
     struct batch *b = a_batch("fill", 20, "x");
     int64_t deadline = now_ms() + 20000;
     do
-        publish(host, b, 20000, -1);
+        publish(instance, b, 20000, -1);
     while (b->outcomes[0].verdict == OUTBOX_ACCEPTED && now_ms() < deadline);
-    close_publisher(host);
+    close_publisher(instance);
 }
 
 START_TEST(a_full_queue_means_later_and_nothing_but_that_an_outage)
@@ -196,20 +196,20 @@ START_TEST(a_full_queue_means_later_and_nothing_but_that_an_outage)
     rig_bind(full, exchange, "full");
     fill(full);
     int depth = rig_depth(full);
-    struct instance *host = a_publisher("exchange", exchange, NULL);
+    struct instance *instance = a_publisher("exchange", exchange, NULL);
     struct batch *b = a_batch("m", 100, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i % 2 ? "full" : "to.me");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i % 2 ? OUTBOX_LATER : OUTBOX_ACCEPTED);
     assert_reason(b, 99, "a full queue");
     set_topics(b, "full");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_E_RETRY);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     assert_reason(b, 99, "takes none of the messages");
     ck_assert_int_eq(rig_depth(full), depth);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -218,18 +218,18 @@ START_TEST(one_nack_is_later_a_second_in_a_row_an_outage)
     const char *full = rig_name("full");
     struct rig_message got;
     rig_queue(full, "x-max-length", "1", "x-overflow", "reject-publish", NULL);
-    struct instance *host = a_publisher("mode", "queue", "queue", full, NULL);
+    struct instance *instance = a_publisher("mode", "queue", "queue", full, NULL);
     struct batch *b = a_batch("m", 1, "x");
     static const uint32_t verdicts[] = {OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_UNAVAILABLE};
     for (int i = 0; i < 3; i++) {
-        publish(host, b, 20000, -1);
+        publish(instance, b, 20000, -1);
         assert_verdicts(b, verdicts[i]);
     }
     while (rig_get(full, &got))
         ;
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -238,14 +238,14 @@ END_TEST
 START_TEST(a_message_that_the_broker_cannot_stand_is_found_and_rejected)
 {
     static const struct outbox_header poison = {{"CC", 2}, {"x", 1}};
-    struct instance *host = a_publisher("mode", "queue", "queue", queue, NULL);
+    struct instance *instance = a_publisher("mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 200, "x");
     static const uint64_t bad[] = {0, 77, 78, 199};
     for (size_t i = 0; i < 4; i++) {
         b->msgs[bad[i]].headers = &poison;
         b->msgs[bad[i]].n_headers = 1;
     }
-    ck_assert_int_eq(publish(host, b, 30000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 30000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < b->n; i++) {
         bool is_bad = i == 0 || i == 77 || i == 78 || i == 199;
         ck_assert_msg(b->outcomes[i].verdict == (is_bad ? OUTBOX_REJECTED : OUTBOX_ACCEPTED),
@@ -253,24 +253,24 @@ START_TEST(a_message_that_the_broker_cannot_stand_is_found_and_rejected)
         ck_assert_int_eq(rig_arrived(queue, b->msgs[i].id.p) > 0, !is_bad);
     }
     assert_reason(b, 77, "406 PRECONDITION_FAILED");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(a_message_over_the_brokers_limit_is_rejected)
 {
-    struct instance *host = a_publisher("mode", "queue", "queue", queue, NULL);
+    struct instance *instance = a_publisher("mode", "queue", "queue", queue, NULL);
     char *large = mine(calloc(1, 200001), free);
     memset(large, 'x', 200000);
     struct batch *b = a_batch("m", 5, "x");
     b->msgs[2].payload = outbox_cstr(large);
     rig_ctl("eval", "application:set_env(rabbit, max_message_size, 100000).", NULL);
-    publish(host, b, 30000, -1);
+    publish(instance, b, 30000, -1);
     rig_ctl("eval", "application:set_env(rabbit, max_message_size, 134217728).", NULL);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i == 2 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED);
     assert_reason(b, 2, "larger than configured max size");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

@@ -61,11 +61,11 @@ static void ack_backwards(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(confirms_may_come_out_of_order_and_for_several)
 {
-    struct instance *host = against(ack_backwards);
+    struct instance *instance = against(ack_backwards);
     struct batch *b = a_batch("m", 20, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -88,12 +88,12 @@ START_TEST(nacks_and_acks_reach_the_right_messages)
     static const uint32_t verdicts[] = {
         OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_LATER,    OUTBOX_LATER,    OUTBOX_ACCEPTED,
         OUTBOX_ACCEPTED, OUTBOX_LATER, OUTBOX_ACCEPTED, OUTBOX_ACCEPTED, OUTBOX_ACCEPTED};
-    struct instance *host = against(ack_some);
+    struct instance *instance = against(ack_some);
     struct batch *b = a_batch("m", 10, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < 10; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, verdicts[i]);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -148,15 +148,15 @@ static const struct {
 
 START_TEST(a_broker_that_breaks_the_protocol_is_left)
 {
-    struct instance *host = against(offences[_i].on_message);
+    struct instance *instance = against(offences[_i].on_message);
     struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_E_RETRY);
     ck_assert_msg(strstr(b->err.text, offences[_i].why), "%s", b->err.text);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
     ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
-    ck_assert_int_eq(publish(host, a_batch("n", 2, "x"), 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, a_batch("n", 2, "x"), 10000, -1), OUTBOX_OK);
     ck_assert_int_eq(fake.connections, 2);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -181,12 +181,12 @@ START_TEST(no_more_than_a_window_is_unconfirmed)
 {
     fake.on_message = ack_at_ten;
     fake_start(&fake);
-    struct instance *host = a_publisher("window", "10", NULL);
+    struct instance *instance = a_publisher("window", "10", NULL);
     struct batch *b = a_batch("m", 101, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(most_unconfirmed, 10);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -203,24 +203,24 @@ START_TEST(a_window_of_one_keeps_the_order_of_a_key)
 {
     fake.on_message = fail_every_third;
     fake_start(&fake);
-    struct instance *host = a_publisher("window", "1", NULL);
+    struct instance *instance = a_publisher("window", "1", NULL);
     struct batch *b = a_batch("m", 6, "x");
     static const char *const keys[] = {"a", "b", "b", "a", "", ""};
     static const uint32_t verdicts[] = {OUTBOX_ACCEPTED, OUTBOX_LATER,    OUTBOX_UNSET,
                                         OUTBOX_ACCEPTED, OUTBOX_ACCEPTED, OUTBOX_LATER};
     for (int i = 0; i < 6; i++)
         b->msgs[i].key = outbox_cstr(keys[i]);
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < 6; i++)
         ck_assert_msg(b->outcomes[i].verdict == verdicts[i], "%d: %u", (int)i,
                       b->outcomes[i].verdict);
-    ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance),
+    ck_assert_uint_eq(instance->plugin->ops.publisher.capabilities(instance->self),
                       OUTBOX_PUB_KEEPALIVE | OUTBOX_PUB_KEEPS_ORDER);
-    close_publisher(host);
-    host = a_publisher(NULL);
-    ck_assert_uint_eq(host->plugin->ops.publisher.capabilities(host->instance),
+    close_publisher(instance);
+    instance = a_publisher(NULL);
+    ck_assert_uint_eq(instance->plugin->ops.publisher.capabilities(instance->self),
                       OUTBOX_PUB_KEEPALIVE);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -236,17 +236,17 @@ static void ack_the_one_before(struct fake *f, uint64_t tag, const char *id)
 
 START_TEST(a_confirm_that_comes_late_is_nobody_elses)
 {
-    struct instance *host = against(ack_the_one_before);
+    struct instance *instance = against(ack_the_one_before);
     struct batch *b = a_batch("first", 1, "x");
-    ck_assert_int_eq(publish(host, b, 400, -1), OUTBOX_E_TIMEOUT);
+    ck_assert_int_eq(publish(instance, b, 400, -1), OUTBOX_E_TIMEOUT);
     assert_verdicts(b, OUTBOX_UNSET);
     /* Its confirm comes with the second, whose own does not. */
     poll(NULL, 0, 50);
     b = a_batch("second", 1, "x");
-    int r = publish(host, b, 400, -1);
+    int r = publish(instance, b, 400, -1);
     ck_assert_int_eq(r, OUTBOX_E_TIMEOUT);
     assert_verdicts(b, OUTBOX_UNSET);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -256,13 +256,13 @@ START_TEST(a_call_without_time_blames_nobody)
     static const uint32_t times[] = {0, 1, 20, 300};
     fake.silence = silences[_i % 2];
     fake_start(&fake);
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
-    ck_assert_int_eq(publish(host, b, times[_i / 2], -1), OUTBOX_E_TIMEOUT);
+    ck_assert_int_eq(publish(instance, b, times[_i / 2], -1), OUTBOX_E_TIMEOUT);
     ck_assert_int_le(now_ms() - began, times[_i / 2] + LATE_MS); /* not connect_timeout, 5 s */
     assert_verdicts(b, OUTBOX_UNSET);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -279,14 +279,14 @@ START_TEST(a_returned_message_is_not_accepted)
 {
     fake.on_message = return_the_odd_ones;
     fake_start(&fake);
-    struct instance *host = a_publisher("queue", "{key}", "allow_queues", "*", NULL);
+    struct instance *instance = a_publisher("queue", "{key}", "allow_queues", "*", NULL);
     struct batch *b = a_batch("m", 50, "x");
     for (int i = 0; i < 50; i++)
         b->msgs[i].key = outbox_cstr("k");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     for (uint64_t i = 0; i < 50; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i % 2 ? OUTBOX_ACCEPTED : OUTBOX_RETRY);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

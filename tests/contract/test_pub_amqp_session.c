@@ -54,11 +54,11 @@ static const char *the_log(void)
     return text;
 }
 
-static int check(struct instance *host, struct outbox_err *err)
+static int check(struct instance *instance, struct outbox_err *err)
 {
     struct outbox_call call = {sizeof call, 20000, -1, 200};
     *err = (struct outbox_err){.size = sizeof *err};
-    return host->plugin->ops.publisher.check(host->instance, &call, err);
+    return instance->plugin->ops.publisher.check(instance->self, &call, err);
 }
 
 static void assert_says(const char *text, const char *part)
@@ -83,39 +83,39 @@ START_TEST(a_refused_login_is_a_slow_outage_that_shows_no_secret)
     struct outbox_err err;
     snprintf(url, sizeof url, "amqp://%s:%s@127.0.0.1:%s%s", refused[_i].user, refused[_i].password,
              port, refused[_i].vhost);
-    struct instance *host =
+    struct instance *instance =
         refused[_i].option
             ? a_publisher("url", url, "exchange", exchange, "password", refused[_i].option, NULL)
             : a_publisher("url", url, "exchange", exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
-    ck_assert_int_lt(publish(host, b, 20000, -1), 0);
+    ck_assert_int_lt(publish(instance, b, 20000, -1), 0);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     ck_assert_uint_ge(b->outcomes[4].after_ms, 10000);
     assert_says(reason(b, 4), refused[_i].why);
     assert_says(reason(b, 4), "refuses the login as");
     assert_says(b->err.text, refused[_i].why);
-    ck_assert_int_eq(check(host, &err), OUTBOX_E_CONFIG);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_E_CONFIG);
     assert_says(err.text, "127.0.0.1");
     ck_assert_ptr_null(strstr(reason(b, 4), SECRET));
     ck_assert_ptr_null(strstr(err.text, SECRET));
     ck_assert_ptr_null(strstr(b->err.text, SECRET));
     ck_assert_ptr_null(strstr(the_log(), SECRET));
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
-/* A full node says the same as one without the virtual host, and the next may have room. */
+/* A full node says the same as one without the virtual instance, and the next may have room. */
 START_TEST(a_host_that_does_not_want_us_is_not_the_last)
 {
     char url[256];
     snprintf(url, sizeof url, "amqp://outbox:outbox@127.0.0.1:%s,localhost:%s/nowhere", port, port);
-    struct instance *host = a_publisher("url", url, "exchange", exchange, NULL);
+    struct instance *instance = a_publisher("url", url, "exchange", exchange, NULL);
     struct batch *b = a_batch("m", 1, "x");
-    ck_assert_int_lt(publish(host, b, 20000, -1), 0);
+    ck_assert_int_lt(publish(instance, b, 20000, -1), 0);
     assert_says(the_log(), "530 NOT_ALLOWED - vhost nowhere not found; trying the next host");
     assert_says(reason(b, 0), "localhost");
     ck_assert_uint_ge(b->outcomes[0].after_ms, 10000);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -124,29 +124,30 @@ START_TEST(a_password_of_its_own_replaces_that_of_the_url)
     char url[256];
     rig_queue(queue, NULL);
     snprintf(url, sizeof url, "amqp://outbox:%s@127.0.0.1:%s", SECRET, port);
-    struct instance *host =
+    struct instance *instance =
         a_publisher("url", url, "password", "outbox", "mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 5, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     assert_says(the_log(), "connected to 127.0.0.1");
     assert_says(the_log(), "RabbitMQ 3.");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(the_broker_can_tell_who_we_are)
 {
     rig_queue(queue, NULL);
-    struct instance *host = a_publisher("mode", "queue", "queue", queue, "heartbeat", "7s", NULL);
+    struct instance *instance =
+        a_publisher("mode", "queue", "queue", queue, "heartbeat", "7s", NULL);
     struct batch *b = a_batch("m", 1, "x");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     const char *list = rig_ask("list_connections", "timeout", "client_properties", NULL);
     assert_says(list, "outboxd publisher test on ");
     assert_says(list, "\"product\",\"outboxd\"");
     assert_says(list, "{\"connection.blocked\",true}");
     assert_says(list, "7\t");
-    close_publisher(host);
+    close_publisher(instance);
     /* It parts politely. */
     ck_assert_ptr_null(
         strstr(rig_ask("list_connections", "client_properties", NULL), "outboxd publisher test"));
@@ -174,12 +175,12 @@ START_TEST(no_permission_for_a_fixed_exchange_is_an_outage)
 {
     rig_exchange(exchange, "topic");
     add_user("nothing");
-    struct instance *host = as_relay(exchange, NULL);
+    struct instance *instance = as_relay(exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     rig_ctl("delete_user", "relay", NULL);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -192,15 +193,15 @@ START_TEST(the_permissions_that_the_guide_names_are_enough)
     rig_bind(queue, exchange, "#");
     snprintf(url, sizeof url, "amqp://relay:relay@127.0.0.1:%s", port);
     add_user(_i ? "^amq\\.default$" : exchange);
-    struct instance *host = _i ? a_publisher("url", url, "mode", "queue", "queue", queue, NULL)
-                               : a_publisher("url", url, "exchange", exchange, NULL);
+    struct instance *instance = _i ? a_publisher("url", url, "mode", "queue", "queue", queue, NULL)
+                                   : a_publisher("url", url, "exchange", exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
-    int checked = check(host, &err);
-    publish(host, b, 20000, -1);
+    int checked = check(instance, &err);
+    publish(instance, b, 20000, -1);
     rig_ctl("delete_user", "relay", NULL);
     ck_assert_msg(checked == OUTBOX_OK, "%s", err.text);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -210,16 +211,16 @@ START_TEST(no_permission_for_one_that_a_message_names_costs_only_that_message)
     rig_exchange(exchange, "topic");
     rig_bind(queue, exchange, "#");
     add_user(exchange);
-    struct instance *host = as_relay("{topic}", "*");
+    struct instance *instance = as_relay("{topic}", "*");
     struct batch *b = a_batch("m", 20, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i == 3 ? "amq.topic" : exchange);
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     rig_ctl("delete_user", "relay", NULL);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i == 3 ? OUTBOX_RETRY : OUTBOX_ACCEPTED);
     assert_says(reason(b, 3), "403 ACCESS_REFUSED");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -230,15 +231,15 @@ START_TEST(no_permission_for_a_routing_key_costs_only_that_message)
     rig_bind(queue, exchange, "#");
     add_user(".*");
     rig_ctl("set_topic_permissions", "relay", exchange, "^ours", ".*", NULL);
-    struct instance *host = as_relay(exchange, NULL);
+    struct instance *instance = as_relay(exchange, NULL);
     struct batch *b = a_batch("m", 20, "x");
     for (uint64_t i = 0; i < b->n; i++)
         b->msgs[i].topic = outbox_cstr(i == 3 ? "theirs.a" : "ours.a");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     rig_ctl("delete_user", "relay", NULL);
     for (uint64_t i = 0; i < b->n; i++)
         ck_assert_uint_eq(b->outcomes[i].verdict, i == 3 ? OUTBOX_RETRY : OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -248,11 +249,11 @@ START_TEST(create_makes_a_queue_of_the_type_asked_for)
 {
     static const char *const types[] = {"classic", "quorum"};
     struct outbox_err err;
-    struct instance *host = a_publisher("mode", "queue", "queue", queue, "declare", "create",
-                                        "queue_type", types[_i], NULL);
+    struct instance *instance = a_publisher("mode", "queue", "queue", queue, "declare", "create",
+                                            "queue_type", types[_i], NULL);
     struct batch *b = a_batch("m", 5, "x");
-    ck_assert_int_eq(check(host, &err), OUTBOX_OK);
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     const char *list = rig_ask("list_queues", "name", "durable", "type", NULL);
     char line[400];
@@ -260,18 +261,18 @@ START_TEST(create_makes_a_queue_of_the_type_asked_for)
     assert_says(list, line);
     /* Deleted meanwhile, it is made again. */
     rig_delete_queue(queue);
-    publish(host, b, 20000, -1);
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
     /* As what it is it cannot be declared otherwise. */
-    host = a_publisher("mode", "queue", "queue", queue, "declare", "create", "queue_type",
-                       types[1 - _i], NULL);
-    ck_assert_int_eq(check(host, &err), OUTBOX_E_CONFIG);
+    instance = a_publisher("mode", "queue", "queue", queue, "declare", "create", "queue_type",
+                           types[1 - _i], NULL);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_E_CONFIG);
     assert_says(err.text, "cannot declare the queue: 406 PRECONDITION_FAILED");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
-    close_publisher(host);
+    close_publisher(instance);
     rig_delete_queue(queue);
 }
 END_TEST
@@ -279,34 +280,34 @@ END_TEST
 START_TEST(create_makes_an_exchange_of_the_type_asked_for)
 {
     struct outbox_err err;
-    struct instance *host =
+    struct instance *instance =
         a_publisher("exchange", exchange, "declare", "create", "exchange_type", "fanout", NULL);
-    ck_assert_int_eq(check(host, &err), OUTBOX_OK);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_OK);
     rig_exchange(exchange, "fanout");
     rig_queue(queue, NULL);
     rig_bind(queue, exchange, "");
     struct batch *b = a_batch("m", 5, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(passive_finds_out_before_anything_is_sent)
 {
     struct outbox_err err;
-    struct instance *host =
+    struct instance *instance =
         a_publisher("mode", "queue", "queue", queue, "declare", "passive", NULL);
     struct batch *b = a_batch("m", 5, "x");
-    ck_assert_int_eq(check(host, &err), OUTBOX_E_CONFIG);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_E_CONFIG);
     assert_says(err.text, "404 NOT_FOUND - no queue");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     rig_queue(queue, NULL);
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    ck_assert_int_eq(check(host, &err), OUTBOX_OK);
-    close_publisher(host);
+    ck_assert_int_eq(check(instance, &err), OUTBOX_OK);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -317,27 +318,29 @@ START_TEST(the_next_host_is_tried_when_one_refuses)
     char url[256];
     rig_queue(queue, NULL);
     snprintf(url, sizeof url, "amqp://outbox:outbox@127.0.0.1:1,[::1]:1,127.0.0.1:%s", port);
-    struct instance *host = a_publisher("url", url, "mode", "queue", "queue", queue, NULL);
+    struct instance *instance = a_publisher("url", url, "mode", "queue", "queue", queue, NULL);
     struct batch *b = a_batch("m", 5, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     assert_says(the_log(), "cannot connect to 127.0.0.1:1: Connection refused; trying the next");
     assert_says(the_log(), "cannot connect to [::1]:1: ");
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(no_host_at_all_is_an_outage)
 {
     struct outbox_err err;
-    struct instance *host = a_publisher("url", "amqp://u:p@127.0.0.1:1,no-such-host.invalid:1",
-                                        "mode", "queue", "queue", queue, NULL);
+    struct instance *instance =
+        a_publisher("url", "amqp://u:p@127.0.0.1:1,no-such-instance.invalid:1", "mode", "queue",
+                    "queue", queue, NULL);
     struct batch *b = a_batch("m", 5, "x");
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
-    assert_says(reason(b, 0), "cannot connect to no-such-host.invalid:1: cannot resolve the name");
-    ck_assert_int_eq(check(host, &err), OUTBOX_E_RETRY);
-    close_publisher(host);
+    assert_says(reason(b, 0),
+                "cannot connect to no-such-instance.invalid:1: cannot resolve the name");
+    ck_assert_int_eq(check(instance, &err), OUTBOX_E_RETRY);
+    close_publisher(instance);
 }
 END_TEST
 

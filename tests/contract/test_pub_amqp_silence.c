@@ -44,22 +44,23 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct outbox_keepalive tend(struct instance *host)
+static struct outbox_keepalive tend(struct instance *instance)
 {
     struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
     int64_t began = now_ms();
-    ck_assert_int_eq(host->plugin->ops.publisher.keepalive(host->instance, &ret, &err), OUTBOX_OK);
+    ck_assert_int_eq(instance->plugin->ops.publisher.keepalive(instance->self, &ret, &err),
+                     OUTBOX_OK);
     ck_assert_int_lt(now_ms() - began, 400 + LATE_MS);
     return ret;
 }
 
 /* Tends as a host does, for so long and so often: one that was held up has the same occasions. */
-static void tend_for(struct instance *host, int64_t ms, int times)
+static void tend_for(struct instance *instance, int64_t ms, int times)
 {
     int64_t until = now_ms() + ms;
     for (int n = 0; now_ms() < until || n < times; n++) {
-        int64_t again = tend(host).again_ms, left = until - now_ms();
+        int64_t again = tend(instance).again_ms, left = until - now_ms();
         poll(NULL, 0, (int)(left > 0 && (again <= 0 || left < again) ? left : again));
     }
 }
@@ -78,15 +79,15 @@ START_TEST(connecting_to_a_silent_peer_ends_after_connect_timeout)
 {
     fake.silence = FAKE_SILENT_AT_ONCE;
     fake_start(&fake);
-    struct instance *host = a_publisher("connect_timeout", "300ms", NULL);
+    struct instance *instance = a_publisher("connect_timeout", "300ms", NULL);
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     ck_assert_int_lt(now_ms() - began, 300 + LATE_MS); /* not its default, 5 s */
     ck_assert_int_ge(now_ms() - began, 290);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     ck_assert_msg(strstr(reason(b, 0), "no answer"), "%s", reason(b, 0));
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -106,11 +107,12 @@ START_TEST(a_call_is_never_longer_than_its_time)
 {
     fake.silence = silences[_i].silence;
     fake_start(&fake);
-    struct instance *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
+    struct instance *instance =
+        a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
     struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
     for (int round = 0; round < 2; round++) {
         int64_t began = now_ms();
-        ck_assert_int_lt(publish(host, b, 1000, -1), 0);
+        ck_assert_int_lt(publish(instance, b, 1000, -1), 0);
         ck_assert_int_le(now_ms() - began, 1000 + LATE_MS);
         uint32_t last = b->outcomes[b->n - 1].verdict;
         ck_assert(last == OUTBOX_UNSET || last == OUTBOX_UNAVAILABLE);
@@ -118,10 +120,10 @@ START_TEST(a_call_is_never_longer_than_its_time)
     struct outbox_call call = {sizeof call, 500, -1, 200};
     struct outbox_err err = {.size = sizeof err};
     int64_t began = now_ms();
-    host->plugin->ops.publisher.check(host->instance, &call, &err);
+    instance->plugin->ops.publisher.check(instance->self, &call, &err);
     ck_assert_int_le(now_ms() - began, 500 + LATE_MS);
     began = now_ms();
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_lt(now_ms() - began, 1000 + LATE_MS);
 }
 END_TEST
@@ -141,15 +143,16 @@ START_TEST(being_called_back_ends_whatever_it_waits_for)
     int fd = eventfd(0, EFD_CLOEXEC);
     fake.silence = silences[_i].silence;
     fake_start(&fake);
-    struct instance *host = a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
+    struct instance *instance =
+        a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
     struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
     int64_t began = now_ms();
     ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
-    ck_assert_int_eq(publish(host, b, 60000, fd), OUTBOX_E_CANCELLED);
+    ck_assert_int_eq(publish(instance, b, 60000, fd), OUTBOX_E_CANCELLED);
     ck_assert_int_lt(now_ms() - began, 10000);
     ck_assert_uint_eq(b->outcomes[b->n - 1].verdict, OUTBOX_UNSET);
     pthread_join(thread, NULL);
-    close_publisher(host);
+    close_publisher(instance);
     close(fd);
 }
 END_TEST
@@ -173,23 +176,23 @@ START_TEST(a_write_that_hangs_inside_the_library_ends_in_time)
     int fd = eventfd(0, EFD_CLOEXEC);
     fake.silence = FAKE_DEAF_AFTER_FIRST;
     fake_start(&fake);
-    struct instance *host = a_publisher("confirm_timeout", "60s", NULL);
-    ck_assert_int_eq(publish(host, a_batch("first", 1, "x"), 10000, -1), OUTBOX_OK);
+    struct instance *instance = a_publisher("confirm_timeout", "60s", NULL);
+    ck_assert_int_eq(publish(instance, a_batch("first", 1, "x"), 10000, -1), OUTBOX_OK);
     shrink_send_buffer(fake.port);
     struct batch *b = a_batch("m", 20, filled(130000));
     int64_t began = now_ms();
     ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
     if (_i == 0) {
-        ck_assert_int_eq(publish(host, b, 1000, -1), OUTBOX_E_RETRY);
+        ck_assert_int_eq(publish(instance, b, 1000, -1), OUTBOX_E_RETRY);
         ck_assert_int_le(now_ms() - began, 1000 + LATE_MS);
         ck_assert_msg(strstr(b->err.text, "it took no more data"), "%s", b->err.text);
     } else {
-        ck_assert_int_eq(publish(host, b, 60000, fd), OUTBOX_E_CANCELLED);
+        ck_assert_int_eq(publish(instance, b, 60000, fd), OUTBOX_E_CANCELLED);
         ck_assert_int_lt(now_ms() - began, 10000);
     }
     assert_verdicts(b, OUTBOX_UNSET);
     pthread_join(thread, NULL);
-    close_publisher(host);
+    close_publisher(instance);
     close(fd);
 }
 END_TEST
@@ -198,17 +201,17 @@ START_TEST(without_a_confirm_the_connection_is_given_up)
 {
     fake.silence = FAKE_SILENT_AFTER_PUBLISH;
     fake_start(&fake);
-    struct instance *host = a_publisher("confirm_timeout", "300ms", NULL);
+    struct instance *instance = a_publisher("confirm_timeout", "300ms", NULL);
     struct batch *b = a_batch("m", 3, "x");
     int64_t began = now_ms();
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_E_RETRY);
     ck_assert_int_ge(now_ms() - began, 290);
     ck_assert_int_lt(now_ms() - began, 15000);
     assert_verdicts(b, OUTBOX_UNSET);
     ck_assert_ptr_nonnull(strstr(b->err.text, "no confirm within 300 ms"));
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     ck_assert_int_eq(fake.connections, 2);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -219,11 +222,11 @@ START_TEST(a_silent_host_leaves_time_for_the_next)
     fake_start(&fake);
     fake_start(&second);
     snprintf(url, sizeof url, "amqp://u:p@127.0.0.1:%u,127.0.0.1:%u", fake.port, second.port);
-    struct instance *host = a_publisher("url", url, "connect_timeout", "60s", NULL);
+    struct instance *instance = a_publisher("url", url, "connect_timeout", "60s", NULL);
     struct batch *b = a_batch("m", 3, "x");
-    ck_assert_int_eq(publish(host, b, 12000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 12000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -233,17 +236,17 @@ START_TEST(an_idle_connection_lives_by_its_heartbeats)
 {
     fake.heartbeat_s = 3;
     fake_start(&fake);
-    struct instance *host = a_publisher("heartbeat", "3s", NULL);
+    struct instance *instance = a_publisher("heartbeat", "3s", NULL);
     struct batch *b = a_batch("m", 3, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
-    tend_for(host, 15000, 15);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
+    tend_for(instance, 15000, 15);
     for (int i = 0; fake.heartbeats < 5 && i < 6000; i++)
         poll(NULL, 0, 10); /* what was sent arrives */
     ck_assert_int_ge(fake.heartbeats, 5);
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(fake.connections, 1);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -260,18 +263,18 @@ START_TEST(a_broker_that_died_while_idle_is_noticed)
     fake.heartbeat_s = 1;
     fake.on_message = ack_and_fall_silent;
     fake_start(&fake);
-    struct instance *host = a_publisher("heartbeat", "1s", NULL);
+    struct instance *instance = a_publisher("heartbeat", "1s", NULL);
     struct batch *b = a_batch("m", 1, "x");
     int64_t began = now_ms();
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
-    while (tend(host).again_ms > 0 && now_ms() - began < 30000)
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
+    while (tend(instance).again_ms > 0 && now_ms() - began < 30000)
         poll(NULL, 0, 50);
     ck_assert_int_ge(now_ms() - began, 1800);
     ck_assert_int_lt(now_ms() - began, 20000);
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(fake.connections, 2);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -280,17 +283,17 @@ START_TEST(heartbeats_go_on_while_confirms_are_awaited)
     fake.heartbeat_s = 3;
     fake.on_message = ack_and_fall_silent;
     fake_start(&fake);
-    struct instance *host = a_publisher("heartbeat", "3s", "confirm_timeout", "30s", NULL);
+    struct instance *instance = a_publisher("heartbeat", "3s", "confirm_timeout", "30s", NULL);
     struct batch *b = a_batch("m", 5, "x");
     int64_t began = now_ms();
     /* The first is confirmed, then it is dead: found by its silence before confirm_timeout. */
-    ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_E_RETRY);
     ck_assert_int_lt(now_ms() - began, 20000);
     ck_assert_ptr_nonnull(strstr(b->err.text, "no sign of life"));
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_ACCEPTED);
     ck_assert_uint_eq(b->outcomes[4].verdict, OUTBOX_UNSET);
     ck_assert_int_ge(fake.heartbeats, 2);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -309,9 +312,9 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
 {
     fake.on_message = block_at_the_third;
     fake_start(&fake);
-    struct instance *host = a_publisher("confirm_timeout", "500ms", "window", "2", NULL);
+    struct instance *instance = a_publisher("confirm_timeout", "500ms", "window", "2", NULL);
     struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_E_RETRY);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_E_RETRY);
     ck_assert_uint_eq(b->outcomes[1].verdict, OUTBOX_ACCEPTED);
     ck_assert_uint_eq(b->outcomes[2].verdict, OUTBOX_UNSET); /* may have arrived */
     ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNAVAILABLE);
@@ -322,12 +325,12 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
     int64_t fastest = INT64_MAX;
     for (int i = 0; i < 5; i++) {
         int64_t began = now_ms();
-        publish(host, b, 10000, -1);
+        publish(instance, b, 10000, -1);
         assert_verdicts(b, OUTBOX_UNAVAILABLE);
         fastest = now_ms() - began < fastest ? now_ms() - began : fastest;
     }
     ck_assert_int_lt(fastest, 300);
-    struct outbox_keepalive tending = tend(host);
+    struct outbox_keepalive tending = tend(instance);
     ck_assert_uint_eq(tending.verdict, OUTBOX_UNAVAILABLE);
     ck_assert_str_eq(tending.reason.p, "low on memory");
     ck_assert_int_eq(fake.messages, sent);
@@ -337,11 +340,11 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
     if (sent > 3) /* unless it heard of the alarm before */
         fake_ack(&fake, 4, false);
     poll(NULL, 0, 100);
-    ck_assert_uint_eq(tend(host).verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(tend(instance).verdict, OUTBOX_ACCEPTED);
     b = a_batch("n", 20, "x");
-    ck_assert_msg(publish(host, b, 10000, -1) == OUTBOX_OK, "%s", b->err.text);
+    ck_assert_msg(publish(instance, b, 10000, -1) == OUTBOX_OK, "%s", b->err.text);
     ck_assert_int_eq(fake.connections, 1);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -374,11 +377,11 @@ START_TEST(a_short_alarm_is_waited_for)
 {
     fake.on_message = moments[_i];
     fake_start(&fake);
-    struct instance *host = a_publisher("window", "2", NULL);
+    struct instance *instance = a_publisher("window", "2", NULL);
     struct batch *b = a_batch("m", 50, "x");
-    ck_assert_int_eq(publish(host, b, 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

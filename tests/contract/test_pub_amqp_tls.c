@@ -58,10 +58,10 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static const char *url_of(const char *host, int port)
+static const char *url_of(const char *instance, int port)
 {
     static char url[128];
-    snprintf(url, sizeof url, "amqps://outbox:outbox@%s:%d", host, port);
+    snprintf(url, sizeof url, "amqps://outbox:outbox@%s:%d", instance, port);
     return url;
 }
 
@@ -70,24 +70,24 @@ static int broker_port(const char *variable)
     return (int)strtol(getenv(variable), NULL, 10);
 }
 
-static void assert_refused(struct instance *host, const char *why)
+static void assert_refused(struct instance *instance, const char *why)
 {
     struct batch *b = a_batch("m", 3, "x");
-    publish(host, b, 10000, -1);
+    publish(instance, b, 10000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     ck_assert_msg(strstr(reason(b, 0), why) != NULL, "%s", reason(b, 0));
     ck_assert_int_eq(rig_depth(queue), 0);
-    close_publisher(host);
+    close_publisher(instance);
 }
 
-static void assert_passes(struct instance *host)
+static void assert_passes(struct instance *instance)
 {
     struct batch *b = a_batch("m", 300, "x");
-    if (publish(host, b, 20000, -1) < 0)
+    if (publish(instance, b, 20000, -1) < 0)
         ck_abort_msg("%s", b->err.text);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_eq(rig_depth(queue), 300);
-    close_publisher(host);
+    close_publisher(instance);
 }
 
 /* ---- trust ---- */
@@ -119,7 +119,7 @@ START_TEST(the_systems_authorities_do_not_know_ours)
 END_TEST
 
 static const struct {
-    const char *certificate, *host, *why;
+    const char *certificate, *instance, *why;
 } untrusted[] = {
     {"expired", "localhost", "its certificate is refused: certificate has expired"},
     {"wrong-name", "localhost", "its certificate is refused: hostname mismatch"},
@@ -132,10 +132,11 @@ START_TEST(an_expired_certificate_or_another_name_is_refused)
     struct outbox_err err = {.size = sizeof err};
     forwarder_start(&forwarder, untrusted[_i].certificate,
                     (uint16_t)broker_port("OUTBOX_TEST_AMQP_PORT"));
-    struct instance *host = a_publisher("url", url_of(untrusted[_i].host, forwarder.port), NULL);
-    ck_assert_int_eq(host->plugin->ops.publisher.check(host->instance, &call, &err),
+    struct instance *instance =
+        a_publisher("url", url_of(untrusted[_i].instance, forwarder.port), NULL);
+    ck_assert_int_eq(instance->plugin->ops.publisher.check(instance->self, &call, &err),
                      OUTBOX_E_CONFIG);
-    assert_refused(host, untrusted[_i].why);
+    assert_refused(instance, untrusted[_i].why);
     ck_assert_int_eq(forwarder.handshakes, 0);
 }
 END_TEST
@@ -150,13 +151,13 @@ END_TEST
 
 START_TEST(the_client_shows_its_certificate)
 {
-    struct instance *host =
+    struct instance *instance =
         a_publisher("cert_file", file("client.pem"), "key_file", file("client.key"), NULL);
     struct batch *b = a_batch("m", 3, "x");
-    ck_assert_int_eq(publish(host, b, 20000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     const char *list = rig_ask("list_connections", "ssl", "peer_cert_subject", NULL);
     ck_assert_msg(strstr(list, "true\tCN=relay"), "%s", list);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -177,19 +178,19 @@ END_TEST
 START_TEST(large_messages_pass)
 {
     static const size_t sizes[] = {131064, 300000, 64 << 20};
-    struct instance *host = a_publisher(NULL);
+    struct instance *instance = a_publisher(NULL);
     for (size_t i = 0; i < 3; i++) {
         char *payload = mine(malloc(sizes[i] + 1), free);
         struct rig_message got;
         memset(payload, 'x', sizes[i]);
         payload[sizes[i]] = '\0';
         struct batch *b = a_batch("m", 1, payload);
-        ck_assert_int_eq(publish(host, b, 60000, -1), OUTBOX_OK);
+        ck_assert_int_eq(publish(instance, b, 60000, -1), OUTBOX_OK);
         assert_verdicts(b, OUTBOX_ACCEPTED);
         ck_assert(rig_get(queue, &got));
         ck_assert_uint_eq(got.body_n, sizes[i]);
     }
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -211,18 +212,18 @@ START_TEST(a_deaf_peer_behind_tls_does_not_hold_a_call)
 {
     fake_start(&fake);
     forwarder_start(&forwarder, "server", fake.port);
-    struct instance *host =
+    struct instance *instance =
         a_publisher("url", url_of("localhost", forwarder.port), "confirm_timeout", "60s", NULL);
     char *payload = mine(calloc(1, (64 << 20) + 1), free);
     memset(payload, 'x', 64 << 20);
-    ck_assert_int_eq(publish(host, a_batch("m", 3, "x"), 10000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, a_batch("m", 3, "x"), 10000, -1), OUTBOX_OK);
     forwarder.deaf = true;
     struct batch *b = a_batch("large", 1, payload);
     int64_t began = now_ms();
-    ck_assert_int_lt(publish(host, b, 1000, -1), 0);
+    ck_assert_int_lt(publish(instance, b, 1000, -1), 0);
     ck_assert_int_le(now_ms() - began, 1000 + LATE_MS);
     assert_verdicts(b, OUTBOX_UNSET);
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_le(now_ms() - began, 2000 + LATE_MS);
 }
 END_TEST

@@ -123,13 +123,13 @@ static int processes_with(const char *word)
 
 static struct batch *run_one(const char *command, const char *payload, const char *timeout)
 {
-    struct instance *host = a_publisher("command", command, "timeout", timeout, NULL);
+    struct instance *instance = a_publisher("command", command, "timeout", timeout, NULL);
     struct batch *b = a_batch("one", 1, payload);
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     /* The reason is borrowed until the next call or close. */
     if (b->outcomes[0].reason.p)
         b->outcomes[0].reason = outbox_cstr(mine(strdup(reason(b, 0)), free));
-    close_publisher(host);
+    close_publisher(instance);
     ck_assert_int_eq(count_children(), 0);
     return b;
 }
@@ -223,7 +223,7 @@ END_TEST
 
 START_TEST(headers_too_large_for_an_environment_reject_the_message)
 {
-    struct instance *host = a_publisher("command", "/bin/true", NULL);
+    struct instance *instance = a_publisher("command", "/bin/true", NULL);
     struct batch *b = a_batch("big", 2, "x");
     char *large = mine(malloc(200001), free);
     memset(large, 'x', 200000);
@@ -231,10 +231,10 @@ START_TEST(headers_too_large_for_an_environment_reject_the_message)
     struct outbox_header header = {outbox_cstr("h"), outbox_cstr(large)};
     b->msgs[0].headers = &header;
     b->msgs[0].n_headers = 1;
-    publish(host, b, 20000, -1);
+    publish(instance, b, 20000, -1);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_REJECTED);
     ck_assert_uint_eq(b->outcomes[1].verdict, OUTBOX_ACCEPTED);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
@@ -250,24 +250,24 @@ END_TEST
 
 START_TEST(several_run_at_once)
 {
-    struct instance *host = a_publisher("command", "/bin/sleep 1", "concurrency", "10", NULL);
+    struct instance *instance = a_publisher("command", "/bin/sleep 1", "concurrency", "10", NULL);
     struct batch *b = a_batch("c", 10, "x");
     int64_t began = now_ms();
-    publish(host, b, 60000, -1);
+    publish(instance, b, 60000, -1);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     ck_assert_int_lt(now_ms() - began, 8000);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 
 START_TEST(nothing_is_started_that_could_not_finish)
 {
-    struct instance *host = a_publisher("timeout", "5s", NULL);
+    struct instance *instance = a_publisher("timeout", "5s", NULL);
     struct batch *b = a_batch("n", 1, "x");
-    ck_assert_int_eq(publish(host, b, 4000, -1), OUTBOX_OK);
+    ck_assert_int_eq(publish(instance, b, 4000, -1), OUTBOX_OK);
     ck_assert_uint_eq(b->outcomes[0].verdict, OUTBOX_UNSET);
     ck_assert_int_eq(arrived("n-1"), 0);
-    close_publisher(host);
+    close_publisher(instance);
 }
 END_TEST
 

@@ -265,7 +265,7 @@ START_TEST(an_upgrade_that_was_cut_off_anywhere_is_finished_by_the_next)
             break;
         ck_assert_msg(r == OUTBOX_E_RETRY, "after %d statements: %s", skip, err.text);
         store_close(s);
-        assert_class(store_open(s, s->host.plugin, the_options(), NULL, &err), OUTBOX_OK, &err);
+        assert_class(store_open(s, s->instance.plugin, the_options(), NULL, &err), OUTBOX_OK, &err);
     }
     ck_assert_int_gt(cuts, 10);
     assert_upgraded(12000 + cuts + 1);

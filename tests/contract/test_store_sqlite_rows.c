@@ -154,7 +154,7 @@ START_TEST(an_expired_claim_is_counted)
     produce(3);
     claim(the_store(), 100, 1);
     release(other, claim_soon(other));
-    const struct instance_counter *c = other->host.counters;
+    const struct instance_counter *c = other->instance.counters;
     ck_assert_str_eq(c->name, "lease_expired_total");
     ck_assert_int_eq(c->value, 3);
 }
@@ -248,7 +248,7 @@ START_TEST(options_that_cannot_work_are_refused_at_once)
                                          "sqlite_x", "a;",  "\xC3\xA4", long_name};
     static const char *const paths[] = {"", ":memory:", "file:x?mode=ro"};
     struct outbox_err err = {.size = sizeof err};
-    const struct plugin *plugin = the_store()->host.plugin;
+    const struct plugin *plugin = the_store()->instance.plugin;
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         struct store s = {0};
         assert_class(options_set(the_options(), "table", tables[i], &err), OUTBOX_OK, &err);
