@@ -6,33 +6,15 @@
 #include <stdio.h>
 
 struct args {
-    struct command_common common;
+    struct syntax_args common;
     bool print;
 };
 
-static const struct argp_option options[] = {
-    {"print", 'p', NULL, 0, "Write the SQL for your own migration tool; change nothing", 0},
+static const struct syntax_option options[] = {
+    {"print", 'p', SYNTAX_FLAG, offsetof(struct args, print), NULL,
+     "Write the SQL for your own migration tool; change nothing"},
     {0},
 };
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct args *args = state->input;
-    (void)arg;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->common;
-        return 0;
-    case 'p':
-        args->print = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "takes no argument");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
 
 static int print_statement(void *ctx, const char *sql, const struct outbox_arg *const *args,
                            uint64_t n, struct outbox_err *err)
@@ -45,44 +27,34 @@ static int print_statement(void *ctx, const char *sql, const struct outbox_arg *
     return OUTBOX_OK;
 }
 
-static int init(const struct config *config, bool print)
+static int init(struct store *store, void *data)
 {
-    struct store store;
+    const struct args *args = data;
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done = {NULL, 0};
     const struct outbox_exec exec = {.size = sizeof exec, .run = print_statement};
     struct outbox_call call = store_call(COMMAND_LONG_MS, -1);
-    int code = command_store(config, false, &store);
-    if (code == 0) {
-        int r = print ? store_schema(&store, &exec, &err) : store_init(&store, &call, &done, &err);
-        if (r < 0)
-            code = command_fail("%s", err.text);
-        if (done.p) {
-            output_text(done, 1000);
-            putchar('\n');
-        }
+    int r = args->print ? store_schema(store, &exec, &err) : store_init(store, &call, &done, &err);
+    if (r < 0)
+        command_fail("%s", err.text);
+    if (done.p) {
+        output_text(done, 1000);
+        putchar('\n');
     }
-    store_close(&store);
-    return code;
+    return r < 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int run(const struct config *config, void *args)
+{
+    return command_with_store(config, false, args, init);
 }
 
 int cmd_init(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&command_common_argp, 0, NULL, 0}, {0}};
-    static const struct argp argp = {
+    static const struct syntax syntax = {
         .options = options,
-        .parser = parse,
         .doc = "Creates the tables, or brings older ones up to date. It may be run again.",
-        .children = children,
     };
     struct args args = {0};
-    if (!command_parse(&argp, argc, argv, &args))
-        return EXIT_FAILED;
-    int code;
-    struct config *config = command_config(&args.common, &code);
-    if (!config)
-        return code;
-    code = init(config, args.print);
-    config_free(config);
-    return command_finish(code);
+    return command_run(&syntax, argc, argv, &args.common, run);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_plugins.c - outboxd plugins: what is installed, and what it can be told. */
+/* cmd_plugins.c - outboxd plugins: what is installed, and which options it has. */
+#include "base/suggest.h"
 #include "base/value.h"
 #include "cli/command.h"
 #include "cli/output.h"
@@ -14,40 +15,17 @@
 #include <unistd.h>
 
 struct args {
-    struct command_common common;
+    struct syntax_args common;
     const char *dir;
-    const char *name;
     bool json;
 };
 
-static const struct argp_option options[] = {
-    {"plugin-dir", 'D', "DIR", 0, "Look there, and read no configuration file", 0},
-    {"json", 'j', NULL, 0, "One JSON object a line", 0},
+static const struct syntax_option options[] = {
+    {"plugin-dir", 'D', SYNTAX_TEXT, offsetof(struct args, dir), "DIR",
+     "Look there, and read no configuration file"},
+    {"json", 'j', SYNTAX_FLAG, offsetof(struct args, json), NULL, "One JSON object a line"},
     {0},
 };
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct args *args = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->common;
-        return 0;
-    case 'D':
-        args->dir = arg;
-        return 0;
-    case 'j':
-        args->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (args->name)
-            argp_error(state, "takes one NAME");
-        args->name = arg;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
 
 static const char *type_name(uint32_t type)
 {
@@ -68,63 +46,59 @@ static int add_range(struct json_object *object, const struct outbox_option *o)
                             o->max != OUTBOX_NEVER);
 }
 
-static struct json_object *option_json(const struct outbox_option *o)
+static struct json_object *choices_json(const char *const *choices)
 {
-    struct json_object *object = json_object_new_object();
-    int r = 0;
-    if (!object)
-        return NULL;
-    r |= json_add_text(object, "name", outbox_cstr(o->name));
-    r |= json_add_text(object, "type", outbox_cstr(type_name(o->type)));
-    r |= json_add_text(object, "default", outbox_cstr(o->deflt));
-    r |= json_object_object_add(object, "required",
-                                json_object_new_boolean((o->flags & OUTBOX_OPT_REQUIRED) != 0));
-    r |= json_object_object_add(object, "secret",
-                                json_object_new_boolean((o->flags & OUTBOX_OPT_SECRET) != 0));
-    if (o->type == OUTBOX_OPT_CHOICE) {
-        struct json_object *choices = json_object_new_array();
-        for (size_t i = 0; choices && o->choices[i]; i++)
-            json_object_array_add(choices, json_object_new_string(o->choices[i]));
-        r |= json_object_object_add(object, "choices", choices);
-    }
-    r |= add_range(object, o);
-    r |= json_add_text(object, "help", outbox_cstr(o->help));
-    if (r == 0)
-        return object;
-    json_object_put(object);
-    return NULL;
+    struct json_object *all = json_object_new_array();
+    for (size_t i = 0; all && choices[i]; i++)
+        json_object_array_add(all, json_object_new_string(choices[i]));
+    return all;
 }
 
+static int add_option(struct json_object *object, const struct outbox_option *o)
+{
+    int r = json_add_text(object, "name", outbox_cstr(o->name)) |
+            json_add_text(object, "type", outbox_cstr(type_name(o->type))) |
+            json_add_text(object, "default", outbox_cstr(o->deflt)) |
+            output_add_bool(object, "required", o->flags & OUTBOX_OPT_REQUIRED) |
+            output_add_bool(object, "secret", o->flags & OUTBOX_OPT_SECRET);
+    if (o->type == OUTBOX_OPT_CHOICE)
+        r |= json_object_object_add(object, "choices", choices_json(o->choices));
+    return r | add_range(object, o) | json_add_text(object, "help", outbox_cstr(o->help));
+}
+
+static int add_plugin(struct json_object *object, const struct plugin *plugin)
+{
+    const struct outbox_plugin *d = &plugin->desc;
+    struct json_object *all = json_object_new_array();
+    for (size_t i = 0; all && i < d->n_options; i++) {
+        struct json_object *one = json_object_new_object();
+        int r = one ? add_option(one, plugin_option(plugin, i)) : -1;
+        json_object_array_add(all, output_complete(one, r));
+    }
+    return json_add_text(object, "version", outbox_cstr(d->version)) |
+           json_add_text(object, "summary", outbox_cstr(d->summary)) |
+           json_add_text(object, "url", outbox_cstr(d->url)) |
+           json_add_text(object, "file", outbox_cstr(plugin->path)) |
+           json_add_int(object, "abi_major", OUTBOX_ABI_MAJOR) |
+           json_add_int(object, "abi_minor", d->minor) |
+           json_add_int(object, "needs_minor", d->needs_minor) |
+           json_object_object_add(object, "options", all);
+}
+
+/* A plugin that cannot be used has an error and none of its own texts. */
 static int print_json(const struct plugin_file *file, const struct plugin *plugin,
                       const char *error)
 {
     struct json_object *o = json_object_new_object();
-    const struct outbox_plugin *d = plugin ? &plugin->desc : NULL;
-    int r = 0;
-    if (!o)
-        return command_fail("out of memory");
-    r |= json_add_text(o, "kind", outbox_cstr(plugin_kind_name(file->kind)));
-    r |= json_add_text(o, "name", outbox_cstr(file->name));
-    if (error)
+    int r = -1;
+    if (o)
+        r = json_add_text(o, "kind", outbox_cstr(plugin_kind_name(file->kind))) |
+            json_add_text(o, "name", outbox_cstr(file->name));
+    if (o && error)
         r |= json_add_text(o, "error", outbox_cstr(error));
-    if (d) {
-        struct json_object *all = json_object_new_array();
-        r |= json_add_text(o, "version", outbox_cstr(d->version));
-        r |= json_add_text(o, "summary", outbox_cstr(d->summary));
-        r |= json_add_text(o, "url", outbox_cstr(d->url));
-        r |= json_add_text(o, "file", outbox_cstr(plugin->path));
-        r |= json_add_int(o, "abi_major", OUTBOX_ABI_MAJOR);
-        r |= json_add_int(o, "abi_minor", d->minor);
-        r |= json_add_int(o, "needs_minor", d->needs_minor);
-        for (size_t i = 0; all && i < d->n_options; i++)
-            json_object_array_add(all, option_json(plugin_option(plugin, i)));
-        r |= json_object_object_add(o, "options", all);
-    }
-    if (r < 0) {
-        json_object_put(o);
-        return command_fail("out of memory");
-    }
-    return output_json(o) < 0 ? EXIT_FAILED : EXIT_DONE;
+    if (o && plugin)
+        r |= add_plugin(o, plugin);
+    return output_json(output_complete(o, r));
 }
 
 static void print_range(const struct outbox_option *o)
@@ -188,7 +162,7 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
     }
     if (r < 0)
         return command_fail("%s", err.text);
-    if (args->name)
+    if (args->common.n_operands)
         print_documentation(plugin);
     else
         printf("%-9s  %-16s  %-10s  %d.%-3u  %s\n%-49s%s\n", plugin_kind_name(file->kind),
@@ -199,28 +173,29 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
 
 static int print_all(struct plugin_set *set, const struct args *args)
 {
+    const char *name = args->common.n_operands ? args->common.operands[0] : NULL;
     struct plugin_file *files = NULL;
     struct outbox_err err = {.size = sizeof err};
     size_t n = 0, printed = 0;
     int code = EXIT_DONE;
     if (plugin_files(set, &files, &n, &err) < 0)
         return command_fail("%s", err.text);
-    if (!args->name && !args->json)
+    if (!name && !args->json)
         printf("%-9s  %-16s  %-10s  %-5s  %s\n", "KIND", "NAME", "VERSION", "ABI",
                "SUMMARY AND FILE");
     for (size_t i = 0; i < n; i++) {
-        if (!is_wanted(&files[i], args->name))
+        if (!is_wanted(&files[i], name))
             continue;
         printed++;
         if (print_one(set, &files[i], args) != EXIT_DONE)
             code = EXIT_FAILED;
     }
-    if (args->name && printed == 0) {
-        struct suggest nearest = suggest_for(args->name);
+    if (name && printed == 0) {
+        struct suggest nearest = suggest_for(name);
         struct suggest_hint hint;
         for (size_t i = 0; i < n; i++)
             suggest_try(&nearest, files[i].name);
-        code = command_fail("there is no plugin `%s` in %s%s", args->name, plugin_set_dir(set),
+        code = command_fail("there is no plugin `%s` in %s%s", name, plugin_set_dir(set),
                             suggest_hint(&nearest, &hint));
     }
     free(files);
@@ -229,28 +204,29 @@ static int print_all(struct plugin_set *set, const struct args *args)
 
 int cmd_plugins(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&command_common_argp, 0, NULL, 0}, {0}};
-    static const struct argp argp = {
+    static const struct syntax syntax = {
         .options = options,
-        .parser = parse,
-        .args_doc = "[NAME]",
+        .operands = "[NAME]",
+        .max_operands = 1,
+        .surplus = "takes one NAME",
         .doc = "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the options "
                "of that one. The folder is plugin_dir of the configuration file if there is one.",
-        .children = children,
     };
     struct args args = {0};
-    if (!command_parse(&argp, argc, argv, &args))
-        return EXIT_FAILED;
+    int code = syntax_parse(&syntax, argc, argv, &args.common);
+    if (code != EXIT_DONE)
+        return code;
+    const char *file = args.common.config_file;
+    bool given = strcmp(file, CONFIG_DEFAULT_FILE) != 0;
     char *dir = NULL;
-    bool asked = strcmp(args.common.config_file, CONFIG_DEFAULT_FILE) != 0;
     int r = OUTBOX_OK;
-    /* Whoever asks what is there may be about to repair the rest of the file. */
-    if (!args.dir && (asked || access(args.common.config_file, F_OK) == 0))
-        r = config_plugin_dir(args.common.config_file, command_mistake, NULL, &dir);
+    /* No more of the file is read: a person may list plugins in order to repair the rest of it. */
+    if (!args.dir && (given || access(file, F_OK) == 0))
+        r = config_plugin_dir(file, command_report, NULL, &dir);
     if (r < 0)
         return command_code(r);
     struct plugin_set *set = plugin_set_new(args.dir ? args.dir : dir);
-    int code = set ? print_all(set, &args) : command_fail("out of memory");
+    code = set ? print_all(set, &args) : command_fail("out of memory");
     plugin_set_free(set);
     free(dir);
     return command_finish(code);

@@ -16,43 +16,26 @@
 #define WAIT_DEFAULT_MS 10000
 
 struct args {
-    struct command_common common;
-    struct relay_mode mode;
+    struct syntax_args common;
+    int signals;
+    struct relay_mode mode; /* wait_ms -1: not given */
 };
 
-static const struct argp_option options[] = {
-    {"once", 'o', NULL, 0, "End when no message is due", 0},
-    {"wait", 'w', "DURATION", 0,
-     "With --once: give up when the store or a publisher was unavailable for so long (10s)", 0},
+static const struct syntax_option options[] = {
+    {"once", 'o', SYNTAX_FLAG, offsetof(struct args, mode.once), NULL,
+     "End when no message is due"},
+    {"wait", 'w', SYNTAX_DURATION, offsetof(struct args, mode.wait_ms), "DURATION",
+     "With --once: give up when the store or a publisher was unavailable for so long (10s)"},
     {0},
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static void check(struct argp_state *state, void *data)
 {
-    struct args *args = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->common;
-        args->mode.wait_ms = -1;
-        return 0;
-    case 'o':
-        args->mode.once = true;
-        return 0;
-    case 'w':
-        args->mode.wait_ms = argp_duration(state, "wait", arg);
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "takes no argument");
-        return 0;
-    case ARGP_KEY_END:
-        if (args->mode.wait_ms >= 0 && !args->mode.once)
-            argp_error(state, "--wait goes with --once");
-        if (args->mode.wait_ms < 0)
-            args->mode.wait_ms = WAIT_DEFAULT_MS;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    struct relay_mode *mode = &((struct args *)data)->mode;
+    if (mode->wait_ms >= 0 && !mode->once)
+        argp_error(state, "--wait goes with --once");
+    if (mode->wait_ms < 0)
+        mode->wait_ms = WAIT_DEFAULT_MS;
 }
 
 /* The signals that this program answers, as a descriptor; blocked for all threads. */
@@ -70,7 +53,7 @@ static int open_signals(void)
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* The process ends here and now; what is claimed is free when its lease ends. */
+/* Ends the process at once; what is claimed is free when its lease ends. */
 static void leave(struct log *log, const char *why)
 {
     log_event(log, OUTBOX_LOG_WARNING, why, NULL);
@@ -79,7 +62,7 @@ static void leave(struct log *log, const char *why)
 
 #define PROGRESS_POLL_MS 500
 
-/* What a once-relay shows on a terminal; the store is asked only when the line is due. */
+/* The progress line of run --once, with a store of its own that counts what is left. */
 struct show {
     struct progress progress;
     struct store store;
@@ -158,13 +141,13 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
     return report->failed > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
-static int run(const struct config *config, const struct relay_mode *mode, struct log *log,
-               int signals)
+static int relay(const struct config *config, const struct args *args, struct log *log)
 {
     struct relay *relay;
     struct relay_report report;
     struct outbox_err err = {.size = sizeof err};
-    int r = relay_start(config, mode, log, &relay, &err);
+    struct show shown = {.progress = {0}};
+    int r = relay_start(config, &args->mode, log, &relay, &err);
     if (r < 0) {
         command_fail("%s: %s", config->file, err.text);
         return command_code(r);
@@ -172,47 +155,42 @@ static int run(const struct config *config, const struct relay_mode *mode, struc
     log_event(log, OUTBOX_LOG_INFO, "started", "version", PACKAGE_VERSION, "relay", config->name,
               "store", config->store_plugin->desc.name, "publishers",
               LOG_NUM((int64_t)config->n_publishers), "workers", LOG_NUM(config->workers), NULL);
-    struct show shown = {.progress = {0}};
-    if (mode->once) {
+    if (args->mode.once) {
         progress_begin(&shown.progress, "run");
         if (store_open(&shown.store, config->store_plugin, config->store_options, NULL, &err) < 0)
             shown.progress.terminal = false;
     }
-    serve(relay, config, log, signals, &shown);
+    serve(relay, config, log, args->signals, &shown);
     progress_end(&shown.progress);
     store_close(&shown.store);
     relay_finish(relay, &report);
     relay_free(relay);
-    return conclude(&report, mode->once, log);
+    return conclude(&report, args->mode.once, log);
+}
+
+static int run(const struct config *config, void *args)
+{
+    struct log *log =
+        log_new(STDERR_FILENO, config->log_level, (enum log_format)config->log_format);
+    int code = log ? relay(config, args, log) : command_fail("out of memory");
+    log_free(log);
+    return code;
 }
 
 int cmd_run(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&command_common_argp, 0, NULL, 0}, {0}};
-    static const struct argp argp = {
+    static const struct syntax syntax = {
         .options = options,
-        .parser = parse,
         .doc = "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends "
                "when none is due: exit code 1 if a message became failed or something stayed "
                "unavailable.",
-        .children = children,
+        .check = check,
     };
-    struct args args = {0};
-    if (!command_parse(&argp, argc, argv, &args))
-        return EXIT_FAILED;
-    /* Before anything else: a supervisor that stops what it has just started is answered, too. */
-    int signals = open_signals();
-    if (signals < 0)
+    /* Before anything else: a supervisor may stop what it has just started. */
+    struct args args = {.mode = {.wait_ms = -1}, .signals = open_signals()};
+    if (args.signals < 0)
         return command_fail("cannot take signals: %m");
-    int code;
-    struct config *config = command_config(&args.common, &code);
-    if (!config)
-        return code;
-    struct log *log =
-        log_new(STDERR_FILENO, config->log_level, (enum log_format)config->log_format);
-    code = log ? run(config, &args.mode, log, signals) : command_fail("out of memory");
-    log_free(log);
-    config_free(config);
-    close(signals);
-    return command_finish(code);
+    int code = command_run(&syntax, argc, argv, &args.common, run);
+    close(args.signals);
+    return code;
 }

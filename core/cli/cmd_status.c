@@ -7,45 +7,22 @@
 #include <unistd.h>
 
 struct args {
-    struct command_common common;
+    struct syntax_args common;
     bool json;
     bool watch;
     bool exact;
 };
 
-static const struct argp_option options[] = {
-    {"json", 'j', NULL, 0, "As a JSON object", 0},
-    {"watch", 'w', NULL, 0, "Again every second, until interrupted", 0},
-    {"exact", 'x', NULL, 0, "Count everything, however long it takes", 0},
+static const struct syntax_option options[] = {
+    {"json", 'j', SYNTAX_FLAG, offsetof(struct args, json), NULL, "As a JSON object"},
+    {"watch", 'w', SYNTAX_FLAG, offsetof(struct args, watch), NULL,
+     "Again every second, until interrupted"},
+    {"exact", 'x', SYNTAX_FLAG, offsetof(struct args, exact), NULL,
+     "Count everything, however long it takes"},
     {0},
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct args *args = state->input;
-    (void)arg;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->common;
-        return 0;
-    case 'j':
-        args->json = true;
-        return 0;
-    case 'w':
-        args->watch = true;
-        return 0;
-    case 'x':
-        args->exact = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "takes no argument");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static int look(struct store *store, const struct args *args)
+static int print_once(struct store *store, const struct args *args)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_stats stats = {.size = sizeof stats};
@@ -58,7 +35,7 @@ static int look(struct store *store, const struct args *args)
     if (r < 0 && r != OUTBOX_E_NOTSUP)
         return command_fail("%s", err.text);
     if (args->json)
-        return status_print_json(&stats, relays) < 0 ? EXIT_FAILED : EXIT_DONE;
+        return status_print_json(&stats, relays);
     status_print(&stats, relays);
     return EXIT_DONE;
 }
@@ -70,33 +47,24 @@ static int watch(struct store *store, const struct args *args)
     int code;
     do {
         fputs(before, stdout);
-        code = look(store, args);
+        code = print_once(store, args);
     } while (code == EXIT_DONE && fflush(stdout) == 0 && sleep(1) == 0);
     return code;
 }
 
+static int status(struct store *store, void *data)
+{
+    const struct args *args = data;
+    return args->watch ? watch(store, args) : print_once(store, args);
+}
+
 int cmd_status(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&command_common_argp, 0, NULL, 0}, {0}};
-    static const struct argp argp = {
+    static const struct syntax syntax = {
         .options = options,
-        .parser = parse,
         .doc = "Shows how many messages wait and for how long, how the publishers are, and which "
                "relays live. Counts that were cut short say >=.",
-        .children = children,
     };
     struct args args = {0};
-    struct store store;
-    if (!command_parse(&argp, argc, argv, &args))
-        return EXIT_FAILED;
-    int code;
-    struct config *config = command_config(&args.common, &code);
-    if (!config)
-        return code;
-    code = command_store(config, true, &store);
-    if (code == 0)
-        code = args.watch ? watch(&store, &args) : look(&store, &args);
-    store_close(&store);
-    config_free(config);
-    return command_finish(code);
+    return command_run_store(&syntax, argc, argv, &args.common, status);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c - outboxd: picks the subcommand. */
+#include "base/suggest.h"
 #include "cli/command.h"
 
 #include <fcntl.h>
@@ -9,7 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command commands[] = {
+static const struct command {
+    const char *name;
+    const char *summary;
+    command_fn run;
+} commands[] = {
     {"run", "relay messages, in the foreground", cmd_run},
     {"check", "check the configuration file, and with --connect the servers", cmd_check},
     {"init", "create or upgrade the tables", cmd_init},
@@ -90,7 +95,7 @@ static int run(const struct command *command, const struct chosen *chosen, int a
     return code;
 }
 
-/* What --help shows below the options. */
+/* argp's help_filter: writes what --help shows below the options. */
 static char *list_commands(int key, const char *text, void *input)
 {
     char *out = NULL;
@@ -109,9 +114,9 @@ static char *list_commands(int key, const char *text, void *input)
     return out;
 }
 
-/* A standard stream that was closed is opened so that using it fails as before; otherwise the
- * next file, the database say, would take its number and be written to. */
-static void keep_standard_streams(void)
+/* A standard stream that was closed is opened in a way that makes its use fail as before. Without
+ * that the next file, say the database, would get its number, and output would go there. */
+static void open_standard_streams(void)
 {
     static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -129,8 +134,8 @@ int main(int argc, char **argv)
         .help_filter = list_commands,
     };
     struct chosen chosen = {0};
-    keep_standard_streams();
-    signal(SIGCHLD, SIG_DFL); /* ignored by who started us, it would hide how programs end */
+    open_standard_streams();
+    signal(SIGCHLD, SIG_DFL); /* a parent may have set it to be ignored; waitpid needs it */
     argp_program_version = "outboxd " PACKAGE_VERSION;
     argp_err_exit_status = EXIT_USAGE;
     error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/output.h"
 
+#include "cli/command.h"
 #include "common/message_json.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
@@ -33,9 +34,9 @@ const char *output_status(uint32_t status)
     }
 }
 
-/* What drives a terminal escaped, too, where JSON allows it as it is: --json is read on terminals.
- * Outside strings there is none of it. */
-static int put_json(const char *text)
+/* JSON allows some characters as they are that would control a terminal, and people read --json on
+ * terminals. So these are escaped, too; they occur in strings only. */
+static void put_json(const char *text)
 {
     const char *from = text;
     const char *end = text + strlen(text);
@@ -50,7 +51,7 @@ static int put_json(const char *text)
         }
         text += n;
     }
-    return puts(from) < 0 || ferror(stdout) ? -1 : 0;
+    puts(from);
 }
 
 int output_json(struct json_object *object)
@@ -58,11 +59,32 @@ int output_json(struct json_object *object)
     const char *text = object ? json_object_to_json_string_ext(
                                     object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
                               : NULL;
-    int r = text ? put_json(text) : -1;
-    if (!text)
-        fprintf(stderr, "outboxd: out of memory\n");
+    if (text)
+        put_json(text);
+    else
+        command_fail("out of memory");
     json_object_put(object);
-    return r;
+    return text && !ferror(stdout) ? EXIT_DONE : EXIT_FAILED;
+}
+
+struct json_object *output_complete(struct json_object *object, int r)
+{
+    if (r == 0)
+        return object;
+    json_object_put(object);
+    return NULL;
+}
+
+int output_add_bool(struct json_object *object, const char *name, bool value)
+{
+    return json_object_object_add(object, name, json_object_new_boolean(value));
+}
+
+/* lane_seq begins at 1: 0 is NULL. */
+static int add_lane_seq(struct json_object *object, int64_t lane_seq)
+{
+    return lane_seq ? json_add_int(object, "lane_seq", lane_seq)
+                    : json_object_object_add(object, "lane_seq", NULL);
 }
 
 struct json_object *output_row_json(const struct outbox_row *row)
@@ -79,16 +101,11 @@ struct json_object *output_row_json(const struct outbox_row *row)
         json_add_int(o, "retries", m->retries) | json_add_text(o, "last_error", row->last_error) |
         json_add_time(o, "created_at", m->created_us) |
         json_add_time(o, "processed_at", row->processed_us) |
-        json_add_time(o, "available_at", row->available_us) | json_add_text(o, "lane", row->lane);
-    r |= row->lane_seq ? json_add_int(o, "lane_seq", row->lane_seq)
-                       : json_object_object_add(o, "lane_seq", NULL);
-    r |= json_add_text(o, "origin_id", row->origin_id);
+        json_add_time(o, "available_at", row->available_us) | json_add_text(o, "lane", row->lane) |
+        add_lane_seq(o, row->lane_seq) | json_add_text(o, "origin_id", row->origin_id);
     if (m->defect.p)
         r |= json_add_text(o, "defect", m->defect);
-    if (r == 0)
-        return o;
-    json_object_put(o);
-    return NULL;
+    return output_complete(o, r);
 }
 
 size_t output_text(struct outbox_str text, size_t cap)
@@ -139,52 +156,63 @@ void output_row_line(const struct outbox_row *row)
     putchar('\n');
 }
 
+static void line(const char *name, const char *text)
+{
+    printf("%-13s %s\n", name, text);
+}
+
 static void line_text(const char *name, struct outbox_str text)
 {
     printf("%-13s ", name);
-    if (text.p)
-        output_text(text, TEXT_CHARS);
-    else
-        fputs("NULL", stdout);
+    output_text(text.p ? text : outbox_cstr("NULL"), TEXT_CHARS);
     putchar('\n');
+}
+
+static void line_int(const char *name, int64_t n)
+{
+    printf("%-13s %" PRId64 "\n", name, n);
 }
 
 static void line_time(const char *name, int64_t us)
 {
     char text[RFC3339_SIZE];
-    printf("%-13s %s\n", name, us ? rfc3339_format(us, text) : "NULL");
+    line(name, us ? rfc3339_format(us, text) : "NULL");
+}
+
+static void line_header(const struct outbox_header *header)
+{
+    fputs("header        ", stdout);
+    output_text(header->name, 200);
+    fputs(": ", stdout);
+    output_text(header->value, 2000);
+    putchar('\n');
 }
 
 void output_row_full(const struct outbox_row *row)
 {
     const struct outbox_message *m = row->message;
-    printf("%-13s %" PRId64 "\n", "seq", m->seq);
+    line_int("seq", m->seq);
     line_text("id", m->row_id);
     line_text("topic", m->topic);
     line_text("key", m->key);
-    printf("%-13s %s\n", "status", output_status(row->status));
-    printf("%-13s %" PRIu32 "\n", "retries", m->retries);
+    line("status", output_status(row->status));
+    line_int("retries", m->retries);
     line_text("last_error", row->last_error);
     line_time("created_at", m->created_us);
     line_time("processed_at", row->processed_us);
     line_time("available_at", row->available_us);
     line_text("lane", row->lane);
     if (row->lane_seq)
-        printf("%-13s %" PRId64 "\n", "lane_seq", row->lane_seq);
+        line_int("lane_seq", row->lane_seq);
     else
-        puts("lane_seq      NULL");
+        line("lane_seq", "NULL");
     line_text("origin_id", row->origin_id);
-    for (uint64_t i = 0; i < m->n_headers; i++) {
-        fputs("header        ", stdout);
-        output_text(m->headers[i].name, 200);
-        fputs(": ", stdout);
-        output_text(m->headers[i].value, 2000);
-        putchar('\n');
-    }
+    for (uint64_t i = 0; i < m->n_headers; i++)
+        line_header(&m->headers[i]);
     if (m->defect.p)
         line_text("defect", m->defect);
-    if (m->n_headers == 0 && !m->defect.p)
-        puts("header        none");
+    else if (m->n_headers == 0)
+        line("header", "none");
     if (m->payload.p)
         printf("%-13s %" PRIu64 " bytes: ", "payload", m->payload.n);
     else

@@ -6,15 +6,21 @@
 #include <outbox/store.h>
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* "pending" for OUTBOX_PENDING and so on. */
 const char *output_status(uint32_t status);
 
-/* One object, one line, on stdout; takes it. NULL: says that memory is out. Returns 0 or -1. */
+/* Prints the object on one line and frees it; NULL: there was no memory to build it. Returns an
+ * exit code. */
 int output_json(struct json_object *object);
+/* The object if r, the result of building it, is 0; else frees it and returns NULL. */
+struct json_object *output_complete(struct json_object *object, int r);
+/* 0, or -1 without memory, like json_add_int. */
+int output_add_bool(struct json_object *object, const char *name, bool value);
 
-/* The row with every column by its name. */
+/* The row with every column by its name; NULL without memory. */
 struct json_object *output_row_json(const struct outbox_row *row);
 
 /* One line of a table, and the line above the first. */
@@ -24,8 +30,8 @@ void output_row_line(const struct outbox_row *row);
 /* All of a row, a line for each column. */
 void output_row_full(const struct outbox_row *row);
 
-/* Text from the database on a terminal: nothing that drives it, at most `cap` (> 0) characters,
- * the last of them an ellipsis if it was cut. Returns how many. */
+/* Prints text from the database, with whatever would control a terminal escaped: at most `cap`
+ * (> 0) characters, the last of them an ellipsis if it was cut. Returns how many. */
 size_t output_text(struct outbox_str text, size_t cap);
 
 /* "3 d 4 h", "12 s": an age as people say it. */

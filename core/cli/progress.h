@@ -17,11 +17,11 @@ struct progress {
 };
 
 void progress_begin(struct progress *progress, const char *what);
-/* Is it time to show something? To be asked before a count that costs. */
+/* Is a line due? A caller checks it before it counts what costs time. */
 bool progress_due(const struct progress *progress);
-/* Shows it when it is due. `remaining` may be PROGRESS_UNKNOWN, or with at_least too low. */
+/* Shows the line if it is due. `remaining` may be PROGRESS_UNKNOWN; at_least: or too low. */
 void progress_step(struct progress *progress, uint64_t done, uint64_t remaining, bool at_least);
-/* Takes the line away. */
+/* Erases the line. */
 void progress_end(struct progress *progress);
 
 #endif

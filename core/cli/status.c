@@ -11,13 +11,32 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 enum life { LIFE_LIVE, LIFE_ENDED, LIFE_LOST, N_LIVES };
 
-/* Of relays that work no longer, which stay in the table for a day, people see so many. */
+/* How many relays of each kind that work no longer are printed: their rows stay for a day. */
 #define FEW 3
+
+/* The counts in the order of the output. */
+static const struct count {
+    const char *name;
+    uint32_t bit; /* of outbox_stats.at_least */
+    size_t offset;
+} counts[] = {
+    {"pending", OUTBOX_STATS_PENDING, offsetof(struct outbox_stats, pending)},
+    {"delayed", OUTBOX_STATS_DELAYED, offsetof(struct outbox_stats, delayed)},
+    {"processing", OUTBOX_STATS_PROCESSING, offsetof(struct outbox_stats, processing)},
+    {"processed", OUTBOX_STATS_PROCESSED, offsetof(struct outbox_stats, processed)},
+    {"failed", OUTBOX_STATS_FAILED, offsetof(struct outbox_stats, failed)},
+};
+#define N_COUNTS (sizeof counts / sizeof counts[0])
+
+static uint64_t count(const struct outbox_stats *stats, const struct count *of)
+{
+    return *(const uint64_t *)((const char *)stats + of->offset);
+}
 
 static enum life life_of(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
 {
@@ -51,24 +70,18 @@ static struct outbox_str member_text(struct json_object *object, const char *nam
 
 /* ---- for people ---- */
 
-static void print_count(const char *name, uint64_t n, bool at_least, const char *what)
-{
-    printf("%-11s %s%" PRIu64 "%s\n", name, at_least ? ">= " : "", n, what);
-}
-
 static void print_counts(const struct outbox_stats *s)
 {
     struct output_age age;
-    char oldest[64] = "";
-    if (s->oldest_pending_us)
-        snprintf(oldest, sizeof oldest, ", the oldest for %s",
-                 output_age(s->now_us - s->oldest_pending_us, &age));
-    print_count("pending", s->pending, s->at_least & OUTBOX_STATS_PENDING, oldest);
-    print_count("delayed", s->delayed, s->at_least & OUTBOX_STATS_DELAYED, "");
-    print_count("processing", s->processing, s->at_least & OUTBOX_STATS_PROCESSING, "");
-    print_count("processed", s->processed, s->at_least & OUTBOX_STATS_PROCESSED, "");
-    print_count("failed", s->failed, s->at_least & OUTBOX_STATS_FAILED,
-                s->failed ? " (outboxd list --status failed)" : "");
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        uint64_t n = count(s, &counts[i]);
+        printf("%-11s %s%" PRIu64, counts[i].name, s->at_least & counts[i].bit ? ">= " : "", n);
+        if (counts[i].bit == OUTBOX_STATS_PENDING && s->oldest_pending_us)
+            printf(", the oldest for %s", output_age(s->now_us - s->oldest_pending_us, &age));
+        if (counts[i].bit == OUTBOX_STATS_FAILED && n > 0)
+            fputs(" (outboxd list --status failed)", stdout);
+        putchar('\n');
+    }
 }
 
 static void print_publishers(struct json_object *publishers)
@@ -160,67 +173,45 @@ static struct json_object *relay_json(const struct outbox_relay_page *relays,
                                       const struct outbox_relay_row *row)
 {
     struct json_object *o = json_object_new_object();
-    int r = 0;
-    if (!o)
-        return NULL;
-    r |= json_add_text(o, "id", row->id);
-    r |= json_add_text(o, "name", row->name);
-    r |= json_add_text(o, "life", outbox_cstr(life_name(life_of(relays, row))));
-    r |= json_add_time(o, "started_at", row->started_us);
-    r |= json_add_time(o, "alive_at", row->alive_us);
-    r |= json_add_text(o, "version", row->version);
-    r |= json_add_text(o, "config_hash", row->config_hash);
-    r |= json_object_object_add(o, "state", relay_state(row));
-    if (r == 0)
-        return o;
-    json_object_put(o);
-    return NULL;
+    int r = o ? json_add_text(o, "id", row->id) | json_add_text(o, "name", row->name) |
+                    json_add_text(o, "life", outbox_cstr(life_name(life_of(relays, row)))) |
+                    json_add_time(o, "started_at", row->started_us) |
+                    json_add_time(o, "alive_at", row->alive_us) |
+                    json_add_text(o, "version", row->version) |
+                    json_add_text(o, "config_hash", row->config_hash) |
+                    json_object_object_add(o, "state", relay_state(row))
+              : -1;
+    return output_complete(o, r);
 }
 
-static int add_at_least(struct json_object *object, uint32_t at_least)
+static int add_counts(struct json_object *object, const struct outbox_stats *stats)
 {
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } counts[] = {{OUTBOX_STATS_PENDING, "pending"},
-                  {OUTBOX_STATS_DELAYED, "delayed"},
-                  {OUTBOX_STATS_PROCESSING, "processing"},
-                  {OUTBOX_STATS_PROCESSED, "processed"},
-                  {OUTBOX_STATS_FAILED, "failed"}};
-    struct json_object *names = json_object_new_array();
-    for (size_t i = 0; names && i < sizeof counts / sizeof counts[0]; i++)
-        if (at_least & counts[i].bit)
-            json_object_array_add(names, json_object_new_string(counts[i].name));
-    return json_object_object_add(object, "at_least", names);
+    struct json_object *at_least = json_object_new_array();
+    int r = 0;
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        r |= json_add_int(object, counts[i].name, (int64_t)count(stats, &counts[i]));
+        if (at_least && stats->at_least & counts[i].bit)
+            json_object_array_add(at_least, json_object_new_string(counts[i].name));
+    }
+    return r | json_object_object_add(object, "at_least", at_least);
+}
+
+static int add_relays(struct json_object *object, const struct outbox_relay_page *relays)
+{
+    struct json_object *rows = json_object_new_array();
+    for (uint32_t i = 0; rows && i < relays->n; i++)
+        json_object_array_add(rows, relay_json(relays, relays->rows[i]));
+    return json_object_object_add(object, "relays", rows);
 }
 
 int status_print_json(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
 {
     struct json_object *o = json_object_new_object();
-    struct json_object *rows = json_object_new_array();
     bool known = stats->oldest_pending_us != 0;
-    int r = 0;
-    if (!o || !rows) {
-        json_object_put(o);
-        json_object_put(rows);
-        fprintf(stderr, "outboxd: out of memory\n");
-        return -1;
-    }
-    r |= json_add_int(o, "pending", (int64_t)stats->pending);
-    r |= json_add_int(o, "delayed", (int64_t)stats->delayed);
-    r |= json_add_int(o, "processing", (int64_t)stats->processing);
-    r |= json_add_int(o, "processed", (int64_t)stats->processed);
-    r |= json_add_int(o, "failed", (int64_t)stats->failed);
-    r |= add_at_least(o, stats->at_least);
-    r |= json_add_seconds(o, "oldest_pending_seconds", stats->now_us - stats->oldest_pending_us,
-                          known);
-    for (uint32_t i = 0; r == 0 && i < relays->n; i++)
-        r |= json_object_array_add(rows, relay_json(relays, relays->rows[i]));
-    r |= json_object_object_add(o, "relays", rows);
-    if (r < 0) {
-        json_object_put(o);
-        fprintf(stderr, "outboxd: out of memory\n");
-        return -1;
-    }
-    return output_json(o);
+    int r = o ? add_counts(o, stats) |
+                    json_add_seconds(o, "oldest_pending_seconds",
+                                     stats->now_us - stats->oldest_pending_us, known) |
+                    add_relays(o, relays)
+              : -1;
+    return output_json(output_complete(o, r));
 }

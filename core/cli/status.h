@@ -6,7 +6,7 @@
 #include <outbox/store.h>
 
 void status_print(const struct outbox_stats *stats, const struct outbox_relay_page *relays);
-/* 0 or -1. */
+/* Returns an exit code. */
 int status_print_json(const struct outbox_stats *stats, const struct outbox_relay_page *relays);
 
 #endif

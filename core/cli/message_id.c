@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/message_id.h"
+
+#include "cli/command.h"
+#include "common/utf8.h"
+
+#include <outbox/helpers.h>
+
+#include <ctype.h>
+#include <string.h>
+#include <uuid.h>
+
+bool message_id_is_uuid(const char *text)
+{
+    uuid_t id;
+    return uuid_parse(text, id) == 0;
+}
+
+void message_id_lower(const char *uuid, char lower[MESSAGE_ID_SIZE])
+{
+    for (size_t i = 0; i < MESSAGE_ID_SIZE; i++)
+        lower[i] = (char)tolower((unsigned char)uuid[i]);
+}
+
+void message_id_forms(const char *text, struct message_id_forms *ret)
+{
+    ret->ids[0] = outbox_cstr(text);
+    ret->n = 1;
+    if (!message_id_is_uuid(text))
+        return;
+    message_id_lower(text, ret->lower);
+    ret->ids[1] = outbox_cstr(ret->lower);
+    ret->n = strcmp(ret->lower, text) == 0 ? 1 : 2;
+}
+
+int message_id_check(const char *text)
+{
+    size_t n = strlen(text);
+    if (n > 0 && n <= 255 && utf8_is_clean(text, n))
+        return EXIT_DONE;
+    command_fail("`%.60s` cannot be the id of a message", text);
+    return EXIT_USAGE;
+}
+
+int message_id_unknown(const char *text)
+{
+    if (message_id_is_uuid(text))
+        return command_fail("there is no message with the id %s", text);
+    command_fail("`%s` is not a UUID, and no message has it for its id", text);
+    return EXIT_USAGE;
+}

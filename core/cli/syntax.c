@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/syntax.h"
+
+#include "base/suggest.h"
+#include "base/value.h"
+#include "cli/command.h"
+#include "cli/message_id.h"
+#include "cli/output.h"
+#include "common/utf8.h"
+
+#include <outbox/helpers.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_OPTIONS 8
+
+/* argp's input: it knows nothing but options and a parser. */
+struct parse {
+    const struct syntax *syntax;
+    struct syntax_args *args;
+};
+
+static int64_t parse_duration(struct argp_state *state, const char *name, const char *text)
+{
+    struct outbox_err err = {.size = sizeof err};
+    int64_t ms = 0;
+    if (value_duration(text, &ms, &err) < 0)
+        argp_error(state, "--%s: %s", name, err.text);
+    if (ms == OUTBOX_NEVER)
+        argp_error(state, "--%s: `never` makes no sense here", name);
+    return ms;
+}
+
+static int64_t parse_int(struct argp_state *state, const char *name, const char *text, int64_t min)
+{
+    struct outbox_err err = {.size = sizeof err};
+    int64_t n = 0;
+    if (value_int(text, &n, &err) < 0)
+        argp_error(state, "--%s: %s", name, err.text);
+    if (n < min)
+        argp_error(state, "--%s: %s is out of range", name, text);
+    return n;
+}
+
+static uint32_t parse_status(struct argp_state *state, const char *text)
+{
+    struct suggest nearest = suggest_for(text);
+    struct suggest_hint hint;
+    for (uint32_t status = OUTBOX_PENDING; status <= OUTBOX_FAILED; status *= 2) {
+        if (strcmp(text, output_status(status)) == 0)
+            return status;
+        suggest_try(&nearest, output_status(status));
+    }
+    argp_error(state, "--status: `%s` is none of pending, processing, processed and failed%s", text,
+               suggest_hint(&nearest, &hint));
+    return 0;
+}
+
+static void add_header(struct argp_state *state, struct syntax_args *args, char *text)
+{
+    char *equal = strchr(text, '=');
+    if (!utf8_is_clean(text, strlen(text)))
+        argp_error(state, "--header: name and value must be valid UTF-8");
+    if (!equal || equal == text) {
+        argp_error(state, "--header: `%s` is not NAME=VALUE", text);
+        return;
+    }
+    *equal = '\0';
+    for (uint64_t i = 0; i < args->n_headers; i++)
+        if (outbox_str_eq(args->headers[i].name, outbox_cstr(text)))
+            argp_error(state, "--header: `%s` is given twice", text);
+    struct outbox_header *grown =
+        reallocarray(args->headers, (size_t)args->n_headers + 1, sizeof *args->headers);
+    if (!grown)
+        argp_failure(state, EXIT_FAILED, 0, "out of memory");
+    args->headers = grown;
+    args->headers[args->n_headers++] =
+        (struct outbox_header){outbox_cstr(text), outbox_cstr(equal + 1)};
+}
+
+static void parse_option(struct argp_state *state, const struct syntax_option *option,
+                         struct syntax_args *args, char *text)
+{
+    void *member = (char *)args + option->offset;
+    switch (option->type) {
+    case SYNTAX_FLAG:
+        *(bool *)member = true;
+        break;
+    case SYNTAX_TEXT:
+        *(const char **)member = text;
+        break;
+    case SYNTAX_UUID:
+        if (message_id_is_uuid(text))
+            message_id_lower(text, member);
+        else
+            argp_error(state, "--%s: `%s` is not a UUID (8-4-4-4-12 hexadecimal digits)",
+                       option->name, text);
+        break;
+    case SYNTAX_DURATION:
+        *(int64_t *)member = parse_duration(state, option->name, text);
+        break;
+    case SYNTAX_INT:
+        *(int64_t *)member = parse_int(state, option->name, text, INT64_MIN);
+        break;
+    case SYNTAX_COUNT:
+        *(int64_t *)member = parse_int(state, option->name, text, 0);
+        break;
+    case SYNTAX_STATUS:
+        *(uint32_t *)member |= parse_status(state, text);
+        break;
+    case SYNTAX_HEADER:
+        add_header(state, args, text);
+        break;
+    }
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    const struct parse *parse = state->input;
+    const struct syntax *syntax = parse->syntax;
+    struct syntax_args *args = parse->args;
+    switch (key) {
+    case 'c':
+        args->config_file = text;
+        return 0;
+    case ARGP_KEY_ARGS:
+        args->operands = state->argv + state->next;
+        args->n_operands = state->argc - state->next;
+        if (args->n_operands > syntax->max_operands)
+            argp_error(state, "%s", syntax->surplus ? syntax->surplus : "takes no argument");
+        return 0;
+    case ARGP_KEY_END:
+        if (syntax->check)
+            syntax->check(state, args);
+        return 0;
+    default:
+        for (const struct syntax_option *option = syntax->options; option->name; option++)
+            if (option->key == key) {
+                parse_option(state, option, args, text);
+                return 0;
+            }
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args)
+{
+    struct argp_option shown[MAX_OPTIONS + 2] = {
+        {"config", 'c', "FILE", 0, "Read this file instead of " CONFIG_DEFAULT_FILE, 0}};
+    const struct argp argp = {
+        .options = shown, .parser = parse, .args_doc = syntax->operands, .doc = syntax->doc};
+    struct parse input = {syntax, args};
+    for (size_t i = 0; i < MAX_OPTIONS && syntax->options[i].name; i++) {
+        const struct syntax_option *option = &syntax->options[i];
+        shown[i + 1] =
+            (struct argp_option){option->name, option->key, option->text, 0, option->summary, 0};
+    }
+    args->config_file = CONFIG_DEFAULT_FILE;
+    error_t error = argp_parse(&argp, argc, argv, 0, NULL, &input);
+    return error ? command_fail("cannot read the options: %s", strerror(error)) : EXIT_DONE;
+}
