@@ -96,12 +96,11 @@ static int check(const struct config *config, void *data)
     return code;
 }
 
-int cmd_check(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .doc = "Reports every mistake of the configuration file as FILE:LINE: message.",
-    };
-    struct args args = {0};
-    return command_run(&syntax, argc, argv, &args.common, check);
-}
+const struct command cmd_check = {
+    .name = "check",
+    .summary = "check the configuration file, and with --connect the servers",
+    .options = options,
+    .doc = "Reports every mistake of the configuration file as FILE:LINE: message.",
+    .args_size = sizeof(struct args),
+    .run_config = check,
+};

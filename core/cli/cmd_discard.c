@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_discard.c - outboxd discard: deletes dead letters. */
-#include "cli/command.h"
 #include "cli/dead_letter_command.h"
 
-int cmd_discard(int argc, char **argv)
+static int discard(struct store *store, void *args)
 {
-    static const struct dead_letter_command command = {
-        .bulk = {"discard", "discarded", store_discard},
-        .doc = "Deletes failed messages, for good.",
-    };
-    return dead_letter_command_run(&command, argc, argv);
+    static const struct bulk bulk = {"discard", "discarded", store_discard};
+    return dead_letter_command_run(&bulk, store, args);
 }
+
+const struct command cmd_discard = {
+    .name = "discard",
+    .summary = "delete failed messages",
+    DEAD_LETTER_COMMAND_OPTIONS,
+    .doc = "Deletes failed messages, for good.",
+    .args_size = sizeof(struct dead_letter_command),
+    .run_store = discard,
+};

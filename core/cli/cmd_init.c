@@ -49,12 +49,11 @@ static int run(const struct config *config, void *args)
     return command_with_store(config, false, args, init);
 }
 
-int cmd_init(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .doc = "Creates the tables, or brings older ones up to date. It may be run again.",
-    };
-    struct args args = {0};
-    return command_run(&syntax, argc, argv, &args.common, run);
-}
+const struct command cmd_init = {
+    .name = "init",
+    .summary = "create or upgrade the tables",
+    .options = options,
+    .doc = "Creates the tables, or brings older ones up to date. It may be run again.",
+    .args_size = sizeof(struct args),
+    .run_config = run,
+};

@@ -69,13 +69,13 @@ static int list(struct store *store, void *data)
     return EXIT_DONE;
 }
 
-int cmd_list(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .surplus = "takes no argument; outboxd show ID shows one message",
-        .doc = "Lists messages in the order in which they were written.",
-    };
-    struct args args = {.limit = LIMIT_DEFAULT, .after = COMMAND_FROM_FIRST};
-    return command_run_store(&syntax, argc, argv, &args.common, list);
-}
+const struct command cmd_list = {
+    .name = "list",
+    .summary = "list messages",
+    .options = options,
+    .surplus = "takes no argument; outboxd show ID shows one message",
+    .doc = "Lists messages in the order in which they were written.",
+    .args_size = sizeof(struct args),
+    .defaults = &(const struct args){.limit = LIMIT_DEFAULT, .after = COMMAND_FROM_FIRST},
+    .run_store = list,
+};

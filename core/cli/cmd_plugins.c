@@ -202,32 +202,35 @@ static int print_all(struct plugin_set *set, const struct args *args)
     return code;
 }
 
-int cmd_plugins(int argc, char **argv)
+static int plugins(void *data)
 {
-    static const struct syntax syntax = {
-        .options = options,
-        .operands = "[NAME]",
-        .max_operands = 1,
-        .surplus = "takes one NAME",
-        .doc = "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the options "
-               "of that one. The folder is plugin_dir of the configuration file if there is one.",
-    };
-    struct args args = {0};
-    int code = syntax_parse(&syntax, argc, argv, &args.common);
-    if (code != EXIT_DONE)
-        return code;
-    const char *file = args.common.config_file;
+    const struct args *args = data;
+    const char *file = args->common.config_file;
     bool given = strcmp(file, CONFIG_DEFAULT_FILE) != 0;
     char *dir = NULL;
     int r = OUTBOX_OK;
     /* No more of the file is read: a person may list plugins in order to repair the rest of it. */
-    if (!args.dir && (given || access(file, F_OK) == 0))
+    if (!args->dir && (given || access(file, F_OK) == 0))
         r = config_plugin_dir(file, command_report, NULL, &dir);
     if (r < 0)
         return command_code(r);
-    struct plugin_set *set = plugin_set_new(args.dir ? args.dir : dir);
-    code = set ? print_all(set, &args) : command_fail("out of memory");
+    struct plugin_set *set = plugin_set_new(args->dir ? args->dir : dir);
+    int code = set ? print_all(set, args) : command_fail("out of memory");
     plugin_set_free(set);
     free(dir);
-    return command_finish(code);
+    return code;
 }
+
+const struct command cmd_plugins = {
+    .name = "plugins",
+    .summary = "list plugins and their options",
+    .options = options,
+    .operands = "[NAME]",
+    .max_operands = 1,
+    .surplus = "takes one NAME",
+    .doc = "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the "
+           "options "
+           "of that one. The folder is plugin_dir of the configuration file if there is one.",
+    .args_size = sizeof(struct args),
+    .run = plugins,
+};

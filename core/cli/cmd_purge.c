@@ -49,14 +49,14 @@ static int purge(struct store *store, void *data)
     return bulk_run(&bulk, store, &filter, args->dry_run);
 }
 
-int cmd_purge(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .doc = "Deletes old messages in small batches; never what is pending or processing. "
-               "Processed ones are as old as their processing, failed ones as their creation.",
-        .check = check,
-    };
-    struct args args = {.older_ms = -1};
-    return command_run_store(&syntax, argc, argv, &args.common, purge);
-}
+const struct command cmd_purge = {
+    .name = "purge",
+    .summary = "delete old messages",
+    .options = options,
+    .doc = "Deletes old messages in small batches; never what is pending or processing. "
+           "Processed ones are as old as their processing, failed ones as their creation.",
+    .check = check,
+    .args_size = sizeof(struct args),
+    .defaults = &(const struct args){.older_ms = -1},
+    .run_store = purge,
+};

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_requeue.c - outboxd requeue: makes dead letters pending again. */
-#include "cli/command.h"
 #include "cli/dead_letter_command.h"
 
-int cmd_requeue(int argc, char **argv)
+static int requeue(struct store *store, void *args)
 {
-    static const struct dead_letter_command command = {
-        .bulk = {"requeue", "requeued", store_requeue},
-        .doc = "Makes failed messages pending again, with no attempt charged; their last error is "
-               "kept until the next.",
-    };
-    return dead_letter_command_run(&command, argc, argv);
+    static const struct bulk bulk = {"requeue", "requeued", store_requeue};
+    return dead_letter_command_run(&bulk, store, args);
 }
+
+const struct command cmd_requeue = {
+    .name = "requeue",
+    .summary = "make failed messages pending again",
+    DEAD_LETTER_COMMAND_OPTIONS,
+    .doc = "Makes failed messages pending again, with no attempt charged; their last error "
+           "is kept until the next.",
+    .args_size = sizeof(struct dead_letter_command),
+    .run_store = requeue,
+};

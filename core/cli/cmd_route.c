@@ -97,14 +97,13 @@ static int route(const struct config *config, void *data)
     return code;
 }
 
-int cmd_route(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .doc = "Tells which publisher a message would go to, by which route, and why the routes "
-               "before it did not take it. Nothing is written or sent.",
-        .check = check,
-    };
-    struct args args = {0};
-    return command_run(&syntax, argc, argv, &args.common, route);
-}
+const struct command cmd_route = {
+    .name = "route",
+    .summary = "tell where a message would go, and why",
+    .options = options,
+    .doc = "Tells which publisher a message would go to, by which route, and why the routes "
+           "before it did not take it. Nothing is written or sent.",
+    .check = check,
+    .args_size = sizeof(struct args),
+    .run_config = route,
+};

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 
 struct args {
     struct syntax_args common;
-    int signals;
+    int signals;            /* a descriptor for the signals that this program answers */
     struct relay_mode mode; /* wait_ms -1: not given */
 };
 
@@ -29,16 +30,7 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-static void check(struct argp_state *state, void *data)
-{
-    struct relay_mode *mode = &((struct args *)data)->mode;
-    if (mode->wait_ms >= 0 && !mode->once)
-        argp_error(state, "--wait goes with --once");
-    if (mode->wait_ms < 0)
-        mode->wait_ms = WAIT_DEFAULT_MS;
-}
-
-/* The signals that this program answers, as a descriptor; blocked for all threads. */
+/* Blocks the signals for all threads that start later; they arrive at the descriptor. */
 static int open_signals(void)
 {
     sigset_t signals;
@@ -51,6 +43,20 @@ static int open_signals(void)
     if (pthread_sigmask(SIG_BLOCK, &signals, NULL) != 0)
         return -1;
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void check(struct argp_state *state, void *data)
+{
+    struct args *args = data;
+    struct relay_mode *mode = &args->mode;
+    if (mode->wait_ms >= 0 && !mode->once)
+        argp_error(state, "--wait goes with --once");
+    if (mode->wait_ms < 0)
+        mode->wait_ms = WAIT_DEFAULT_MS;
+    /* Before the file is read: a supervisor may stop what it has just started. */
+    args->signals = open_signals();
+    if (args->signals < 0)
+        exit(command_fail("cannot take signals: %m"));
 }
 
 /* Ends the process at once; what is claimed is free when its lease ends. */
@@ -168,29 +174,26 @@ static int relay(const struct config *config, const struct args *args, struct lo
     return conclude(&report, args->mode.once, log);
 }
 
-static int run(const struct config *config, void *args)
+static int run(const struct config *config, void *data)
 {
+    const struct args *args = data;
     struct log *log =
         log_new(STDERR_FILENO, config->log_level, (enum log_format)config->log_format);
     int code = log ? relay(config, args, log) : command_fail("out of memory");
     log_free(log);
+    close(args->signals);
     return code;
 }
 
-int cmd_run(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .doc = "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends "
-               "when none is due: exit code 1 if a message became failed or something stayed "
-               "unavailable.",
-        .check = check,
-    };
-    /* Before anything else: a supervisor may stop what it has just started. */
-    struct args args = {.mode = {.wait_ms = -1}, .signals = open_signals()};
-    if (args.signals < 0)
-        return command_fail("cannot take signals: %m");
-    int code = command_run(&syntax, argc, argv, &args.common, run);
-    close(args.signals);
-    return code;
-}
+const struct command cmd_run = {
+    .name = "run",
+    .summary = "relay messages, in the foreground",
+    .options = options,
+    .doc = "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends "
+           "when none is due: exit code 1 if a message became failed or something stayed "
+           "unavailable.",
+    .check = check,
+    .args_size = sizeof(struct args),
+    .defaults = &(const struct args){.mode = {.wait_ms = -1}},
+    .run_config = run,
+};

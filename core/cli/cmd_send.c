@@ -117,17 +117,16 @@ static int send_message(const struct config *config, void *data)
     return code;
 }
 
-int cmd_send(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .operands = "[PAYLOAD]",
-        .max_operands = 1,
-        .surplus = "takes one PAYLOAD; quote it if it has blanks",
-        .doc = "Writes one message and prints its id. Without PAYLOAD it has none (NULL); `-` "
-               "reads it from standard input.",
-        .check = check,
-    };
-    struct args args = {0};
-    return command_run(&syntax, argc, argv, &args.common, send_message);
-}
+const struct command cmd_send = {
+    .name = "send",
+    .summary = "write one message",
+    .options = options,
+    .operands = "[PAYLOAD]",
+    .max_operands = 1,
+    .surplus = "takes one PAYLOAD; quote it if it has blanks",
+    .doc = "Writes one message and prints its id. Without PAYLOAD it has none (NULL); `-` "
+           "reads it from standard input.",
+    .check = check,
+    .args_size = sizeof(struct args),
+    .run_config = send_message,
+};

@@ -54,16 +54,15 @@ static int show(struct store *store, void *data)
     return EXIT_DONE;
 }
 
-int cmd_show(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .operands = "ID",
-        .max_operands = 1,
-        .surplus = "takes one ID",
-        .doc = "Shows a message and, if it was copied for several publishers, its copies.",
-        .check = check,
-    };
-    struct args args = {0};
-    return command_run_store(&syntax, argc, argv, &args.common, show);
-}
+const struct command cmd_show = {
+    .name = "show",
+    .summary = "show one message",
+    .options = options,
+    .operands = "ID",
+    .max_operands = 1,
+    .surplus = "takes one ID",
+    .doc = "Shows a message and, if it was copied for several publishers, its copies.",
+    .check = check,
+    .args_size = sizeof(struct args),
+    .run_store = show,
+};

@@ -58,13 +58,12 @@ static int status(struct store *store, void *data)
     return args->watch ? watch(store, args) : print_once(store, args);
 }
 
-int cmd_status(int argc, char **argv)
-{
-    static const struct syntax syntax = {
-        .options = options,
-        .doc = "Shows how many messages wait and for how long, how the publishers are, and which "
-               "relays live. Counts that were cut short say >=.",
-    };
-    struct args args = {0};
-    return command_run_store(&syntax, argc, argv, &args.common, status);
-}
+const struct command cmd_status = {
+    .name = "status",
+    .summary = "show counts, publishers and relays",
+    .options = options,
+    .doc = "Shows how many messages wait and for how long, how the publishers are, and which "
+           "relays live. Counts that were cut short say >=.",
+    .args_size = sizeof(struct args),
+    .run_store = status,
+};

@@ -64,43 +64,39 @@ static int check_publisher(const struct config *config, const char *name)
     return EXIT_USAGE;
 }
 
-static int begin(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args,
-                 struct config **ret)
+static int run_with_config(const struct command *command, struct syntax_args *args)
 {
-    int code = syntax_parse(syntax, argc, argv, args);
-    if (code != EXIT_DONE)
-        return code;
-    int r = config_load(args->config_file, command_report, NULL, ret);
+    struct config *config = NULL;
+    int r = config_load(args->config_file, command_report, NULL, &config);
     if (r < 0)
         return command_code(r);
-    return args->publisher ? check_publisher(*ret, args->publisher) : EXIT_DONE;
+    int code = args->publisher ? check_publisher(config, args->publisher) : EXIT_DONE;
+    if (code == EXIT_DONE && command->run_config)
+        code = command->run_config(config, args);
+    else if (code == EXIT_DONE)
+        code = command_with_store(config, true, args, command->run_store);
+    config_free(config);
+    return code;
 }
 
-static int end(struct syntax_args *args, struct config *config, int code)
+int command_run(const struct command *command, const char *config_file, int argc, char **argv)
 {
+    struct syntax_args *args = calloc(1, command->args_size);
+    if (!args)
+        return command_fail("out of memory");
+    if (command->defaults)
+        memcpy(args, command->defaults, command->args_size);
+    args->config_file = config_file;
+    int code = syntax_parse(command, argc, argv, args);
+    if (code == EXIT_DONE)
+        code = command->run ? command->run(args) : run_with_config(command, args);
     free(args->headers);
-    config_free(config);
+    free(args);
     return command_finish(code);
 }
 
-int command_run(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args,
-                command_config_fn run)
-{
-    struct config *config = NULL;
-    int code = begin(syntax, argc, argv, args, &config);
-    return end(args, config, code == EXIT_DONE ? run(config, args) : code);
-}
-
-int command_run_store(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args,
-                      command_store_fn run)
-{
-    struct config *config = NULL;
-    int code = begin(syntax, argc, argv, args, &config);
-    return end(args, config,
-               code == EXIT_DONE ? command_with_store(config, true, args, run) : code);
-}
-
-int command_with_store(const struct config *config, bool check, void *args, command_store_fn run)
+int command_with_store(const struct config *config, bool check, void *args,
+                       int (*run)(struct store *store, void *args))
 {
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};

@@ -21,40 +21,38 @@
 /* The `after` of pages that begin at the first row: a producer may have written a seq below 0. */
 #define COMMAND_FROM_FIRST INT64_MIN
 
-/* argv[0] is "outboxd NAME". Each returns an exit code. */
-typedef int (*command_fn)(int argc, char **argv);
+/* What a command does, as a static table. One of the three functions does the work and returns an
+ * exit code; `args` is a struct of the command's own, which begins with a struct syntax_args. */
+struct command {
+    const char *name;
+    const char *summary; /* for outboxd --help */
+    const char *doc;     /* for outboxd NAME --help */
+    const struct syntax_option *options;
+    const char *operands; /* how --help shows them; NULL: none */
+    int max_operands;
+    const char *surplus; /* the error for more than max_operands; NULL: "takes no argument" */
+    size_t args_size;
+    const void *defaults; /* of args; NULL: zeros */
+    /* Ends the program by argp_error when options do not fit together; may complete args. */
+    void (*check)(struct argp_state *state, void *args);
+    int (*run)(void *args);
+    int (*run_config)(const struct config *config, void *args);
+    int (*run_store)(struct store *store, void *args); /* its table was checked */
+};
 
-int cmd_check(int argc, char **argv);
-int cmd_discard(int argc, char **argv);
-int cmd_init(int argc, char **argv);
-int cmd_list(int argc, char **argv);
-int cmd_plugins(int argc, char **argv);
-int cmd_purge(int argc, char **argv);
-int cmd_requeue(int argc, char **argv);
-int cmd_route(int argc, char **argv);
-int cmd_run(int argc, char **argv);
-int cmd_send(int argc, char **argv);
-int cmd_show(int argc, char **argv);
-int cmd_status(int argc, char **argv);
-
-/* What a command does with the configuration or with its open store. `args` are its own arguments,
- * which begin with a struct syntax_args. Returns an exit code. */
-typedef int (*command_config_fn)(const struct config *config, void *args);
-typedef int (*command_store_fn)(struct store *store, void *args);
+extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plugins, cmd_purge,
+    cmd_requeue, cmd_route, cmd_run, cmd_send, cmd_show, cmd_status;
 
 /*
- * Runs a command from argv to exit code: reads its arguments and the configuration file, calls
- * `run`, frees both, and flushes standard output. Every mistake of the file was printed as
- * FILE:LINE: text when the configuration cannot be used; `run` is not called then.
+ * Runs a command from its arguments to an exit code: reads argv, whose first element is how the
+ * command is called in texts, loads the configuration and opens the store if the command needs
+ * them, runs it, and flushes standard output. A mistake in argv ends the program.
  */
-int command_run(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args,
-                command_config_fn run);
-/* The same with the store open and its table checked. */
-int command_run_store(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args,
-                      command_store_fn run);
+int command_run(const struct command *command, const char *config_file, int argc, char **argv);
 
 /* Opens the configured store, calls `run`, and closes it; `check`: the table must be there. */
-int command_with_store(const struct config *config, bool check, void *args, command_store_fn run);
+int command_with_store(const struct config *config, bool check, void *args,
+                       int (*run)(struct store *store, void *args));
 
 /* Reads the page of rows behind *after, and moves *after behind its last row. Behind the last row
  * of all the page is empty. */

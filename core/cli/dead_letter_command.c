@@ -1,41 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/dead_letter_command.h"
 
-#include "cli/command.h"
 #include "cli/message_id.h"
 #include "cli/output.h"
 
 #include <outbox/helpers.h>
 
-#include <limits.h>
 #include <stdio.h>
 
 /* The rows of one ID: a message and its copies. */
 #define MAX_ROWS 500
 
-struct args {
-    struct syntax_args common;
-    const struct bulk *bulk;
-    bool all;
-    const char *topic;
-    bool dry_run;
-};
-
-static const struct syntax_option options[] = {
-    {"all", 'A', SYNTAX_FLAG, offsetof(struct args, all), NULL,
+const struct syntax_option dead_letter_command_options[] = {
+    {"all", 'A', SYNTAX_FLAG, offsetof(struct dead_letter_command, all), NULL,
      "All failed messages, instead of IDs"},
-    {"topic", 't', SYNTAX_TEXT, offsetof(struct args, topic), "PATTERN",
+    {"topic", 't', SYNTAX_TEXT, offsetof(struct dead_letter_command, topic), "PATTERN",
      "With --all: only topics that match"},
-    {"publisher", 'p', SYNTAX_TEXT, offsetof(struct args, common.publisher), "NAME",
+    {"publisher", 'p', SYNTAX_TEXT, offsetof(struct dead_letter_command, common.publisher), "NAME",
      "With --all: only what failed at this publisher's lane"},
-    {"dry-run", 'n', SYNTAX_FLAG, offsetof(struct args, dry_run), NULL,
+    {"dry-run", 'n', SYNTAX_FLAG, offsetof(struct dead_letter_command, dry_run), NULL,
      "Tell what would be done, and change nothing"},
     {0},
 };
 
-static void check(struct argp_state *state, void *data)
+void dead_letter_command_check(struct argp_state *state, void *data)
 {
-    const struct args *args = data;
+    const struct dead_letter_command *args = data;
     if (args->all == (args->common.n_operands > 0))
         argp_error(state, "either IDs or --all");
     if (!args->all && (args->topic || args->common.publisher))
@@ -55,7 +45,8 @@ static int explain(struct store *store, const struct outbox_filter *filter, cons
     return command_fail("%s is %s, not failed", id, output_status(page->rows[0]->status));
 }
 
-static int run_one(const struct args *args, struct store *store, const char *id)
+static int run_one(const struct bulk *bulk, struct store *store,
+                   const struct dead_letter_command *args, const char *id)
 {
     struct outbox_err err = {.size = sizeof err};
     struct message_id_forms forms;
@@ -71,22 +62,22 @@ static int run_one(const struct args *args, struct store *store, const char *id)
         r = command_next_page(store, &filter, &after, 1, &page, &err);
         n = r < 0 ? 0 : page->n;
     } else {
-        r = args->bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
+        r = bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
     }
     if (r < 0)
         return command_fail("%s", err.text);
     filter.statuses = 0;
     if (n == 0)
         return explain(store, &filter, id);
-    printf("%s%s ", args->dry_run ? "would be " : "", args->bulk->done);
+    printf("%s%s ", args->dry_run ? "would be " : "", bulk->done);
     output_text(outbox_cstr(id), 255);
     putchar('\n');
     return EXIT_DONE;
 }
 
-static int run(struct store *store, void *data)
+int dead_letter_command_run(const struct bulk *bulk, struct store *store,
+                            const struct dead_letter_command *args)
 {
-    const struct args *args = data;
     char *const *ids = args->common.operands;
     int code = EXIT_DONE;
     const struct outbox_filter filter = {.size = sizeof filter,
@@ -94,27 +85,14 @@ static int run(struct store *store, void *data)
                                          .topic = outbox_cstr(args->topic),
                                          .lane = outbox_cstr(args->common.publisher)};
     if (args->all)
-        return bulk_run(args->bulk, store, &filter, args->dry_run);
+        return bulk_run(bulk, store, &filter, args->dry_run);
     /* Nothing is changed when one of the IDs cannot be right. */
     for (int i = 0; i < args->common.n_operands; i++)
         if (message_id_check(ids[i]) != EXIT_DONE)
             return EXIT_USAGE;
     for (int i = 0; i < args->common.n_operands; i++) {
-        int one = run_one(args, store, ids[i]);
+        int one = run_one(bulk, store, args, ids[i]);
         code = one > code ? one : code;
     }
     return code;
-}
-
-int dead_letter_command_run(const struct dead_letter_command *command, int argc, char **argv)
-{
-    const struct syntax syntax = {
-        .options = options,
-        .operands = "ID...\n--all",
-        .max_operands = INT_MAX,
-        .doc = command->doc,
-        .check = check,
-    };
-    struct args args = {.bulk = &command->bulk};
-    return command_run_store(&syntax, argc, argv, &args.common, run);
 }

@@ -4,12 +4,25 @@
 #define CORE_CLI_DEAD_LETTER_COMMAND_H
 
 #include "cli/bulk.h"
+#include "cli/command.h"
 
+#include <limits.h>
+
+/* The arguments of both. */
 struct dead_letter_command {
-    struct bulk bulk;
-    const char *doc; /* for --help */
+    struct syntax_args common;
+    bool all;
+    const char *topic;
+    bool dry_run;
 };
 
-int dead_letter_command_run(const struct dead_letter_command *command, int argc, char **argv);
+#define DEAD_LETTER_COMMAND_OPTIONS                                                              \
+    .options = dead_letter_command_options, .operands = "ID...\n--all", .max_operands = INT_MAX, \
+    .check = dead_letter_command_check
+extern const struct syntax_option dead_letter_command_options[];
+void dead_letter_command_check(struct argp_state *state, void *args);
+
+int dead_letter_command_run(const struct bulk *bulk, struct store *store,
+                            const struct dead_letter_command *args);
 
 #endif

@@ -6,27 +6,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const struct command {
-    const char *name;
-    const char *summary;
-    command_fn run;
-} commands[] = {
-    {"run", "relay messages, in the foreground", cmd_run},
-    {"check", "check the configuration file, and with --connect the servers", cmd_check},
-    {"init", "create or upgrade the tables", cmd_init},
-    {"send", "write one message", cmd_send},
-    {"list", "list messages", cmd_list},
-    {"show", "show one message", cmd_show},
-    {"requeue", "make failed messages pending again", cmd_requeue},
-    {"discard", "delete failed messages", cmd_discard},
-    {"purge", "delete old messages", cmd_purge},
-    {"status", "show counts, publishers and relays", cmd_status},
-    {"route", "tell where a message would go, and why", cmd_route},
-    {"plugins", "list plugins and their options", cmd_plugins},
+static const struct command *const commands[] = {
+    &cmd_run,     &cmd_check,   &cmd_init,  &cmd_send,   &cmd_list,  &cmd_show,
+    &cmd_requeue, &cmd_discard, &cmd_purge, &cmd_status, &cmd_route, &cmd_plugins,
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -64,9 +49,9 @@ static const struct command *find(const char *name)
     struct suggest nearest = suggest_for(name);
     struct suggest_hint hint;
     for (size_t i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
-        suggest_try(&nearest, commands[i].name);
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+        suggest_try(&nearest, commands[i]->name);
     }
     suggest_try(&nearest, "help");
     command_fail("there is no command `%s`%s (outboxd --help lists them)", name,
@@ -74,25 +59,23 @@ static const struct command *find(const char *name)
     return NULL;
 }
 
-/* The subcommand sees "outboxd NAME" as its name, then -c FILE if that stood before it. */
-static int run(const struct command *command, const struct chosen *chosen, int argc, char **argv)
+static int run(const struct command *command, const char *config_file, int argc, char **argv)
 {
-    char name[32], config_option[] = "-c";
+    char name[32];
     snprintf(name, sizeof name, "outboxd %s", command->name);
-    char **args = calloc((size_t)argc + 4, sizeof *args);
-    int n = 0;
-    if (!args)
-        return command_fail("out of memory");
-    args[n++] = name;
-    if (chosen->config_file) {
-        args[n++] = config_option;
-        args[n++] = (char *)(uintptr_t)chosen->config_file;
-    }
-    for (int i = chosen->at + 1; i < argc; i++)
-        args[n++] = argv[i];
-    int code = command->run(n, args);
-    free(args);
-    return code;
+    argv[0] = name;
+    return command_run(command, config_file, argc, argv);
+}
+
+/* "help NAME" is "NAME --help"; "help" and "help help" are --help. */
+static int help(const struct argp *argp, char *program, const char *about)
+{
+    char help_option[] = "--help";
+    char *args[] = {program, help_option, NULL};
+    if (!about || strcmp(about, "help") == 0)
+        return argp_parse(argp, 2, args, ARGP_IN_ORDER, NULL, NULL);
+    const struct command *command = find(about);
+    return command ? run(command, CONFIG_DEFAULT_FILE, 2, args) : EXIT_USAGE;
 }
 
 /* argp's help_filter: writes what --help shows below the options. */
@@ -108,7 +91,7 @@ static char *list_commands(int key, const char *text, void *input)
         return NULL;
     fputs("Commands:\n", f);
     for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
+        fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\nEach has --help. Exit codes: 0 done, 1 failed, 2 usage or configuration.", f);
     fclose(f);
     return out;
@@ -133,7 +116,7 @@ int main(int argc, char **argv)
         .doc = "Relays messages from an outbox table to brokers and programs.\v",
         .help_filter = list_commands,
     };
-    struct chosen chosen = {0};
+    struct chosen chosen = {.config_file = CONFIG_DEFAULT_FILE};
     open_standard_streams();
     signal(SIGCHLD, SIG_DFL); /* a parent may have set it to be ignored; waitpid needs it */
     argp_program_version = "outboxd " PACKAGE_VERSION;
@@ -142,20 +125,9 @@ int main(int argc, char **argv)
     if (error)
         return command_fail("cannot read the options: %s", strerror(error));
     const char *name = argv[chosen.at];
-    if (strcmp(name, "help") == 0) {
-        const char *about = chosen.at + 1 < argc ? argv[chosen.at + 1] : NULL;
-        if (about && strcmp(about, "help") == 0)
-            about = NULL;
-        const struct command *command = about ? find(about) : NULL;
-        char help_option[] = "--help";
-        char *args[] = {argv[0], help_option, NULL};
-        if (about && !command)
-            return EXIT_USAGE;
-        if (!about)
-            return argp_parse(&argp, 2, args, ARGP_IN_ORDER, NULL, &chosen);
-        chosen.at = 0;
-        return run(command, &chosen, 2, args);
-    }
+    if (strcmp(name, "help") == 0)
+        return help(&argp, argv[0], argv[chosen.at + 1]);
     const struct command *command = find(name);
-    return command ? run(command, &chosen, argc, argv) : EXIT_USAGE;
+    return command ? run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
+                   : EXIT_USAGE;
 }

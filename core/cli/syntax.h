@@ -6,6 +6,8 @@
 #include <outbox/abi.h>
 
 #include <argp.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* What an option's text becomes in the command's arguments. */
@@ -31,7 +33,7 @@ struct syntax_option {
 
 /* What the parser itself knows. A command's struct of arguments begins with it. */
 struct syntax_args {
-    const char *config_file; /* -c, which every command has; CONFIG_DEFAULT_FILE without it */
+    const char *config_file; /* -c, which every command has */
     char **operands;         /* what is no option */
     int n_operands;
     const char *publisher;         /* --publisher of the commands that have it */
@@ -39,21 +41,13 @@ struct syntax_args {
     uint64_t n_headers;
 };
 
-struct syntax {
-    const struct syntax_option *options;
-    const char *operands; /* how --help shows them; NULL: none */
-    int max_operands;
-    const char *surplus; /* the error for more than max_operands; NULL: "takes no argument" */
-    const char *doc;
-    /* Ends the program by argp_error when options do not fit together; may fill in defaults. */
-    void (*check)(struct argp_state *state, void *args);
-};
+struct command;
 
 /*
  * Reads argv into `args`, which begins with a struct syntax_args. A mistake in argv ends the
  * program, with exit code EXIT_USAGE and a text that says what is wrong. Returns an exit code:
  * EXIT_FAILED without memory.
  */
-int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args);
+int syntax_parse(const struct command *command, int argc, char **argv, struct syntax_args *args);
 
 #endif
