@@ -15,7 +15,8 @@
 
 #define ORDERS 20
 
-/* What arrived, by publisher; several workers deliver at once. */
+/* The messages of one publisher. Several workers deliver at the same time, so the lock protects n.
+ */
 struct inbox {
     const char *name;
     pthread_mutex_t lock;
@@ -28,7 +29,7 @@ static void die(const char *what, const struct outbox_err *err)
     exit(1);
 }
 
-/* A publisher made from a function. A real one would hand the message to a broker's client. */
+/* A publisher made from a function. A real one gives the message to the client of a broker. */
 static int deliver(void *ctx, const struct outbox_message *const *messages, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                    struct outbox_err *err)
@@ -46,7 +47,7 @@ static int deliver(void *ctx, const struct outbox_message *const *messages, uint
     return OUTBOX_OK;
 }
 
-/* A route by function: what has no key is of no interest to anybody but the archive. */
+/* A route by function: a message without a key goes to the archive. */
 static const char *keyless(void *ctx, const struct outbox_message *message)
 {
     (void)ctx;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * produce.c - an application that writes an order and the message about it in one transaction of
- * its own PostgreSQL connection. A daemon somewhere relays them.
+ * its own PostgreSQL connection. outboxd relays them.
  *
  *   cc $(pkg-config --cflags outbox libpq) -o produce produce.c $(pkg-config --libs outbox libpq)
  *   ./produce CONNINFO [PLUGIN_DIR]

@@ -14,7 +14,7 @@
 
 struct file {
     const struct outbox_host *host;
-    const char *path; /* the host's; valid until close */
+    const char *path; /* belongs to the host; valid until close */
     int fd;           /* -1: not open */
 };
 
@@ -22,7 +22,7 @@ static const struct outbox_option options[] = {
     {"path", NULL, "The file to append to.", NULL, 0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_REQUIRED},
 };
 
-/* Validates and allocates; opens nothing, since that could fail for now and work later. */
+/* Validates and allocates. The file is opened later: that may fail now and succeed then. */
 static int open_file(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                      struct outbox_err *err)
 {
@@ -74,10 +74,10 @@ static int publish(void *instance, const struct outbox_message *const *msgs, uin
     uint64_t done = 0;
     int r = check(instance, call, err);
     if (r < 0)
-        return r; /* the host leaves us alone for a while; no message is charged */
+        return r; /* the host pauses this publisher; no message is charged */
     while (done < n && append(f, msgs[done]) == 0)
         done++;
-    /* Accepted means durable: sync first, then say so. What was not tried stays unset. */
+    /* Accepted means durable, so sync comes first. What was not tried stays unset. */
     if (fdatasync(f->fd) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", f->path, strerror(errno));
     for (uint64_t i = 0; i < done; i++)

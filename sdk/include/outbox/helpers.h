@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* outbox/helpers.h - small inline functions for plugins; nothing to link. */
+/* outbox/helpers.h - small inline functions for plugins. Any thread; there is nothing to link. */
 #ifndef OUTBOX_HELPERS_H
 #define OUTBOX_HELPERS_H
 
@@ -19,7 +19,8 @@ extern "C" {
 #define OUTBOX_PRINTF(f, a)
 #endif
 
-/** Fills *err (NULL allowed) and returns code: `return outbox_fail(err, OUTBOX_E_CONFIG, "...")`.
+/** Fills *err, if err is not NULL, and returns code: `return outbox_fail(err, OUTBOX_E_CONFIG,
+ * ...)`.
  */
 static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, const char *fmt, ...)
 {
@@ -48,7 +49,7 @@ static OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int 
     host->log(host, level, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
-/** A terminated string as outbox_str; NULL stays NULL. */
+/** The string s, which ends with NUL, as a borrowed outbox_str. NULL stays NULL. */
 static inline struct outbox_str outbox_cstr(const char *s)
 {
     struct outbox_str r;
@@ -57,7 +58,7 @@ static inline struct outbox_str outbox_cstr(const char *s)
     return r;
 }
 
-/** Equal bytes? NULL equals only NULL. */
+/** 1 if both have the same bytes, else 0. NULL equals only NULL. */
 static inline int outbox_str_eq(struct outbox_str a, struct outbox_str b)
 {
     if (!a.p || !b.p)

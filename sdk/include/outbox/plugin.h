@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* outbox/plugin.h - everything a plugin author includes. Links nothing. */
+/* outbox/plugin.h - all headers that a plugin needs. There is nothing to link. */
 #ifndef OUTBOX_PLUGIN_H
 #define OUTBOX_PLUGIN_H
 

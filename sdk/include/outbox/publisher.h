@@ -2,9 +2,10 @@
 /*
  * outbox/publisher.h - the operations of a publisher plugin (DRAFT of ABI 1).
  *
- * Life of an instance: open (validates, does not connect) -> check / publish / tend
- * in any order, any number of times -> close. A publisher connects when it is first
- * needed and reconnects by itself or returns OUTBOX_E_BROKEN to be opened anew.
+ * Life of an instance: open, then check, publish and keepalive any number of times and in any
+ * order, then close. A publisher connects in its first check or publish. After it lost the
+ * connection it connects again by itself, or it returns OUTBOX_E_BROKEN and the host opens
+ * another instance.
  */
 #ifndef OUTBOX_PUBLISHER_H
 #define OUTBOX_PUBLISHER_H
@@ -15,77 +16,95 @@
 extern "C" {
 #endif
 
-/** What became of one message. The host zeroes outcomes before the call. */
-#define OUTBOX_UNSET 0u       /* unknown or not tried: goes back uncharged, will be sent again */
-#define OUTBOX_ACCEPTED 1u    /* durably accepted by the other side: never sent again */
-#define OUTBOX_RETRY 2u       /* this message failed: charged, tried again after a backoff */
-#define OUTBOX_LATER 3u       /* this message, not now: uncharged, tried again after after_ms */
-#define OUTBOX_REJECTED 4u    /* this message can never be delivered: charged, becomes failed */
-#define OUTBOX_UNAVAILABLE 5u /* the whole publisher is out of order: uncharged, it is paused */
+/**
+ * The outcome of one message. "Charged" means that the attempt counts towards max_retries.
+ * Charge a message only for what is wrong with this message, never for an outage.
+ */
+#define OUTBOX_UNSET 0u    /* unknown, or not tried: uncharged, and sent again */
+#define OUTBOX_ACCEPTED 1u /* the other side has accepted it durably: never sent again */
+#define OUTBOX_RETRY 2u    /* this message failed: charged, and sent again after a backoff */
+#define OUTBOX_LATER 3u    /* this message cannot be taken now: uncharged, sent after after_ms */
+#define OUTBOX_REJECTED 4u /* this message can never be delivered: charged, it becomes failed */
+#define OUTBOX_UNAVAILABLE \
+    5u /* the whole publisher is unavailable: uncharged, the host pauses it */
 
-/** One message's outcome; the host owns it and sets `size`, the plugin fills the rest. */
+/** Where a plugin puts the outcome. The host owns it, sets `size`, and the rest to zero. */
 struct outbox_outcome {
     uint32_t size;
-    uint32_t verdict;
-    /** For OUTBOX_LATER and OUTBOX_UNAVAILABLE: not before this many ms; 0: the host decides. */
+    uint32_t verdict; /* OUTBOX_UNSET ... OUTBOX_UNAVAILABLE */
+    /** OUTBOX_LATER, OUTBOX_UNAVAILABLE: how long to wait at least, ms; 0: the host decides. */
     uint32_t after_ms;
     uint32_t reserved;
-    /** Why, for people and for last_error; borrowed until the next call on this instance. */
+    /**
+     * The reason, for people, for the log and the column last_error. It belongs to the plugin and
+     * is valid until the next call on this instance.
+     */
     struct outbox_str reason;
 };
 
-/** What `tend` found; the host owns it and sets `size`. */
+/** What `keepalive` reports. The host owns it, sets `size`, and the rest to zero. */
 struct outbox_keepalive {
     uint32_t size;
-    /** OUTBOX_ACCEPTED when in order, OUTBOX_UNAVAILABLE when not. */
+    /** OUTBOX_ACCEPTED: the publisher is healthy. OUTBOX_UNAVAILABLE: it is not. */
     uint32_t verdict;
-    /** Call again within this many ms; 0: no need. */
+    /** When the host should call again at the latest, ms from now; 0: no need. It may do so
+     * earlier.
+     */
     uint32_t again_ms;
     uint32_t reserved;
-    struct outbox_str reason; /* borrowed until the next call on this instance */
+    /** Why it is unavailable. It belongs to the plugin and is valid until the next call. */
+    struct outbox_str reason;
 };
 
-/** Capabilities of an instance. */
-#define OUTBOX_PUB_KEEPS_ORDER 1u /* messages of one publish call arrive in the order given */
-#define OUTBOX_PUB_KEEPALIVE 2u   /* wants tend() to be called while idle */
+/** Capabilities of an instance, bits. */
+#define OUTBOX_PUB_KEEPS_ORDER 1u /* the messages of one publish call arrive in their order */
+#define OUTBOX_PUB_KEEPALIVE 2u   /* the host calls keepalive while nothing is published */
 
 struct outbox_publisher_ops {
     uint32_t size;
     uint32_t reserved;
 
     /**
-     * Validates the options, allocates, starts nothing that can block. On failure
-     * *ret is left alone. Errors: OUTBOX_E_CONFIG (an option's value), OUTBOX_E_RETRY (memory).
+     * Validates the options, allocates, and does not connect or block. Sets *ret to the new
+     * instance, which the plugin owns; does not change *ret when it fails. host and cfg stay
+     * valid until close has returned. Errors: OUTBOX_E_CONFIG (the value of an option),
+     * OUTBOX_E_RETRY (memory).
      */
     int (*open)(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                 struct outbox_err *err);
 
-    /** Frees everything; returns soon (within a second); NULL is allowed. */
+    /** Frees the instance, within a second. The host may pass NULL. */
     void (*close)(void *instance);
 
-    /** OUTBOX_PUB_ flags. NULL operation: none. */
+    /** Optional. Returns OUTBOX_PUB_ bits, without blocking. */
     uint64_t (*capabilities)(void *instance);
 
-    /** Connects if need be and says whether messages could be published now. Sends none. */
+    /** Connects if it is not connected. OUTBOX_OK: messages can be published now. Sends none. */
     int (*check)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
     /**
-     * Publishes msgs[0..n-1] and sets an outcome for each in *outcomes[i].
+     * Publishes msgs[0..n-1] and sets the outcome of msgs[i] in *outcomes[i]. Messages and
+     * outcomes are borrowed for the call.
      *
-     * OUTBOX_ACCEPTED only when the other side has durably accepted the message.
-     * What is not known when the call must end stays OUTBOX_UNSET, and the
-     * publisher forgets it: a confirm that comes later is ignored. The host fits
-     * timeout_ms to the claim, so returning late risks duplicates.
+     * Set OUTBOX_ACCEPTED only when the other side has accepted the message durably. A message
+     * whose fate is unknown when the call must end stays OUTBOX_UNSET, and the publisher ignores
+     * a confirm that arrives later. timeout_ms ends before the claim does; a publisher that
+     * returns later causes duplicates.
      *
-     * The result is about the connection, not the messages: outcomes count even
-     * when it is negative. OUTBOX_OK with every outcome OUTBOX_UNAVAILABLE is as good as
-     * an error. n may be 0. May be called again at once.
+     * The result describes the connection, not the messages: outcomes count even when the result
+     * is negative. After a negative result the host pauses the publisher and charges no message
+     * that has no outcome. It does the same after OUTBOX_OK with OUTBOX_UNAVAILABLE in every
+     * outcome. n may be 0.
      */
     int (*publish)(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                    struct outbox_err *err);
 
-    /** Optional. Serves heartbeats and asynchronous events while idle; does not block. */
+    /**
+     * Optional, needs OUTBOX_PUB_KEEPALIVE. Sends heartbeats and reads what the other side sent,
+     * while nothing is published; does not block. *ret says whether the publisher is healthy, and
+     * when to call again. After OUTBOX_E_BROKEN the host closes the instance and opens another.
+     */
     int (*keepalive)(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
 };
 

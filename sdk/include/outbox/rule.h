@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * outbox/rule.h - the operations of a routing rule plugin (DRAFT within the draft:
- * it stays one until somebody outside the project has written a rule).
+ * outbox/rule.h - the operations of a rule plugin, which decides where messages go.
+ *
+ * This interface stays a draft, also after ABI 1 is frozen, until a developer outside the project
+ * has written a rule.
  */
 #ifndef OUTBOX_RULE_H
 #define OUTBOX_RULE_H
@@ -12,28 +14,32 @@
 extern "C" {
 #endif
 
-/** Where a rule sends a message; the host owns it and sets `size`. */
+/** Where a message goes. The host owns it, sets `size`, and the rest to zero. */
 struct outbox_decision {
     uint32_t size;
     uint32_t reserved;
-    /** Names of publishers, an array of n pointers; 0: pass, the next route is tried. */
+    /**
+     * An array of n names of publishers. n == 0: this rule does not decide, and the next route is
+     * tried. Array and names belong to the plugin and are valid until the next call.
+     */
     const char *const *publishers;
     uint64_t n;
-    /** Why, for `outboxd route`; may be NULL. Everything is borrowed until the next call. */
+    /** Why, for `outboxd route`; may be NULL. It belongs to the plugin, as above. */
     struct outbox_str reason;
 };
 
 struct outbox_rule_ops {
     uint32_t size;
     uint32_t reserved;
-    /** As for a publisher. */
+    /** open and close do what they do in a publisher; see <outbox/publisher.h>. */
     int (*open)(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                 struct outbox_err *err);
     void (*close)(void *instance);
     /**
-     * Decides for one message. The same message gives the same answer; no input or
-     * output, microseconds at most: it is called between claim and publish. A negative
-     * result is an error on this message: it is held or failed as `unrouted` says.
+     * Decides for one message, which is borrowed for the call. The host calls it between claim
+     * and publish, so it does no input or output and takes microseconds. The same message gets
+     * the same decision. After a negative result the message is held or failed, as the option
+     * `unrouted` says.
      */
     int (*route)(void *instance, const struct outbox_message *msg, struct outbox_decision *ret,
                  struct outbox_err *err);

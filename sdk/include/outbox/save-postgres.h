@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * outbox/save-postgres.h - writes messages in your own PostgreSQL transaction. Header-only: your
- * program links libpq, liboutbox and the plugins need not know.
+ * outbox/save-postgres.h - writes messages in your own PostgreSQL transaction. It is a header only:
+ * your program links libpq; liboutbox does not.
  *
  *     struct outbox_exec exec = outbox_exec_postgres(conn);
  *     PQexec(conn, "BEGIN");
@@ -9,9 +9,9 @@
  *     outbox_save(store, messages, n, &exec, 0, &err);
  *     PQexec(conn, "COMMIT");
  *
- * The connection is used as it is, blocking, with its own search_path, encoding (UTF-8 is what
- * messages are in) and time-outs; it must be able to take a statement. After a failure the
- * transaction is aborted, as after any failed statement of PostgreSQL: roll it back.
+ * The connection stays yours. outbox_save blocks on it and uses its search_path, encoding (which
+ * must be UTF-8) and time-outs; no other statement may be running on it. After a failure PostgreSQL
+ * has aborted the transaction: roll it back.
  */
 #ifndef OUTBOX_SAVE_POSTGRES_H
 #define OUTBOX_SAVE_POSTGRES_H
@@ -29,7 +29,7 @@ extern "C" {
 
 #define OUTBOX_POSTGRES_ARGS_MAX 16
 
-/** The class of a failed statement: OUTBOX_E_RETRY where the same transaction may succeed later. */
+/** The class of a failed statement: OUTBOX_E_RETRY if the same transaction may succeed later. */
 static inline int outbox_postgres_class(PGconn *conn, const PGresult *result)
 {
     const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
@@ -43,7 +43,7 @@ static inline int outbox_postgres_class(PGconn *conn, const PGresult *result)
                : OUTBOX_E_CONFIG;
 }
 
-/** Runs one statement on the PGconn * that is its ctx, in whatever transaction that is in. */
+/** The `run` of outbox_exec: one statement on the PGconn * in ctx, in its current transaction. */
 static inline int outbox_postgres_run(void *ctx, const char *sql,
                                       const struct outbox_arg *const *args, uint64_t n,
                                       struct outbox_err *err)
@@ -60,7 +60,7 @@ static inline int outbox_postgres_run(void *ctx, const char *sql,
                            OUTBOX_POSTGRES_ARGS_MAX);
     for (i = 0; i < n; i++) {
         const struct outbox_arg *arg = args[i];
-        formats[i] = 1; /* texts and bytes as they are */
+        formats[i] = 1; /* binary: texts and bytes unchanged */
         values[i] = arg->type == OUTBOX_ARG_NULL ? NULL : arg->s.p;
         lengths[i] = (int)arg->s.n;
         if (arg->type == OUTBOX_ARG_INT) {
@@ -81,7 +81,7 @@ static inline int outbox_postgres_run(void *ctx, const char *sql,
     return r;
 }
 
-/** For outbox_save: writes through this connection. It is borrowed. */
+/** An exec for outbox_save that writes on this connection. The exec borrows the connection. */
 static inline struct outbox_exec outbox_exec_postgres(PGconn *conn)
 {
     struct outbox_exec exec = {sizeof exec, 0, NULL, outbox_postgres_run};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * outbox/save-sqlite.h - writes messages in your own SQLite transaction. Header-only: your program
- * links SQLite, liboutbox and the plugins need not know.
+ * outbox/save-sqlite.h - writes messages in your own SQLite transaction. It is a header only: your
+ * program links SQLite; liboutbox does not.
  *
  *     struct outbox_exec exec = outbox_exec_sqlite(db);
  *     sqlite3_exec(db, "BEGIN IMMEDIATE", 0, 0, 0);
@@ -21,6 +21,7 @@
 extern "C" {
 #endif
 
+/** Binds an argument to a placeholder; returns an SQLite code. */
 static inline int outbox_sqlite_bind(sqlite3_stmt *statement, int index,
                                      const struct outbox_arg *arg)
 {
@@ -33,7 +34,7 @@ static inline int outbox_sqlite_bind(sqlite3_stmt *statement, int index,
     return sqlite3_bind_text64(statement, index, arg->s.p, arg->s.n, SQLITE_STATIC, SQLITE_UTF8);
 }
 
-/** What may be another time, as opposed to what a person must mend. */
+/** The class of an SQLite error: OUTBOX_E_RETRY if the same transaction may succeed later. */
 static inline int outbox_sqlite_class(int code)
 {
     switch (code & 0xFF) {
@@ -50,7 +51,7 @@ static inline int outbox_sqlite_class(int code)
     }
 }
 
-/** Runs one statement on the connection that is its ctx, in whatever transaction that is in. */
+/** The `run` of outbox_exec: one statement on the sqlite3 * in ctx, in its current transaction. */
 static inline int outbox_sqlite_run(void *ctx, const char *sql,
                                     const struct outbox_arg *const *args, uint64_t n,
                                     struct outbox_err *err)
@@ -70,7 +71,7 @@ static inline int outbox_sqlite_run(void *ctx, const char *sql,
                        sqlite3_errmsg(db));
 }
 
-/** For outbox_save: writes through this connection. It is borrowed. */
+/** An exec for outbox_save that writes on this connection. The exec borrows the connection. */
 static inline struct outbox_exec outbox_exec_sqlite(sqlite3 *db)
 {
     struct outbox_exec exec = {sizeof exec, 0, NULL, outbox_sqlite_run};

@@ -2,16 +2,20 @@
 /*
  * outbox/store.h - the operations of a store plugin (DRAFT of ABI 1).
  *
- * A store holds the table of messages. The host claims a batch, publishes it, settles
- * every message of it, and gives the batch back:
+ * A store has the table of messages. The host claims a batch, publishes its messages, settles
+ * them, and releases the batch:
  *
  *     claim -> settle (once, or in parts) -> release
  *
- * A claim may be kept by leases in the rows or by row locks in an open transaction;
- * the host cannot tell, except through capabilities. At most one batch is held per
- * instance; claim, settle and release of one batch go to the same instance, which
- * is asked for nothing else until the release, and closing an instance releases its batch. Times
- * that decide anything (due, expired) are taken from the database's clock.
+ * A store protects a claim by leases in the rows, or by row locks in an open transaction. The
+ * capabilities say what the host must know of the difference.
+ *
+ * An instance has one claimed batch at most. The host settles and releases it on the instance that
+ * claimed it, and calls nothing else on that instance before the release, except renew and close;
+ * close releases the batch. The database's clock decides what is due and what has expired.
+ *
+ * Every operation that takes a struct outbox_call may block for its timeout_ms, and returns one of
+ * the OUTBOX_E_ classes of <outbox/abi.h> when it fails. Inputs are borrowed for the call.
  */
 #ifndef OUTBOX_STORE_H
 #define OUTBOX_STORE_H
@@ -22,156 +26,159 @@
 extern "C" {
 #endif
 
-/** Statuses of a row, as bits for filters; their names are in the table's `status` column. */
+/** Statuses of a row, bits. The column `status` has their names in lower case. */
 #define OUTBOX_PENDING 1u
 #define OUTBOX_PROCESSING 2u
 #define OUTBOX_PROCESSED 4u
 #define OUTBOX_FAILED 8u
 
-/** Capabilities of an instance. */
-#define OUTBOX_STORE_KEY_ORDER 1u /* claim honours OUTBOX_CLAIM_KEY_ORDER */
+/** Capabilities of an instance, bits. */
+#define OUTBOX_STORE_KEY_ORDER 1u /* claim supports OUTBOX_CLAIM_KEY_ORDER */
 #define OUTBOX_STORE_LANES 2u     /* claim by lane, settle OUTBOX_SETTLE_PARKED */
 #define OUTBOX_STORE_SPLIT 4u     /* settle OUTBOX_SETTLE_SPLIT */
-#define OUTBOX_STORE_DELAY 8u     /* retry and release after a delay */
-#define OUTBOX_STORE_PARTIAL 16u  /* settle more than once before release; else once at most */
+#define OUTBOX_STORE_DELAY 8u     /* settle OUTBOX_SETTLE_RETRY with a delay */
+#define OUTBOX_STORE_PARTIAL 16u  /* settle several times before release; else once */
 #define OUTBOX_STORE_FREES_ON_DEATH \
-    32u                         /* a dead relay's claim is free at once, without its lease */
-#define OUTBOX_STORE_RENEWS 64u /* leases: renew prolongs a claim */
-#define OUTBOX_STORE_WAITS 128u /* wait returns when something is committed */
+    32u                         /* the claim of a dead relay is free before its lease ends */
+#define OUTBOX_STORE_RENEWS 64u /* renew extends the lease of a claim */
+#define OUTBOX_STORE_WAITS 128u /* wait returns when a producer has committed */
 
-/** What to claim. */
-#define OUTBOX_CLAIM_KEY_ORDER 1u
+/** What to claim. The host owns it. */
+#define OUTBOX_CLAIM_KEY_ORDER 1u /* flag: keep the order of each key */
 struct outbox_claim {
     uint32_t size;
     uint32_t flags;
-    uint32_t limit;    /* messages, at least 1 */
-    uint32_t lease_ms; /* how long the claim lasts unless renewed; ignored by row locks */
-    /** Payload bytes the batch may hold; one message larger than this travels alone. */
+    uint32_t limit;    /* how many messages at most; at least 1 */
+    uint32_t lease_ms; /* how long the lease lasts unless it is renewed; row locks have none */
+    /** How many payload bytes a batch may have. One larger message comes in a batch of its own. */
     uint64_t max_bytes;
-    /** A payload over this is not loaded: the message comes with a `defect`. */
+    /** A payload of more bytes is not loaded: the message has a `defect`. */
     uint64_t max_message;
-    /** NULL: rows without a lane. Else rows of this lane only. */
+    /** NULL: rows without a lane. Else only rows of this lane. */
     struct outbox_str lane;
-    /** The claiming relay's instance id, kept for people to see where the store can. */
+    /** The id of the relay that claims. A store keeps it for people, if it has a place for it. */
     struct outbox_str relay;
     /**
-     * The host means to settle or release the batch within this; 0: unknown. A store that keeps a
-     * transaction open for it lets the database end that a little later.
+     * The host intends to settle or release the batch within this time, ms; 0: unknown. A store
+     * that keeps a transaction open for the batch makes the database end it a little later.
      */
     uint32_t hold_ms;
     uint32_t reserved;
 };
 
-/** A claimed batch; the store's until release. */
+/** A claimed batch. The store owns it; it is valid until release. */
 struct outbox_batch {
     uint32_t size;
-    uint32_t n;
+    uint32_t n; /* messages */
     const struct outbox_message *const *messages;
-    /** Names the claim for renew, on any instance of this store; NULL when there is nothing to
-     * renew. */
+    /** The name of the claim, for renew on any instance of this store; NULL: nothing to renew. */
     struct outbox_str lease;
-    /** Ms until the next message that waits for its time is due, as far as known; -1: none. */
+    /** When the next message that is not due yet will be due, ms from now; -1: none is known. */
     int64_t next_due_ms;
-    /** Not 0: limit or max_bytes ended the claim, there may be more at once. */
+    /** Not 0: limit or max_bytes ended the claim, and more messages may be due now. */
     uint32_t more;
     uint32_t reserved;
 };
 
-/** What is to become of a claimed message. */
-#define OUTBOX_SETTLE_DONE 1u   /* processed; deleted with OUTBOX_SETTLE_DELETE */
-#define OUTBOX_SETTLE_RETRY 2u  /* pending again, not before delay_ms */
-#define OUTBOX_SETTLE_FAILED 3u /* dead letter */
-#define OUTBOX_SETTLE_PARKED 4u /* pending in `lane`, at once */
-#define OUTBOX_SETTLE_SPLIT 5u  /* done, and a copy for each of `lanes` */
+/** The actions of a settle: what becomes of a claimed message. */
+#define OUTBOX_SETTLE_DONE 1u   /* processed; with OUTBOX_SETTLE_DELETE it is deleted */
+#define OUTBOX_SETTLE_RETRY 2u  /* pending again, due after delay_ms */
+#define OUTBOX_SETTLE_FAILED 3u /* failed: a dead letter */
+#define OUTBOX_SETTLE_PARKED 4u /* pending in `lane`, due now */
+#define OUTBOX_SETTLE_SPLIT 5u  /* processed, and a copy in each of `lanes` */
 
-/** Flags: retries + 1; set last_error to `reason`; delete instead of keeping it as processed. */
-#define OUTBOX_SETTLE_CHARGE 1u
-#define OUTBOX_SETTLE_REASON 2u
-#define OUTBOX_SETTLE_DELETE 4u
+/** The flags of a settle. */
+#define OUTBOX_SETTLE_CHARGE 1u /* retries + 1 */
+#define OUTBOX_SETTLE_REASON 2u /* last_error becomes `reason` */
+#define OUTBOX_SETTLE_DELETE 4u /* DONE: the row is deleted instead of kept as processed */
 
+/** How to settle one message. The host owns it; the store borrows it for the call. */
 struct outbox_settle {
     uint32_t size;
-    uint32_t index; /* into batch->messages; each at most once */
-    uint32_t action;
+    uint32_t index;  /* into batch->messages; each message at most once */
+    uint32_t action; /* OUTBOX_SETTLE_DONE ... */
     uint32_t flags;
-    int64_t delay_ms;               /* RETRY: due this long after now, by the database's clock */
-    struct outbox_str reason;       /* any bytes: the store makes them fit its column */
+    int64_t delay_ms;               /* RETRY: from now, by the database's clock */
+    struct outbox_str reason;       /* any bytes; the store makes them fit its column */
     struct outbox_str lane;         /* PARKED */
-    const struct outbox_str *lanes; /* SPLIT; n_lanes of them */
+    const struct outbox_str *lanes; /* SPLIT: n_lanes lanes */
     uint64_t n_lanes;
 };
 
-/** Which rows an administrative call is about; zero fields do not restrict. */
+/** Which rows an administrative call takes. A field that is 0 or NULL does not restrict them. */
 struct outbox_filter {
     uint32_t size;
-    uint32_t statuses;            /* bits; 0: all */
-    struct outbox_str topic;      /* fnmatch pattern with no flags, or NULL */
-    struct outbox_str lane;       /* the publisher's name, or NULL */
-    const struct outbox_str *ids; /* row ids or origin ids; n_ids of them, 0: all */
+    uint32_t statuses;            /* bits */
+    struct outbox_str topic;      /* an fnmatch pattern, matched without flags */
+    struct outbox_str lane;       /* the name of a publisher */
+    const struct outbox_str *ids; /* n_ids row ids or origin ids */
     uint64_t n_ids;
-    /** Only rows processed (else, of other statuses: created) at least this long ago; 0: all. */
+    /** Only rows that were processed at least so long ago, ms; rows of other statuses: created. */
     int64_t older_than_ms;
 };
 
-/** A row with all its columns, for people. */
+/** A row with all its columns, for people. The store owns it. */
 struct outbox_row {
     uint32_t size;
     uint32_t status;                      /* one bit */
-    const struct outbox_message *message; /* its `id` is what travels, `row_id` the row's own */
+    const struct outbox_message *message; /* `id` is sent with it, `row_id` is the row's id */
     struct outbox_str last_error;
     struct outbox_str lane;      /* NULL: none */
     struct outbox_str origin_id; /* NULL: not a copy */
     int64_t lane_seq;            /* 0: none */
     int64_t processed_us;        /* 0: not processed */
-    int64_t available_us;        /* 0: at once */
+    int64_t available_us;        /* when it is due; 0: at once */
 };
 
-/** A page of rows, in order of seq; the store's until the next call on the instance. */
+/** A page of rows in the order of seq. The store owns it until the next call on the instance. */
 struct outbox_page {
     uint32_t size;
     uint32_t n;
     const struct outbox_row *const *rows;
 };
 
-/** Counts. A count with its OUTBOX_STATS_ bit in `at_least` is a lower bound. */
-#define OUTBOX_STATS_EXACT 1u /* flag of stats(): count everything, however long it takes */
+/** Flag of stats: count all rows, however long it takes. */
+#define OUTBOX_STATS_EXACT 1u
+/** Bits of at_least: this count is a lower bound. */
 #define OUTBOX_STATS_PENDING 1u
 #define OUTBOX_STATS_DELAYED 2u
 #define OUTBOX_STATS_PROCESSING 4u
 #define OUTBOX_STATS_PROCESSED 8u
 #define OUTBOX_STATS_FAILED 16u
+/** How many rows there are. The host owns it and sets `size`. */
 struct outbox_stats {
     uint32_t size;
     uint32_t at_least;
-    uint64_t pending;    /* due and waiting; without the delayed ones */
+    uint64_t pending;    /* and due */
     uint64_t delayed;    /* pending, but not due yet */
     uint64_t processing; /* claimed under a lease */
     uint64_t processed;
     uint64_t failed;
-    int64_t oldest_pending_us; /* created_at of the oldest due one; 0: none */
+    int64_t oldest_pending_us; /* created_at of the oldest that is pending and due; 0: none */
     int64_t now_us;            /* the database's clock */
 };
 
-/** One relay's row in the registry, outbox_messages_relays. */
+/** The row of one relay in the table outbox_messages_relays. */
 struct outbox_relay_row {
     uint32_t size;
-    uint32_t clean;         /* ended cleanly */
-    struct outbox_str id;   /* random, one for each run */
+    uint32_t clean;         /* 1: the relay has ended, and cleanly */
+    struct outbox_str id;   /* random, new for each run */
     struct outbox_str name; /* [relay] name */
     struct outbox_str config_hash;
-    struct outbox_str state; /* JSON object: publisher states, rates; documented in outboxd(1) */
+    struct outbox_str state; /* JSON object: rates, states of publishers; outboxd(1) has it */
     struct outbox_str version;
-    int64_t started_us; /* by the database's clock; set by the store at first */
-    int64_t alive_us;   /* set by the store on every put */
+    int64_t started_us; /* the store sets it at the first put, by the database's clock */
+    int64_t alive_us;   /* the store sets it at every put */
 };
+/** All relays. The store owns it until the next call on the instance. */
 struct outbox_relay_page {
     uint32_t size;
     uint32_t n;
     const struct outbox_relay_row *const *rows;
-    int64_t now_us;
+    int64_t now_us; /* the database's clock */
 };
 
-/** A typed argument of a statement; see outbox_exec. */
+/** A typed argument of a statement; see outbox_exec. INT uses `i`, TEXT and BLOB use `s`. */
 #define OUTBOX_ARG_NULL 0u
 #define OUTBOX_ARG_TEXT 1u
 #define OUTBOX_ARG_BLOB 2u
@@ -184,9 +191,10 @@ struct outbox_arg {
 };
 
 /**
- * How a store has statements run by somebody else: in a producer's own connection
- * and transaction (save), or onto paper (schema). `sql` is one statement in the
- * store's dialect with its own placeholders; returns 0, or negative and fills *err.
+ * A function of the caller that runs a store's statements: in the transaction of a producer
+ * (save), or by printing them (schema). The caller owns the struct; `ctx` is passed to `run`.
+ * `sql` is one statement in the SQL of that database, with its placeholders, and borrowed like
+ * `args`. `run` returns OUTBOX_OK, or a negative OUTBOX_E_ class with *err filled.
  */
 struct outbox_exec {
     uint32_t size;
@@ -196,7 +204,7 @@ struct outbox_exec {
                struct outbox_err *err);
 };
 
-/** A message to be written. NULL id, key, payload or headers leave the column its default. */
+/** A message to write. Where id, key, payload or headers are NULL, the column has its default. */
 struct outbox_new {
     uint32_t size;
     uint32_t reserved;
@@ -206,118 +214,134 @@ struct outbox_new {
     struct outbox_str payload;
     const struct outbox_header *headers;
     uint64_t n_headers;
-    int64_t delay_ms; /* not before now + this; 0: at once */
+    int64_t delay_ms; /* due so long after now; 0: at once */
 };
 
 struct outbox_store_ops {
     uint32_t size;
     uint32_t reserved;
 
-    /** Validates the options and does not connect. Errors: OUTBOX_E_CONFIG, OUTBOX_E_RETRY. */
+    /**
+     * Validates the options, allocates, and does not connect or block. Sets *ret to the new
+     * instance, which the plugin owns; does not change *ret when it fails. host and cfg stay
+     * valid until close has returned. Errors: OUTBOX_E_CONFIG (the value of an option),
+     * OUTBOX_E_RETRY (memory).
+     */
     int (*open)(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                 struct outbox_err *err);
 
-    /** Releases the batch if one is held, frees everything. NULL is allowed. */
+    /** Releases the claimed batch, if any, and frees the instance. The host may pass NULL. */
     void (*close)(void *instance);
 
-    /** OUTBOX_STORE_ flags. */
+    /** Returns OUTBOX_STORE_ bits, without blocking. */
     uint64_t (*capabilities)(void *instance);
 
     /**
-     * Connects if need be; OK when the table is there and fits. OUTBOX_E_CONFIG with a text
-     * that names `outboxd init` when it is missing or too old, and says so when it is newer
-     * than understood; OUTBOX_E_RETRY while the database cannot be reached.
+     * Connects if it is not connected, and checks the table. OUTBOX_OK: the table is there and
+     * fits. OUTBOX_E_CONFIG: it is missing or too old, and the text names `outboxd init`; or it
+     * is newer than this store knows, and the text says so. OUTBOX_E_RETRY: the database cannot
+     * be reached.
      */
     int (*check)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
-    /** Runs the statements that create the table, with comments, through `exec`. No connection. */
+    /** Passes the statements that create the table to `exec`, with comments. Does not connect. */
     int (*schema)(void *instance, const struct outbox_exec *exec, struct outbox_err *err);
 
-    /** Creates or upgrades the table in place. *ret is one line for people on what was done. */
+    /**
+     * Creates the table, or upgrades it in place. *ret says in one line what was done, for people;
+     * it belongs to the store and is valid until the next call.
+     */
     int (*init)(void *instance, const struct outbox_call *call, struct outbox_str *ret,
                 struct outbox_err *err);
 
     /**
-     * Claims what is due, oldest first, and what another relay's expired lease held.
-     * OUTBOX_OK with ret->n == 0 (a batch that must be released too) when there is nothing.
+     * Claims messages that are due, oldest first, and messages whose lease has expired. Where
+     * there are none, the result is OUTBOX_OK and a batch with n == 0, which must be released,
+     * too.
      */
     int (*claim)(void *instance, const struct outbox_claim *claim, const struct outbox_call *call,
                  struct outbox_batch **ret, struct outbox_err *err);
 
     /**
-     * Settles n items of the held batch in one transaction, durable when it returns OK.
-     * stale[i] becomes 1 when item i's claim had been lost: nothing was changed, else 0.
-     * An error other than OUTBOX_E_BROKEN may be tried again with the same items; what the failed
-     * try may have done all the same is not done twice. Without OUTBOX_STORE_PARTIAL it is called
-     * at most once for a batch, until it succeeds.
+     * Settles n messages of the batch in one transaction, which is durable when the result is
+     * OUTBOX_OK. stale[i] becomes 1 if the claim of item i was lost, and its row is unchanged
+     * then; else 0. After an error other than OUTBOX_E_BROKEN the host may call it again with the
+     * same items; a store does nothing twice even if the failed call has committed. Without
+     * OUTBOX_STORE_PARTIAL, one call that succeeds is the last one for the batch.
      */
     int (*settle)(void *instance, struct outbox_batch *batch,
                   const struct outbox_settle *const *items, uint64_t n,
                   const struct outbox_call *call, uint8_t *stale, struct outbox_err *err);
 
     /**
-     * Gives back, uncharged and due at once, what was not settled, and frees the batch -
-     * also when it fails (then the claim ends by itself).
+     * Makes the messages that were not settled claimable again, uncharged and due at once, and
+     * frees the batch. It frees the batch even when it fails; the claim then ends with its lease
+     * or its transaction.
      */
     int (*release)(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
                    struct outbox_err *err);
 
-    /* ---- optional from here: NULL means what the capabilities say ---- */
+    /* ---- optional from here: a store that does not support an operation leaves it NULL ---- */
 
-    /** Prolongs a claim by lease_ms from now; any instance. *ret_held: rows still held. */
+    /**
+     * Makes a lease end lease_ms from now. Any instance of the store, also one that has no batch.
+     * *ret_held: how many rows the lease still has.
+     */
     int (*renew)(void *instance, struct outbox_str lease, uint32_t lease_ms,
                  const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err);
 
     /**
-     * Returns OK when something may have become claimable since this instance's last
-     * wait, OUTBOX_E_TIMEOUT, or OUTBOX_E_CANCELLED. Only a hint: the host claims anyway.
+     * Waits until a message may be claimable that was not at the last wait of this instance:
+     * OUTBOX_OK. It may return without a new message, but it must not miss a commit. Else
+     * OUTBOX_E_TIMEOUT or OUTBOX_E_CANCELLED. The host polls with claim, too.
      */
     int (*wait)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
     /**
-     * Nobody will wait for a while: producers need not be made to wake anybody. The next wait
-     * returns at once if something may have been missed.
+     * Tells the store that all workers are busy, and that the host will not wait for some time:
+     * producers need not send notifications until then. The next wait returns at once if a commit
+     * may have been missed.
      */
     int (*wait_stop)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
-    /** Rows with seq > after, at most limit; *ret is the store's until the next call. */
+    /** Reads at most limit rows with seq > after. The store owns *ret until the next call. */
     int (*list)(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                 const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
 
     /**
-     * Failed rows only: pending again, retries 0, no lane, last_error kept. In order of seq,
-     * rows with seq > *after only, at most limit; *after becomes the last one's seq, *ret_n how
-     * many.
+     * Makes failed rows pending again, with retries 0 and without a lane; last_error stays.
+     * Takes at most limit rows with seq > *after, in the order of seq. *after becomes the seq of
+     * the last of them, *ret_n their number. Rows that are not failed are never changed.
      */
     int (*requeue)(void *instance, const struct outbox_filter *filter, int64_t *after,
                    uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
                    struct outbox_err *err);
 
-    /** Deletes failed rows only; otherwise as requeue. */
+    /** Deletes failed rows; otherwise like requeue. */
     int (*discard)(void *instance, const struct outbox_filter *filter, int64_t *after,
                    uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
                    struct outbox_err *err);
 
-    /** Deletes at most limit processed or failed rows older than the filter says; never claimed
-     * ones. */
+    /** Deletes at most limit rows of the filter that are processed or failed, never others. *ret_n:
+     * how many. */
     int (*purge)(void *instance, const struct outbox_filter *filter, uint32_t limit,
                  const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err);
 
-    /** Counts; `lane` NULL: all rows. flags: OUTBOX_STATS_EXACT. */
+    /** Counts the rows of a lane; `lane` NULL: all rows. flags: 0 or OUTBOX_STATS_EXACT. */
     int (*stats)(void *instance, struct outbox_str lane, uint32_t flags,
                  const struct outbox_call *call, struct outbox_stats *ret, struct outbox_err *err);
 
-    /** Writes this relay's row and tidies up rows of relays dead for long. */
+    /** Writes the row of this relay, and deletes rows of relays that ended long ago. */
     int (*relay_put)(void *instance, const struct outbox_relay_row *row,
                      const struct outbox_call *call, struct outbox_err *err);
 
-    /** All rows; the store's until the next call. */
+    /** Reads the rows of all relays. */
     int (*relay_list)(void *instance, const struct outbox_call *call,
                       struct outbox_relay_page **ret, struct outbox_err *err);
 
     /**
-     * Writes messages: through `exec` in the producer's transaction, without touching this
-     * instance's connection; or, with exec NULL, in a transaction of its own.
+     * Writes n messages: through `exec`, in the transaction of the producer and without the
+     * connection of this instance; or, if exec is NULL, in a transaction of the instance.
      */
     int (*save)(void *instance, const struct outbox_new *const *rows, uint64_t n,
                 const struct outbox_exec *exec, const struct outbox_call *call,
