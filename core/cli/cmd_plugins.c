@@ -72,7 +72,7 @@ static int add_plugin(struct json_object *object, const struct plugin *plugin)
     struct json_object *all = json_object_new_array();
     for (size_t i = 0; all && i < d->n_options; i++) {
         struct json_object *one = json_object_new_object();
-        int r = one ? add_option(one, plugin_option(plugin, i)) : -1;
+        int r = one ? add_option(one, plugin_option(plugin, i)) : OUTBOX_E_RETRY;
         json_object_array_add(all, output_complete(one, r));
     }
     return json_add_text(object, "version", outbox_cstr(d->version)) |
@@ -90,7 +90,7 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
                       const char *error)
 {
     struct json_object *o = json_object_new_object();
-    int r = -1;
+    int r = OUTBOX_E_RETRY;
     if (o)
         r = json_add_text(o, "kind", outbox_cstr(plugin_kind_name(file->kind))) |
             json_add_text(o, "name", outbox_cstr(file->name));

@@ -41,7 +41,7 @@ static void explain(void *considered, const struct route *route, const char *why
     struct json_object *o = json_object_new_object();
     int r = o ? json_add_text(o, "route", outbox_cstr(route->name)) |
                     json_add_int(o, "line", route->line) | json_add_text(o, "why", outbox_cstr(why))
-              : -1;
+              : OUTBOX_E_RETRY;
     json_object_array_add(considered, output_complete(o, r));
 }
 
@@ -53,10 +53,10 @@ static int print_json(const char *publisher, const struct route *route, const ch
                     json_add_text(o, "route", outbox_cstr(route ? route->name : NULL)) |
                     output_add_bool(o, "fallback", publisher && !route) |
                     json_add_text(o, "error", outbox_cstr(error))
-              : -1;
+              : OUTBOX_E_RETRY;
     if (r < 0 || json_object_object_add(o, "considered", considered) < 0) {
         json_object_put(considered);
-        r = -1;
+        r = OUTBOX_E_RETRY;
     }
     int code = output_json(output_complete(o, r));
     return publisher ? code : EXIT_FAILED;

@@ -17,7 +17,7 @@ const char *output_status(uint32_t status);
 int output_json(struct json_object *object);
 /* The object if r, the result of building it, is 0; else frees it and returns NULL. */
 struct json_object *output_complete(struct json_object *object, int r);
-/* 0, or -1 without memory, like json_add_int. */
+/* OUTBOX_OK, or OUTBOX_E_RETRY without memory, like json_add_int. */
 int output_add_bool(struct json_object *object, const char *name, bool value);
 
 /* The row with every column by its name; NULL without memory. */

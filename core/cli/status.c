@@ -180,7 +180,7 @@ static struct json_object *relay_json(const struct outbox_relay_page *relays,
                     json_add_text(o, "version", row->version) |
                     json_add_text(o, "config_hash", row->config_hash) |
                     json_object_object_add(o, "state", relay_state(row))
-              : -1;
+              : OUTBOX_E_RETRY;
     return output_complete(o, r);
 }
 
@@ -212,6 +212,6 @@ int status_print_json(const struct outbox_stats *stats, const struct outbox_rela
                     json_add_seconds(o, "oldest_pending_seconds",
                                      stats->now_us - stats->oldest_pending_us, known) |
                     add_relays(o, relays)
-              : -1;
+              : OUTBOX_E_RETRY;
     return output_json(output_complete(o, r));
 }
