@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * amqp.c - pub-amqp beside its limit: a bare loop of librabbitmq that publishes persistent,
- * mandatory messages of 256 bytes with a window of confirms. Both in turn, to a classic and to a
- * quorum queue. amqp AMQP-URL PLUGIN_DIR MESSAGES [BATCH]
+ * amqp.c - measures pub-amqp and its limit. The limit is a bare loop of librabbitmq that publishes
+ * persistent, mandatory messages of 256 bytes with a window of confirms. Both run in turn, with a
+ * classic and with a quorum queue. amqp AMQP-URL PLUGIN_DIR MESSAGES [BATCH]
  */
 #include "broker.h"
 #include "plugin/instance.h"
@@ -70,7 +70,7 @@ static void publish_all(struct instance *publisher)
             msg_ptrs[i] = &msgs[i];
             outcome_ptrs[i] = &outcomes[i];
         }
-        if (publisher->plugin->ops.publisher.publish(publisher->instance, msg_ptrs, n, &call,
+        if (publisher->plugin->ops.publisher.publish(publisher->self, msg_ptrs, n, &call,
                                                      outcome_ptrs, &err) < 0)
             fail(err.text);
         for (uint64_t i = 0; i < n; i++)
