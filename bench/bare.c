@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bare.c - the limit for a relay on SQLite: one thread that claims 500 rows by a lease and deletes
- * them, with the statements of store-sqlite and nothing between. bare DATABASE; prints how many.
+ * bare.c - measures the limit of a relay on SQLite: one thread claims 500 rows by a lease and
+ * deletes them, with the statements of store-sqlite, and does nothing else. Prints how many rows it
+ * deleted. bare DATABASE
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -33,7 +34,7 @@ static void run(sqlite3_stmt *statement)
     check(sqlite3_reset(statement));
 }
 
-/* Reads a batch as a relay would; *ret_first and *ret_last are its range. */
+/* Reads a batch like a relay; *ret_first and *ret_last are its range. */
 static int gather(sqlite3_stmt *fresh, sqlite3_int64 *ret_first, sqlite3_int64 *ret_last)
 {
     int n = 0;

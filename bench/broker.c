@@ -93,7 +93,7 @@ void broker_confirm(amqp_connection_state_t c, uint64_t sent, uint64_t *confirme
             frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
             fail("not an ack");
         const amqp_basic_ack_t *ack = frame.payload.method.decoded;
-        /* Out of order they only come from several queues. */
+        /* Confirms are disordered only if there are several queues. */
         *confirmed = ack->delivery_tag > *confirmed ? ack->delivery_tag : *confirmed;
         amqp_maybe_release_buffers(c);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* broker.h - bare librabbitmq for measurements: no deadlines, the program ends when something
- * fails. */
+/* broker.h - bare librabbitmq for measurements: there are no deadlines, and any failure ends the
+ * program. */
 #ifndef BENCH_BROKER_H
 #define BENCH_BROKER_H
 
@@ -16,20 +16,20 @@
 
 #include <stdint.h>
 
-/* Monotonic, seconds. */
+/* The monotonic clock, seconds. */
 double now(void);
-/* Of this process, seconds. */
+/* The CPU time of this process, seconds. */
 double cpu(void);
 void fail(const char *what) __attribute__((noreturn));
 
-/* amqp://USER:PASSWORD@HOST:PORT: connected and logged in, channel 1 open, with confirms. */
+/* Connects to amqp://USER:PASSWORD@HOST:PORT, logs in, and opens channel 1 with confirms. */
 amqp_connection_state_t broker_connect(const char *url);
-/* A durable queue of this type, empty. */
+/* Declares a durable queue of this type and empties it. */
 void broker_declare(const char *url, const char *queue, const char *type);
-/* Persistent and mandatory, through the default exchange. */
+/* Publishes a persistent, mandatory message through the default exchange. */
 void broker_publish(amqp_connection_state_t c, const char *queue, const char *id,
                     const void *payload, size_t n);
-/* Takes confirms until fewer than `window` are missing. */
+/* Reads confirms until fewer than `window` are missing. */
 void broker_confirm(amqp_connection_state_t c, uint64_t sent, uint64_t *confirmed, uint64_t window);
 
 #endif

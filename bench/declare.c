@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* declare.c - makes an empty durable queue. declare AMQP-URL QUEUE classic|quorum */
+/* declare.c - declares a durable queue and empties it. declare AMQP-URL QUEUE classic|quorum */
 #include "broker.h"
 
 #include <stdio.h>

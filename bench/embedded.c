@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* embedded.c - a relay in this process to a function that takes everything. embedded DB PLUGIN_DIR
- * N */
+/* embedded.c - runs a relay in this process, to a function that accepts all messages.
+ * embedded DB PLUGIN_DIR N */
 #include <outbox/outbox.h>
 
 #include <stdio.h>

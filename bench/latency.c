@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * latency.c - from the commit of a producer to its consumer: one thread inserts a row at a time,
- * evenly paced, and notes when the commit returned; another consumes and notes when it arrived.
- * Prints the median, the 99th percentile and the maximum in milliseconds. latency CONNINFO TABLE
- * AMQP-URL QUEUE MESSAGES PER-SECOND
+ * latency.c - measures the time from the commit of a producer to its consumer. One thread inserts
+ * rows at a constant rate and records when each commit returned; another thread consumes messages
+ * and records when each arrived. Prints the median, the 99th percentile and the maximum in
+ * milliseconds. latency CONNINFO TABLE AMQP-URL QUEUE MESSAGES PER-SECOND
  */
 #include "broker.h"
 

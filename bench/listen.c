@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * listen.c - the limit of what waking a relay can cost: LISTEN, select, publish, confirm, delete,
- * in one thread and nothing else. listen CONNINFO TABLE CHANNEL AMQP-URL QUEUE; ends with its
- * input.
+ * listen.c - measures the lower limit of the latency: one thread does LISTEN, select, publish,
+ * confirm, delete, and nothing else. It ends when its standard input does.
+ * listen CONNINFO TABLE CHANNEL AMQP-URL QUEUE
  */
 #include "broker.h"
 
@@ -22,7 +22,7 @@ static PGresult *run(PGconn *db, const char *sql, ExecStatusType wanted)
     return result;
 }
 
-/* All that is there; how many. */
+/* Relays all rows that are there; returns how many. */
 static int relay(PGconn *db, const char *table, amqp_connection_state_t c, const char *queue,
                  uint64_t *sent, uint64_t *confirmed)
 {

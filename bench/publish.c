@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * publish.c - the limit of the broker: a bare loop of librabbitmq that publishes persistent,
+ * publish.c - measures the limit of the broker: a bare loop of librabbitmq publishes persistent,
  * mandatory messages of 256 bytes with a window of confirms. publish AMQP-URL QUEUE MESSAGES WINDOW
  */
 #include "broker.h"

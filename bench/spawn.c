@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * spawn.c - the limit for mode = message: a loop that starts a program, pipes 256 bytes to it and
- * waits, so many at once. spawn N CONCURRENCY PROGRAM
+ * spawn.c - measures the limit of mode = message: a loop starts a program N times, writes 256 bytes
+ * to each and waits for its end, CONCURRENCY at a time. spawn N CONCURRENCY PROGRAM
  */
 #include <fcntl.h>
 #include <spawn.h>
@@ -20,7 +20,7 @@ static void start(char *program)
     char *args[] = {program, NULL};
     int fds[2];
     pid_t pid;
-    /* Written first, since the program may end without reading. */
+    /* The payload is written first, because the program may end without reading it. */
     if (pipe2(fds, O_CLOEXEC) < 0 || write(fds[1], payload, sizeof payload) < 0)
         exit(1);
     posix_spawn_file_actions_init(&actions);

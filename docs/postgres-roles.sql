@@ -6,9 +6,9 @@
 --   psql -v owner=shop_owner -v producer=shop -v relay=outboxd -v schema=shop \
 --       -v table=outbox_messages -f postgres-roles.sql DATABASE
 --
--- Roles that are there are left as they are. New ones can log in once they have a password
--- (\password NAME) or pg_hba.conf lets them. Let conninfo of `outboxd init` name the owner, that of
--- `outboxd run` the relay, and write `table = shop.outbox_messages`.
+-- The script does not change roles that exist. New ones can log in when they have a password
+-- (\password NAME) or pg_hba.conf allows it. The conninfo of `outboxd init` names the owner, that of
+-- `outboxd run` the relay, and both files say `table = shop.outbox_messages`.
 \set ON_ERROR_STOP on
 \set table_leases :table '_leases'
 \set table_relays :table '_relays'
@@ -30,9 +30,9 @@ SELECT count(*) = 1 AS there FROM pg_catalog.pg_class c
 \if :there
     REVOKE ALL ON TABLE :"schema".:"table", :"schema".:"table_leases", :"schema".:"table_relays",
         :"schema".:"table_schema" FROM PUBLIC, :"producer", :"relay";
-    -- The number of a row comes with its column; no right to a sequence is needed.
+    -- seq is an identity column, so no right to a sequence is needed.
     GRANT INSERT ON TABLE :"schema".:"table" TO :"producer";
-    -- INSERT: `outboxd send`, and copies of a message for several publishers.
+    -- INSERT: for `outboxd send`, and for copies of a message for several publishers.
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE :"schema".:"table", :"schema".:"table_leases",
         :"schema".:"table_relays" TO :"relay";
     GRANT SELECT ON TABLE :"schema".:"table_schema" TO :"relay";

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody who wants to know of orders: a queue of its own, bound to the shop's exchange.
+"""A consumer of the shop's messages, with a queue of its own that is bound to the shop's exchange.
 
-consumer.py URL. Makes the exchange, the queue and its binding, says so on stderr, and prints "ID TOPIC PAYLOAD"
-of all that arrives. Gifts interest it only after two seconds: until then no queue takes them.
+consumer.py URL. Declares the exchange, the queue and its binding, prints "ready" on stderr, and prints "ID TOPIC PAYLOAD" of
+each message that arrives. It binds gifts only after two seconds: until then no queue takes them.
 """
 import sys
 

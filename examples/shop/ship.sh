@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# What outboxd starts for each message: the payload on stdin, the rest in OUTBOX_ variables.
-# Exit 0: done. 75: try again. 65: this can never work.
+# outboxd starts this program for each message: the payload is on stdin, the rest in OUTBOX_ variables.
+# Exit codes: 0: done; 75: try again; 65: this message can never be delivered.
 read -r payload
 case $payload in
 *nobody*)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A small shop: every order and the message about it are written in one transaction.
+"""A small shop that writes each order and the message about it in one transaction.
 
 shop.py DATABASE ORDERS. Prints the number of orders committed and rolled back, and writes the ids
-of the messages that were rolled back to DATABASE.rolled-back, for the proof that none is sent.
+of the messages that were rolled back to DATABASE.rolled-back, to prove that none is sent.
 """
 import json
 import sqlite3

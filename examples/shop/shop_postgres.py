@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The same small shop on PostgreSQL: every order and the message about it are written in one transaction.
+"""The same small shop on PostgreSQL: it writes each order and the message about it in one transaction.
 
 shop_postgres.py CONNINFO ORDERS FILE. Prints the number of orders committed and rolled back, and writes the
-ids of the messages that were rolled back to FILE, for the proof that none is sent.
+ids of the messages that were rolled back to FILE, to prove that none is sent.
 """
 import json
 import sys
@@ -17,7 +17,7 @@ def place(db, number):
     message_id = str(uuid.uuid4())
     customer = "customer-%d" % (number % 5)
     topic = "order.gift" if number == 3 else "order.placed"
-    # Headers are texts; somebody forgot that for order 7.
+    # The value of a header is a text. Order 7 has a wrong one, to show what happens.
     headers = {"tags": ["a", "b"]} if number == 7 else {"source": "shop"}
     cursor = db.cursor()
     cursor.execute("INSERT INTO orders (number, customer) VALUES (%s, %s)", (number, customer))

@@ -113,7 +113,7 @@ struct outbox_filter {
     struct outbox_str lane;       /* the name of a publisher */
     const struct outbox_str *ids; /* n_ids row ids or origin ids */
     uint64_t n_ids;
-    /** Only rows that were processed at least so long ago, ms; rows of other statuses: created. */
+    /** Only rows that were processed at least this many ms ago; rows of other statuses: created. */
     int64_t older_than_ms;
 };
 
@@ -214,7 +214,7 @@ struct outbox_new {
     struct outbox_str payload;
     const struct outbox_header *headers;
     uint64_t n_headers;
-    int64_t delay_ms; /* due so long after now; 0: at once */
+    int64_t delay_ms; /* due this many ms after now; 0: at once */
 };
 
 struct outbox_store_ops {
