@@ -228,9 +228,8 @@ const struct command cmd_plugins = {
     .operands = "[NAME]",
     .max_operands = 1,
     .surplus = "takes one NAME",
-    .doc = "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the "
-           "options "
-           "of that one. The folder is plugin_dir of the configuration file if there is one.",
+    .doc = "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the options of "
+           "that one. The folder is plugin_dir of the configuration file if there is one.",
     .args_size = sizeof(struct args),
     .run = plugins,
 };

@@ -101,8 +101,8 @@ const struct command cmd_route = {
     .name = "route",
     .summary = "tell where a message would go, and why",
     .options = options,
-    .doc = "Tells which publisher a message would go to, by which route, and why the routes "
-           "before it did not take it. Nothing is written or sent.",
+    .doc = "Tells which publisher a message would go to, by which route, and why the routes before "
+           "it did not take it. Nothing is written or sent.",
     .check = check,
     .args_size = sizeof(struct args),
     .run_config = route,

@@ -189,9 +189,8 @@ const struct command cmd_run = {
     .name = "run",
     .summary = "relay messages, in the foreground",
     .options = options,
-    .doc = "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends "
-           "when none is due: exit code 1 if a message became failed or something stayed "
-           "unavailable.",
+    .doc = "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends when "
+           "none is due: exit code 1 if a message became failed or something stayed unavailable.",
     .check = check,
     .args_size = sizeof(struct args),
     .defaults = &(const struct args){.mode = {.wait_ms = -1}},

@@ -124,8 +124,8 @@ const struct command cmd_send = {
     .operands = "[PAYLOAD]",
     .max_operands = 1,
     .surplus = "takes one PAYLOAD; quote it if it has blanks",
-    .doc = "Writes one message and prints its id. Without PAYLOAD it has none (NULL); `-` "
-           "reads it from standard input.",
+    .doc = "Writes one message and prints its id. Without PAYLOAD it has none (NULL); `-` reads it "
+           "from standard input.",
     .check = check,
     .args_size = sizeof(struct args),
     .run_config = send_message,

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of one command, without -c; --help would miss further ones. */
 #define MAX_OPTIONS 8
 
 /* argp's input: it knows nothing but options and a parser. */
