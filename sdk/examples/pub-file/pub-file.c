@@ -4,6 +4,7 @@
  *
  *   cc -shared -fPIC $(pkg-config --cflags outbox-plugin) -o pub-file.so pub-file.c
  */
+#define _POSIX_C_SOURCE 200809L /* fdatasync */
 #include <outbox/plugin.h>
 
 #include <errno.h>
@@ -95,8 +96,12 @@ static const struct outbox_publisher_ops ops = {
 };
 
 static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),    .name = "file", .version = "1.0",
-    .summary = "Appends messages to a file.",        .ops = &ops,    .options = options,
+    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0), /* any host of ABI 1 */
+    .name = "file",                               /* as in pub-file.so */
+    .version = "1.0",
+    .summary = "Appends messages to a file.",
+    .ops = &ops,
+    .options = options,
     .n_options = sizeof options / sizeof options[0],
 };
 
