@@ -77,6 +77,7 @@ static int check_routes(const struct config *config)
     return EXIT_DONE;
 }
 
+/* The exit code of two steps. */
 static int worse(int a, int b)
 {
     return a > b ? a : b;

@@ -86,7 +86,7 @@ static void show(struct show *show, const struct relay *relay)
                   r < 0 ? PROGRESS_UNKNOWN : stats.pending + stats.processing, false);
 }
 
-/* How long to sleep: until a deadline, or until there is progress to show. */
+/* How long poll may wait, ms: until the deadline, or until a progress line is due; -1: for ever. */
 static int next_ms(int64_t deadline_us, const struct show *show)
 {
     int64_t left =
@@ -96,7 +96,8 @@ static int next_ms(int64_t deadline_us, const struct show *show)
     return left == INT32_MAX ? -1 : left < 0 ? 0 : (int)left;
 }
 
-/* Until the workers have ended. */
+/* Runs until the workers have ended. The first SIGTERM or SIGINT starts the shutdown and its
+ * deadline; a second one, or the deadline, ends the process without the workers. */
 static void serve(struct relay *relay, const struct config *config, struct log *log, int signals,
                   struct show *shown)
 {

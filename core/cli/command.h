@@ -54,8 +54,8 @@ int command_run(const struct command *command, const char *config_file, int argc
 int command_with_store(const struct config *config, bool check, void *args,
                        int (*run)(struct store *store, void *args));
 
-/* Reads the page of rows behind *after, and moves *after behind its last row. Behind the last row
- * of all the page is empty. */
+/* Reads the next page, of at most `limit` rows with seq > *after, and sets *after to the seq of its
+ * last row. An empty page is the end. */
 int command_next_page(struct store *store, const struct outbox_filter *filter, int64_t *after,
                       uint32_t limit, struct outbox_page **ret, struct outbox_err *err);
 

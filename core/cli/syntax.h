@@ -34,9 +34,9 @@ struct syntax_option {
 /* What the parser itself knows. A command's struct of arguments begins with it. */
 struct syntax_args {
     const char *config_file; /* -c, which every command has */
-    char **operands;         /* what is no option */
+    char **operands;         /* the arguments that are no options */
     int n_operands;
-    const char *publisher;         /* --publisher of the commands that have it */
+    const char *publisher;         /* --publisher; command_run checks that it is configured */
     struct outbox_header *headers; /* for free(); names and values point into argv */
     uint64_t n_headers;
 };
