@@ -101,9 +101,9 @@ int bulk_run(const struct bulk *bulk, struct store *store, const struct outbox_f
     int r = dry_run ? count_rows(store, filter, COMMAND_FROM_FIRST, 0, &n, &at_least, &err)
                     : change_all(bulk, store, filter, &n, &err);
     if (r < 0 && !dry_run)
-        return command_fail("%s; %s %" PRIu64 " before that", err.text, bulk->done, n);
+        return report_failure("%s; %s %" PRIu64 " before that", err.text, bulk->done, n);
     if (r < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     printf("%s%s %" PRIu64 "\n", dry_run ? "would be " : "", bulk->done, n);
     return EXIT_DONE;
 }

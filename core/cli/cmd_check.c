@@ -17,17 +17,17 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-static int report_mistake(const struct config *config, int line, int r,
+static int config_mistake(const struct config *config, int line, int r,
                           const struct outbox_err *err)
 {
-    command_report(NULL, config->file, line, err->text);
-    return command_code(r);
+    report_mistake(NULL, config->file, line, err->text);
+    return report_exit_code(r);
 }
 
-static int report_connection(const char *what, int r, const struct outbox_err *err)
+static int connection_result(const char *what, int r, const struct outbox_err *err)
 {
     if (r != OUTBOX_OK)
-        return command_fail("%s: %s", what, err->text);
+        return report_failure("%s: %s", what, err->text);
     printf("%s: ok\n", what);
     return EXIT_DONE;
 }
@@ -40,9 +40,9 @@ static int check_store(const struct config *config, bool connect)
     int code = EXIT_DONE;
     int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
     if (r < 0)
-        return report_mistake(config, config->store_line, r, &err);
+        return config_mistake(config, config->store_line, r, &err);
     if (connect)
-        code = report_connection("store", store_check(&store, &call, &err), &err);
+        code = connection_result("store", store_check(&store, &call, &err), &err);
     store_close(&store);
     return code;
 }
@@ -58,9 +58,9 @@ static int check_publisher(const struct config *config, const struct publisher_c
     snprintf(label, sizeof label, "publisher %s", p->name);
     int r = instance_open(&instance, p->plugin, p->options, label, NULL, &err);
     if (r < 0)
-        return report_mistake(config, p->line, r, &err);
+        return config_mistake(config, p->line, r, &err);
     if (connect)
-        code = report_connection(label, p->plugin->ops.publisher.check(instance.self, &call, &err),
+        code = connection_result(label, p->plugin->ops.publisher.check(instance.self, &call, &err),
                                  &err);
     instance_close(&instance);
     return code;
@@ -72,7 +72,7 @@ static int check_routes(const struct config *config)
     struct outbox_err err = {.size = sizeof err};
     int r = router_open(&config->routes, NULL, &router, &err);
     if (r < 0)
-        return report_mistake(config, 0, r, &err);
+        return config_mistake(config, 0, r, &err);
     router_close(router);
     return EXIT_DONE;
 }
@@ -100,8 +100,8 @@ static int check(const struct config *config, void *data)
 const struct command cmd_check = {
     .name = "check",
     .summary = "check the configuration file, and with --connect the servers",
-    .options = options,
-    .doc = "Reports every mistake of the configuration file as FILE:LINE: message.",
+    .syntax.options = options,
+    .syntax.doc = "Reports every mistake of the configuration file as FILE:LINE: message.",
     .args_size = sizeof(struct args),
     .run_config = check,
 };

@@ -11,8 +11,8 @@ static int discard(struct store *store, void *args)
 const struct command cmd_discard = {
     .name = "discard",
     .summary = "delete failed messages",
-    DEAD_LETTER_COMMAND_OPTIONS,
-    .doc = "Deletes failed messages, for good.",
+    DEAD_LETTER_COMMAND_SYNTAX,
+    .syntax.doc = "Deletes failed messages, for good.",
     .args_size = sizeof(struct dead_letter_command),
     .run_store = discard,
 };

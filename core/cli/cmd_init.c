@@ -36,7 +36,7 @@ static int init(struct store *store, void *data)
     struct outbox_call call = store_call(COMMAND_LONG_MS, -1);
     int r = args->print ? store_schema(store, &exec, &err) : store_init(store, &call, &done, &err);
     if (r < 0)
-        command_fail("%s", err.text);
+        report_failure("%s", err.text);
     if (done.p) {
         output_text(done, 1000);
         putchar('\n');
@@ -52,8 +52,8 @@ static int run(const struct config *config, void *args)
 const struct command cmd_init = {
     .name = "init",
     .summary = "create or upgrade the tables",
-    .options = options,
-    .doc = "Creates the tables, or brings older ones up to date. It may be run again.",
+    .syntax.options = options,
+    .syntax.doc = "Creates the tables, or brings older ones up to date. It may be run again.",
     .args_size = sizeof(struct args),
     .run_config = run,
 };

@@ -60,7 +60,7 @@ static int list(struct store *store, void *data)
     do {
         uint32_t n = left < PAGE ? (uint32_t)left : PAGE;
         if (command_next_page(store, &filter, &after, n, &page, &err) < 0)
-            return command_fail("%s", err.text);
+            return report_failure("%s", err.text);
         for (uint32_t i = 0; i < page->n; i++)
             if (print_row(page->rows[i], args->json) != EXIT_DONE)
                 return EXIT_FAILED;
@@ -72,9 +72,9 @@ static int list(struct store *store, void *data)
 const struct command cmd_list = {
     .name = "list",
     .summary = "list messages",
-    .options = options,
-    .surplus = "takes no argument; outboxd show ID shows one message",
-    .doc = "Lists messages in the order in which they were written.",
+    .syntax.options = options,
+    .syntax.surplus = "takes no argument; outboxd show ID shows one message",
+    .syntax.doc = "Lists messages in the order in which they were written.",
     .args_size = sizeof(struct args),
     .defaults = &(const struct args){.limit = LIMIT_DEFAULT, .after = COMMAND_FROM_FIRST},
     .run_store = list,

@@ -161,7 +161,7 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
         return r < 0 ? EXIT_FAILED : code;
     }
     if (r < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     if (args->common.n_operands)
         print_documentation(plugin);
     else
@@ -179,7 +179,7 @@ static int print_all(struct plugin_set *set, const struct args *args)
     size_t n = 0, printed = 0;
     int code = EXIT_DONE;
     if (plugin_files(set, &files, &n, &err) < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     if (!name && !args->json)
         printf("%-9s  %-16s  %-10s  %-5s  %s\n", "KIND", "NAME", "VERSION", "ABI",
                "SUMMARY AND FILE");
@@ -195,8 +195,8 @@ static int print_all(struct plugin_set *set, const struct args *args)
         struct suggest_hint hint;
         for (size_t i = 0; i < n; i++)
             suggest_try(&nearest, files[i].name);
-        code = command_fail("there is no plugin `%s` in %s%s", name, plugin_set_dir(set),
-                            suggest_hint(&nearest, &hint));
+        code = report_failure("there is no plugin `%s` in %s%s", name, plugin_set_dir(set),
+                              suggest_hint(&nearest, &hint));
     }
     free(files);
     return code;
@@ -211,11 +211,11 @@ static int plugins(void *data)
     int r = OUTBOX_OK;
     /* No more of the file is read: a person may list plugins in order to repair the rest of it. */
     if (!args->dir && (given || access(file, F_OK) == 0))
-        r = config_plugin_dir(file, command_report, NULL, &dir);
+        r = config_plugin_dir(file, report_mistake, NULL, &dir);
     if (r < 0)
-        return command_code(r);
+        return report_exit_code(r);
     struct plugin_set *set = plugin_set_new(args->dir ? args->dir : dir);
-    int code = set ? print_all(set, args) : command_fail("out of memory");
+    int code = set ? print_all(set, args) : report_failure("out of memory");
     plugin_set_free(set);
     free(dir);
     return code;
@@ -224,12 +224,13 @@ static int plugins(void *data)
 const struct command cmd_plugins = {
     .name = "plugins",
     .summary = "list plugins and their options",
-    .options = options,
-    .operands = "[NAME]",
-    .max_operands = 1,
-    .surplus = "takes one NAME",
-    .doc = "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the options of "
-           "that one. The folder is plugin_dir of the configuration file if there is one.",
+    .syntax.options = options,
+    .syntax.operands = "[NAME]",
+    .syntax.max_operands = 1,
+    .syntax.surplus = "takes one NAME",
+    .syntax.doc =
+        "Lists the installed plugins; with NAME (say sqlite, or pub-exec) shows the options of "
+        "that one. The folder is plugin_dir of the configuration file if there is one.",
     .args_size = sizeof(struct args),
     .run = plugins,
 };

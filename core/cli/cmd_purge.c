@@ -52,10 +52,11 @@ static int purge(struct store *store, void *data)
 const struct command cmd_purge = {
     .name = "purge",
     .summary = "delete old messages",
-    .options = options,
-    .doc = "Deletes old messages in small batches; never what is pending or processing. Processed "
-           "ones are as old as their processing, failed ones as their creation.",
-    .check = check,
+    .syntax.options = options,
+    .syntax.doc =
+        "Deletes old messages in small batches; never what is pending or processing. Processed "
+        "ones are as old as their processing, failed ones as their creation.",
+    .syntax.check = check,
     .args_size = sizeof(struct args),
     .defaults = &(const struct args){.older_ms = -1},
     .run_store = purge,

@@ -11,9 +11,10 @@ static int requeue(struct store *store, void *args)
 const struct command cmd_requeue = {
     .name = "requeue",
     .summary = "make failed messages pending again",
-    DEAD_LETTER_COMMAND_OPTIONS,
-    .doc = "Makes failed messages pending again, with no attempt charged; their last error is kept "
-           "until the next.",
+    DEAD_LETTER_COMMAND_SYNTAX,
+    .syntax.doc =
+        "Makes failed messages pending again, with no attempt charged; their last error is kept "
+        "until the next.",
     .args_size = sizeof(struct dead_letter_command),
     .run_store = requeue,
 };

@@ -80,7 +80,7 @@ static int route(const struct config *config, void *data)
     int r = router_open(&config->routes, NULL, &router, &err);
     if (r < 0) {
         json_object_put(considered);
-        return command_fail_with(r, &err);
+        return report_error(r, &err);
     }
     r = router_route(router, &message, explain, considered, &publisher, &by, &err);
     const char *name = r < 0 ? NULL : config->publishers[publisher].name;
@@ -88,9 +88,9 @@ static int route(const struct config *config, void *data)
     if (args->json)
         code = print_json(name, by, r < 0 ? err.text : NULL, considered);
     else if (r < 0)
-        code = command_fail("%s; unrouted = %s: the message %s", err.text,
-                            config->unrouted_fail ? "fail" : "hold",
-                            config->unrouted_fail ? "would become failed" : "would be held");
+        code = report_failure("%s; unrouted = %s: the message %s", err.text,
+                              config->unrouted_fail ? "fail" : "hold",
+                              config->unrouted_fail ? "would become failed" : "would be held");
     else
         printf("publisher %s, by %s%s\n", name, by ? "route " : "the fallback", by ? by->name : "");
     router_close(router);
@@ -100,10 +100,11 @@ static int route(const struct config *config, void *data)
 const struct command cmd_route = {
     .name = "route",
     .summary = "tell where a message would go, and why",
-    .options = options,
-    .doc = "Tells which publisher a message would go to, by which route, and why the routes before "
-           "it did not take it. Nothing is written or sent.",
-    .check = check,
+    .syntax.options = options,
+    .syntax.doc =
+        "Tells which publisher a message would go to, by which route, and why the routes before "
+        "it did not take it. Nothing is written or sent.",
+    .syntax.check = check,
     .args_size = sizeof(struct args),
     .run_config = route,
 };

@@ -56,7 +56,7 @@ static void check(struct argp_state *state, void *data)
     /* Before the file is read: a supervisor may stop what it has just started. */
     args->signals = open_signals();
     if (args->signals < 0)
-        exit(command_fail("cannot take signals: %m"));
+        exit(report_failure("cannot take signals: %m"));
 }
 
 /* Ends the process at once; what is claimed is free when its lease ends. */
@@ -142,9 +142,9 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
            ")\n",
            report->accepted, report->failed, waiting, report->unrouted);
     if (report->outage[0])
-        return command_fail("%s", report->outage);
+        return report_failure("%s", report->outage);
     if (report->cut_short)
-        return command_fail("stopped by a signal before all that is due was published");
+        return report_failure("stopped by a signal before all that is due was published");
     return report->failed > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
@@ -156,8 +156,8 @@ static int relay(const struct config *config, const struct args *args, struct lo
     struct show shown = {.progress = {0}};
     int r = relay_start(config, &args->mode, log, &relay, &err);
     if (r < 0) {
-        command_fail("%s: %s", config->file, err.text);
-        return command_code(r);
+        report_failure("%s: %s", config->file, err.text);
+        return report_exit_code(r);
     }
     log_event(log, OUTBOX_LOG_INFO, "started", "version", PACKAGE_VERSION, "relay", config->name,
               "store", config->store_plugin->desc.name, "publishers",
@@ -180,7 +180,7 @@ static int run(const struct config *config, void *data)
     const struct args *args = data;
     struct log *log =
         log_new(STDERR_FILENO, config->log_level, (enum log_format)config->log_format);
-    int code = log ? relay(config, args, log) : command_fail("out of memory");
+    int code = log ? relay(config, args, log) : report_failure("out of memory");
     log_free(log);
     close(args->signals);
     return code;
@@ -189,10 +189,11 @@ static int run(const struct config *config, void *data)
 const struct command cmd_run = {
     .name = "run",
     .summary = "relay messages, in the foreground",
-    .options = options,
-    .doc = "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends when "
-           "none is due: exit code 1 if a message became failed or something stayed unavailable.",
-    .check = check,
+    .syntax.options = options,
+    .syntax.doc =
+        "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends when "
+        "none is due: exit code 1 if a message became failed or something stayed unavailable.",
+    .syntax.check = check,
     .args_size = sizeof(struct args),
     .defaults = &(const struct args){.mode = {.wait_ms = -1}},
     .run_config = run,

@@ -46,7 +46,7 @@ static void check(struct argp_state *state, void *data)
 
 static int fail_too_large(uint64_t max)
 {
-    return command_fail("the payload is larger than max_message (%" PRIu64 " bytes)", max);
+    return report_failure("the payload is larger than max_message (%" PRIu64 " bytes)", max);
 }
 
 /* All of standard input, up to max bytes. *ret is for free() in any case. Returns an exit code. */
@@ -58,14 +58,14 @@ static int read_stdin(uint64_t max, char **ret, size_t *ret_n)
             room = room ? room * 2 : 65536;
             char *grown = realloc(*ret, room);
             if (!grown)
-                return command_fail("out of memory");
+                return report_failure("out of memory");
             *ret = grown;
         }
         got = fread(*ret + *ret_n, 1, room - *ret_n, stdin);
         *ret_n += got;
     } while (got > 0 && *ret_n <= max);
     if (ferror(stdin))
-        return command_fail("cannot read standard input: %m");
+        return report_failure("cannot read standard input: %m");
     return *ret_n > max ? fail_too_large(max) : EXIT_DONE;
 }
 
@@ -86,7 +86,7 @@ static int save(struct store *store, void *data)
     };
     const struct outbox_new *const rows[] = {&message};
     if (store_save(store, rows, 1, NULL, &call, &err) < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     puts(args->id);
     return EXIT_DONE;
 }
@@ -120,13 +120,14 @@ static int send_message(const struct config *config, void *data)
 const struct command cmd_send = {
     .name = "send",
     .summary = "write one message",
-    .options = options,
-    .operands = "[PAYLOAD]",
-    .max_operands = 1,
-    .surplus = "takes one PAYLOAD; quote it if it has blanks",
-    .doc = "Writes one message and prints its id. Without PAYLOAD it has none (NULL); `-` reads it "
-           "from standard input.",
-    .check = check,
+    .syntax.options = options,
+    .syntax.operands = "[PAYLOAD]",
+    .syntax.max_operands = 1,
+    .syntax.surplus = "takes one PAYLOAD; quote it if it has blanks",
+    .syntax.doc =
+        "Writes one message and prints its id. Without PAYLOAD it has none (NULL); `-` reads it "
+        "from standard input.",
+    .syntax.check = check,
     .args_size = sizeof(struct args),
     .run_config = send_message,
 };

@@ -40,7 +40,7 @@ static int show(struct store *store, void *data)
     message_id_forms(id, &forms);
     struct outbox_filter filter = {.size = sizeof filter, .ids = forms.ids, .n_ids = forms.n};
     if (command_next_page(store, &filter, &after, MAX_ROWS, &page, &err) < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     if (page->n == 0)
         return message_id_unknown(id);
     for (uint32_t i = 0; i < page->n; i++) {
@@ -57,12 +57,12 @@ static int show(struct store *store, void *data)
 const struct command cmd_show = {
     .name = "show",
     .summary = "show one message",
-    .options = options,
-    .operands = "ID",
-    .max_operands = 1,
-    .surplus = "takes one ID",
-    .doc = "Shows a message and, if it was copied for several publishers, its copies.",
-    .check = check,
+    .syntax.options = options,
+    .syntax.operands = "ID",
+    .syntax.max_operands = 1,
+    .syntax.surplus = "takes one ID",
+    .syntax.doc = "Shows a message and, if it was copied for several publishers, its copies.",
+    .syntax.check = check,
     .args_size = sizeof(struct args),
     .run_store = show,
 };

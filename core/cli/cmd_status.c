@@ -30,10 +30,10 @@ static int print_once(struct store *store, const struct args *args)
     struct outbox_call call = store_call(args->exact ? COMMAND_LONG_MS : COMMAND_CALL_MS, -1);
     uint32_t flags = args->exact ? OUTBOX_STATS_EXACT : 0;
     if (store_stats(store, (struct outbox_str){NULL, 0}, flags, &call, &stats, &err) < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     int r = store_relay_list(store, &call, &relays, &err);
     if (r < 0 && r != OUTBOX_E_NOTSUP)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     if (args->json)
         return status_print_json(&stats, relays);
     status_print(&stats, relays);
@@ -61,9 +61,10 @@ static int status(struct store *store, void *data)
 const struct command cmd_status = {
     .name = "status",
     .summary = "show counts, publishers and relays",
-    .options = options,
-    .doc = "Shows how many messages wait and for how long, how the publishers are, and which "
-           "relays live. Counts that were cut short say >=.",
+    .syntax.options = options,
+    .syntax.doc =
+        "Shows how many messages wait and for how long, how the publishers are, and which "
+        "relays live. Counts that were cut short say >=.",
     .args_size = sizeof(struct args),
     .run_store = status,
 };

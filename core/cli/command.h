@@ -3,16 +3,12 @@
 #ifndef CORE_CLI_COMMAND_H
 #define CORE_CLI_COMMAND_H
 
+#include "cli/report.h"
 #include "cli/syntax.h"
 #include "config/config.h"
 #include "plugin/store.h"
 
 #include <stdbool.h>
-
-/* Exit codes (outboxd(1)). The larger one wins where a command does several things. */
-#define EXIT_DONE 0
-#define EXIT_FAILED 1
-#define EXIT_USAGE 2
 
 /* How long an ordinary command waits for the store, ms; work that takes its time gets more. */
 #define COMMAND_CALL_MS 30000
@@ -26,15 +22,9 @@
 struct command {
     const char *name;
     const char *summary; /* for outboxd --help */
-    const char *doc;     /* for outboxd NAME --help */
-    const struct syntax_option *options;
-    const char *operands; /* how --help shows them; NULL: none */
-    int max_operands;
-    const char *surplus; /* the error for more than max_operands; NULL: "takes no argument" */
+    struct syntax syntax;
     size_t args_size;
     const void *defaults; /* of args; NULL: zeros */
-    /* Ends the program by argp_error when options do not fit together; may complete args. */
-    void (*check)(struct argp_state *state, void *args);
     int (*run)(void *args);
     int (*run_config)(const struct config *config, void *args);
     int (*run_store)(struct store *store, void *args); /* its table was checked */
@@ -58,16 +48,5 @@ int command_with_store(const struct config *config, bool check, void *args,
  * last row. An empty page is the end. */
 int command_next_page(struct store *store, const struct outbox_filter *filter, int64_t *after,
                       uint32_t limit, struct outbox_page **ret, struct outbox_err *err);
-
-/* "outboxd: text" to stderr, made fit for a terminal. Returns EXIT_FAILED. */
-int command_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Prints err's text like command_fail. Returns EXIT_USAGE for a mistake that a person has to
- * correct, else EXIT_FAILED; r is the OUTBOX_E_* that came with err. */
-int command_fail_with(int r, const struct outbox_err *err);
-int command_code(int r); /* only that exit code */
-/* FILE:LINE: text to stderr; a config_report. */
-void command_report(void *ctx, const char *file, int line, const char *text);
-/* The exit code, or EXIT_FAILED when what was printed did not arrive. */
-int command_finish(int code);
 
 #endif

@@ -39,10 +39,10 @@ static int explain(struct store *store, const struct outbox_filter *filter, cons
     struct outbox_page *page;
     int64_t after = COMMAND_FROM_FIRST;
     if (command_next_page(store, filter, &after, 1, &page, &err) < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     if (page->n == 0)
         return message_id_unknown(id);
-    return command_fail("%s is %s, not failed", id, output_status(page->rows[0]->status));
+    return report_failure("%s is %s, not failed", id, output_status(page->rows[0]->status));
 }
 
 static int run_one(const struct bulk *bulk, struct store *store,
@@ -65,7 +65,7 @@ static int run_one(const struct bulk *bulk, struct store *store,
         r = bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
     }
     if (r < 0)
-        return command_fail("%s", err.text);
+        return report_failure("%s", err.text);
     filter.statuses = 0;
     if (n == 0)
         return explain(store, &filter, id);

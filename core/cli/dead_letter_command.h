@@ -16,9 +16,9 @@ struct dead_letter_command {
     bool dry_run;
 };
 
-#define DEAD_LETTER_COMMAND_OPTIONS                                                              \
-    .options = dead_letter_command_options, .operands = "ID...\n--all", .max_operands = INT_MAX, \
-    .check = dead_letter_command_check
+#define DEAD_LETTER_COMMAND_SYNTAX                                                    \
+    .syntax.options = dead_letter_command_options, .syntax.operands = "ID...\n--all", \
+    .syntax.max_operands = INT_MAX, .syntax.check = dead_letter_command_check
 extern const struct syntax_option dead_letter_command_options[];
 void dead_letter_command_check(struct argp_state *state, void *args);
 

@@ -54,8 +54,8 @@ static const struct command *find(const char *name)
         suggest_try(&nearest, commands[i]->name);
     }
     suggest_try(&nearest, "help");
-    command_fail("there is no command `%s`%s (outboxd --help lists them)", name,
-                 suggest_hint(&nearest, &hint));
+    report_failure("there is no command `%s`%s (outboxd --help lists them)", name,
+                   suggest_hint(&nearest, &hint));
     return NULL;
 }
 
@@ -123,7 +123,7 @@ int main(int argc, char **argv)
     argp_err_exit_status = EXIT_USAGE;
     error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);
     if (error)
-        return command_fail("cannot read the options: %s", strerror(error));
+        return report_failure("cannot read the options: %s", strerror(error));
     const char *name = argv[chosen.at];
     if (strcmp(name, "help") == 0)
         return help(&argp, argv[0], argv[chosen.at + 1]);

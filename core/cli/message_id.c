@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/message_id.h"
 
-#include "cli/command.h"
+#include "cli/report.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>
@@ -38,14 +38,14 @@ int message_id_check(const char *text)
     size_t n = strlen(text);
     if (n > 0 && n <= 255 && utf8_is_clean(text, n))
         return EXIT_DONE;
-    command_fail("`%.60s` cannot be the id of a message", text);
+    report_failure("`%.60s` cannot be the id of a message", text);
     return EXIT_USAGE;
 }
 
 int message_id_unknown(const char *text)
 {
     if (message_id_is_uuid(text))
-        return command_fail("there is no message with the id %s", text);
-    command_fail("`%s` is not a UUID, and no message has it for its id", text);
+        return report_failure("there is no message with the id %s", text);
+    report_failure("`%s` is not a UUID, and no message has it for its id", text);
     return EXIT_USAGE;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/output.h"
 
-#include "cli/command.h"
+#include "cli/report.h"
 #include "common/message_json.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
@@ -62,7 +62,7 @@ int output_json(struct json_object *object)
     if (text)
         put_json(text);
     else
-        command_fail("out of memory");
+        report_failure("out of memory");
     json_object_put(object);
     return text && !ferror(stdout) ? EXIT_DONE : EXIT_FAILED;
 }

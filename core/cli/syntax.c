@@ -3,10 +3,11 @@
 
 #include "base/suggest.h"
 #include "base/value.h"
-#include "cli/command.h"
 #include "cli/message_id.h"
 #include "cli/output.h"
+#include "cli/report.h"
 #include "common/utf8.h"
+#include "config/config.h"
 
 #include <outbox/helpers.h>
 
@@ -18,7 +19,7 @@
 
 /* argp's input: it knows nothing but options and a parser. */
 struct parse {
-    const struct command *command;
+    const struct syntax *syntax;
     struct syntax_args *args;
 };
 
@@ -119,7 +120,7 @@ static void parse_option(struct argp_state *state, const struct syntax_option *o
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     const struct parse *parse = state->input;
-    const struct command *command = parse->command;
+    const struct syntax *syntax = parse->syntax;
     struct syntax_args *args = parse->args;
     switch (key) {
     case 'c':
@@ -128,15 +129,15 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case ARGP_KEY_ARGS:
         args->operands = state->argv + state->next;
         args->n_operands = state->argc - state->next;
-        if (args->n_operands > command->max_operands)
-            argp_error(state, "%s", command->surplus ? command->surplus : "takes no argument");
+        if (args->n_operands > syntax->max_operands)
+            argp_error(state, "%s", syntax->surplus ? syntax->surplus : "takes no argument");
         return 0;
     case ARGP_KEY_END:
-        if (command->check)
-            command->check(state, args);
+        if (syntax->check)
+            syntax->check(state, args);
         return 0;
     default:
-        for (const struct syntax_option *option = command->options; option->name; option++)
+        for (const struct syntax_option *option = syntax->options; option->name; option++)
             if (option->key == key) {
                 parse_option(state, option, args, text);
                 return 0;
@@ -145,18 +146,18 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
-int syntax_parse(const struct command *command, int argc, char **argv, struct syntax_args *args)
+int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args)
 {
     struct argp_option shown[MAX_OPTIONS + 2] = {
         {"config", 'c', "FILE", 0, "Read this file instead of " CONFIG_DEFAULT_FILE, 0}};
     const struct argp argp = {
-        .options = shown, .parser = parse, .args_doc = command->operands, .doc = command->doc};
-    struct parse input = {command, args};
-    for (size_t i = 0; i < MAX_OPTIONS && command->options[i].name; i++) {
-        const struct syntax_option *option = &command->options[i];
+        .options = shown, .parser = parse, .args_doc = syntax->operands, .doc = syntax->doc};
+    struct parse input = {syntax, args};
+    for (size_t i = 0; i < MAX_OPTIONS && syntax->options[i].name; i++) {
+        const struct syntax_option *option = &syntax->options[i];
         shown[i + 1] =
             (struct argp_option){option->name, option->key, option->text, 0, option->summary, 0};
     }
     error_t error = argp_parse(&argp, argc, argv, 0, NULL, &input);
-    return error ? command_fail("cannot read the options: %s", strerror(error)) : EXIT_DONE;
+    return error ? report_failure("cannot read the options: %s", strerror(error)) : EXIT_DONE;
 }

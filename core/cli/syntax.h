@@ -41,13 +41,21 @@ struct syntax_args {
     uint64_t n_headers;
 };
 
-struct command;
+struct syntax {
+    const struct syntax_option *options;
+    const char *operands; /* how --help shows them; NULL: none */
+    int max_operands;
+    const char *surplus; /* the error for more than max_operands; NULL: "takes no argument" */
+    const char *doc;     /* for --help */
+    /* Ends the program by argp_error when options do not fit together; may complete args. */
+    void (*check)(struct argp_state *state, void *args);
+};
 
 /*
  * Reads argv into `args`, which begins with a struct syntax_args. A mistake in argv ends the
  * program, with exit code EXIT_USAGE and a text that says what is wrong. Returns an exit code:
  * EXIT_FAILED without memory.
  */
-int syntax_parse(const struct command *command, int argc, char **argv, struct syntax_args *args);
+int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args);
 
 #endif
