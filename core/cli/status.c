@@ -3,7 +3,6 @@
 
 #include "cli/output.h"
 #include "common/message_json.h"
-#include "common/utf8.h"
 #include "policy/relay_state.h"
 #include "relay/relay.h"
 
