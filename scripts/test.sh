@@ -250,7 +250,7 @@ check_headers() {
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
     local module
-    for module in "$work"/build-gcc/.libs/{store,pub}-*.so; do
+    for module in "$work"/build-gcc/.libs/*.so; do
         [ "$(nm -D --defined-only "$module" | awk '{print $3}')" = outbox_plugin_v1 ] || {
             nm -D --defined-only "$module"
             return 1
@@ -324,6 +324,7 @@ if [ "$mode" != --quick ]; then
     step calls check_calls
     step valgrind check_memory
     step fuzz fuzz 30
+    CC=${ccache}gcc step new-plugin scripts/check-new-plugin.sh
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
