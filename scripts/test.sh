@@ -33,7 +33,7 @@ start_services() {
 }
 touch "$work"/{failures,again,flaky,times}
 jobs=$(nproc)
-beside=$((jobs + 1)) # tests at a time: most of them wait for servers or for time to pass
+beside=$((jobs + 2)) # tests at a time: most of them wait for servers or for time to pass
 passed=0 failed=0 skipped=0
 ccache=
 if command -v ccache >/dev/null; then
@@ -267,7 +267,7 @@ check_calls() {
 }
 
 fuzz() (
-    cd "$work/build-gcc" && make -j"$jobs" fuzz FUZZ_SECONDS="$1" &&
+    cd "$work/build-gcc" && make -j"$((jobs + 1))" fuzz FUZZ_SECONDS="$1" &&
         find fuzz -name '*-crash-*' | (! grep .)
 )
 
@@ -280,7 +280,8 @@ faults_table() {
 dist_check() (
     mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr CC="${ccache}gcc" &&
         make dist-check-files &&
-        make -j"$jobs" distcheck TESTS=tests/unit/common/test_utf8 DISTCHECK_CONFIGURE_FLAGS="CC='${ccache}gcc'"
+        make -j"$jobs" distcheck TESTS=tests/unit/common/test_utf8 check_PROGRAMS=tests/unit/common/test_utf8 \
+            DISTCHECK_CONFIGURE_FLAGS="CC='${ccache}gcc'"
 )
 
 check_memory() {
@@ -323,7 +324,7 @@ if [ "$mode" != --quick ]; then
     step exports check_exports
     step calls check_calls
     step valgrind check_memory
-    step fuzz fuzz 30
+    step fuzz fuzz 20
     CC=${ccache}gcc step new-plugin scripts/check-new-plugin.sh
     step distcheck dist_check
 fi
