@@ -70,7 +70,7 @@ static void publish_all(struct instance *publisher)
             msg_ptrs[i] = &msgs[i];
             outcome_ptrs[i] = &outcomes[i];
         }
-        if (publisher->plugin->ops.publisher.publish(publisher->instance, msg_ptrs, n, &call,
+        if (publisher->plugin->ops.publisher.publish(publisher->self, msg_ptrs, n, &call,
                                                      outcome_ptrs, &err) < 0)
             fail(err.text);
         for (uint64_t i = 0; i < n; i++)

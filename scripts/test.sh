@@ -325,7 +325,8 @@ if [ "$mode" != --quick ]; then
     step calls check_calls
     step valgrind check_memory
     step fuzz fuzz 20
-    CC=${ccache}gcc step new-plugin scripts/check-new-plugin.sh
+    step bench-programs make -C "$work/build-gcc" -j"$jobs" bench-programs
+    CC="${ccache}gcc" step new-plugin scripts/check-new-plugin.sh
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
