@@ -15,7 +15,7 @@ mode=${1:-ci}
 case $mode in
 ci | --release) scripts/deps.sh --ci || exit 1 ;;
 --quick) scripts/deps.sh || exit 1 ;;
-*) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 work=$(mktemp -d) others=
