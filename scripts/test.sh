@@ -63,17 +63,21 @@ step() {
 # What `make check` of a build would run.
 list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 
-# The tests of a suite. What takes long comes first, so that the others run beside it. Slow builds do without what
-# stops servers or is the same whatever the build; tsan does without what has no threads of ours in it, which is all
-# of store-postgres but what connects, waits or fails.
-unthreaded='store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
+# The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
+# stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
+# of store-postgres all but what connects, waits or fails.
+longest='/test_(servers|combinations|pub_amqp_life|memory)(\.py)?$'
+unthreaded='test_bisect|store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
 most_tests() {
     list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/'
     echo tests/faults/test_kill.py
 }
 suite_tests() {
     case $1 in
-    gcc) list_tests gcc ;;
+    gcc)
+        list_tests gcc | grep -E "$longest"
+        list_tests gcc | grep -vE "$longest"
+        ;;
     clang)
         list_tests clang | grep tests/unit/
         echo tests/e2e/test_relay.py
