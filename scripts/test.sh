@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds outboxd in several ways and runs every test. Goes on after a failure, and ends with one
-# line: N passed, N failed, N skipped.
+# line: N passed, N failed, N skipped. A test program that failed runs once more, alone, when the suites are over;
+# if it passes then, it has passed, and is listed as flaky. More than three of these are a failure.
 #
 #   scripts/test.sh            everything that continuous integration runs
 #   scripts/test.sh --quick    one build, its tests
@@ -14,7 +15,7 @@ mode=${1:-ci}
 case $mode in
 ci | --release) scripts/deps.sh --ci || exit 1 ;;
 --quick) scripts/deps.sh || exit 1 ;;
-*) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 work=$(mktemp -d) others=
@@ -30,21 +31,18 @@ start_services() {
     OUTBOX_SERVICES_DIR=$(mktemp -d /var/tmp/outbox-services-XXXXXX) && scripts/services.sh start &&
         eval "$(scripts/services.sh env)"
 }
-: >"$work/failures"
+touch "$work"/{failures,again,flaky,times}
 jobs=$(nproc)
-beside=$((jobs + 1)) # tests at a time: most of them wait for servers or for time to pass
+beside=$((jobs + 2)) # tests at a time: most of them wait for servers or for time to pass
 passed=0 failed=0 skipped=0
+ccache=
+if command -v ccache >/dev/null; then
+    ccache="ccache "
+    export CCACHE_NOHASHDIR=1 # build folders have a new name each time
+fi
 
-# A number of automake's summary in a log of `make check`, which has it twice where something failed.
-summary() { sed -n "s/^# $1: *\([0-9]*\)\$/\1/p" "$2" | awk '{s = $1} END {print s + 0}'; }
-
-# Adds the cases of such a log; fails when there are none.
-count_cases() {
-    passed=$((passed + $(summary PASS "$1") + $(summary XFAIL "$1")))
-    failed=$((failed + $(summary FAIL "$1") + $(summary ERROR "$1") + $(summary XPASS "$1")))
-    skipped=$((skipped + $(summary SKIP "$1")))
-    [ "$(summary TOTAL "$1")" -gt 0 ]
-}
+# took BEGAN NAME: keeps for the end how long a step, build or suite took.
+took() { echo "$((SECONDS - $1)) $2" >>"$work/times"; }
 
 # step NAME COMMAND...: one thing that passes or fails as a whole.
 step() {
@@ -59,58 +57,170 @@ step() {
         echo "FAILED  $name ($((SECONDS - began)) s); its log ends:"
         tail -n 60 "$work/$name.log"
     fi
+    took $began "$name"
 }
 
-# build NAME CONFIGURE-ARGUMENT...: also what the tests want; says in build-NAME.built whether it went well.
+# What `make check` of a build would run.
+list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
+
+# The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
+# stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
+# of store-postgres all but what connects, waits or fails.
+longest='/test_(servers|combinations|pub_amqp_life|memory)(\.py)?$'
+unthreaded='test_bisect|store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
+most_tests() {
+    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/'
+    echo tests/faults/test_kill.py
+}
+suite_tests() {
+    case $1 in
+    gcc)
+        list_tests gcc | grep -E "$longest"
+        list_tests gcc | grep -vE "$longest"
+        ;;
+    clang)
+        list_tests clang | grep tests/unit/
+        echo tests/e2e/test_relay.py
+        ;;
+    asan)
+        printf 'tests/%s\n' faults/test_crash.py faults/test_soak.py e2e/test_combinations.py
+        most_tests asan
+        ;;
+    tsan)
+        echo tests/e2e/test_combinations.py
+        most_tests tsan | grep -vE "$unthreaded"
+        ;;
+    tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
+    esac
+}
+
+# make_check SUITE BUILD ARGUMENT...: with no programs but those of the suite; gcc and clang build all of them.
+make_check() {
+    local suite=$1 build=$2 programs=()
+    shift 2
+    case $suite in
+    gcc | clang) ;;
+    *) programs=("check_PROGRAMS=$(suite_tests "$suite" | grep -v '\.py$' | tr '\n' ' ')") ;;
+    esac
+    make -C "$work/build-$build" check "${programs[@]}" "$@"
+}
+
+# build NAME CONFIGURE-ARGUMENT...: also what its tests want; says in build-NAME.built whether it went well.
 build() {
-    local name=$1 ok=yes
+    local name=$1 began=$SECONDS ok=yes
     shift
     (mkdir "$work/build-$name" && cd "$work/build-$name" &&
-        "$top/configure" --enable-werror --prefix=/usr "$@" && make -j"$jobs" check TESTS=) \
-        >"$work/$name.log" 2>&1 || ok=no
+        "$top/configure" --enable-werror --prefix=/usr CC="${ccache}gcc" CXX="${ccache}g++" "$@" &&
+        make_check "$name" "$name" -j"$jobs" TESTS=) >"$work/$name.log" 2>&1 || ok=no
+    took $began "build $name"
     echo $ok >"$work/$name.tmp" && mv "$work/$name.tmp" "$work/build-$name.built"
 }
 
 # What the suites after the first one want, while that one runs: it mostly waits.
 build_others() {
     renice -n 19 $BASHPID
-    build clang CC=clang
+    build clang CC="${ccache}clang"
     build asan --enable-sanitizer=address,undefined --enable-crash-points
     build tsan --enable-sanitizer=thread
 } >/dev/null
 
-# suite NAME TESTS [BUILD]: runs tests ("" for all of them) of the build of that name.
+# cases RESULT TEST: how many cases of a test that ran came to it. A program that ended badly without a case that says
+# so counts as a failed one.
+cases() {
+    awk -v result="$1" '/^:test-result: / {n[$2]++}
+        END {n["PASS"] += n["XFAIL"]; n["FAIL"] += n["XPASS"]; if (!n["FAIL"] && n["ERROR"]) n["FAIL"] = 1; print n[result] + 0}' "$2.trs"
+}
+count_cases() {
+    passed=$((passed + $(cases PASS "$1")))
+    failed=$((failed + $(cases FAIL "$1")))
+    skipped=$((skipped + $(cases SKIP "$1")))
+}
+bad_cases() { grep -E '^not ok' "$1.log" || grep -E '^(ERROR|Bail out)' "$1.log"; }
+
+# show_log HEADING TEST: what a test that failed says, without what passed.
+show_log() {
+    echo "---- $1"
+    grep -vE '^(ok|PASS)' "$2.log" | tail -n 80
+}
+
+# suite NAME [BUILD]: runs its tests, and counts the cases of the programs that passed. The others run again later.
 suite() {
-    local name=$1 tests=$2 build=$work/build-${3:-$1} began=$SECONDS log=$work/$1.log ok=no
-    local before=$failed
+    local name=$1 build=$work/build-${2:-$1} began=$SECONDS log=$work/$1.log ran=0 again=0 state=ok tests test
     while [ ! -e "$build.built" ] && kill -0 "$others" 2>/dev/null; do sleep 0.2; done
     if grep -qs yes "$build.built"; then
-        ok=yes
         touch "$log.began"
-        (cd "$build" && make -j"$beside" check ${tests:+TESTS="$tests"} VERBOSE=1) >"$log.check" 2>&1 ||
-            ok=no
-        count_cases "$log.check" || ok=no
+        export -p | grep ' OUTBOX_TEST_' >"$work/$name.env"
+        mapfile -t tests < <(suite_tests "$name")
+        make_check "$name" "${build##*/build-}" -j"$beside" TESTS="${tests[*]}" >"$log.check" 2>&1 || state=again
         cat "$log.check" >>"$log"
+        for test in "${tests[@]%.py}"; do
+            if [ ! "$build/$test.trs" -nt "$log.began" ]; then
+                failed=$((failed + 1)) state=FAILED
+                echo "$name $test: ended without a result" >>"$work/failures"
+                continue
+            fi
+            ran=$((ran + 1))
+            echo "$(sed -n 's/^took-ms: //p' "$build/$test.trs") $test" >>"$work/$name.longest"
+            if [ "$(cases FAIL "$build/$test")" = 0 ]; then
+                count_cases "$build/$test"
+            else
+                again=$((again + 1))
+                echo "$name ${build##*/build-} $test" >>"$work/again"
+                show_log "$name: $test failed, and is to run again" "$build/$test"
+            fi
+        done
         find "$build/tests" -name '*.log' -newer "$log.began" -exec grep -hE '^# (kill test|figures):' {} +
     fi
-    # What did not build, or failed without a case that says so, counts as one.
-    [ $ok = yes ] || [ $failed -gt $before ] || failed=$((failed + 1))
-    [ $ok = yes ] || echo "suite $name" >>"$work/failures"
-    echo "$([ $ok = yes ] && echo 'ok     ' || echo 'FAILED ') suite $name ($((SECONDS - began)) s)"
-    if [ $ok = no ]; then
-        grep -E '^(FAIL|ERROR|XPASS).* - |error:|undefined' "$log" | sort -u | head -40 |
-            tee -a "$work/failures"
-        # What each failed test said, or where the build stopped.
-        if grep -rqE '^:global-test-result: (FAIL|ERROR)' "$build/tests" --include='*.trs'; then
-            grep -rlE '^:global-test-result: (FAIL|ERROR)' "$build/tests" --include='*.trs' |
-                while read -r said; do
-                    echo "---- ${said#"$build/"}"
-                    grep -vE '^(ok|PASS)' "${said%.trs}.log" | tail -n 80
-                done
-        else
-            tail -n 60 "$log"
-        fi
+    # What did not build, or failed without a test that says so.
+    if [ $ran = 0 ] || { [ $again = 0 ] && [ $state = again ]; }; then
+        failed=$((failed + 1)) state=FAILED
+        echo "suite $name" >>"$work/failures"
     fi
+    if [ $state = FAILED ]; then
+        grep -E 'error:|undefined' "$log" | sort -u | head -40
+        tail -n 60 "$log"
+    fi
+    printf '%-7s suite %s (%d s): %d programs, %d to run again\n' $state "$name" $((SECONDS - began)) $ran $again
+    took $began "suite $name"
+}
+
+# Runs again what failed, now that nothing runs beside it; its cases count by what they do now. Beyond ten programs
+# there is nothing to be learnt, since the run has failed anyway.
+run_again() {
+    local name built test path first result began=$SECONDS n=0
+    while read -r name built test <&3; do
+        path=$work/build-$built/$test n=$((n + 1))
+        first="$(cases PASS "$path") passed, $(cases FAIL "$path") failed ($(bad_cases "$path" | paste -sd ,))"
+        if [ $n -gt 10 ]; then
+            result="not run again"
+        else
+            rm "$path.trs"
+            # shellcheck disable=SC1090  # the environment of its suite
+            (. "$work/$name.env" && make_check "$name" "$built" -j1 TEST_LOGS="$test.log") >"$work/again.log" 2>&1
+            [ -e "$path.trs" ] || echo ":test-result: ERROR" >"$path.trs"
+            result="alone $(cases PASS "$path") passed, $(cases FAIL "$path") failed"
+        fi
+        count_cases "$path"
+        if [ "$(cases FAIL "$path")" = 0 ]; then
+            echo "$name $test: at first $first; $result" >>"$work/flaky"
+        else
+            echo "$name $test: at first $first; $result" >>"$work/failures"
+            bad_cases "$path" | sed 's/^/    /' >>"$work/failures"
+            show_log "$name: $test failed; $result" "$path"
+        fi
+    done 3<"$work/again"
+    [ $n = 0 ] || took $began "what failed, again"
+}
+
+# Where the time went.
+show_times() {
+    local file
+    echo "seconds:"
+    sort -rn "$work/times" | sed 's/^/    /'
+    for file in "$work"/*.longest; do
+        [ ! -e "$file" ] || echo "longest of suite $(basename "$file" .longest), in seconds:"
+        [ ! -e "$file" ] || sort -rn "$file" | head -20 | awk '{printf "    %6.1f %s\n", $1 / 1000, $2}'
+    done
 }
 
 sources() { git ls-files "$@"; }
@@ -144,7 +254,7 @@ check_headers() {
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
     local module
-    for module in "$work"/build-gcc/.libs/{store,pub}-*.so; do
+    for module in "$work"/build-gcc/.libs/*.so; do
         [ "$(nm -D --defined-only "$module" | awk '{print $3}')" = outbox_plugin_v1 ] || {
             nm -D --defined-only "$module"
             return 1
@@ -161,21 +271,9 @@ check_calls() {
 }
 
 fuzz() (
-    cd "$work/build-gcc" && make -j"$jobs" fuzz FUZZ_SECONDS="$1" &&
+    cd "$work/build-gcc" && make -j"$((jobs + 1))" fuzz FUZZ_SECONDS="$1" &&
         find fuzz -name '*-crash-*' | (! grep .)
 )
-
-# The tests but for those that stop servers, or are the same whatever the build: for slow ones.
-most_tests() {
-    make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' |
-        grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/' | tr '\n' ' '
-    echo tests/faults/test_kill.py
-}
-
-# Of those, what has no threads of ours in it; of store-postgres all but what connects, waits or fails.
-unthreaded='store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
-threaded_tests() { most_tests | tr ' ' '\n' | grep -vE "$unthreaded" | tr '\n' ' '; }
-unthreaded_tests() { most_tests | tr ' ' '\n' | grep -E "$unthreaded" | tr '\n' ' '; }
 
 # What the fault scenarios showed in this run.
 faults_table() {
@@ -184,8 +282,10 @@ faults_table() {
 }
 
 dist_check() (
-    mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr &&
-        make -j"$jobs" distcheck TESTS=tests/unit/common/test_utf8
+    mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr CC="${ccache}gcc" &&
+        make dist-check-files &&
+        make -j"$jobs" distcheck TESTS=tests/unit/common/test_utf8 check_PROGRAMS=tests/unit/common/test_utf8 \
+            DISTCHECK_CONFIGURE_FLAGS="CC='${ccache}gcc'"
 )
 
 check_memory() {
@@ -205,22 +305,21 @@ if [ "$mode" != --quick ]; then
     build_others &
     others=$!
     set +m
+    step services start_services
+    export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
 fi
-[ "$mode" = --quick ] || step services start_services
-[ "$mode" = --quick ] || export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
 build gcc
-suite gcc ""
+suite gcc
 if [ "$mode" != --quick ]; then
-    quick="$(make -s -C "$work/build-gcc" list-tests | tr ' ' '\n' | grep tests/unit/ | tr '\n' ' ') tests/e2e/test_relay.py"
-    # What takes long first, so that the others run beside it.
-    few="tests/e2e/test_combinations.py"
-    faults="tests/faults/test_crash.py tests/faults/test_soak.py"
-    suite clang "$quick"
-    OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" \
-        suite asan "$faults $few $(most_tests)"
-    OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" \
-        suite tsan "$few $(threaded_tests)"
+    suite clang
+    OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" suite asan
+    OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" suite tsan
+fi
+[ "$mode" != --release ] || suite tsan-rest tsan
+run_again
+if [ "$mode" != --quick ]; then
     step faults-table faults_table
+    step layers scripts/check-layers.sh
     step format check_format
     step cppcheck check_cpp
     step shellcheck check_scripts
@@ -229,18 +328,29 @@ if [ "$mode" != --quick ]; then
     step exports check_exports
     step calls check_calls
     step valgrind check_memory
-    step fuzz fuzz 30
+    step fuzz fuzz 20
+    step bench-programs make -C "$work/build-gcc" -j"$jobs" bench-programs
+    CC="${ccache}gcc" step new-plugin scripts/check-new-plugin.sh
     step distcheck dist_check
 fi
 if [ "$mode" = --release ]; then
     # Hours; the table is for keeping.
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
-    suite tsan-rest "$(unthreaded_tests)" tsan
     step coverage measure_coverage
     step fuzz-long fuzz 120
 fi
 
+took 0 "all of it"
+show_times
+if [ -s "$work/flaky" ]; then
+    echo "flaky:"
+    sed 's/^/    /' "$work/flaky"
+    if [ "$(wc -l <"$work/flaky")" -gt 3 ]; then
+        failed=$((failed + 1))
+        echo "more than three programs were flaky" >>"$work/failures"
+    fi
+fi
 # Once more, where it is looked for.
 [ ! -s "$work/failures" ] || { echo "failed:"; sed 's/^/    /' "$work/failures"; }
 

@@ -7,7 +7,7 @@ import shutil
 
 import outbox_test
 
-FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures", ".libs")
+FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures")
 
 BROKEN = {
     "entry": "is not a plugin of outboxd: it has no function outbox_plugin_v1",

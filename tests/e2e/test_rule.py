@@ -6,7 +6,7 @@ import shutil
 
 import outbox_test
 
-FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures", ".libs")
+FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures")
 
 
 class Rule(outbox_test.Scratch):

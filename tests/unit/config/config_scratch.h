@@ -80,8 +80,8 @@ static inline void set_up(void)
     snprintf(plugins, sizeof plugins, "%s/plugins", dir);
     ck_assert_int_eq(mkdir(plugins, 0755), 0);
     install("OUTBOX_TEST_PLUGIN_DIR", "", "store-sqlite.so");
-    install("OUTBOX_TEST_BUILDDIR", "tests/fixtures/.libs/", "pub-options.so");
-    install("OUTBOX_TEST_BUILDDIR", "tests/fixtures/.libs/", "rule-options.so");
+    install("OUTBOX_TEST_BUILDDIR", "tests/fixtures/", "pub-options.so");
+    install("OUTBOX_TEST_BUILDDIR", "tests/fixtures/", "rule-options.so");
     write_bytes("secret", "hush\n", 5, 0600);
 }
 
