@@ -103,7 +103,7 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
     int r = 0;
     if (!o)
         return command_fail("out of memory");
-    r |= json_add_text(o, "kind", outbox_cstr(plugin_kind_name(file->kind)));
+    r |= json_add_text(o, "kind", outbox_cstr(descriptor_kind_name(file->kind)));
     r |= json_add_text(o, "name", outbox_cstr(file->name));
     if (error)
         r |= json_add_text(o, "error", outbox_cstr(error));
@@ -117,7 +117,7 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
         r |= json_add_int(o, "abi_minor", d->minor);
         r |= json_add_int(o, "needs_minor", d->needs_minor);
         for (size_t i = 0; all && i < d->n_options; i++)
-            json_object_array_add(all, option_json(plugin_option(plugin, i)));
+            json_object_array_add(all, option_json(descriptor_option(plugin, i)));
         r |= json_object_object_add(o, "options", all);
     }
     if (r < 0) {
@@ -161,15 +161,16 @@ static void print_option(const struct outbox_option *o)
 static void print_documentation(const struct plugin *plugin)
 {
     const struct outbox_plugin *d = &plugin->desc;
-    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", plugin_kind_prefix(d->kind), d->name, d->version,
-           plugin_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary, plugin->path);
+    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", descriptor_kind_prefix(d->kind), d->name,
+           d->version, descriptor_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary,
+           plugin->path);
     for (size_t i = 0; i < d->n_options; i++)
-        print_option(plugin_option(plugin, i));
+        print_option(descriptor_option(plugin, i));
 }
 
 static bool is_wanted(const struct plugin_file *file, const char *name)
 {
-    const char *prefix = plugin_kind_prefix(file->kind);
+    const char *prefix = descriptor_kind_prefix(file->kind);
     size_t n = strlen(prefix);
     return !name || strcmp(file->name, name) == 0 ||
            (strncmp(name, prefix, n) == 0 && name[n] == '-' &&
@@ -191,7 +192,7 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
     if (args->name)
         print_documentation(plugin);
     else
-        printf("%-9s  %-16s  %-10s  %d.%-3u  %s\n%-49s%s\n", plugin_kind_name(file->kind),
+        printf("%-9s  %-16s  %-10s  %d.%-3u  %s\n%-49s%s\n", descriptor_kind_name(file->kind),
                file->name, plugin->desc.version, OUTBOX_ABI_MAJOR, plugin->desc.minor,
                plugin->desc.summary, "", plugin->path);
     return EXIT_DONE;
@@ -242,11 +243,11 @@ int cmd_plugins(int argc, char **argv)
     if (!command_parse(&argp, argc, argv, &args))
         return EXIT_FAILED;
     char *dir = NULL;
-    bool asked = strcmp(args.common.config_file, CONFIG_DEFAULT_FILE) != 0;
+    bool asked = strcmp(args.common.config_file, LOAD_DEFAULT_FILE) != 0;
     int r = OUTBOX_OK;
     /* Whoever asks what is there may be about to repair the rest of the file. */
     if (!args.dir && (asked || access(args.common.config_file, F_OK) == 0))
-        r = config_plugin_dir(args.common.config_file, command_mistake, NULL, &dir);
+        r = load_plugin_dir(args.common.config_file, command_mistake, NULL, &dir);
     if (r < 0)
         return command_code(r);
     struct plugin_set *set = plugin_set_new(args.dir ? args.dir : dir);

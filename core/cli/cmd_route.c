@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "common/message_json.h"
+#include "route/router.h"
 
 #include <outbox/helpers.h>
 

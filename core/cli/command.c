@@ -18,7 +18,7 @@
 #include <uuid.h>
 
 static const struct argp_option common_options[] = {
-    {"config", 'c', "FILE", 0, "Read this file instead of " CONFIG_DEFAULT_FILE, 0},
+    {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0},
     {0},
 };
 
@@ -28,7 +28,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         if (!common->config_file)
-            common->config_file = CONFIG_DEFAULT_FILE;
+            common->config_file = LOAD_DEFAULT_FILE;
         return 0;
     case 'c':
         common->config_file = arg;
@@ -86,7 +86,7 @@ int command_code(int r)
 struct config *command_config(const struct command_common *common, int *ret_code)
 {
     struct config *config = NULL;
-    int r = config_load(common->config_file, command_mistake, NULL, &config);
+    int r = load_config(common->config_file, command_mistake, NULL, &config);
     *ret_code = r < 0 ? command_code(r) : EXIT_DONE;
     return config;
 }

@@ -5,6 +5,7 @@
 
 #include "base/suggest.h"
 #include "config/config.h"
+#include "config/load.h"
 #include "plugin/store.h"
 
 #include <argp.h>
@@ -45,7 +46,7 @@ int cmd_status(int argc, char **argv);
 
 /* The option -c FILE that every command has: list it as an argp child. */
 struct command_common {
-    const char *config_file; /* CONFIG_DEFAULT_FILE unless -c */
+    const char *config_file; /* LOAD_DEFAULT_FILE unless -c */
 };
 extern const struct argp command_common_argp; /* its input: struct command_common * */
 
@@ -59,7 +60,7 @@ struct config *command_config(const struct command_common *common, int *ret_code
 /* EXIT_USAGE for what a person has to put right, EXIT_FAILED for the rest. */
 int command_code(int r);
 
-/* The config_report of all commands. */
+/* The diag_report_fn of all commands. */
 void command_mistake(void *ctx, const char *file, int line, const char *text);
 
 /* Opens the configured store for a command; with `check`, also that its table is there. 0 or

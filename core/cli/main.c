@@ -31,7 +31,7 @@ struct chosen {
 };
 
 static const struct argp_option options[] = {
-    {"config", 'c', "FILE", 0, "Read this file instead of " CONFIG_DEFAULT_FILE, 0},
+    {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0},
     {0},
 };
 

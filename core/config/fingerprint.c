@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fingerprint.c - do two relays send the same message to the same place? */
+#include "config/fingerprint.h"
+
 #include "base/hash.h"
-#include "config/load.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ static uint64_t hash_route(const struct config *config, const struct route *rout
     uint64_t hash = hash_number(HASH_START, route->n_matches);
     for (size_t i = 0; i < route->n_matches; i++) {
         hash = hash_number(hash, route->matches[i].subject);
-        hash = hash_text(hash, route->matches[i].header);
+        hash = hash_text(hash, route->matches[i].name);
         hash = hash_text(hash, route->matches[i].pattern);
     }
     hash = hash_text(hash, publisher_name(config, route->publisher));
@@ -31,7 +32,7 @@ static uint64_t hash_route(const struct config *config, const struct route *rout
     return route->rule ? options_hash(route->rule_cfg, hash) : hash;
 }
 
-void set_hash(struct config *config)
+void fingerprint_set(struct config *config)
 {
     uint64_t hash = hash_number(HASH_START, config->n_publishers);
     uint64_t publishers = 0;

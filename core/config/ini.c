@@ -16,7 +16,6 @@
 #include <ini_configobj.h>
 #include <ini_valueobj.h>
 #include <search.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +35,7 @@ struct seen {
 
 struct reader {
     struct ini *ini;
-    ini_report report;
-    void *ctx;
+    struct diagnostics *diag;
     void *sections; /* struct seen, a tree */
     void *keys;     /* likewise, of the section that is being read */
     char *text;     /* the portion */
@@ -46,17 +44,6 @@ struct reader {
     int lines[PORTION]; /* where its lines stand in the file */
     int n_lines;
 };
-
-static void __attribute__((format(printf, 3, 4)))
-diag_error(struct reader *r, int line, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    r->report(r->ctx, line, text);
-}
 
 void ini_free(struct ini *ini)
 {
@@ -147,13 +134,11 @@ static char *unescape(const char *text)
 static int take_value(struct reader *r, struct ini_section *section, const char *key,
                       struct value_obj *value)
 {
-    struct ini_entry *grown = array_grow(section->entries, section->n_entries, sizeof *grown);
+    struct ini_entry *entry = array_add(&section->entries, &section->n_entries, sizeof *entry);
     uint32_t line = 0;
     int error = 0;
-    if (!grown)
+    if (!entry)
         return OUTBOX_E_RETRY;
-    section->entries = grown;
-    struct ini_entry *entry = &grown[section->n_entries++];
     value_get_line(value, &line);
     /* The section's header is line 1 of what the library got. */
     entry->line = line >= 2 && line - 2 < (uint32_t)r->n_lines ? r->lines[line - 2] : 0;
@@ -182,7 +167,7 @@ static int take_values(struct reader *r, struct ini_cfgobj *object, struct ini_s
         ini_free_attribute_list(keys);
     /* Nothing may get lost without a word, whatever the library thinks of it. */
     if (e == 0 && taken != r->n_lines)
-        diag_error(r, r->lines[0], "from here to line %d something cannot be read",
+        diag_error(r->diag, r->lines[0], "from here to line %d something cannot be read",
                    r->lines[r->n_lines - 1]);
     return e;
 }
@@ -271,22 +256,20 @@ static int add_section(struct reader *r, const char *name, size_t n, int line, i
     r->keys = NULL;
     if (e < 0)
         return e;
-    struct ini_section *grown = array_grow(ini->sections, ini->n_sections, sizeof *grown);
-    if (!grown)
+    struct ini_section *section = array_add(&ini->sections, &ini->n_sections, sizeof *section);
+    if (!section)
         return OUTBOX_E_RETRY;
-    ini->sections = grown;
-    struct ini_section *section = &grown[ini->n_sections];
-    *section = (struct ini_section){.line = line, .unreadable = unreadable};
+    section->line = line;
+    section->unreadable = unreadable;
     section->name = collapse(name, n);
     if (!section->name)
         return OUTBOX_E_RETRY;
-    ini->n_sections++;
     if (unreadable)
         return OUTBOX_OK;
     int first = see(&r->sections, section->name, strlen(section->name), line);
     if (first > 0)
-        diag_error(r, line, "[%.100s] is there already, on line %d; join the two", section->name,
-                   first);
+        diag_error(r->diag, line, "[%.100s] is there already, on line %d; join the two",
+                   section->name, first);
     return first < 0 ? first : OUTBOX_OK;
 }
 
@@ -295,7 +278,7 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
 {
     const char *end = memchr(line, ']', n);
     if (!end) {
-        diag_error(r, number, "this section's header has no `]`");
+        diag_error(r->diag, number, "this section's header has no `]`");
         return add_section(r, line + 1, n - 1, number, 1);
     }
     const char *rest = end + 1;
@@ -304,13 +287,13 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
     while (left > 0 && strchr(SPACES, *rest))
         rest++, left--;
     if (left > 0 && !(spaced && (*rest == ';' || *rest == '#')))
-        diag_error(r, number, "there is something behind the `]` of this section's header");
+        diag_error(r->diag, number, "there is something behind the `]` of this section's header");
     size_t blanks = 1;
     while (line + blanks < end && strchr(SPACES, line[blanks]))
         blanks++;
     bool nameless = line + blanks == end;
     if (nameless)
-        diag_error(r, number, "this section has no name");
+        diag_error(r->diag, number, "this section has no name");
     return add_section(r, line + 1, (size_t)(end - line - 1), number, nameless);
 }
 
@@ -323,24 +306,24 @@ static int take_key(struct reader *r, const char *line, size_t n, int number)
     while (key_n > 0 && strchr(SPACES, line[key_n - 1]))
         key_n--;
     if (!equal)
-        diag_error(r, number,
+        diag_error(r->diag, number,
                    "no `=` in this line; a line is `key = value`, `[section]` or a "
                    "comment that begins with `;`");
     else if (r->ini->n_sections == 0)
-        diag_error(r, number,
+        diag_error(r->diag, number,
                    "this stands before the first section; put it below its "
                    "`[section]`");
     else if (key_n == 0)
-        diag_error(r, number, "nothing stands before the `=`");
+        diag_error(r->diag, number, "nothing stands before the `=`");
     else if (key_n > KEY_MAX)
-        diag_error(r, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
+        diag_error(r->diag, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
     else {
         int first = see(&r->keys, line, key_n, number);
         if (first == 0)
             return append(r, line, key_n, equal + 1, n - (size_t)(equal + 1 - line), number);
         if (first < 0)
             return first;
-        diag_error(r, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
+        diag_error(r->diag, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
     }
     return OUTBOX_OK;
 }
@@ -354,7 +337,7 @@ static int take_line(struct reader *r, const char *line, size_t n, int number)
     if (n == 0 || line[0] == ';' || line[0] == '#')
         return OUTBOX_OK;
     if (!utf8_is_clean(line, n)) {
-        diag_error(r, number,
+        diag_error(r->diag, number,
                    memchr(line, '\0', n) ? "this line holds a NUL byte"
                                          : "this line is not valid UTF-8");
         return OUTBOX_OK;
@@ -362,9 +345,9 @@ static int take_line(struct reader *r, const char *line, size_t n, int number)
     return line[0] == '[' ? take_header(r, line, n, number) : take_key(r, line, n, number);
 }
 
-int ini_read(const char *text, size_t n, ini_report report, void *ctx, struct ini **ret)
+int ini_read(const char *text, size_t n, struct diagnostics *diag, struct ini **ret)
 {
-    struct reader r = {.report = report, .ctx = ctx};
+    struct reader r = {.diag = diag};
     r.ini = calloc(1, sizeof *r.ini);
     int e = r.ini ? OUTBOX_OK : OUTBOX_E_RETRY;
     if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) /* a byte order mark */

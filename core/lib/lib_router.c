@@ -1,187 +1,159 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_router.c - liboutbox: routes added in code, and copied into a relay. */
+#include "base/array.h"
 #include "lib/liboutbox.h"
+
+#include <outbox/helpers.h>
+
+#include <stdlib.h>
 
 OUTBOX_EXPORT struct outbox_router *outbox_router_new(void)
 {
-    return calloc(1, sizeof(struct outbox_router));
+    struct outbox_router *router = calloc(1, sizeof *router);
+    if (router)
+        router->table.fallback = ROUTE_NONE;
+    return router;
 }
 
 OUTBOX_EXPORT void outbox_router_free(struct outbox_router *router)
 {
     if (!router)
         return;
-    for (size_t i = 0; i < router->n_routes; i++) {
-        struct lib_route *route = &router->routes[i];
-        for (size_t j = 0; j < route->n_targets; j++) {
-            free(route->targets[j].value);
-            free(route->targets[j].publisher);
-        }
-        free(route->targets);
-        free(route->header);
-    }
-    free(router->routes);
-    free(router->fallback);
+    route_table_clear(&router->table);
+    for (size_t i = 0; i < router->table.n_publishers; i++)
+        free(router->names[i]);
+    free(router->names);
     free(router);
 }
 
-static struct lib_route *add(struct outbox_router *router)
+static struct route *add(struct outbox_router *router)
 {
-    struct lib_route *grown = reallocarray(router->routes, router->n_routes + 1, sizeof *grown);
-    if (!grown)
-        return NULL;
-    router->routes = grown;
-    grown[router->n_routes] = (struct lib_route){0};
-    return &grown[router->n_routes++];
+    char name[32];
+    snprintf(name, sizeof name, "route-%zu", router->table.n_routes + 1);
+    return route_add(&router->table, name);
 }
 
-static int add_target(struct lib_route *route, const char *value, const char *publisher)
+/* The index of a publisher's name, which is added when it is new; ROUTE_NONE without memory. */
+static size_t use_name(struct outbox_router *router, const char *name)
 {
-    struct lib_target *grown = reallocarray(route->targets, route->n_targets + 1, sizeof *grown);
-    if (!grown)
-        return OUTBOX_E_RETRY;
-    route->targets = grown;
-    struct lib_target *target = &grown[route->n_targets++];
-    target->value = strdup(value);
-    target->publisher = strdup(publisher);
-    return target->value && target->publisher ? OUTBOX_OK : OUTBOX_E_RETRY;
+    struct route_table *table = &router->table;
+    size_t publisher = route_find_publisher(table, name);
+    if (publisher != ROUTE_NONE)
+        return publisher;
+    char *copy = strdup(name);
+    char **added = copy ? array_add(&router->names, &table->n_publishers, sizeof *added) : NULL;
+    if (!added) {
+        free(copy);
+        return ROUTE_NONE;
+    }
+    *added = copy;
+    table->publishers = (const char *const *)router->names;
+    return table->n_publishers - 1;
+}
+
+static int add_target(struct outbox_router *router, struct route *route, const char *value,
+                      const char *name)
+{
+    size_t publisher = use_name(router, name);
+    return publisher == ROUTE_NONE ? OUTBOX_E_RETRY : route_add_target(route, value, publisher);
 }
 
 OUTBOX_EXPORT int outbox_router_add_function(struct outbox_router *router, outbox_route_fn fn,
                                              void *ctx)
 {
-    struct lib_route *route = add(router);
+    struct route *route = add(router);
     if (!route)
         return OUTBOX_E_RETRY;
     route->fn = fn;
-    route->ctx = ctx;
+    route->fn_ctx = ctx;
     return OUTBOX_OK;
 }
 
 OUTBOX_EXPORT int outbox_router_add_header_map(struct outbox_router *router, const char *header,
                                                const struct outbox_setting *map)
 {
-    struct lib_route *route = add(router);
+    struct route *route = add(router);
     int r = route && (route->header = strdup(header)) ? OUTBOX_OK : OUTBOX_E_RETRY;
     for (; r == 0 && map->name; map++)
-        r = add_target(route, map->name, map->value);
+        r = add_target(router, route, map->name, map->value);
     return r;
 }
 
 OUTBOX_EXPORT int outbox_router_add_destination(struct outbox_router *router, const char *header,
                                                 const char *const *publishers, uint64_t n)
 {
-    struct lib_route *route = add(router);
+    struct route *route = add(router);
     int r = route && (route->header = strdup(header)) ? OUTBOX_OK : OUTBOX_E_RETRY;
     for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = add_target(route, publishers[i], publishers[i]);
+        r = add_target(router, route, publishers[i], publishers[i]);
     return r;
 }
 
 OUTBOX_EXPORT int outbox_router_set_fallback(struct outbox_router *router, const char *publisher)
 {
-    char *copy = strdup(publisher);
-    if (!copy)
+    size_t fallback = use_name(router, publisher);
+    if (fallback == ROUTE_NONE)
         return OUTBOX_E_RETRY;
-    free(router->fallback);
-    router->fallback = copy;
+    router->table.fallback = fallback;
     return OUTBOX_OK;
 }
 
 /* ---- into a relay ---- */
 
-static size_t find_publisher(const struct config *c, const char *name)
+bool lib_router_is_set(const struct outbox_relay *relay)
 {
-    for (size_t i = 0; i < c->n_publishers; i++)
-        if (strcmp(c->publishers[i].name, name) == 0)
-            return i;
-    return ROUTE_NONE;
+    return relay->config->routes.publishers != NULL;
 }
 
-static size_t ask_function(void *ctx, const struct outbox_message *message)
+/* The relay's index for a publisher of the router. */
+static int find(const struct config *config, const struct route_table *from, size_t publisher,
+                size_t *ret, struct outbox_err *err)
 {
-    const struct lib_route_call *call = ctx;
-    const char *name = call->fn(call->ctx, message);
-    if (!name)
-        return ROUTE_NONE;
-    size_t publisher = find_publisher(call->config, name);
-    return publisher == ROUTE_NONE ? ROUTE_UNKNOWN : publisher;
+    const char *name = from->publishers[publisher];
+    *ret = config_find_publisher(config, name);
+    if (*ret != ROUTE_NONE)
+        return OUTBOX_OK;
+    return outbox_fail(err, OUTBOX_E_CONFIG,
+                       "%s names the publisher `%s`, which the relay does "
+                       "not have",
+                       publisher == from->fallback ? "the fallback" : "a route", name);
 }
 
-static int copy_targets(const struct config *c, const struct lib_route *from, struct route *to,
-                        struct outbox_err *err)
+static int copy_route(struct config *config, const struct route_table *from,
+                      const struct route *route, struct outbox_err *err)
 {
-    to->targets = calloc(from->n_targets + 1, sizeof *to->targets);
-    if (!to->targets)
+    struct route *to = route_add(&config->routes, route->name);
+    if (!to || (route->header && !(to->header = strdup(route->header))))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (size_t i = 0; i < from->n_targets; i++) {
-        size_t publisher = find_publisher(c, from->targets[i].publisher);
-        if (publisher == ROUTE_NONE)
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "a route names the publisher `%s`, which the "
-                               "relay does not have",
-                               from->targets[i].publisher);
-        char *value = strdup(from->targets[i].value);
-        if (!value)
+    to->fn = route->fn;
+    to->fn_ctx = route->fn_ctx;
+    for (size_t i = 0; i < route->n_targets; i++) {
+        size_t publisher;
+        int r = find(config, from, route->targets[i].publisher, &publisher, err);
+        if (r < 0)
+            return r;
+        if (route_add_target(to, route->targets[i].value, publisher) < 0)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        to->targets[to->n_targets++] = (struct route_target){value, publisher};
     }
     return OUTBOX_OK;
-}
-
-static int copy_route(struct outbox_relay *relay, const struct lib_route *from, size_t index,
-                      struct outbox_err *err)
-{
-    struct config *c = relay->config;
-    struct route *to = &c->routes.routes[c->routes.n_routes++];
-    *to = (struct route){.publisher = ROUTE_NONE};
-    if (asprintf(&to->name, "route-%zu", index + 1) < 0)
-        to->name = NULL;
-    if (!to->name || (from->header && !(to->header = strdup(from->header))))
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (from->fn) {
-        relay->calls[index] = (struct lib_route_call){from->fn, from->ctx, c};
-        to->fn = ask_function;
-        to->fn_ctx = &relay->calls[index];
-        return OUTBOX_OK;
-    }
-    return copy_targets(c, from, to, err);
-}
-
-static void forget_routes(struct outbox_relay *relay)
-{
-    struct route_table *table = &relay->config->routes;
-    for (size_t i = 0; i < table->n_routes; i++)
-        route_free(&table->routes[i]);
-    free(table->routes);
-    free(relay->calls);
-    table->routes = NULL;
-    table->n_routes = 0;
-    table->fallback = ROUTE_NONE;
-    relay->calls = NULL;
 }
 
 OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
                                           const struct outbox_router *router,
                                           struct outbox_err *err)
 {
-    struct config *c = relay->config;
-    if (relay->calls)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
-    relay->calls = calloc(router->n_routes + 1, sizeof *relay->calls);
-    c->routes.routes = calloc(router->n_routes + 1, sizeof *c->routes.routes);
+    struct config *config = relay->config;
+    const struct route_table *from = &router->table;
     int r = OUTBOX_OK;
-    if (!relay->calls || !c->routes.routes)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (size_t i = 0; r == 0 && i < router->n_routes; i++)
-        r = copy_route(relay, &router->routes[i], i, err);
-    if (r == 0 && router->fallback) {
-        c->routes.fallback = find_publisher(c, router->fallback);
-        if (c->routes.fallback == ROUTE_NONE)
-            r = outbox_fail(err, OUTBOX_E_CONFIG, "the fallback `%s` is no publisher of the relay",
-                            router->fallback);
-    }
+    if (lib_router_is_set(relay))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
+    for (size_t i = 0; r == 0 && i < from->n_routes; i++)
+        r = copy_route(config, from, &from->routes[i], err);
+    if (r == 0 && from->fallback != ROUTE_NONE)
+        r = find(config, from, from->fallback, &config->routes.fallback, err);
+    if (r == 0 && (r = config_finish(config)) < 0)
+        outbox_fail(err, r, "out of memory");
     if (r < 0)
-        forget_routes(relay);
+        route_table_clear(&config->routes);
     return r;
 }

@@ -3,12 +3,9 @@
 #ifndef CORE_PLUGIN_OPTIONS_H
 #define CORE_PLUGIN_OPTIONS_H
 
-#include "plugin/plugin.h"
+#include "plugin/descriptor.h"
 
 #include <stdbool.h>
-
-/* Do all defaults fit their own declarations? OUTBOX_E_CONFIG names the option. */
-int options_check_defaults(const struct plugin *plugin, struct outbox_err *err);
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
@@ -16,8 +13,8 @@ void options_free(struct outbox_cfg *cfg);
 
 /*
  * Sets one option from its text: without comment and outer quotes, ${NAME} still in it. The
- * error's text says what is wrong with the value and what fits, without file and line. Unknown
- * name: OUTBOX_E_NOTSUP.
+ * error's text says what is wrong with the value and what fits, without file and line, and shows
+ * no part of a secret. Unknown name: OUTBOX_E_NOTSUP.
  */
 int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
                 struct outbox_err *err);
@@ -25,24 +22,18 @@ int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
 /* Sets a declared TEXT option as it is, nothing expanded. 0 or OUTBOX_E_RETRY. */
 int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n);
 
-/* What is wrong with a secret, which its own error could show a part of. */
-#define OPTIONS_BAD_SECRET \
-    "a `${` in it does not begin a set environment variable; write `$${` for a literal `${`"
-
-/* Must this value of the option not be shown? */
-bool options_is_secret(const struct outbox_option *option, const char *text);
-
 /* Did the file set it? */
 bool options_given(const struct outbox_cfg *cfg, const char *name);
 
 /* The first required option that is not set, or NULL. */
 const char *options_missing(const struct outbox_cfg *cfg);
 
-/* Is it a time-out that has to be shorter than batch_timeout, and is not? */
-bool options_too_long(const struct outbox_cfg *cfg, const struct outbox_option *option,
-                      int64_t batch_timeout_ms);
+/* An option that declares that it must be shorter than batch_timeout, or a publisher could use up
+ * the time in which its batch is to be settled: OUTBOX_E_CONFIG when it is not. */
+int options_check_timeout(const struct outbox_cfg *cfg, const struct outbox_option *option,
+                          int64_t batch_timeout_ms, struct outbox_err *err);
 
-/* Of all values but secrets, on top of `hash` (fnv.h). */
+/* Of all values but secrets, on top of `hash` (hash.h). */
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
 
 /* What outbox_host hands to plugins. */

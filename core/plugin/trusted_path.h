@@ -5,11 +5,6 @@
 
 #include <outbox/abi.h>
 
-#include <stdbool.h>
-
-/* [a-z0-9-]{1,63}: what names of plugins, publishers and routes are made of. */
-bool path_name_is_valid(const char *name);
-
 /*
  * The absolute path of DIR/FILE for free(). OUTBOX_E_CONFIG when somebody other than root
  * and us could have put it there: the file, its folder or a folder above is writable by

@@ -3,7 +3,7 @@
 #ifndef TESTS_CONFIG_SCRATCH_H
 #define TESTS_CONFIG_SCRATCH_H
 
-#include "config/config.h"
+#include "config/load.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -132,7 +132,7 @@ static inline struct config *load_mode(const char *text, mode_t mode)
     char *filled = fill(text);
     const char *path = write_bytes("outboxd.ini", filled, strlen(filled), mode);
     told = (struct told){{0}, 0};
-    int r = config_load(path, tell, &told, &config);
+    int r = load_config(path, tell, &told, &config);
     ck_assert_int_eq(r, told.n > 0 ? OUTBOX_E_CONFIG : OUTBOX_OK);
     ck_assert((config != NULL) == (r == 0));
     free(filled);

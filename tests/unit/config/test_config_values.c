@@ -103,7 +103,7 @@ START_TEST(routes_are_taken_in_the_order_of_the_file)
     ck_assert_str_eq(routes[2].name, "a");
     ck_assert_uint_eq(routes[2].n_matches, 3);
     ck_assert_str_eq(routes[2].matches[0].pattern, "[");
-    ck_assert_str_eq(routes[2].matches[1].header, "X-Y");
+    ck_assert_str_eq(routes[2].matches[1].name, "X-Y");
     ck_assert_str_eq(routes[2].matches[2].pattern, "a ; b");
     ck_assert_uint_eq(config->routes.fallback, 0);
     ck_assert_int_eq(config->unrouted_fail, 1);
@@ -187,7 +187,7 @@ START_TEST(no_bytes_harm_the_reader)
         struct config *config = NULL;
         size_t mistakes_told = 0;
         const char *path = write_bytes("outboxd.ini", text, round % 7 ? n : random % n, 0600);
-        int r = config_load(path, ignore, &mistakes_told, &config);
+        int r = load_config(path, ignore, &mistakes_told, &config);
         ck_assert((r == 0) == (mistakes_told == 0));
         ck_assert((r == 0) == (config != NULL));
         loaded += r == 0;

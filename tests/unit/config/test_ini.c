@@ -13,8 +13,9 @@ struct told {
     size_t n;
 };
 
-static void tell(void *ctx, int line, const char *text)
+static void tell(void *ctx, const char *file, int line, const char *text)
 {
+    (void)file;
     struct told *told = ctx;
     int n = snprintf(told->text + told->n, sizeof told->text - told->n, "%d: %s\n", line, text);
     if (n > 0 && told->n + (size_t)n < sizeof told->text)
@@ -25,7 +26,10 @@ static struct ini *read_text(const char *text, size_t n, struct told *told)
 {
     struct ini *ini = NULL;
     *told = (struct told){{0}, 0};
-    ck_assert_int_eq(ini_read(text, n, tell, told, &ini), 0);
+    struct diagnostics diag = {0};
+    ck_assert_int_eq(ini_read(text, n, &diag, &ini), 0);
+    diag_report(&diag, "test", tell, told);
+    diag_clear(&diag);
     return ini;
 }
 

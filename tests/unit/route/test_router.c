@@ -11,16 +11,16 @@
 static const char *const names[] = {"events", "jobs", "mail"};
 enum { EVENTS, JOBS, MAIL };
 
-static struct route_match invoice = {ROUTE_TOPIC, NULL, (char[]){"invoice.*"}};
-static struct route_match vip[] = {{ROUTE_KEY, NULL, (char[]){"c-?"}},
-                                   {ROUTE_HEADER, (char[]){"tier"}, (char[]){"gold"}}};
+static struct route_match invoice = {SUBJECT_TOPIC, NULL, (char[]){"invoice.*"}};
+static struct route_match vip[] = {{SUBJECT_KEY, NULL, (char[]){"c-?"}},
+                                   {SUBJECT_HEADER, (char[]){"tier"}, (char[]){"gold"}}};
 static struct route_target targets[] = {{(char[]){"queue"}, JOBS}, {(char[]){"mail"}, MAIL}};
 
-static size_t odd_length(void *ctx, const struct outbox_message *msg)
+static const char *odd_length(void *ctx, const struct outbox_message *msg)
 {
-    return msg->payload.n % 2 ? *(size_t *)ctx : ROUTE_NONE;
+    return msg->payload.n % 2 ? *(const char **)ctx : NULL;
 }
-static size_t odd_goes_to = MAIL;
+static const char *odd_goes_to = "mail";
 
 static struct route routes[] = {
     {.name = (char[]){"by-destination"},
