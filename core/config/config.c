@@ -2,7 +2,6 @@
 #include "config/config.h"
 
 #include "base/array.h"
-#include "base/log.h"
 #include "config/fingerprint.h"
 #include "config/settings.h"
 
@@ -21,11 +20,7 @@ struct config *config_new(const char *file)
     config->file = strdup(file);
     config->name = strdup(name[0] ? name : "outboxd");
     config->routes.fallback = ROUTE_NONE;
-    config->log_level = OUTBOX_LOG_INFO;
-    config->log_format = LOG_LOGFMT;
-    if (!config->file || !config->name || setting_defaults(settings_relay, config) < 0 ||
-        setting_defaults(settings_router, config) < 0 ||
-        setting_defaults(delivery_settings, &config->delivery) < 0) {
+    if (!config->file || !config->name || settings_apply_defaults(config) < 0) {
         config_free(config);
         return NULL;
     }
@@ -67,14 +62,6 @@ size_t config_find_publisher(const struct config *config, const char *name)
         if (strcmp(config->publishers[i].name, name) == 0)
             return i;
     return ROUTE_NONE;
-}
-
-int config_check(const struct config *config, struct outbox_err *err)
-{
-    int r = setting_check(settings_relay, config, err);
-    if (r == 0)
-        r = setting_check(delivery_settings, &config->delivery, err);
-    return r < 0 ? r : delivery_check(&config->delivery, err);
 }
 
 int config_finish(struct config *config)

@@ -61,9 +61,6 @@ struct publisher_config *config_add_publisher(struct config *config, const char 
 /* The index of a publisher, or ROUTE_NONE. */
 size_t config_find_publisher(const struct config *config, const char *name);
 
-/* Are its numbers in the ranges that they have in the file? OUTBOX_OK or OUTBOX_E_CONFIG. */
-int config_check(const struct config *config, struct outbox_err *err);
-
 /* When all publishers and routes are there: the tables that hang on them. OUTBOX_OK or
  * OUTBOX_E_RETRY. */
 int config_finish(struct config *config);

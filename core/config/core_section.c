@@ -1,7 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config/core_section.h"
 
-#include "config/settings.h"
+void core_section_read(const struct section *s, const struct settings *settings)
+{
+    struct outbox_cfg *cfg = options_new(&settings->options);
+    diag_memory(s->diag, cfg);
+    for (size_t i = 0; cfg && i < s->ini->n_entries; i++) {
+        const struct ini_entry *entry = &s->ini->entries[i];
+        struct suggest similar = suggest_for(entry->key);
+        if (section_option(s, entry, &settings->options, cfg))
+            continue;
+        options_suggest(&settings->options, &similar);
+        section_unknown_key(s, entry, &similar);
+    }
+    if (cfg)
+        diag_memory(s->diag, settings->apply(cfg, s->config) == 0);
+    options_free(cfg);
+}
 
 void core_section_check_delivery(const struct section *s, const struct delivery *delivery)
 {
@@ -15,36 +30,17 @@ void core_section_check_delivery(const struct section *s, const struct delivery 
 
 void core_section_relay(const struct section *s, const char *name)
 {
-    struct config *config = s->config;
     (void)name;
-    for (size_t i = 0; i < s->ini->n_entries; i++) {
-        const struct ini_entry *entry = &s->ini->entries[i];
-        struct suggest similar = suggest_for(entry->key);
-        if (section_setting(s, entry, settings_relay, config) ||
-            section_setting(s, entry, delivery_settings, &config->delivery))
-            continue;
-        setting_suggest(settings_relay, &similar);
-        setting_suggest(delivery_settings, &similar);
-        section_unknown_key(s, entry, &similar);
-    }
-    core_section_check_delivery(s, &config->delivery);
+    core_section_read(s, &settings_relay);
+    if (s->config->ordering > 0)
+        section_not_supported(s, "ordering", "ordering = key");
+    if (s->config->on_failed > 0)
+        section_not_supported(s, "on_failed", "on_failed = block");
+    core_section_check_delivery(s, &s->config->delivery);
 }
 
 void core_section_log(const struct section *s, const char *name)
 {
-    static const int levels[] = {OUTBOX_LOG_ERROR, OUTBOX_LOG_WARNING, OUTBOX_LOG_INFO,
-                                 OUTBOX_LOG_DEBUG};
-    struct settings_log log = {0};
     (void)name;
-    diag_memory(s->diag, setting_defaults(settings_log, &log) == 0);
-    for (size_t i = 0; i < s->ini->n_entries; i++) {
-        const struct ini_entry *entry = &s->ini->entries[i];
-        struct suggest similar = suggest_for(entry->key);
-        if (section_setting(s, entry, settings_log, &log))
-            continue;
-        setting_suggest(settings_log, &similar);
-        section_unknown_key(s, entry, &similar);
-    }
-    s->config->log_level = levels[log.level];
-    s->config->log_format = log.format;
+    core_section_read(s, &settings_log);
 }

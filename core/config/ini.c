@@ -4,7 +4,7 @@
  * duplicates and mistakes are ours. It knows no lines of sections; its list of errors is too
  * short for duplicates (it writes behind it); a `!`, a control character or one that is not
  * ASCII in a key ends everything without an error; and its time grows with the square of the
- * number of keys. So it gets the lines of one section in portions, the keys escaped.
+ * number of keys. So it gets the lines of one section in portions, each under a number for its key.
  */
 #include "config/ini.h"
 
@@ -23,7 +23,7 @@
 #include <strings.h>
 
 #define SPACES " \t\r\v\f"
-#define KEY_MAX 255 /* bytes; escaped, they are three times as long, and the library takes 1023 */
+#define KEY_MAX 255 /* bytes */
 #define PORTION 256 /* lines that the library gets at a time */
 #define SECTION "outboxd"
 
@@ -38,11 +38,10 @@ struct reader {
     struct diagnostics *diag;
     void *sections; /* struct seen, a tree */
     void *keys;     /* likewise, of the section that is being read */
-    char *text;     /* the portion */
+    char *text;     /* the portion: the last n_lines entries of the last section */
     size_t text_n;
     size_t text_size;
-    int lines[PORTION]; /* where its lines stand in the file */
-    int n_lines;
+    size_t n_lines;
 };
 
 void ini_free(struct ini *ini)
@@ -90,89 +89,27 @@ static int see(void **tree, const char *name, size_t n, int line)
 
 /* ---- the library ---- */
 
-static bool is_plain(char c)
+/* What the library made of the i-th line of the portion. */
+static int take_value(struct reader *r, struct ini_cfgobj *object, size_t i,
+                      struct ini_entry *entry)
 {
-    return c > ' ' && c < 0x7F && c != '!' && c != '%';
-}
-
-/* out takes three bytes for each of the key's; returns how many it took. */
-static size_t escape(const char *key, size_t n, char *out)
-{
-    static const char digits[] = "0123456789abcdef";
-    size_t len = 0;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)key[i];
-        if (is_plain(key[i])) {
-            out[len++] = key[i];
-            continue;
-        }
-        out[len++] = '%';
-        out[len++] = digits[c >> 4];
-        out[len++] = digits[c & 15];
-    }
-    return len;
-}
-
-static char *unescape(const char *text)
-{
-    char *out = malloc(strlen(text) + 1);
-    size_t n = 0;
-    while (out && *text) {
-        unsigned c = 0;
-        if (*text == '%' && sscanf(text + 1, "%2x", &c) == 1) {
-            out[n++] = (char)c;
-            text += 3;
-        } else {
-            out[n++] = *text++;
-        }
-    }
-    if (out)
-        out[n] = '\0';
-    return out;
-}
-
-static int take_value(struct reader *r, struct ini_section *section, const char *key,
-                      struct value_obj *value)
-{
-    struct ini_entry *entry = array_add(&section->entries, &section->n_entries, sizeof *entry);
-    uint32_t line = 0;
+    char number[24];
+    struct value_obj *value = NULL;
     int error = 0;
-    if (!entry)
-        return OUTBOX_E_RETRY;
-    value_get_line(value, &line);
-    /* The section's header is line 1 of what the library got. */
-    entry->line = line >= 2 && line - 2 < (uint32_t)r->n_lines ? r->lines[line - 2] : 0;
-    entry->key = unescape(key);
-    char *text = ini_get_string_config_value(value, &error);
-    entry->value = text ? strdup(text + 1) : NULL; /* without the mark */
+    snprintf(number, sizeof number, "%zu", i);
+    char *text = NULL;
+    if (ini_get_config_valueobj(SECTION, number, object, INI_GET_FIRST_VALUE, &value) == 0 && value)
+        text = ini_get_string_config_value(value, &error);
+    if (!text) /* nothing may get lost without a word, whatever the library thinks of it */
+        diag_error(r->diag, entry->line, "this line cannot be read");
+    entry->value = strdup(text ? text + 1 : ""); /* without the mark */
     if (text)
         explicit_bzero(text, strlen(text)); /* it may hold a secret */
     free(text);
-    return entry->key && entry->value ? OUTBOX_OK : OUTBOX_E_RETRY;
+    return entry->value ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
-static int take_values(struct reader *r, struct ini_cfgobj *object, struct ini_section *section)
-{
-    int n = 0, error = 0, taken = 0, e = OUTBOX_OK;
-    char **keys = ini_get_attribute_list(object, SECTION, &n, &error);
-    for (int i = 0; keys && i < n && e == 0; i++) {
-        struct value_obj *value = NULL;
-        if (ini_get_config_valueobj(SECTION, keys[i], object, INI_GET_FIRST_VALUE, &value) != 0 ||
-            !value)
-            continue;
-        e = take_value(r, section, keys[i], value);
-        taken++;
-    }
-    if (keys)
-        ini_free_attribute_list(keys);
-    /* Nothing may get lost without a word, whatever the library thinks of it. */
-    if (e == 0 && taken != r->n_lines)
-        diag_error(r->diag, r->lines[0], "from here to line %d something cannot be read",
-                   r->lines[r->n_lines - 1]);
-    return e;
-}
-
-/* Reads the lines collected so far into the last section. */
+/* Reads the values of the lines collected so far. */
 static int read_portion(struct reader *r)
 {
     struct ini_cfgfile *file = NULL;
@@ -180,16 +117,17 @@ static int read_portion(struct reader *r)
     int e = OUTBOX_OK;
     if (r->n_lines == 0)
         return OUTBOX_OK;
+    struct ini_section *section = &r->ini->sections[r->ini->n_sections - 1];
+    struct ini_entry *entries = section->entries + section->n_entries - r->n_lines;
     if (ini_config_file_from_mem(r->text, (uint32_t)r->text_n, &file) != 0 ||
         ini_config_create(&object) != 0)
         e = OUTBOX_E_RETRY;
-    if (e == 0) {
-        /* Its result shows in what it gives. */
+    else /* its result shows in what it gives */
         (void)ini_config_parse(file, INI_STOP_ON_NONE,
                                INI_MS_ERROR | INI_MV1S_DETECT | INI_MV2S_DETECT,
                                INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, object);
-        e = take_values(r, object, &r->ini->sections[r->ini->n_sections - 1]);
-    }
+    for (size_t i = 0; i < r->n_lines && e == 0; i++)
+        e = take_value(r, object, i, &entries[i]);
     if (file)
         ini_config_file_destroy(file);
     if (object)
@@ -199,33 +137,41 @@ static int read_portion(struct reader *r)
     return e;
 }
 
+/* Room for n bytes more; the old text, which may hold a secret, is overwritten. */
+static int make_room(struct reader *r, size_t n)
+{
+    if (r->text_n + n <= r->text_size)
+        return OUTBOX_OK;
+    size_t size = 2 * (r->text_n + n);
+    char *grown = malloc(size);
+    if (!grown)
+        return OUTBOX_E_RETRY;
+    if (r->text) {
+        memcpy(grown, r->text, r->text_n);
+        explicit_bzero(r->text, r->text_n);
+    }
+    free(r->text);
+    r->text = grown;
+    r->text_size = size;
+    return OUTBOX_OK;
+}
+
 /* A second `=` marks where the value begins: the library drops blanks there, and they tell whether
  * a `;` begins a comment. */
 static int append(struct reader *r, const char *key, size_t key_n, const char *value,
                   size_t value_n, int line)
 {
-    size_t need = r->text_n + sizeof "[" SECTION "]\n" + 3 * key_n + value_n + sizeof "==\n";
-    if (need > r->text_size) {
-        char *grown = malloc(need * 2);
-        if (!grown)
-            return OUTBOX_E_RETRY;
-        memcpy(grown, r->text ? r->text : "", r->text_n);
-        if (r->text)
-            explicit_bzero(r->text, r->text_n); /* it may hold a secret */
-        free(r->text);
-        r->text = grown;
-        r->text_size = need * 2;
-    }
-    if (r->n_lines == 0)
-        r->text_n = (size_t)(stpcpy(r->text, "[" SECTION "]\n") - r->text);
-    r->text_n += escape(key, key_n, r->text + r->text_n);
-    r->text[r->text_n++] = '=';
-    r->text[r->text_n++] = '=';
+    struct ini_section *section = &r->ini->sections[r->ini->n_sections - 1];
+    struct ini_entry *entry = array_add(&section->entries, &section->n_entries, sizeof *entry);
+    if (!entry || !(entry->key = strndup(key, key_n)) || make_room(r, value_n + 64) < 0)
+        return OUTBOX_E_RETRY;
+    entry->line = line;
+    r->text_n += (size_t)snprintf(r->text + r->text_n, 64,
+                                  "%s%zu==", r->n_lines ? "" : "[" SECTION "]\n", r->n_lines);
     memcpy(r->text + r->text_n, value, value_n);
     r->text_n += value_n;
     r->text[r->text_n++] = '\n';
-    r->lines[r->n_lines++] = line;
-    return r->n_lines == PORTION ? read_portion(r) : OUTBOX_OK;
+    return ++r->n_lines == PORTION ? read_portion(r) : OUTBOX_OK;
 }
 
 /* ---- sections ---- */

@@ -2,7 +2,6 @@
 #include "config/plugin_section.h"
 
 #include "config/core_section.h"
-#include "plugin/option_value.h"
 #include "plugin/secret_file.h"
 
 #include <stdio.h>
@@ -26,37 +25,6 @@ static void read_secret_file(const struct section *s, const struct ini_entry *en
     free(path);
 }
 
-static bool is_empty(const struct outbox_cfg *options, const struct outbox_option *option)
-{
-    if (option->type == OUTBOX_OPT_TEXT)
-        return options_text(options, option->name).n == 0;
-    return option->type == OUTBOX_OPT_LIST && options_count(options, option->name) == 0;
-}
-
-static void read_option(const struct section *s, const struct ini_entry *entry,
-                        const struct outbox_option *option, struct outbox_cfg *options)
-{
-    struct outbox_err err = {.size = sizeof err};
-    char *text = section_raw(s, entry);
-    if (!text)
-        return;
-    bool secret = option_value_spells_secret(option, text);
-    if (secret && *text && (s->file_mode & 007))
-        diag_error(
-            s->diag, entry->line,
-            "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
-            option->name, option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
-            (unsigned)s->file_mode, option->name);
-    int r = options_set(options, option->name, text, &err);
-    if (r < 0)
-        diag_error_from(s->diag, entry->line, option->name, r, &err);
-    else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
-        diag_error(s->diag, entry->line, "%s is empty: %s", option->name, option->help);
-    if (secret)
-        explicit_bzero(text, strlen(text));
-    free(text);
-}
-
 static void unknown_option(const struct section *s, const struct ini_entry *entry,
                            const struct plugin *plugin)
 {
@@ -71,9 +39,8 @@ static void unknown_option(const struct section *s, const struct ini_entry *entr
     }
     suggest_try(&similar, "plugin");
     if (plugin->desc.kind == OUTBOX_KIND_PUBLISHER)
-        setting_suggest(delivery_publisher_settings, &similar);
-    for (size_t i = 0; i < plugin->desc.n_options; i++)
-        suggest_try(&similar, descriptor_option(plugin, i)->name);
+        options_suggest(&delivery_publisher, &similar);
+    options_suggest(plugin, &similar);
     diag_error(s->diag, entry->line,
                "unknown key `%.80s` in [%s]; neither outboxd nor %s-%s knows it%s", entry->key,
                s->ini->name, descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name,
@@ -127,14 +94,10 @@ void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(co
     *ret_options = options;
     for (size_t i = 0; i < s->ini->n_entries; i++) {
         const struct ini_entry *entry = &s->ini->entries[i];
-        const struct outbox_option *option =
-            descriptor_find_option(plugin, entry->key, strlen(entry->key));
         const struct outbox_option *secret = secret_file_option(plugin, entry->key);
-        if (owns(entry->key))
+        if (owns(entry->key) || section_option(s, entry, plugin, options))
             continue;
-        if (option)
-            read_option(s, entry, option, options);
-        else if (secret)
+        if (secret)
             read_secret_file(s, entry, secret, options);
         else
             unknown_option(s, entry, plugin);
@@ -173,6 +136,22 @@ static void check_timeouts(const struct section *s, const struct publisher_confi
     }
 }
 
+/* The keys that the core has in every publisher's section; the defaults are those of [relay]. */
+static void read_delivery(const struct section *s, struct delivery *delivery)
+{
+    struct outbox_cfg *cfg = options_new(&delivery_publisher);
+    diag_memory(s->diag, cfg);
+    if (!cfg)
+        return;
+    for (size_t i = 0; i < s->ini->n_entries; i++)
+        section_option(s, &s->ini->entries[i], &delivery_publisher, cfg);
+    section_not_supported(s, "workers", "workers");
+    section_not_supported(s, "rate_limit", "rate_limit");
+    delivery_apply(cfg, false, delivery);
+    options_free(cfg);
+    core_section_check_delivery(s, delivery);
+}
+
 void plugin_section_publisher(const struct section *s, const char *name)
 {
     if (!section_check_name(s, name, "a publisher"))
@@ -182,9 +161,7 @@ void plugin_section_publisher(const struct section *s, const char *name)
     if (!p)
         return;
     p->line = s->ini->line;
-    for (size_t i = 0; i < s->ini->n_entries; i++)
-        section_setting(s, &s->ini->entries[i], delivery_publisher_settings, &p->delivery);
-    core_section_check_delivery(s, &p->delivery);
+    read_delivery(s, &p->delivery);
     plugin_section_read(s, OUTBOX_KIND_PUBLISHER, delivery_owns_key, &p->plugin, &p->options);
     check_timeouts(s, p);
 }

@@ -2,8 +2,8 @@
 #include "config/route_section.h"
 
 #include "base/value.h"
+#include "config/core_section.h"
 #include "config/plugin_section.h"
-#include "config/settings.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -182,16 +182,9 @@ void route_section_route(const struct section *s, const char *name)
 
 void route_section_router(const struct section *s, const char *name)
 {
+    const struct ini_entry *fallback = section_find(s, "fallback");
     (void)name;
-    for (size_t i = 0; i < s->ini->n_entries; i++) {
-        const struct ini_entry *entry = &s->ini->entries[i];
-        struct suggest similar = suggest_for(entry->key);
-        if (strcmp(entry->key, "fallback") == 0) {
-            s->config->routes.fallback = read_publisher(s, entry);
-        } else if (!section_setting(s, entry, settings_router, s->config)) {
-            suggest_try(&similar, "fallback");
-            setting_suggest(settings_router, &similar);
-            section_unknown_key(s, entry, &similar);
-        }
-    }
+    core_section_read(s, &settings_router);
+    if (fallback)
+        s->config->routes.fallback = read_publisher(s, fallback);
 }

@@ -34,17 +34,45 @@ char *section_text(const struct section *s, const struct ini_entry *entry)
     return expanded;
 }
 
-bool section_setting(const struct section *s, const struct ini_entry *entry,
-                     const struct setting *settings, void *base)
+static bool is_empty(const struct outbox_cfg *options, const struct outbox_option *option)
+{
+    if (option->type == OUTBOX_OPT_TEXT)
+        return options_text(options, option->name).n == 0;
+    return option->type == OUTBOX_OPT_LIST && options_count(options, option->name) == 0;
+}
+
+bool section_option(const struct section *s, const struct ini_entry *entry,
+                    const struct plugin *plugin, struct outbox_cfg *options)
 {
     struct outbox_err err = {.size = sizeof err};
-    const struct setting *setting = setting_find(settings, entry->key);
-    char *text = setting ? section_raw(s, entry) : NULL;
-    int r = text ? setting_set(setting, text, base, &err) : OUTBOX_OK;
+    const struct outbox_option *option =
+        descriptor_find_option(plugin, entry->key, strlen(entry->key));
+    char *text = option ? section_raw(s, entry) : NULL;
+    if (!text)
+        return option != NULL;
+    bool secret = options_spells_secret(option, text);
+    if (secret && *text && (s->file_mode & 007))
+        diag_error(
+            s->diag, entry->line,
+            "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
+            option->name, option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
+            (unsigned)s->file_mode, option->name);
+    int r = options_set(options, option->name, text, &err);
     if (r < 0)
-        diag_error_from(s->diag, entry->line, entry->key, r, &err);
+        diag_error_from(s->diag, entry->line, option->name, r, &err);
+    else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
+        diag_error(s->diag, entry->line, "%s is empty: %s", option->name, option->help);
+    if (secret)
+        explicit_bzero(text, strlen(text));
     free(text);
-    return setting != NULL;
+    return true;
+}
+
+void section_not_supported(const struct section *s, const char *key, const char *what)
+{
+    const struct ini_entry *entry = section_find(s, key);
+    if (entry)
+        diag_error(s->diag, entry->line, "%s is not supported yet", what);
 }
 
 bool section_check_name(const struct section *s, const char *name, const char *of)

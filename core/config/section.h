@@ -28,9 +28,13 @@ char *section_raw(const struct section *s, const struct ini_entry *entry);
 /* The same with ${NAME} replaced; NULL after a mistake. */
 char *section_text(const struct section *s, const struct ini_entry *entry);
 
-/* If it is a key of the table: sets its member of *base, or reports the mistake. */
-bool section_setting(const struct section *s, const struct ini_entry *entry,
-                     const struct setting *settings, void *base);
+/* If the plugin (or table of the core's) declares the key: sets the option, or reports the mistake.
+ */
+bool section_option(const struct section *s, const struct ini_entry *entry,
+                    const struct plugin *plugin, struct outbox_cfg *options);
+
+/* If the section has the key: it, or its value, is known and does nothing yet. */
+void section_not_supported(const struct section *s, const char *key, const char *what);
 
 /* Is the name of a section, which is also "a publisher", well-formed? */
 bool section_check_name(const struct section *s, const char *name, const char *of);

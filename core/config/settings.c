@@ -1,11 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config/settings.h"
 
-#include "config/config.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
 #define DAY (24 * HOUR)
+
+#define NUMBER DELIVERY_NUMBER
+#define LINE(name, max)                                               \
+    {                                                                 \
+        name, NULL, NULL, NULL, 1, max, OUTBOX_OPT_TEXT, OPTIONS_LINE \
+    }
+#define CHOICE(name, deflt, choices)                           \
+    {                                                          \
+        name, deflt, NULL, choices, 0, 0, OUTBOX_OPT_CHOICE, 0 \
+    }
+#define SETTINGS(table, apply)                                 \
+    {                                                          \
+        {.desc = {.options = table,                            \
+                  .n_options = sizeof table / sizeof table[0], \
+                  .option_stride = sizeof table[0]}},          \
+            apply                                              \
+    }
 
 static const char *const orderings[] = {"none", "key", NULL};
 static const char *const on_failed[] = {"skip", "block", NULL};
@@ -13,33 +33,94 @@ static const char *const unrouted[] = {"hold", "fail", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const formats[] = {"logfmt", "json", NULL};
 
-#define TEXT(name, max, member) SETTING_NUMBER(TEXT, name, NULL, 1, max, config, member)
-#define NUMBER(type, name, deflt, min, max, member) \
-    SETTING_NUMBER(type, name, deflt, min, max, config, member)
+/* ---- [relay] ---- */
 
-const struct setting settings_relay[] = {
-    TEXT("name", 100, name), /* its default is the host's name */
-    TEXT("plugin_dir", 4096, plugin_dir),
-    NUMBER(INT, "workers", "2", 1, 64, workers),
-    NUMBER(SIZE, "batch_bytes", "16M", 1, INT64_C(1) << 40, batch_bytes),
-    NUMBER(SIZE, "max_message", "64M", 1, INT64_C(1) << 31, max_message),
-    NUMBER(DURATION, "lease", "30s", SECOND, DAY, lease_ms),
-    NUMBER(DURATION, "poll_interval", "1s", 10, HOUR, poll_interval_ms),
-    SETTING_CHOICE("ordering", "none", orderings, 1, config, ordering),
-    SETTING_CHOICE("on_failed", "skip", on_failed, 1, config, on_failed),
-    NUMBER(DURATION, "retention", "1d", 0, OUTBOX_NEVER, retention_ms),
-    NUMBER(DURATION, "retention_failed", "never", SECOND, OUTBOX_NEVER, retention_failed_ms),
-    NUMBER(DURATION, "shutdown_timeout", "30s", 100, HOUR, shutdown_timeout_ms),
-    SETTING_END,
+static const struct outbox_option relay[] = {
+    LINE("name", 100),
+    LINE("plugin_dir", 4096),
+    NUMBER(INT, "workers", "2", 1, 64),
+    NUMBER(SIZE, "batch_bytes", "16M", 1, INT64_C(1) << 40),
+    NUMBER(SIZE, "max_message", "64M", 1, INT64_C(1) << 31),
+    NUMBER(DURATION, "lease", "30s", SECOND, DAY),
+    NUMBER(DURATION, "poll_interval", "1s", 10, HOUR),
+    CHOICE("ordering", "none", orderings),
+    CHOICE("on_failed", "skip", on_failed),
+    NUMBER(DURATION, "retention", "1d", 0, OUTBOX_NEVER),
+    NUMBER(DURATION, "retention_failed", "never", SECOND, OUTBOX_NEVER),
+    NUMBER(DURATION, "shutdown_timeout", "30s", 100, HOUR),
+    DELIVERY_OPTIONS,
 };
 
-const struct setting settings_router[] = {
-    SETTING_CHOICE("unrouted", "hold", unrouted, 0, config, unrouted_fail),
-    SETTING_END,
+/* Replaces *to when the file sets the option. */
+static int apply_text(const struct outbox_cfg *cfg, const char *name, char **to)
+{
+    if (!options_given(cfg, name))
+        return OUTBOX_OK;
+    free(*to);
+    *to = strdup(options_text(cfg, name).p);
+    return *to ? OUTBOX_OK : OUTBOX_E_RETRY;
+}
+
+static int apply_relay(const struct outbox_cfg *cfg, struct config *config)
+{
+    config->workers = (uint32_t)options_int(cfg, "workers");
+    config->batch_bytes = (uint64_t)options_int(cfg, "batch_bytes");
+    config->max_message = (uint64_t)options_int(cfg, "max_message");
+    config->lease_ms = options_int(cfg, "lease");
+    config->poll_interval_ms = options_int(cfg, "poll_interval");
+    config->ordering = options_choice(cfg, "ordering");
+    config->on_failed = options_choice(cfg, "on_failed");
+    config->retention_ms = options_int(cfg, "retention");
+    config->retention_failed_ms = options_int(cfg, "retention_failed");
+    config->shutdown_timeout_ms = options_int(cfg, "shutdown_timeout");
+    delivery_apply(cfg, true, &config->delivery);
+    int r = apply_text(cfg, "name", &config->name);
+    return r < 0 ? r : apply_text(cfg, "plugin_dir", &config->plugin_dir);
+}
+
+const struct settings settings_relay = SETTINGS(relay, apply_relay);
+
+/* ---- [router] ---- */
+
+static const struct outbox_option router[] = {
+    {"fallback", NULL, NULL, NULL, 0, 0, OUTBOX_OPT_LIST, 0}, /* route_section.c reads it */
+    CHOICE("unrouted", "hold", unrouted),
 };
 
-const struct setting settings_log[] = {
-    SETTING_CHOICE("level", "info", levels, 0, settings_log, level),
-    SETTING_CHOICE("format", "logfmt", formats, 0, settings_log, format),
-    SETTING_END,
+static int apply_router(const struct outbox_cfg *cfg, struct config *config)
+{
+    config->unrouted_fail = options_choice(cfg, "unrouted");
+    return OUTBOX_OK;
+}
+
+const struct settings settings_router = SETTINGS(router, apply_router);
+
+/* ---- [log] ---- */
+
+static const struct outbox_option log_options[] = {
+    CHOICE("level", "info", levels),
+    CHOICE("format", "logfmt", formats),
 };
+
+static int apply_log(const struct outbox_cfg *cfg, struct config *config)
+{
+    static const int numbers[] = {OUTBOX_LOG_ERROR, OUTBOX_LOG_WARNING, OUTBOX_LOG_INFO,
+                                  OUTBOX_LOG_DEBUG}; /* of `levels` */
+    config->log_level = numbers[options_choice(cfg, "level")];
+    config->log_format = options_choice(cfg, "format");
+    return OUTBOX_OK;
+}
+
+const struct settings settings_log = SETTINGS(log_options, apply_log);
+
+int settings_apply_defaults(struct config *config)
+{
+    const struct settings *const all[] = {&settings_relay, &settings_router, &settings_log};
+    int r = OUTBOX_OK;
+    for (size_t i = 0; i < sizeof all / sizeof all[0] && r == 0; i++) {
+        struct outbox_cfg *cfg = options_new(&all[i]->options);
+        r = cfg ? all[i]->apply(cfg, config) : OUTBOX_E_RETRY;
+        options_free(cfg);
+    }
+    return r;
+}

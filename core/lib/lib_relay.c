@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/name.h"
+#include "config/settings.h"
 #include "lib/liboutbox.h"
 
 #include <outbox/helpers.h>
@@ -14,13 +15,6 @@
 
 /* ---- making one ---- */
 
-/* Zero leaves the default. */
-#define TAKE(to, from)     \
-    do {                   \
-        if (from)          \
-            (to) = (from); \
-    } while (0)
-
 /* The options that the caller's version of the struct has. */
 static struct outbox_relay_options known(const struct outbox_relay_options *given)
 {
@@ -30,34 +24,58 @@ static struct outbox_relay_options known(const struct outbox_relay_options *give
     return o;
 }
 
+/* The numbers are options of [relay], so that the table of the file checks them. */
+static int set_numbers(struct config *c, const struct outbox_relay_options *o,
+                       struct outbox_err *err)
+{
+    const struct {
+        const char *name;
+        int64_t value; /* 0: the default */
+    } numbers[] = {
+        {"workers", o->workers},
+        {"batch_size", o->batch_size},
+        {"batch_bytes", (int64_t)o->batch_bytes}, /* what is too large becomes negative */
+        {"max_message", (int64_t)o->max_message},
+        {"max_retries", o->max_retries},
+        {"batch_timeout", o->batch_timeout_ms},
+        {"retry_min", o->retry_min_ms},
+        {"retry_max", o->retry_max_ms},
+        {"lease", o->lease_ms},
+        {"poll_interval", o->poll_interval_ms},
+        {"retention", o->retention_ms == OUTBOX_RETENTION_DELETE ? 0 : o->retention_ms},
+        {"retention_failed", o->retention_failed_ms},
+        {"shutdown_timeout", o->shutdown_timeout_ms},
+    };
+    struct outbox_cfg *cfg = options_new(&settings_relay.options);
+    int r = cfg ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (size_t i = 0; r == 0 && i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].value)
+            r = options_set_int(cfg, numbers[i].name, numbers[i].value, err);
+    if (r == 0 && (r = settings_relay.apply(cfg, c)) < 0)
+        outbox_fail(err, r, "out of memory");
+    options_free(cfg);
+    if (o->retention_ms == OUTBOX_RETENTION_DELETE)
+        c->retention_ms = 0;
+    return r < 0 ? r : delivery_check(&c->delivery, err);
+}
+
 static int configure(struct outbox_relay *relay, const struct outbox_relay_options *o,
                      struct outbox_err *err)
 {
     struct config *c = relay->config;
-    TAKE(c->workers, o->workers);
-    TAKE(c->delivery.batch_size, o->batch_size);
-    TAKE(c->delivery.max_retries, o->max_retries);
-    TAKE(c->delivery.batch_timeout_ms, o->batch_timeout_ms);
-    TAKE(c->delivery.retry_min_ms, o->retry_min_ms);
-    TAKE(c->delivery.retry_max_ms, o->retry_max_ms);
-    TAKE(c->lease_ms, o->lease_ms);
-    TAKE(c->poll_interval_ms, o->poll_interval_ms);
-    TAKE(c->retention_ms, o->retention_ms);
-    if (o->retention_ms == OUTBOX_RETENTION_DELETE)
-        c->retention_ms = 0;
-    TAKE(c->retention_failed_ms, o->retention_failed_ms);
-    TAKE(c->shutdown_timeout_ms, o->shutdown_timeout_ms);
-    TAKE(c->batch_bytes, o->batch_bytes);
-    TAKE(c->max_message, o->max_message);
+    int r = set_numbers(c, o, err);
+    if (r < 0)
+        return r;
     c->unrouted_fail = o->unrouted_fail != 0;
     if (o->name) {
         free(c->name);
-        if (!(c->name = strdup(o->name)))
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        c->name = strdup(o->name);
     }
-    if (o->log_fd > 0 && !(relay->log = log_new(o->log_fd, c->log_level, LOG_LOGFMT)))
+    if (o->log_fd > 0)
+        relay->log = log_new(o->log_fd, c->log_level, LOG_LOGFMT);
+    if (!c->name || (o->log_fd > 0 && !relay->log))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return config_check(c, err);
+    return OUTBOX_OK;
 }
 
 OUTBOX_EXPORT int outbox_relay_new(const struct outbox_relay_options *options,

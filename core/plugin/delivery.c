@@ -7,25 +7,33 @@
 
 #include <string.h>
 
-#define HOUR INT64_C(3600000)
-#define MONTH (30 * 24 * HOUR)
-#define NUMBER(type, name, deflt, min, max, member) \
-    SETTING_NUMBER(type, name, deflt, min, max, delivery, member)
-
-const struct setting delivery_publisher_settings[] = {
-    {{"workers", NULL, NULL, NULL, 0, 0, SETTING_LATER, 0}, 0, 0},
-    {{"rate_limit", NULL, NULL, NULL, 0, 0, SETTING_LATER, 0}, 0, 0},
-    NUMBER(INT, "batch_size", "500", 1, 100000, batch_size),
-    NUMBER(DURATION, "batch_timeout", "15s", 10, HOUR, batch_timeout_ms),
-    NUMBER(INT, "max_retries", "5", 1, 1000000, max_retries),
-    NUMBER(DURATION, "retry_min", "1s", 1, MONTH, retry_min_ms),
-    NUMBER(DURATION, "retry_max", "5m", 1, MONTH, retry_max_ms),
-    SETTING_END,
+static const struct outbox_option options[] = {
+    DELIVERY_OPTIONS,
+    {"workers", NULL, NULL, NULL, 0, 0, OUTBOX_OPT_TEXT, 0}, /* not supported yet */
+    {"rate_limit", NULL, NULL, NULL, 0, 0, OUTBOX_OPT_TEXT, 0},
 };
+const struct plugin delivery_publisher = {.desc = {.options = options,
+                                                   .n_options = sizeof options / sizeof options[0],
+                                                   .option_stride = sizeof options[0]}};
 
 bool delivery_owns_key(const char *key)
 {
-    return strcmp(key, "plugin") == 0 || setting_find(delivery_publisher_settings, key);
+    return strcmp(key, "plugin") == 0 ||
+           descriptor_find_option(&delivery_publisher, key, strlen(key));
+}
+
+void delivery_apply(const struct outbox_cfg *cfg, bool all, struct delivery *delivery)
+{
+    if (all || options_given(cfg, "batch_size"))
+        delivery->batch_size = (uint32_t)options_int(cfg, "batch_size");
+    if (all || options_given(cfg, "max_retries"))
+        delivery->max_retries = (uint32_t)options_int(cfg, "max_retries");
+    if (all || options_given(cfg, "batch_timeout"))
+        delivery->batch_timeout_ms = options_int(cfg, "batch_timeout");
+    if (all || options_given(cfg, "retry_min"))
+        delivery->retry_min_ms = options_int(cfg, "retry_min");
+    if (all || options_given(cfg, "retry_max"))
+        delivery->retry_max_ms = options_int(cfg, "retry_max");
 }
 
 int delivery_check(const struct delivery *delivery, struct outbox_err *err)

@@ -3,7 +3,6 @@
 
 #include "base/name.h"
 #include "plugin/delivery.h"
-#include "plugin/option_value.h"
 
 #include <outbox/helpers.h>
 
@@ -112,17 +111,6 @@ static int check_option(const struct plugin *plugin, size_t index, struct outbox
     return OUTBOX_OK;
 }
 
-static int check_default(const struct outbox_option *o, struct outbox_err *err)
-{
-    struct outbox_err why = {.size = sizeof why};
-    struct option_value value = {0};
-    int r = o->deflt ? option_value_parse(o, o->deflt, &value, &why) : OUTBOX_OK;
-    option_value_clear(&value);
-    if (r < 0)
-        outbox_fail(err, r, "declares the option `%s` with a bad default: %s", o->name, why.text);
-    return r;
-}
-
 static int check_options(const struct plugin *plugin, struct outbox_err *err)
 {
     const struct outbox_plugin *d = &plugin->desc;
@@ -138,9 +126,12 @@ static int check_options(const struct plugin *plugin, struct outbox_err *err)
                                "declares an option with a bad name; they match [a-z][a-z0-9_]*");
     }
     for (size_t i = 0; i < d->n_options && r == 0; i++) {
+        const struct outbox_option *o = descriptor_option(plugin, i);
+        struct outbox_err why = {.size = sizeof why};
         r = check_option(plugin, i, err);
-        if (r == 0)
-            r = check_default(descriptor_option(plugin, i), err);
+        if (r == 0 && (r = options_check_default(o, &why)) < 0)
+            outbox_fail(err, r, "declares the option `%s` with a bad default: %s", o->name,
+                        why.text);
     }
     return r;
 }
