@@ -19,7 +19,6 @@ struct config *config_new(const char *file)
         name[0] = '\0';
     config->file = strdup(file);
     config->name = strdup(name[0] ? name : "outboxd");
-    config->routes.fallback = ROUTE_NONE;
     if (!config->file || !config->name || settings_apply_defaults(config) < 0) {
         config_free(config);
         return NULL;

@@ -7,13 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* By name: the order of the publishers decides nothing. */
-static const char *publisher_name(const struct config *config, size_t publisher)
-{
-    return publisher < config->n_publishers ? config->publishers[publisher].name : NULL;
-}
-
-static uint64_t hash_route(const struct config *config, const struct route *route)
+static uint64_t hash_route(const struct route *route)
 {
     uint64_t hash = hash_number(HASH_START, route->n_matches);
     for (size_t i = 0; i < route->n_matches; i++) {
@@ -21,12 +15,12 @@ static uint64_t hash_route(const struct config *config, const struct route *rout
         hash = hash_text(hash, route->matches[i].name);
         hash = hash_text(hash, route->matches[i].pattern);
     }
-    hash = hash_text(hash, publisher_name(config, route->publisher));
+    hash = hash_text(hash, route->publisher);
     hash = hash_text(hash, route->header);
     hash = hash_number(hash, route->n_targets);
     for (size_t i = 0; i < route->n_targets; i++) {
         hash = hash_text(hash, route->targets[i].value);
-        hash = hash_text(hash, publisher_name(config, route->targets[i].publisher));
+        hash = hash_text(hash, route->targets[i].publisher);
     }
     hash = hash_text(hash, route->rule ? route->rule->desc.name : NULL);
     return route->rule ? options_hash(route->rule_cfg, hash) : hash;
@@ -41,8 +35,8 @@ void fingerprint_set(struct config *config)
                                 config->publishers[i].plugin->desc.name);
     hash = hash_number(hash, publishers);
     for (size_t i = 0; i < config->routes.n_routes; i++)
-        hash = hash_number(hash, hash_route(config, &config->routes.routes[i]));
-    hash = hash_text(hash, publisher_name(config, config->routes.fallback));
+        hash = hash_number(hash, hash_route(&config->routes.routes[i]));
+    hash = hash_text(hash, config->routes.fallback);
     hash = hash_number(hash, (uint64_t)config->unrouted_fail);
     snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
 }

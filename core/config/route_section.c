@@ -25,22 +25,20 @@ static bool is_route_key(const char *key)
     return strncmp(key, "to.", 3) == 0 || subject_find(key, &name) != N_SUBJECTS;
 }
 
-/* A configured publisher's index, or ROUTE_NONE after a mistake. */
-static size_t find_publisher(const struct section *s, int line, const char *name)
+/* Is there a publisher of that name? */
+static void check_publisher(const struct section *s, int line, const char *name)
 {
     struct suggest similar = suggest_for(name);
     struct suggest_hint hint;
-    size_t publisher = config_find_publisher(s->config, name);
-    if (publisher != ROUTE_NONE)
-        return publisher;
+    if (config_find_publisher(s->config, name) != ROUTE_NONE)
+        return;
     for (size_t i = 0; i < s->config->n_publishers; i++)
         suggest_try(&similar, s->config->publishers[i].name);
     diag_error(s->diag, line, "there is no [publisher %.80s]%s", name,
                suggest_hint(&similar, &hint));
-    return ROUTE_NONE;
 }
 
-/* The names of an entry; none after a mistake. */
+/* The names of publishers in an entry; none after a mistake. */
 static struct value_items read_names(const struct section *s, const struct ini_entry *entry)
 {
     struct outbox_err err = {.size = sizeof err};
@@ -51,20 +49,22 @@ static struct value_items read_names(const struct section *s, const struct ini_e
         diag_error_from(s->diag, entry->line, entry->key, r, &err);
     else if (names.n == 0)
         diag_error(s->diag, entry->line, "%s names no publisher", entry->key);
+    for (size_t i = 0; i < names.n; i++)
+        check_publisher(s, entry->line, names.items[i]);
     free(text);
     return names;
 }
 
-/* The one publisher that an entry names. */
-static size_t read_publisher(const struct section *s, const struct ini_entry *entry)
+/* The one publisher that an entry names, for free(); NULL after a mistake. */
+static char *read_publisher(const struct section *s, const struct ini_entry *entry)
 {
     struct value_items names = read_names(s, entry);
-    size_t publisher = ROUTE_NONE;
-    for (size_t i = 0; i < names.n; i++)
-        publisher = find_publisher(s, entry->line, names.items[i]);
+    char *publisher = NULL;
     if (names.n > 1)
         diag_error(s->diag, entry->line,
                    "%s: several publishers for one message are not supported yet", entry->key);
+    else if (names.n == 1)
+        diag_memory(s->diag, (publisher = strdup(names.items[0])));
     value_items_free(&names);
     return publisher;
 }
@@ -106,10 +106,18 @@ static void add_own_names(const struct section *s, struct route *route,
     struct value_items names = read_names(s, entry);
     for (size_t i = 0; i < names.n; i++) {
         check_mapped_once(s, entry, &names, i);
-        size_t publisher = find_publisher(s, entry->line, names.items[i]);
-        diag_memory(s->diag, route_add_target(route, names.items[i], publisher) == 0);
+        diag_memory(s->diag, route_add_target(route, names.items[i], names.items[i]) == 0);
     }
     value_items_free(&names);
+}
+
+static void add_target(const struct section *s, struct route *route, const char *value,
+                       const struct ini_entry *entry)
+{
+    char *publisher = read_publisher(s, entry);
+    /* also after a mistake, so that the header has a map */
+    diag_memory(s->diag, route_add_target(route, value, publisher ? publisher : "") == 0);
+    free(publisher);
 }
 
 static void unknown_key(const struct section *s, const struct ini_entry *entry)
@@ -134,7 +142,7 @@ static void read_entry(const struct section *s, struct route *route, const struc
     else if (strcmp(key, "to") == 0)
         add_own_names(s, route, entry);
     else if (strncmp(key, "to.", 3) == 0 && key[3])
-        diag_memory(s->diag, route_add_target(route, key + 3, read_publisher(s, entry)) == 0);
+        add_target(s, route, key + 3, entry);
     else if (strcmp(key, "publisher") == 0)
         route->publisher = read_publisher(s, entry);
     else if (strcmp(key, "plugin") != 0 && (!section_find(s, "plugin") || is_route_key(key)))

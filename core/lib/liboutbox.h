@@ -17,10 +17,9 @@ struct outbox_store {
     struct store store;
 };
 
-/* The routes as the core has them; their publishers are the names that they have used so far. */
+/* The routes as the core has them. */
 struct outbox_router {
     struct route_table table;
-    char **names; /* table.publishers */
 };
 
 /* A publisher made from a function: a plugin of its own, which its instances find through their

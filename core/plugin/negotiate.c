@@ -10,31 +10,27 @@
 #include <string.h>
 #include <strings.h>
 
-/* The operations that every plugin of a kind has from ABI 1.0 on. */
-#define OPERATION(KIND, kind, op)                                         \
-    {                                                                     \
-        OUTBOX_KIND_##KIND, #op, offsetof(struct outbox_##kind##_ops, op) \
-    }
-static const struct {
-    uint32_t kind;
-    const char *name;
+/* The operations that every plugin of a kind has from ABI 1.0 on; NULL ends them. */
+#define STORE(op) offsetof(struct outbox_store_ops, op), #op
+#define PUBLISHER(op) offsetof(struct outbox_publisher_ops, op), #op
+#define RULE(op) offsetof(struct outbox_rule_ops, op), #op
+static const struct operation {
     size_t offset;
-} required[] = {
-    OPERATION(STORE, store, open),
-    OPERATION(STORE, store, close),
-    OPERATION(STORE, store, check),
-    OPERATION(STORE, store, schema),
-    OPERATION(STORE, store, init),
-    OPERATION(STORE, store, claim),
-    OPERATION(STORE, store, settle),
-    OPERATION(STORE, store, release),
-    OPERATION(PUBLISHER, publisher, open),
-    OPERATION(PUBLISHER, publisher, close),
-    OPERATION(PUBLISHER, publisher, check),
-    OPERATION(PUBLISHER, publisher, publish),
-    OPERATION(RULE, rule, open),
-    OPERATION(RULE, rule, close),
-    OPERATION(RULE, rule, route),
+    const char *name;
+} required[][9] = {
+    [OUTBOX_KIND_STORE] = {{STORE(open)},
+                           {STORE(close)},
+                           {STORE(check)},
+                           {STORE(schema)},
+                           {STORE(init)},
+                           {STORE(claim)},
+                           {STORE(settle)},
+                           {STORE(release)}},
+    [OUTBOX_KIND_PUBLISHER] = {{PUBLISHER(open)},
+                               {PUBLISHER(close)},
+                               {PUBLISHER(check)},
+                               {PUBLISHER(publish)}},
+    [OUTBOX_KIND_RULE] = {{RULE(open)}, {RULE(close)}, {RULE(route)}},
 };
 
 static int copy_ops(struct plugin *ret, struct outbox_err *err)
@@ -48,12 +44,12 @@ static int copy_ops(struct plugin *ret, struct outbox_err *err)
         return outbox_fail(err, OUTBOX_E_CONFIG, "has no table of operations");
     memcpy(&theirs, ret->desc.ops, sizeof theirs); /* every table begins with its size */
     memcpy(&ret->ops, ret->desc.ops, theirs < ours ? theirs : ours);
-    for (size_t i = 0; i < sizeof required / sizeof required[0]; i++) {
-        void *op;
-        memcpy(&op, (const char *)&ret->ops + required[i].offset, sizeof op);
-        if (required[i].kind == kind && !op)
+    for (const struct operation *op = required[kind]; op->name; op++) {
+        void *function;
+        memcpy(&function, (const char *)&ret->ops + op->offset, sizeof function);
+        if (!function)
             return outbox_fail(err, OUTBOX_E_CONFIG, "lacks the operation `%s`, which every %s has",
-                               required[i].name, descriptor_kind_name(kind));
+                               op->name, descriptor_kind_name(kind));
     }
     return OUTBOX_OK;
 }
@@ -159,7 +155,7 @@ int negotiate_plugin(const struct outbox_plugin *desc, uint32_t kind, const char
         return outbox_fail(err, OUTBOX_E_CONFIG, "is a %s, not a %s",
                            descriptor_kind_name(ret->desc.kind), descriptor_kind_name(kind));
     if (!ret->desc.name || !name_is_valid(ret->desc.name))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "has no proper name; names match [a-z0-9-]{1,63}");
+        return outbox_fail(err, OUTBOX_E_CONFIG, "has no proper name; " NAME_RULE);
     if (name && strcmp(ret->desc.name, name) != 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "calls itself `%s`, not `%s` as its file does",
                            ret->desc.name, name);

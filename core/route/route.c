@@ -8,7 +8,6 @@ struct route *route_add(struct route_table *table, const char *name)
     struct route *route = array_add(&table->routes, &table->n_routes, sizeof *route);
     if (!route)
         return NULL;
-    route->publisher = ROUTE_NONE;
     route->name = strdup(name);
     return route->name ? route : NULL;
 }
@@ -25,22 +24,14 @@ int route_add_match(struct route *route, enum subject subject, const char *name,
     return match->pattern && !name == !match->name ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
-int route_add_target(struct route *route, const char *value, size_t publisher)
+int route_add_target(struct route *route, const char *value, const char *publisher)
 {
     struct route_target *target = array_add(&route->targets, &route->n_targets, sizeof *target);
     if (!target)
         return OUTBOX_E_RETRY;
-    target->publisher = publisher;
     target->value = strdup(value);
-    return target->value ? OUTBOX_OK : OUTBOX_E_RETRY;
-}
-
-size_t route_find_publisher(const struct route_table *table, const char *name)
-{
-    for (size_t i = 0; i < table->n_publishers; i++)
-        if (strcmp(table->publishers[i], name) == 0)
-            return i;
-    return ROUTE_NONE;
+    target->publisher = strdup(publisher);
+    return target->value && target->publisher ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 static void clear(struct route *route)
@@ -49,11 +40,14 @@ static void clear(struct route *route)
         free(route->matches[i].name);
         free(route->matches[i].pattern);
     }
-    for (size_t i = 0; i < route->n_targets; i++)
+    for (size_t i = 0; i < route->n_targets; i++) {
         free(route->targets[i].value);
+        free(route->targets[i].publisher);
+    }
     free(route->name);
     free(route->matches);
     free(route->header);
+    free(route->publisher);
     free(route->targets);
     options_free(route->rule_cfg);
 }
@@ -63,7 +57,7 @@ void route_table_clear(struct route_table *table)
     for (size_t i = 0; i < table->n_routes; i++)
         clear(&table->routes[i]);
     free(table->routes);
-    table->routes = NULL;
-    table->n_routes = 0;
-    table->fallback = ROUTE_NONE;
+    free(table->fallback);
+    *table =
+        (struct route_table){.publishers = table->publishers, .n_publishers = table->n_publishers};
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* route.h - the model of routes: conditions, and how a route names a publisher. */
+/* route.h - the model of routes: conditions, and how a route names a publisher. Publishers are
+ * names here; a router looks up the index of the one that was named. */
 #ifndef CORE_ROUTE_ROUTE_H
 #define CORE_ROUTE_ROUTE_H
 
@@ -13,12 +14,13 @@ struct route_match {
     char *pattern;
 };
 
-/* A value of the destination header and the publisher it stands for (an index). */
+/* A value of the destination header and the publisher it stands for. */
 struct route_target {
     char *value;
-    size_t publisher;
+    char *publisher;
 };
 
+/* The index of a publisher that there is not. */
 #define ROUTE_NONE ((size_t)-1)
 
 /* Decides in code: the name of a publisher, or NULL to pass. */
@@ -30,7 +32,7 @@ struct route {
     int line;
     struct route_match *matches;
     size_t n_matches;
-    size_t publisher;             /* `publisher = X`, else ROUTE_NONE */
+    char *publisher;              /* `publisher = X`, else NULL */
     char *header;                 /* `header = H`, else NULL: its value is looked up in targets */
     struct route_target *targets; /* `to.VALUE = X` and `to = X, Y` */
     size_t n_targets;
@@ -44,8 +46,8 @@ struct route {
 struct route_table {
     struct route *routes;
     size_t n_routes;
-    size_t fallback;               /* ROUTE_NONE: none */
-    const char *const *publishers; /* names, by index; borrowed */
+    char *fallback;                /* NULL: none */
+    const char *const *publishers; /* of the relay, by index; borrowed */
     size_t n_publishers;
 };
 
@@ -54,10 +56,7 @@ struct route *route_add(struct route_table *table, const char *name);
 /* Append a copy of the texts: OUTBOX_OK or OUTBOX_E_RETRY. */
 int route_add_match(struct route *route, enum subject subject, const char *name,
                     const char *pattern);
-int route_add_target(struct route *route, const char *value, size_t publisher);
-
-/* The index of a publisher's name, or ROUTE_NONE. */
-size_t route_find_publisher(const struct route_table *table, const char *name);
+int route_add_target(struct route *route, const char *value, const char *publisher);
 
 /* Frees the routes, not the publishers' names, and leaves a table without any. */
 void route_table_clear(struct route_table *table);

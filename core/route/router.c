@@ -22,7 +22,7 @@ struct router {
 
 /* What one route decides. Why is written only for `outboxd route`: most messages just pass by. */
 struct answer {
-    size_t publisher; /* ROUTE_NONE: pass */
+    const char *publisher; /* NULL: pass */
     bool explain;
     char why[256];
 };
@@ -147,30 +147,6 @@ static void decide_by_header(const struct route *route, const struct outbox_mess
             what ? ", " : "", what ? what : "");
 }
 
-/* The publisher that a rule or a function named. */
-static int take_name(const struct router *router, const struct route *route, const char *name,
-                     struct answer *answer, struct outbox_err *err)
-{
-    char shown[80];
-    answer->publisher = route_find_publisher(router->table, name);
-    if (answer->publisher != ROUTE_NONE)
-        return OUTBOX_OK;
-    utf8_printable(name, strlen(name), shown, sizeof shown);
-    return outbox_fail(err, OUTBOX_E_CONFIG,
-                       "route %s: %s%s named the publisher `%s`, which is not configured",
-                       route->name, route->rule ? "rule-" : "its function",
-                       route->rule ? route->rule->desc.name : "", shown);
-}
-
-static int decide_by_function(const struct router *router, const struct route *route,
-                              const struct outbox_message *msg, struct answer *answer,
-                              struct outbox_err *err)
-{
-    const char *name = route->fn(route->fn_ctx, msg);
-    because(answer, "its function %s", name ? "decided" : "passed");
-    return name ? take_name(router, route, name, answer, err) : OUTBOX_OK;
-}
-
 static int decide_by_rule(const struct router *router, size_t index,
                           const struct outbox_message *msg, struct answer *answer,
                           struct outbox_err *err)
@@ -195,8 +171,8 @@ static int decide_by_rule(const struct router *router, size_t index,
             decision.reason.p ? show(&reason, answer, decision.reason)
             : decision.n > 0  ? "its rule decided"
                               : "its rule passed");
-    return decision.n > 0 ? take_name(router, route, decision.publishers[0], answer, err)
-                          : OUTBOX_OK;
+    answer->publisher = decision.n > 0 ? decision.publishers[0] : NULL;
+    return OUTBOX_OK;
 }
 
 static int try_route(struct router *router, size_t index, const struct outbox_message *msg,
@@ -212,9 +188,10 @@ static int try_route(struct router *router, size_t index, const struct outbox_me
     }
     if (route->rule)
         return decide_by_rule(router, index, msg, answer, err);
-    if (route->fn)
-        return decide_by_function(router, route, msg, answer, err);
-    if (route->header) {
+    if (route->fn) {
+        answer->publisher = route->fn(route->fn_ctx, msg);
+        because(answer, "its function %s", answer->publisher ? "decided" : "passed");
+    } else if (route->header) {
         decide_by_header(route, msg, answer);
     } else {
         answer->publisher = route->publisher;
@@ -223,27 +200,42 @@ static int try_route(struct router *router, size_t index, const struct outbox_me
     return OUTBOX_OK;
 }
 
+/* The file's names were checked when it was read; those of rules and functions come only now. */
+static int find_publisher(const struct route_table *table, const struct route *route,
+                          const char *name, size_t *ret, struct outbox_err *err)
+{
+    char shown[80];
+    for (size_t i = 0; i < table->n_publishers; i++)
+        if (strcmp(table->publishers[i], name) == 0) {
+            *ret = i;
+            return OUTBOX_OK;
+        }
+    utf8_printable(name, strlen(name), shown, sizeof shown);
+    return outbox_fail(
+        err, OUTBOX_E_CONFIG, "route %s: %s%s named the publisher `%s`, which is not configured",
+        route ? route->name : "fallback", route && route->rule ? "rule-" : "its function",
+        route && route->rule ? route->rule->desc.name : "", shown);
+}
+
 int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
                  void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err)
 {
     const struct route_table *table = router->table;
     for (size_t i = 0; i < table->n_routes; i++) {
-        struct answer answer = {.publisher = ROUTE_NONE, .explain = explain != NULL};
+        struct answer answer = {.explain = explain != NULL};
         int r = try_route(router, i, msg, &answer, err);
         if (r < 0)
             return r;
         if (explain)
             explain(ctx, &table->routes[i], answer.why);
-        if (answer.publisher < table->n_publishers) {
-            *ret = answer.publisher;
+        if (answer.publisher) {
             *ret_route = &table->routes[i];
-            return OUTBOX_OK;
+            return find_publisher(table, *ret_route, answer.publisher, ret, err);
         }
     }
-    if (table->fallback == ROUTE_NONE)
+    if (!table->fallback)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "no route takes this message and [router] has no fallback");
-    *ret = table->fallback;
     *ret_route = NULL;
-    return OUTBOX_OK;
+    return find_publisher(table, NULL, table->fallback, ret, err);
 }

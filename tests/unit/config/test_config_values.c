@@ -23,7 +23,7 @@ START_TEST(what_is_not_set_has_its_default)
     ck_assert(config->retention_failed_ms == OUTBOX_NEVER);
     ck_assert_int_eq(config->shutdown_timeout_ms, 30000);
     ck_assert_int_eq(config->unrouted_fail, 0);
-    ck_assert(config->routes.fallback == ROUTE_NONE);
+    ck_assert_ptr_null(config->routes.fallback);
     ck_assert_int_eq(config->log_level, OUTBOX_LOG_INFO);
     ck_assert_int_eq(options_int(options, "count"), 3);
     ck_assert_int_eq(options_int(options, "patience"), 2000);
@@ -105,7 +105,7 @@ START_TEST(routes_are_taken_in_the_order_of_the_file)
     ck_assert_str_eq(routes[2].matches[0].pattern, "[");
     ck_assert_str_eq(routes[2].matches[1].name, "X-Y");
     ck_assert_str_eq(routes[2].matches[2].pattern, "a ; b");
-    ck_assert_uint_eq(config->routes.fallback, 0);
+    ck_assert_str_eq(config->routes.fallback, "a");
     ck_assert_int_eq(config->unrouted_fail, 1);
     config_free(config);
 }
