@@ -12,21 +12,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Up to n bytes; how many there were, or -1 with errno. */
-static ssize_t read_all(int fd, char *to, size_t n)
+/* Reads until `size` bytes are there or the file ends. */
+static int read_all(int fd, size_t size, struct file *ret, struct outbox_err *err)
 {
-    size_t done = 0;
-    while (done < n) {
-        ssize_t got = read(fd, to + done, n - done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -1;
+    while (ret->n < size) {
+        ssize_t got = read(fd, ret->text + ret->n, size - ret->n);
         if (got == 0)
             break;
-        done += (size_t)got;
+        if (got < 0 && errno != EINTR)
+            return outbox_fail(err, OUTBOX_E_CONFIG, "cannot be read to its end: %s",
+                               strerror(errno));
+        ret->n += got > 0 ? (size_t)got : 0;
     }
-    return (ssize_t)done;
+    return OUTBOX_OK;
 }
 
 static int read_open(int fd, size_t max, struct file *ret, struct outbox_err *err)
@@ -40,18 +38,14 @@ static int read_open(int fd, size_t max, struct file *ret, struct outbox_err *er
     if (st.st_size > (off_t)max)
         return outbox_fail(err, OUTBOX_E_CONFIG, "is longer than %s",
                            value_show_size((int64_t)max, &limit));
-    /* One byte more than the file has: if that comes too, somebody is writing the file. */
+    /* One byte more than the file has: if that comes too, the file is being written. */
     size_t size = (size_t)st.st_size + 1;
-    *ret = (struct file){malloc(size), size, st.st_mode & 07777};
-    if (!ret->text)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    ssize_t got = read_all(fd, ret->text, size);
-    if (got < 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "cannot be read to its end: %s", strerror(errno));
-    if ((size_t)got == size)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "changed while it was read");
-    ret->n = (size_t)got;
-    return OUTBOX_OK;
+    *ret = (struct file){.text = malloc(size), .mode = st.st_mode & 07777};
+    int r = ret->text ? read_all(fd, size, ret, err)
+                      : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r == 0 && ret->n == size)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "changed while it was read");
+    return r;
 }
 
 int file_read(const char *path, size_t max, struct file *ret, struct outbox_err *err)

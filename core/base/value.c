@@ -131,8 +131,7 @@ int value_expand(const char *text, char **ret, struct outbox_err *err)
             whole &= fputc(*text++, f) != EOF;
         }
     }
-    /* Without memory glibc drops what does not fit or the whole text, and says that it closed well.
-     */
+    /* Without memory glibc drops the end or all of the text, and fclose succeeds all the same. */
     if ((fclose(f) != 0 || !out || !whole) && r == 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r < 0)

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* In this process the host is ours, so an instance may look up whose plugin it is. */
+/* The host of this plugin is always our own, so that the plugin may look into its instance. */
 static int open_function(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                          struct outbox_err *err)
 {

@@ -22,8 +22,8 @@ struct outbox_router {
     struct route_table table;
 };
 
-/* A publisher made from a function: a plugin of its own, which its instances find through their
- * host. */
+/* A publisher made from a function: a plugin of its own, which its instances find through struct
+ * instance. */
 struct lib_function {
     struct plugin plugin; /* first */
     outbox_publish_fn fn;

@@ -227,12 +227,6 @@ int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *val
     return OUTBOX_OK;
 }
 
-bool options_given(const struct outbox_cfg *cfg, const char *name)
-{
-    const struct value *value = find(cfg, name);
-    return value && value->given;
-}
-
 const char *options_missing(const struct outbox_cfg *cfg)
 {
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++) {
@@ -288,30 +282,37 @@ int options_choice(const struct outbox_cfg *cfg, const char *name)
     return i;
 }
 
+/* An empty value for a name that is not declared. */
+static const struct value *get(const struct outbox_cfg *cfg, const char *name)
+{
+    static const struct value empty;
+    const struct value *value = find(cfg, name);
+    return value ? value : &empty;
+}
+
+bool options_given(const struct outbox_cfg *cfg, const char *name)
+{
+    return get(cfg, name)->given;
+}
+
 struct outbox_str options_text(const struct outbox_cfg *cfg, const char *name)
 {
-    const struct value *value = find(cfg, name);
-    if (!value || !value->text)
-        return (struct outbox_str){NULL, 0};
+    const struct value *value = get(cfg, name);
     return (struct outbox_str){value->text, value->text_n};
 }
 
 int64_t options_int(const struct outbox_cfg *cfg, const char *name)
 {
-    const struct value *value = find(cfg, name);
-    return value ? value->number : 0;
+    return get(cfg, name)->number;
 }
 
 uint64_t options_count(const struct outbox_cfg *cfg, const char *name)
 {
-    const struct value *value = find(cfg, name);
-    return value ? value->items.n : 0;
+    return get(cfg, name)->items.n;
 }
 
 struct outbox_str options_item(const struct outbox_cfg *cfg, const char *name, uint64_t index)
 {
-    const struct value *value = find(cfg, name);
-    if (!value || index >= value->items.n)
-        return (struct outbox_str){NULL, 0};
-    return outbox_cstr(value->items.items[index]);
+    const struct value_items *items = &get(cfg, name)->items;
+    return outbox_cstr(index < items->n ? items->items[index] : NULL);
 }
