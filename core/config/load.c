@@ -18,25 +18,19 @@
 /* What others build on is read first, wherever it stands in the file. */
 enum pass { PASS_DEFAULTS, PASS_PLUGINS, PASS_ROUTES, N_PASSES };
 
-static void read_http(const struct section *s, const char *name)
-{
-    (void)name;
-    diag_error(s->diag, s->ini->line, "[http] is not supported yet");
-}
-
 /* Those without a name first: unknown_section takes the first of equally similar ones. */
 static const struct kind {
     const char *kind;
     bool named; /* [KIND NAME] */
     enum pass pass;
-    section_read_fn read;
-    const char *missing; /* the mistake when there is none, or NULL */
+    section_read_fn read; /* NULL: not supported yet */
+    const char *missing;  /* the mistake when there is none, or NULL */
 } kinds[] = {
     {"relay", false, PASS_DEFAULTS, core_section_relay, NULL},
     {"store", false, PASS_PLUGINS, plugin_section_store,
      "there is no [store] section; it says where the messages are"},
     {"router", false, PASS_ROUTES, route_section_router, NULL},
-    {"http", false, PASS_DEFAULTS, read_http, NULL},
+    {"http", false, PASS_DEFAULTS, NULL, NULL},
     {"log", false, PASS_DEFAULTS, core_section_log, NULL},
     {"publisher", true, PASS_PLUGINS, plugin_section_publisher,
      "there is no [publisher NAME] section; it says where the messages go"},
@@ -132,10 +126,12 @@ static void read_sections(struct load *l, struct config *config)
                 continue;
             if (kind)
                 seen[kind - kinds] = true;
-            if (kind && kind->pass == pass)
-                kind->read(&s, name);
-            else if (!kind && pass == 0)
+            if (!kind && pass == 0)
                 unknown_section(&l->diag, s.ini);
+            else if (kind && kind->pass == pass && kind->read)
+                kind->read(&s, name);
+            else if (kind && kind->pass == pass)
+                diag_error(&l->diag, s.ini->line, "[%s] is not supported yet", s.ini->name);
         }
     }
     for (size_t i = 0; i < N_KINDS; i++)

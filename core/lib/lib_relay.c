@@ -9,9 +9,8 @@
 
 #include <outbox/helpers.h>
 
-#include <stdlib.h>
-
 #include <poll.h>
+#include <stdlib.h>
 
 /* ---- making one ---- */
 

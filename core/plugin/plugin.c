@@ -17,8 +17,7 @@
 
 struct loaded {
     struct loaded *next;
-    struct plugin plugin;
-    char *name;
+    struct plugin plugin; /* its name is the file's: negotiate_plugin compares them */
 };
 
 struct plugin_set {
@@ -36,20 +35,14 @@ struct plugin_set *plugin_set_new(const char *dir)
     return set;
 }
 
-static void free_loaded(struct loaded *l)
-{
-    free(l->plugin.path);
-    free(l->name);
-    free(l);
-}
-
 void plugin_set_free(struct plugin_set *set)
 {
     if (!set)
         return;
     for (struct loaded *l = set->loaded, *next; l; l = next) {
         next = l->next;
-        free_loaded(l);
+        free(l->plugin.path);
+        free(l);
     }
     free(set->dir);
     free(set);
@@ -125,7 +118,7 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
                struct outbox_err *err)
 {
     for (struct loaded *l = set->loaded; l; l = l->next)
-        if (l->plugin.desc.kind == kind && strcmp(l->name, name) == 0) {
+        if (l->plugin.desc.kind == kind && strcmp(l->plugin.desc.name, name) == 0) {
             *ret = &l->plugin;
             return OUTBOX_OK;
         }
@@ -141,19 +134,14 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
     if (r < 0)
         return r;
     struct loaded *l = calloc(1, sizeof *l);
-    if (!l || !(l->name = strdup(name)))
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory while loading %s", path);
-    else
-        r = load(path, kind, name, &l->plugin, err);
-    if (l)
-        l->plugin.path = path; /* after load, which writes the whole plugin */
-    else
-        free(path);
+    r = l ? load(path, kind, name, &l->plugin, err)
+          : outbox_fail(err, OUTBOX_E_RETRY, "out of memory while loading %s", path);
     if (r < 0) {
-        if (l)
-            free_loaded(l);
+        free(path);
+        free(l);
         return r;
     }
+    l->plugin.path = path;
     l->next = set->loaded;
     set->loaded = l;
     *ret = &l->plugin;

@@ -39,16 +39,14 @@ because(struct answer *answer, const char *fmt, ...)
 }
 
 /* A message's text as `because` may show it. */
-struct shown {
-    char text[80];
-};
-
-static const char *show(struct shown *shown, const struct answer *answer, struct outbox_str text)
+#define SHOWN_SIZE 80
+static const char *show(char buffer[SHOWN_SIZE], const struct answer *answer,
+                        struct outbox_str text)
 {
-    shown->text[0] = '\0';
+    buffer[0] = '\0';
     if (answer->explain)
-        utf8_printable(text.p, (size_t)text.n, shown->text, sizeof shown->text);
-    return shown->text;
+        utf8_printable(text.p, (size_t)text.n, buffer, SHOWN_SIZE);
+    return buffer;
 }
 
 int router_open(const struct route_table *table, struct log *log, struct router **ret,
@@ -119,9 +117,9 @@ static int match_holds(struct router *router, const struct route_match *match,
     }
     int r = matches(router, match->pattern, text);
     if (r == 0) {
-        struct shown shown;
+        char shown[SHOWN_SIZE];
         because(answer, "%s%s `%s` does not match `%s`", subject->label, name,
-                show(&shown, answer, text), match->pattern);
+                show(shown, answer, text), match->pattern);
     }
     return r;
 }
@@ -130,7 +128,7 @@ static void decide_by_header(const struct route *route, const struct outbox_mess
                              struct answer *answer)
 {
     struct outbox_str value = subject_header(msg, route->header);
-    struct shown shown;
+    char shown[SHOWN_SIZE];
     if (!value.p) {
         because(answer, "the message has no header %s", route->header);
         return;
@@ -143,7 +141,7 @@ static void decide_by_header(const struct route *route, const struct outbox_mess
         what = NULL;
         break;
     }
-    because(answer, "header %s is `%s`%s%s", route->header, show(&shown, answer, value),
+    because(answer, "header %s is `%s`%s%s", route->header, show(shown, answer, value),
             what ? ", " : "", what ? what : "");
 }
 
@@ -166,9 +164,9 @@ static int decide_by_rule(const struct router *router, size_t index,
                            "route %s: rule-%s named %llu publishers; several publishers for one "
                            "message are not supported yet",
                            route->name, route->rule->desc.name, (unsigned long long)decision.n);
-    struct shown reason;
+    char reason[SHOWN_SIZE];
     because(answer, "%s",
-            decision.reason.p ? show(&reason, answer, decision.reason)
+            decision.reason.p ? show(reason, answer, decision.reason)
             : decision.n > 0  ? "its rule decided"
                               : "its rule passed");
     answer->publisher = decision.n > 0 ? decision.publishers[0] : NULL;
@@ -204,7 +202,7 @@ static int try_route(struct router *router, size_t index, const struct outbox_me
 static int find_publisher(const struct route_table *table, const struct route *route,
                           const char *name, size_t *ret, struct outbox_err *err)
 {
-    char shown[80];
+    char shown[SHOWN_SIZE];
     for (size_t i = 0; i < table->n_publishers; i++)
         if (strcmp(table->publishers[i], name) == 0) {
             *ret = i;

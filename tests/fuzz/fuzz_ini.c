@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void tell(void *ctx, const char *file, int line, const char *text)
+static void report(void *ctx, const char *file, int line, const char *text)
 {
     /* A mistake is one line of text about a line of the file. */
     if (line < 0 || text[0] == '\0' || strchr(text, '\n'))
@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct ini *ini = NULL;
     struct diagnostics diag = {0};
     int r = ini_read((const char *)data, n, &diag, &ini);
-    diag_report(&diag, "fuzz", tell, NULL);
+    diag_report(&diag, "fuzz", report, NULL);
     diag_clear(&diag);
     if (r < 0)
         return 0;
