@@ -2,6 +2,7 @@
 #include "plugin/delivery.h"
 
 #include "base/value.h"
+#include "plugin/options.h"
 
 #include <outbox/helpers.h>
 

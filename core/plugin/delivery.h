@@ -3,7 +3,11 @@
 #ifndef CORE_PLUGIN_DELIVERY_H
 #define CORE_PLUGIN_DELIVERY_H
 
-#include "plugin/options.h"
+#include <outbox/abi.h>
+
+#include <stdbool.h>
+
+struct plugin;
 
 /* Times in ms. [relay] has the defaults of all publishers. */
 struct delivery {

@@ -3,6 +3,7 @@
 
 #include "base/name.h"
 #include "plugin/delivery.h"
+#include "plugin/options.h"
 
 #include <outbox/helpers.h>
 
