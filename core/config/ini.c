@@ -89,24 +89,39 @@ static int see(void **tree, const char *name, size_t n, int line)
 
 /* ---- the library ---- */
 
-/* What the library made of the i-th line of the portion. */
+/* Asks the library for the i-th line of the portion. It only gets lines that it should read, but
+ * may still lose one: that is a mistake of the line, and its entry has no value. */
 static int take_value(struct reader *r, struct ini_cfgobj *object, size_t i,
                       struct ini_entry *entry)
 {
     char number[24];
     struct value_obj *value = NULL;
+    char *text = NULL;
     int error = 0;
     snprintf(number, sizeof number, "%zu", i);
-    char *text = NULL;
     if (ini_get_config_valueobj(SECTION, number, object, INI_GET_FIRST_VALUE, &value) == 0 && value)
         text = ini_get_string_config_value(value, &error);
-    if (!text) /* nothing may get lost without a word, whatever the library thinks of it */
+    bool whole = text && *text == '='; /* the mark */
+    if (whole)
+        entry->value = strdup(text + 1);
+    else
         diag_error(r->diag, entry->line, "this line cannot be read");
-    entry->value = strdup(text ? text + 1 : ""); /* without the mark */
     if (text)
         explicit_bzero(text, strlen(text)); /* it may hold a secret */
     free(text);
-    return entry->value ? OUTBOX_OK : OUTBOX_E_RETRY;
+    return whole && !entry->value ? OUTBOX_E_RETRY : OUTBOX_OK;
+}
+
+/* Entries without a value, among the last n of a section, are taken out. */
+static void drop_lost(struct ini_section *section, size_t n)
+{
+    size_t kept = section->n_entries - n;
+    for (size_t i = kept; i < section->n_entries; i++)
+        if (section->entries[i].value)
+            section->entries[kept++] = section->entries[i];
+        else
+            free(section->entries[i].key);
+    section->n_entries = kept;
 }
 
 /* Reads the values of the lines collected so far. */
@@ -128,6 +143,7 @@ static int read_portion(struct reader *r)
                                INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, object);
     for (size_t i = 0; i < r->n_lines && e == 0; i++)
         e = take_value(r, object, i, &entries[i]);
+    drop_lost(section, r->n_lines);
     if (file)
         ini_config_file_destroy(file);
     if (object)

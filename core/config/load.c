@@ -52,6 +52,10 @@ static const struct kind *find_kind(const struct ini_section *section, const cha
     return NULL;
 }
 
+/*
+ * Suggests a section: the kind most similar to the first word, with the name that follows it if the
+ * kind has one. A kind written right that lacks its name is another mistake than a wrong kind.
+ */
 static void unknown_section(struct diagnostics *diag, const struct ini_section *section)
 {
     char first[64], meant[160];
@@ -70,7 +74,7 @@ static void unknown_section(struct diagnostics *diag, const struct ini_section *
                  : *name         ? name
                                  : " NAME");
         whole.best = meant;
-        if (kinds[i].named && strcmp(first, kinds[i].kind) == 0) { /* with a name it were known */
+        if (kinds[i].named && strcmp(first, kinds[i].kind) == 0) {
             diag_error(diag, section->line, "[%s] needs a name: [%s NAME]", first, first);
             return;
         }
@@ -112,6 +116,10 @@ static int end(struct load *l, const char *file, diag_report_fn report, void *ct
     return r;
 }
 
+/*
+ * Three passes over all sections: [relay] has the defaults of publishers and the folder of plugins;
+ * routes name publishers. The plugin set is made between the first two, when the folder is known.
+ */
 static void read_sections(struct load *l, struct config *config)
 {
     bool seen[N_KINDS] = {false};

@@ -106,6 +106,8 @@ static int apply_log(const struct outbox_cfg *cfg, struct config *config)
 {
     static const int numbers[] = {OUTBOX_LOG_ERROR, OUTBOX_LOG_WARNING, OUTBOX_LOG_INFO,
                                   OUTBOX_LOG_DEBUG}; /* of `levels` */
+    _Static_assert(sizeof numbers / sizeof numbers[0] == sizeof levels / sizeof levels[0] - 1,
+                   "every level has its number");
     config->log_level = numbers[options_choice(cfg, "level")];
     config->log_format = options_choice(cfg, "format");
     return OUTBOX_OK;

@@ -34,7 +34,7 @@ static int64_t host_monotonic(const struct outbox_host *abi)
     return clock_monotonic_us();
 }
 
-/* A slot is taken under the mutex and never given back; its value needs no lock. */
+/* The first call with a name takes a free slot, and keeps it. Further names are not counted. */
 static void host_count(const struct outbox_host *abi, const char *name, int64_t delta)
 {
     struct instance *instance = self(abi);

@@ -179,6 +179,7 @@ void options_free(struct outbox_cfg *cfg)
     free(cfg);
 }
 
+/* The old value stays until the new one is known to be right. */
 int options_set(struct outbox_cfg *cfg, const char *name, const char *value, struct outbox_err *err)
 {
     struct value *to = find(cfg, name);
