@@ -4,8 +4,9 @@
 void core_section_read(const struct section *s, const struct settings *settings)
 {
     struct outbox_cfg *cfg = options_new(&settings->options);
-    diag_memory(s->diag, cfg);
-    for (size_t i = 0; cfg && i < s->ini->n_entries; i++) {
+    if (!diag_memory(s->diag, cfg))
+        return;
+    for (size_t i = 0; i < s->ini->n_entries; i++) {
         const struct ini_entry *entry = &s->ini->entries[i];
         struct suggest similar = suggest_for(entry->key);
         if (section_option(s, entry, &settings->options, cfg))
@@ -13,8 +14,7 @@ void core_section_read(const struct section *s, const struct settings *settings)
         options_suggest(&settings->options, &similar);
         section_unknown_key(s, entry, &similar);
     }
-    if (cfg)
-        diag_memory(s->diag, settings->apply(cfg, s->config) == 0);
+    diag_memory(s->diag, settings->apply(cfg, s->config) == 0);
     options_free(cfg);
 }
 
@@ -23,9 +23,8 @@ void core_section_check_delivery(const struct section *s, const struct delivery 
     struct outbox_err err = {.size = sizeof err};
     const struct ini_entry *low = section_find(s, "retry_min");
     const struct ini_entry *entry = low ? low : section_find(s, "retry_max");
-    int r = delivery_check(delivery, &err);
-    if (entry && r < 0) /* else another section has set both */
-        diag_error_from(s->diag, entry->line, NULL, r, &err);
+    if (entry) /* else another section has set both */
+        diag_check(s->diag, entry->line, NULL, delivery_check(delivery, &err), &err);
 }
 
 void core_section_relay(const struct section *s, const char *name)

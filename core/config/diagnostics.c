@@ -23,8 +23,7 @@ void diag_error(struct diagnostics *d, int line, const char *fmt, ...)
         return;
     }
     struct mistake *mistake = array_add(&d->mistakes, &d->n_mistakes, sizeof *mistake);
-    diag_memory(d, mistake);
-    if (!mistake)
+    if (!diag_memory(d, mistake))
         return;
     mistake->line = line;
     mistake->order = d->n_mistakes;
@@ -35,18 +34,19 @@ void diag_error(struct diagnostics *d, int line, const char *fmt, ...)
     diag_memory(d, mistake->text);
 }
 
-void diag_error_from(struct diagnostics *d, int line, const char *key, int r,
-                     const struct outbox_err *err)
+bool diag_check(struct diagnostics *d, int line, const char *key, int r,
+                const struct outbox_err *err)
 {
-    diag_memory(d, r != OUTBOX_E_RETRY);
-    if (r != OUTBOX_E_RETRY)
+    if (diag_memory(d, r != OUTBOX_E_RETRY) && r < 0)
         diag_error(d, line, "%s%s%s", key ? key : "", key ? ": " : "", err->text);
+    return r >= 0;
 }
 
-void diag_memory(struct diagnostics *d, bool got)
+bool diag_memory(struct diagnostics *d, bool got)
 {
     if (!got)
         d->no_memory = true;
+    return got;
 }
 
 int diag_result(const struct diagnostics *d)

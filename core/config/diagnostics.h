@@ -21,13 +21,13 @@ struct diagnostics {
 void diag_error(struct diagnostics *d, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Adds what a function said of a key (NULL: of the line), which is no mistake when (OUTBOX_E_RETRY)
- * only memory was lacking. */
-void diag_error_from(struct diagnostics *d, int line, const char *key, int r,
-                     const struct outbox_err *err);
+/* Did a call succeed? If not, adds its error as a mistake of a key (NULL: of the line), or
+ * (OUTBOX_E_RETRY) remembers that there was no memory. */
+bool diag_check(struct diagnostics *d, int line, const char *key, int r,
+                const struct outbox_err *err);
 
-/* Remembers a lack of memory, unless `got` it. */
-void diag_memory(struct diagnostics *d, bool got);
+/* The same for a call that can only lack memory; returns `got`. */
+bool diag_memory(struct diagnostics *d, bool got);
 
 /* OUTBOX_OK: no mistake; OUTBOX_E_CONFIG; OUTBOX_E_RETRY: there was not the memory to know. */
 int diag_result(const struct diagnostics *d);

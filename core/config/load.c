@@ -99,9 +99,7 @@ static void begin(struct load *l, const char *file)
     int r = file_read(file, FILE_MAX, &l->file, &err);
     if (r == OUTBOX_E_NOTSUP)
         diag_error(&l->diag, 0, "%s; write it, or name another one with -c", err.text);
-    else if (r < 0)
-        diag_error_from(&l->diag, 0, NULL, r, &err);
-    else
+    else if (diag_check(&l->diag, 0, NULL, r, &err))
         diag_memory(&l->diag, ini_read(l->file.text, l->file.n, &l->diag, &l->ini) == 0);
 }
 

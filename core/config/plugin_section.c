@@ -19,9 +19,9 @@ static void read_secret_file(const struct section *s, const struct ini_entry *en
         return;
     }
     char *path = section_text(s, entry);
-    int r = path ? secret_file_set(options, secret->name, path, &err) : OUTBOX_OK;
-    if (r < 0)
-        diag_error_from(s->diag, entry->line, entry->key, r, &err);
+    if (path)
+        diag_check(s->diag, entry->line, entry->key,
+                   secret_file_set(options, secret->name, path, &err), &err);
     free(path);
 }
 
@@ -59,9 +59,9 @@ static const struct plugin *named_plugin(const struct section *s, uint32_t kind)
         return NULL;
     }
     char *name = section_text(s, entry);
-    int r = name ? plugin_get(s->config->plugins, kind, name, &plugin, &err) : OUTBOX_OK;
-    if (r < 0)
-        diag_error_from(s->diag, entry->line, NULL, r, &err);
+    if (name)
+        diag_check(s->diag, entry->line, NULL,
+                   plugin_get(s->config->plugins, kind, name, &plugin, &err), &err);
     free(name);
     return plugin;
 }
@@ -132,7 +132,7 @@ static void check_timeouts(const struct section *s, const struct publisher_confi
             continue; /* one that was set wrongly has its own mistake */
         if (!entry)
             entry = section_find(s, "batch_timeout");
-        diag_error_from(s->diag, entry ? entry->line : s->ini->line, NULL, r, &err);
+        diag_check(s->diag, entry ? entry->line : s->ini->line, NULL, r, &err);
     }
 }
 
@@ -140,8 +140,7 @@ static void check_timeouts(const struct section *s, const struct publisher_confi
 static void read_delivery(const struct section *s, struct delivery *delivery)
 {
     struct outbox_cfg *cfg = options_new(&delivery_publisher);
-    diag_memory(s->diag, cfg);
-    if (!cfg)
+    if (!diag_memory(s->diag, cfg))
         return;
     for (size_t i = 0; i < s->ini->n_entries; i++)
         section_option(s, &s->ini->entries[i], &delivery_publisher, cfg);
@@ -157,8 +156,7 @@ void plugin_section_publisher(const struct section *s, const char *name)
     if (!section_check_name(s, name, "a publisher"))
         return;
     struct publisher_config *p = config_add_publisher(s->config, name);
-    diag_memory(s->diag, p);
-    if (!p)
+    if (!diag_memory(s->diag, p))
         return;
     p->line = s->ini->line;
     read_delivery(s, &p->delivery);

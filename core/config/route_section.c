@@ -45,9 +45,7 @@ static struct value_items read_names(const struct section *s, const struct ini_e
     struct value_items names = {NULL, 0};
     char *text = section_raw(s, entry);
     int r = text ? value_list(text, &names, &err) : OUTBOX_E_RETRY;
-    if (r < 0)
-        diag_error_from(s->diag, entry->line, entry->key, r, &err);
-    else if (names.n == 0)
+    if (diag_check(s->diag, entry->line, entry->key, r, &err) && names.n == 0)
         diag_error(s->diag, entry->line, "%s names no publisher", entry->key);
     for (size_t i = 0; i < names.n; i++)
         check_publisher(s, entry->line, names.items[i]);
@@ -177,8 +175,7 @@ void route_section_route(const struct section *s, const char *name)
     if (!section_check_name(s, name, "a route"))
         return;
     struct route *route = route_add(&s->config->routes, name);
-    diag_memory(s->diag, route);
-    if (!route)
+    if (!diag_memory(s->diag, route))
         return;
     route->line = s->ini->line;
     for (size_t i = 0; i < s->ini->n_entries; i++)

@@ -27,9 +27,8 @@ char *section_text(const struct section *s, const struct ini_entry *entry)
     struct outbox_err err = {.size = sizeof err};
     char *expanded = NULL;
     char *text = section_raw(s, entry);
-    int r = text ? value_expand(text, &expanded, &err) : OUTBOX_OK;
-    if (r < 0)
-        diag_error_from(s->diag, entry->line, entry->key, r, &err);
+    if (text)
+        diag_check(s->diag, entry->line, entry->key, value_expand(text, &expanded, &err), &err);
     free(text);
     return expanded;
 }
@@ -58,9 +57,8 @@ bool section_option(const struct section *s, const struct ini_entry *entry,
             option->name, option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
             (unsigned)s->file_mode, option->name);
     int r = options_set(options, option->name, text, &err);
-    if (r < 0)
-        diag_error_from(s->diag, entry->line, option->name, r, &err);
-    else if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
+    if (diag_check(s->diag, entry->line, option->name, r, &err) &&
+        (option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
         diag_error(s->diag, entry->line, "%s is empty: %s", option->name, option->help);
     if (secret)
         explicit_bzero(text, strlen(text));
@@ -78,10 +76,7 @@ void section_not_supported(const struct section *s, const char *key, const char 
 bool section_check_name(const struct section *s, const char *name, const char *of)
 {
     struct outbox_err err = {.size = sizeof err};
-    int r = name_check(name, of, &err);
-    if (r < 0)
-        diag_error_from(s->diag, s->ini->line, NULL, r, &err);
-    return r == 0;
+    return diag_check(s->diag, s->ini->line, NULL, name_check(name, of, &err), &err);
 }
 
 void section_unknown_key(const struct section *s, const struct ini_entry *entry,
