@@ -1,20 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* array.h - room for one more element of an array, without a copy each time. */
+/* array.h - arrays that grow by one element at a time. */
 #ifndef CORE_BASE_ARRAY_H
 #define CORE_BASE_ARRAY_H
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 /*
- * An array of n elements with room for another, or NULL without memory (then the old one
- * stays). An array that grows only through here has room for the power of two above n.
+ * Appends a zeroed element and returns it, or NULL without memory (the array is as before).
+ * `array` is the address of the pointer to the first element; *n counts the elements. The room
+ * is always the power of two at or above *n, so an array must grow only through this function.
  */
-static inline void *array_grow(void *array, size_t n, size_t size)
+static inline void *array_add(void *array, size_t *n, size_t size)
 {
-    if (n & (n - 1))
-        return array;
-    return reallocarray(array, n ? 2 * n : 1, size);
+    void *first;
+    memcpy(&first, array, sizeof first);
+    if ((*n & (*n - 1)) == 0) {
+        first = reallocarray(first, *n ? 2 * *n : 1, size);
+        if (!first)
+            return NULL;
+        memcpy(array, &first, sizeof first);
+    }
+    return memset((char *)first + (*n)++ * size, 0, size);
 }
 
 #endif

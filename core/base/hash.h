@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hash.h - FNV-1a of 64 bits: tells configurations apart, protects nothing. */
+/* hash.h - FNV-1a of 64 bits: distinguishes configurations; no protection against an attacker. */
 #ifndef CORE_BASE_HASH_H
 #define CORE_BASE_HASH_H
 

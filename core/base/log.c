@@ -22,15 +22,16 @@
 
 #define VALUE_MAX 2048
 #define LINE_MAX_BYTES 16384
-/* A reader that does not read: so long is waited once, then not until it reads again. */
+/* How long a line waits for a reader that does not read. The next lines do not wait at all, until
+ * the reader reads again. */
 #define STALL_MS 200
 
 struct log {
-    pthread_mutex_t lock; /* keeps lines whole where a write is cut short */
+    pthread_mutex_t lock; /* of the next three, and keeps lines whole where a write is cut short */
+    bool stalled;         /* the last write found no room */
+    bool cut;             /* and left a line without its end */
+    uint64_t n_dropped;   /* lines, not yet reported */
     int fd;
-    bool stalled;     /* the last write found no room */
-    bool cut;         /* and left a line without its end */
-    uint64_t dropped; /* lines, not yet told */
     _Atomic int level;
     _Atomic int format;
 };
@@ -167,8 +168,8 @@ static void end(struct line *line)
 }
 
 /*
- * The descriptor is shared with others, so that it cannot be made non-blocking. poll promises room
- * for PIPE_BUF bytes. False: there was none in time.
+ * Under the lock. Other processes share the descriptor, so that it cannot be made non-blocking; but
+ * when poll says that there is room, PIPE_BUF bytes do not block. False: there was no room in time.
  */
 static bool write_out(struct log *log, const char *text, size_t n)
 {
@@ -182,7 +183,7 @@ static bool write_out(struct log *log, const char *text, size_t n)
         if (w > 0) {
             done += (size_t)w;
         } else if (ready > 0 && errno != EAGAIN && errno != EINTR) {
-            break; /* nobody is there to be told */
+            break; /* nobody can read it any more */
         } else if (left_ms <= 0) {
             log->stalled = true;
             log->cut |= done > 0;
@@ -193,12 +194,13 @@ static bool write_out(struct log *log, const char *text, size_t n)
     return true;
 }
 
-static bool tell_dropped(struct log *log)
+/* Writes the warning about dropped lines; before it, the newline that a cut line lacks. */
+static bool report_dropped(struct log *log)
 {
     struct line line;
     struct log_number n = {{0}};
     begin(&line, log, OUTBOX_LOG_WARNING, "nobody read the log; lines were dropped", 39);
-    log_number(&n, (int64_t)log->dropped);
+    log_number(&n, (int64_t)log->n_dropped);
     put_pair(&line, "lines", n.text, strlen(n.text));
     end(&line);
     if (log->cut && write_out(log, "\n", 1))
@@ -211,10 +213,10 @@ static void finish(struct line *line, struct log *log)
 {
     end(line);
     pthread_mutex_lock(&log->lock);
-    if (log->dropped > 0 && tell_dropped(log))
-        log->dropped = 0;
-    if (log->dropped > 0 || !write_out(log, line->text, line->n))
-        log->dropped++;
+    if (log->n_dropped > 0 && report_dropped(log))
+        log->n_dropped = 0;
+    if (log->n_dropped > 0 || !write_out(log, line->text, line->n))
+        log->n_dropped++;
     pthread_mutex_unlock(&log->lock);
 }
 

@@ -20,8 +20,8 @@ int log_enabled(const struct log *log, int level);
  * One line: time, level, message, then the pairs that follow, a list of
  * `const char *name, const char *value` closed by NULL. A pair whose value is
  * NULL is left out. Any bytes are allowed in message and values: they are
- * escaped, and cut at 2 KiB each. Where nobody reads, lines are dropped rather
- * than waited for, and counted when somebody reads again.
+ * escaped, and cut at 2 KiB each. While the reader does not read, lines are
+ * dropped; when it reads again, a warning says how many.
  */
 void log_event(struct log *log, int level, const char *message, ...)
     __attribute__((sentinel, nonnull(3)));

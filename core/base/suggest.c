@@ -10,8 +10,8 @@
 struct suggest suggest_for(const char *wanted)
 {
     size_t n = strlen(wanted);
-    /* About a third of it may differ, two letters swapped count as two; of one or two letters
-     * nothing can be told. */
+    /* About a third of the name may differ; two letters swapped count as two. A name of one or two
+     * letters has no similar ones. */
     size_t beyond = n < 3 ? 1 : n == 3 ? 2 : n < 6 ? 3 : n / 3 + 2;
     return (struct suggest){.wanted = wanted, .distance = beyond};
 }
@@ -47,19 +47,19 @@ static size_t distance(const char *a, const char *b)
     return row[nb];
 }
 
-void suggest_try(struct suggest *nearest, const char *candidate)
+void suggest_try(struct suggest *similar, const char *candidate)
 {
-    size_t d = distance(nearest->wanted, candidate);
-    if (d < nearest->distance) {
-        nearest->distance = d;
-        nearest->best = candidate;
+    size_t d = distance(similar->wanted, candidate);
+    if (d < similar->distance) {
+        similar->distance = d;
+        similar->best = candidate;
     }
 }
 
-const char *suggest_hint(const struct suggest *nearest, struct suggest_hint *buffer)
+const char *suggest_hint(const struct suggest *similar, struct suggest_hint *buffer)
 {
     buffer->text[0] = '\0';
-    if (nearest->best)
-        snprintf(buffer->text, sizeof buffer->text, "; did you mean `%.64s`?", nearest->best);
+    if (similar->best)
+        snprintf(buffer->text, sizeof buffer->text, "; did you mean `%.64s`?", similar->best);
     return buffer->text;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* suggest.h - the valid name that somebody may have meant. */
+/* suggest.h - the valid name that is most similar to a wrong one. */
 #ifndef CORE_BASE_SUGGEST_H
 #define CORE_BASE_SUGGEST_H
 
@@ -7,18 +7,18 @@
 
 struct suggest {
     const char *wanted;
-    const char *best; /* NULL: nothing is near */
+    const char *best; /* NULL: none is similar enough */
     size_t distance;
 };
 
 struct suggest suggest_for(const char *wanted);
 /* Offers a candidate, which must outlive the use of `best`. */
-void suggest_try(struct suggest *nearest, const char *candidate);
+void suggest_try(struct suggest *similar, const char *candidate);
 
 /* "; did you mean `X`?" or "", in a buffer of the caller's. */
 struct suggest_hint {
     char text[96];
 };
-const char *suggest_hint(const struct suggest *nearest, struct suggest_hint *buffer);
+const char *suggest_hint(const struct suggest *similar, struct suggest_hint *buffer);
 
 #endif

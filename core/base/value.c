@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/value.h"
 
+#include "base/array.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>
@@ -130,8 +131,7 @@ int value_expand(const char *text, char **ret, struct outbox_err *err)
             whole &= fputc(*text++, f) != EOF;
         }
     }
-    /* Without memory glibc drops what does not fit or the whole text, and says that it closed well.
-     */
+    /* Without memory glibc drops the end or all of the text, and fclose succeeds all the same. */
     if ((fclose(f) != 0 || !out || !whole) && r == 0)
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r < 0)
@@ -153,15 +153,8 @@ void value_items_free(struct value_items *items)
 
 static int add_item(struct value_items *items, const char *text, struct outbox_err *err)
 {
-    char **grown = reallocarray(items->items, items->n + 2, sizeof *grown);
-    if (!grown)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    items->items = grown;
-    grown[items->n] = NULL;
-    int r = value_expand(text, &grown[items->n], err);
-    if (r == 0)
-        grown[++items->n] = NULL;
-    return r;
+    char **item = array_add(&items->items, &items->n, sizeof *item);
+    return item ? value_expand(text, item, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
 }
 
 /* Copies one word to out and returns where it ends, or NULL when a quote is left open. */
@@ -273,6 +266,11 @@ struct unit {
     const char *name;
     int64_t factor;
 };
+/* The largest first; each divides the one before. */
+static const struct unit durations[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000},
+                                        {"s", 1000},     {"ms", 1},      {NULL, 0}};
+static const struct unit sizes[] = {
+    {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}, {NULL, 0}};
 
 /* Everything up to `max` can be added to a time or another size without a thought. */
 static int read_with_unit(const char *text, const struct unit *units, int64_t max,
@@ -302,53 +300,40 @@ static int read_with_unit(const char *text, const struct unit *units, int64_t ma
 
 int value_duration(const char *text, int64_t *ret, struct outbox_err *err)
 {
-    static const struct unit units[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
-                                        {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
     if (strcmp(text, "never") == 0) {
         *ret = OUTBOX_NEVER;
         return OUTBOX_OK;
     }
-    return read_with_unit(text, units, DURATION_MAX, "250ms, 10s, 5m, 2h, 1d, 0 or never", ret,
+    return read_with_unit(text, durations, DURATION_MAX, "250ms, 10s, 5m, 2h, 1d, 0 or never", ret,
                           err);
 }
 
 int value_size(const char *text, int64_t *ret, struct outbox_err *err)
 {
-    static const struct unit units[] = {
-        {"", 1}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {NULL, 0}};
-    return read_with_unit(text, units, SIZE_MAX_BYTES, "512, 64K, 16M or 1G", ret, err);
+    return read_with_unit(text, sizes, SIZE_MAX_BYTES, "512, 64K, 16M or 1G", ret, err);
+}
+
+/* In the largest unit that divides it. */
+static const char *show(int64_t n, const struct unit *units, struct value_text *buffer)
+{
+    while (n % units->factor != 0)
+        units++;
+    snprintf(buffer->text, sizeof buffer->text, "%" PRId64 "%s", n / units->factor,
+             n == 0 ? "" : units->name);
+    return buffer->text;
 }
 
 const char *value_show_duration(int64_t ms, struct value_text *buffer)
 {
-    static const struct unit units[] = {
-        {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
-    size_t i = 0;
-    if (ms == OUTBOX_NEVER)
-        snprintf(buffer->text, sizeof buffer->text, "never");
-    else if (ms == 0)
-        snprintf(buffer->text, sizeof buffer->text, "0");
-    else {
-        while (ms % units[i].factor != 0)
-            i++;
-        snprintf(buffer->text, sizeof buffer->text, "%" PRId64 "%s", ms / units[i].factor,
-                 units[i].name);
-    }
+    if (ms != OUTBOX_NEVER)
+        return show(ms, durations, buffer);
+    snprintf(buffer->text, sizeof buffer->text, "never");
     return buffer->text;
 }
 
 const char *value_show_size(int64_t bytes, struct value_text *buffer)
 {
-    static const struct unit units[] = {{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}};
-    size_t i = 0;
-    while (bytes == 0 || bytes % units[i].factor != 0) {
-        if (units[i].factor == 1)
-            break;
-        i++;
-    }
-    snprintf(buffer->text, sizeof buffer->text, "%" PRId64 "%s", bytes / units[i].factor,
-             units[i].name);
-    return buffer->text;
+    return show(bytes, sizes, buffer);
 }
 
 /* Anything but nothing, and not a variable that is put in later. */

@@ -17,7 +17,7 @@ char *value_unquote(const char *raw);
 /* Replaces ${NAME} by the environment variable and $${ by a literal ${. */
 int value_expand(const char *text, char **ret, struct outbox_err *err);
 
-/* Words: `items` is terminated by NULL and freed by value_items_free. */
+/* Words; freed by value_items_free. */
 struct value_items {
     char **items;
     size_t n;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_check.c - outboxd check: is the configuration right, and are the servers there? */
 #include "cli/command.h"
+#include "route/router.h"
 
 #include <stdio.h>
 

@@ -72,7 +72,7 @@ static int add_plugin(struct json_object *object, const struct plugin *plugin)
     struct json_object *all = json_object_new_array();
     for (size_t i = 0; all && i < d->n_options; i++) {
         struct json_object *one = json_object_new_object();
-        int r = one ? add_option(one, plugin_option(plugin, i)) : OUTBOX_E_RETRY;
+        int r = one ? add_option(one, descriptor_option(plugin, i)) : OUTBOX_E_RETRY;
         json_object_array_add(all, output_complete(one, r));
     }
     return json_add_text(object, "version", outbox_cstr(d->version)) |
@@ -92,7 +92,7 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
     struct json_object *o = json_object_new_object();
     int r = OUTBOX_E_RETRY;
     if (o)
-        r = json_add_text(o, "kind", outbox_cstr(plugin_kind_name(file->kind))) |
+        r = json_add_text(o, "kind", outbox_cstr(descriptor_kind_name(file->kind))) |
             json_add_text(o, "name", outbox_cstr(file->name));
     if (o && error)
         r |= json_add_text(o, "error", outbox_cstr(error));
@@ -135,15 +135,15 @@ static void print_option(const struct outbox_option *o)
 static void print_documentation(const struct plugin *plugin)
 {
     const struct outbox_plugin *d = &plugin->desc;
-    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", plugin_kind_prefix(d->kind), d->name, d->version,
-           plugin_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary, plugin->path);
+    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", descriptor_kind_prefix(d->kind), d->name, d->version,
+           descriptor_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary, plugin->path);
     for (size_t i = 0; i < d->n_options; i++)
-        print_option(plugin_option(plugin, i));
+        print_option(descriptor_option(plugin, i));
 }
 
 static bool is_wanted(const struct plugin_file *file, const char *name)
 {
-    const char *prefix = plugin_kind_prefix(file->kind);
+    const char *prefix = descriptor_kind_prefix(file->kind);
     size_t n = strlen(prefix);
     return !name || strcmp(file->name, name) == 0 ||
            (strncmp(name, prefix, n) == 0 && name[n] == '-' &&
@@ -165,7 +165,7 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
     if (args->common.n_operands)
         print_documentation(plugin);
     else
-        printf("%-9s  %-16s  %-10s  %d.%-3u  %s\n%-49s%s\n", plugin_kind_name(file->kind),
+        printf("%-9s  %-16s  %-10s  %d.%-3u  %s\n%-49s%s\n", descriptor_kind_name(file->kind),
                file->name, plugin->desc.version, OUTBOX_ABI_MAJOR, plugin->desc.minor,
                plugin->desc.summary, "", plugin->path);
     return EXIT_DONE;
@@ -206,12 +206,12 @@ static int plugins(void *data)
 {
     const struct args *args = data;
     const char *file = args->common.config_file;
-    bool given = strcmp(file, CONFIG_DEFAULT_FILE) != 0;
+    bool given = strcmp(file, LOAD_DEFAULT_FILE) != 0;
     char *dir = NULL;
     int r = OUTBOX_OK;
     /* No more of the file is read: a person may list plugins in order to repair the rest of it. */
     if (!args->dir && (given || access(file, F_OK) == 0))
-        r = config_plugin_dir(file, report_mistake, NULL, &dir);
+        r = load_plugin_dir(file, report_mistake, NULL, &dir);
     if (r < 0)
         return report_exit_code(r);
     struct plugin_set *set = plugin_set_new(args->dir ? args->dir : dir);

@@ -23,7 +23,7 @@ static int check_publisher(const struct config *config, const char *name)
 static int run_with_config(const struct command *command, struct syntax_args *args)
 {
     struct config *config = NULL;
-    int r = config_load(args->config_file, report_mistake, NULL, &config);
+    int r = load_config(args->config_file, report_mistake, NULL, &config);
     if (r < 0)
         return report_exit_code(r);
     int code = args->publisher ? check_publisher(config, args->publisher) : EXIT_DONE;

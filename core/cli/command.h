@@ -6,6 +6,7 @@
 #include "cli/report.h"
 #include "cli/syntax.h"
 #include "config/config.h"
+#include "config/load.h"
 #include "plugin/store.h"
 
 #include <stdbool.h>

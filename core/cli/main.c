@@ -21,7 +21,7 @@ struct chosen {
 };
 
 static const struct argp_option options[] = {
-    {"config", 'c', "FILE", 0, "Read this file instead of " CONFIG_DEFAULT_FILE, 0},
+    {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0},
     {0},
 };
 
@@ -75,7 +75,7 @@ static int help(const struct argp *argp, char *program, const char *about)
     if (!about || strcmp(about, "help") == 0)
         return argp_parse(argp, 2, args, ARGP_IN_ORDER, NULL, NULL);
     const struct command *command = find(about);
-    return command ? run(command, CONFIG_DEFAULT_FILE, 2, args) : EXIT_USAGE;
+    return command ? run(command, LOAD_DEFAULT_FILE, 2, args) : EXIT_USAGE;
 }
 
 /* argp's help_filter: writes what --help shows below the options. */
@@ -116,7 +116,7 @@ int main(int argc, char **argv)
         .doc = "Relays messages from an outbox table to brokers and programs.\v",
         .help_filter = list_commands,
     };
-    struct chosen chosen = {.config_file = CONFIG_DEFAULT_FILE};
+    struct chosen chosen = {.config_file = LOAD_DEFAULT_FILE};
     open_standard_streams();
     signal(SIGCHLD, SIG_DFL); /* a parent may have set it to be ignored; waitpid needs it */
     argp_program_version = "outboxd " PACKAGE_VERSION;

@@ -15,7 +15,7 @@ int report_failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Prints "outboxd: " and err's text; r is the OUTBOX_E_* that came with it. Returns r's exit code.
  */
 int report_error(int r, const struct outbox_err *err);
-/* Prints FILE:LINE: text, without LINE if it is 0; a config_report. */
+/* Prints FILE:LINE: text, without LINE if it is 0; a diag_report_fn. */
 void report_mistake(void *ctx, const char *file, int line, const char *text);
 
 /* EXIT_USAGE for a mistake that a person has to correct, else EXIT_FAILED. */

@@ -7,7 +7,7 @@
 #include "cli/output.h"
 #include "cli/report.h"
 #include "common/utf8.h"
-#include "config/config.h"
+#include "config/load.h"
 
 #include <outbox/helpers.h>
 
@@ -149,7 +149,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args)
 {
     struct argp_option shown[MAX_OPTIONS + 2] = {
-        {"config", 'c', "FILE", 0, "Read this file instead of " CONFIG_DEFAULT_FILE, 0}};
+        {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0}};
     const struct argp argp = {
         .options = shown, .parser = parse, .args_doc = syntax->operands, .doc = syntax->doc};
     struct parse input = {syntax, args};

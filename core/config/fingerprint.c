@@ -1,37 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fingerprint.c - do two relays send the same message to the same place? */
+#include "config/fingerprint.h"
+
 #include "base/hash.h"
-#include "config/load.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-/* By name: the order of the publishers decides nothing. */
-static const char *publisher_name(const struct config *config, size_t publisher)
-{
-    return publisher < config->n_publishers ? config->publishers[publisher].name : NULL;
-}
-
-static uint64_t hash_route(const struct config *config, const struct route *route)
+static uint64_t hash_route(const struct route *route)
 {
     uint64_t hash = hash_number(HASH_START, route->n_matches);
     for (size_t i = 0; i < route->n_matches; i++) {
         hash = hash_number(hash, route->matches[i].subject);
-        hash = hash_text(hash, route->matches[i].header);
+        hash = hash_text(hash, route->matches[i].name);
         hash = hash_text(hash, route->matches[i].pattern);
     }
-    hash = hash_text(hash, publisher_name(config, route->publisher));
+    hash = hash_text(hash, route->publisher);
     hash = hash_text(hash, route->header);
     hash = hash_number(hash, route->n_targets);
     for (size_t i = 0; i < route->n_targets; i++) {
         hash = hash_text(hash, route->targets[i].value);
-        hash = hash_text(hash, publisher_name(config, route->targets[i].publisher));
+        hash = hash_text(hash, route->targets[i].publisher);
     }
     hash = hash_text(hash, route->rule ? route->rule->desc.name : NULL);
     return route->rule ? options_hash(route->rule_cfg, hash) : hash;
 }
 
-void set_hash(struct config *config)
+void fingerprint_set(struct config *config)
 {
     uint64_t hash = hash_number(HASH_START, config->n_publishers);
     uint64_t publishers = 0;
@@ -40,8 +35,8 @@ void set_hash(struct config *config)
                                 config->publishers[i].plugin->desc.name);
     hash = hash_number(hash, publishers);
     for (size_t i = 0; i < config->routes.n_routes; i++)
-        hash = hash_number(hash, hash_route(config, &config->routes.routes[i]));
-    hash = hash_text(hash, publisher_name(config, config->routes.fallback));
+        hash = hash_number(hash, hash_route(&config->routes.routes[i]));
+    hash = hash_text(hash, config->routes.fallback);
     hash = hash_number(hash, (uint64_t)config->unrouted_fail);
     snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
 }

@@ -4,7 +4,7 @@
  * duplicates and mistakes are ours. It knows no lines of sections; its list of errors is too
  * short for duplicates (it writes behind it); a `!`, a control character or one that is not
  * ASCII in a key ends everything without an error; and its time grows with the square of the
- * number of keys. So it gets the lines of one section in portions, the keys escaped.
+ * number of keys. So it gets the lines of one section in portions, each under a number for its key.
  */
 #include "config/ini.h"
 
@@ -16,7 +16,6 @@
 #include <ini_configobj.h>
 #include <ini_valueobj.h>
 #include <search.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +23,7 @@
 #include <strings.h>
 
 #define SPACES " \t\r\v\f"
-#define KEY_MAX 255 /* bytes; escaped, they are three times as long, and the library takes 1023 */
+#define KEY_MAX 255 /* bytes */
 #define PORTION 256 /* lines that the library gets at a time */
 #define SECTION "outboxd"
 
@@ -36,27 +35,14 @@ struct seen {
 
 struct reader {
     struct ini *ini;
-    ini_report report;
-    void *ctx;
+    struct diagnostics *diag;
     void *sections; /* struct seen, a tree */
     void *keys;     /* likewise, of the section that is being read */
-    char *text;     /* the portion */
+    char *text;     /* the portion: the last n_lines entries of the last section */
     size_t text_n;
     size_t text_size;
-    int lines[PORTION]; /* where its lines stand in the file */
-    int n_lines;
+    size_t n_lines;
 };
-
-static void __attribute__((format(printf, 3, 4)))
-diag_error(struct reader *r, int line, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    r->report(r->ctx, line, text);
-}
 
 void ini_free(struct ini *ini)
 {
@@ -103,91 +89,42 @@ static int see(void **tree, const char *name, size_t n, int line)
 
 /* ---- the library ---- */
 
-static bool is_plain(char c)
+/* Asks the library for the i-th line of the portion. It only gets lines that it should read, but
+ * may still lose one: that is a mistake of the line, and its entry has no value. */
+static int take_value(struct reader *r, struct ini_cfgobj *object, size_t i,
+                      struct ini_entry *entry)
 {
-    return c > ' ' && c < 0x7F && c != '!' && c != '%';
-}
-
-/* out takes three bytes for each of the key's; returns how many it took. */
-static size_t escape(const char *key, size_t n, char *out)
-{
-    static const char digits[] = "0123456789abcdef";
-    size_t len = 0;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)key[i];
-        if (is_plain(key[i])) {
-            out[len++] = key[i];
-            continue;
-        }
-        out[len++] = '%';
-        out[len++] = digits[c >> 4];
-        out[len++] = digits[c & 15];
-    }
-    return len;
-}
-
-static char *unescape(const char *text)
-{
-    char *out = malloc(strlen(text) + 1);
-    size_t n = 0;
-    while (out && *text) {
-        unsigned c = 0;
-        if (*text == '%' && sscanf(text + 1, "%2x", &c) == 1) {
-            out[n++] = (char)c;
-            text += 3;
-        } else {
-            out[n++] = *text++;
-        }
-    }
-    if (out)
-        out[n] = '\0';
-    return out;
-}
-
-static int take_value(struct reader *r, struct ini_section *section, const char *key,
-                      struct value_obj *value)
-{
-    struct ini_entry *grown = array_grow(section->entries, section->n_entries, sizeof *grown);
-    uint32_t line = 0;
+    char number[24];
+    struct value_obj *value = NULL;
+    char *text = NULL;
     int error = 0;
-    if (!grown)
-        return OUTBOX_E_RETRY;
-    section->entries = grown;
-    struct ini_entry *entry = &grown[section->n_entries++];
-    value_get_line(value, &line);
-    /* The section's header is line 1 of what the library got. */
-    entry->line = line >= 2 && line - 2 < (uint32_t)r->n_lines ? r->lines[line - 2] : 0;
-    entry->key = unescape(key);
-    char *text = ini_get_string_config_value(value, &error);
-    entry->value = text ? strdup(text + 1) : NULL; /* without the mark */
+    snprintf(number, sizeof number, "%zu", i);
+    if (ini_get_config_valueobj(SECTION, number, object, INI_GET_FIRST_VALUE, &value) == 0 && value)
+        text = ini_get_string_config_value(value, &error);
+    bool whole = text && *text == '='; /* the mark */
+    if (whole)
+        entry->value = strdup(text + 1);
+    else
+        diag_error(r->diag, entry->line, "this line cannot be read");
     if (text)
         explicit_bzero(text, strlen(text)); /* it may hold a secret */
     free(text);
-    return entry->key && entry->value ? OUTBOX_OK : OUTBOX_E_RETRY;
+    return whole && !entry->value ? OUTBOX_E_RETRY : OUTBOX_OK;
 }
 
-static int take_values(struct reader *r, struct ini_cfgobj *object, struct ini_section *section)
+/* Entries without a value, among the last n of a section, are taken out. */
+static void drop_lost(struct ini_section *section, size_t n)
 {
-    int n = 0, error = 0, taken = 0, e = OUTBOX_OK;
-    char **keys = ini_get_attribute_list(object, SECTION, &n, &error);
-    for (int i = 0; keys && i < n && e == 0; i++) {
-        struct value_obj *value = NULL;
-        if (ini_get_config_valueobj(SECTION, keys[i], object, INI_GET_FIRST_VALUE, &value) != 0 ||
-            !value)
-            continue;
-        e = take_value(r, section, keys[i], value);
-        taken++;
-    }
-    if (keys)
-        ini_free_attribute_list(keys);
-    /* Nothing may get lost without a word, whatever the library thinks of it. */
-    if (e == 0 && taken != r->n_lines)
-        diag_error(r, r->lines[0], "from here to line %d something cannot be read",
-                   r->lines[r->n_lines - 1]);
-    return e;
+    size_t kept = section->n_entries - n;
+    for (size_t i = kept; i < section->n_entries; i++)
+        if (section->entries[i].value)
+            section->entries[kept++] = section->entries[i];
+        else
+            free(section->entries[i].key);
+    section->n_entries = kept;
 }
 
-/* Reads the lines collected so far into the last section. */
+/* Reads the values of the lines collected so far. */
 static int read_portion(struct reader *r)
 {
     struct ini_cfgfile *file = NULL;
@@ -195,16 +132,18 @@ static int read_portion(struct reader *r)
     int e = OUTBOX_OK;
     if (r->n_lines == 0)
         return OUTBOX_OK;
+    struct ini_section *section = &r->ini->sections[r->ini->n_sections - 1];
+    struct ini_entry *entries = section->entries + section->n_entries - r->n_lines;
     if (ini_config_file_from_mem(r->text, (uint32_t)r->text_n, &file) != 0 ||
         ini_config_create(&object) != 0)
         e = OUTBOX_E_RETRY;
-    if (e == 0) {
-        /* Its result shows in what it gives. */
+    else /* its result shows in what it gives */
         (void)ini_config_parse(file, INI_STOP_ON_NONE,
                                INI_MS_ERROR | INI_MV1S_DETECT | INI_MV2S_DETECT,
                                INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, object);
-        e = take_values(r, object, &r->ini->sections[r->ini->n_sections - 1]);
-    }
+    for (size_t i = 0; i < r->n_lines && e == 0; i++)
+        e = take_value(r, object, i, &entries[i]);
+    drop_lost(section, r->n_lines);
     if (file)
         ini_config_file_destroy(file);
     if (object)
@@ -214,33 +153,41 @@ static int read_portion(struct reader *r)
     return e;
 }
 
+/* Room for n bytes more; the old text, which may hold a secret, is overwritten. */
+static int make_room(struct reader *r, size_t n)
+{
+    if (r->text_n + n <= r->text_size)
+        return OUTBOX_OK;
+    size_t size = 2 * (r->text_n + n);
+    char *grown = malloc(size);
+    if (!grown)
+        return OUTBOX_E_RETRY;
+    if (r->text) {
+        memcpy(grown, r->text, r->text_n);
+        explicit_bzero(r->text, r->text_n);
+    }
+    free(r->text);
+    r->text = grown;
+    r->text_size = size;
+    return OUTBOX_OK;
+}
+
 /* A second `=` marks where the value begins: the library drops blanks there, and they tell whether
  * a `;` begins a comment. */
 static int append(struct reader *r, const char *key, size_t key_n, const char *value,
                   size_t value_n, int line)
 {
-    size_t need = r->text_n + sizeof "[" SECTION "]\n" + 3 * key_n + value_n + sizeof "==\n";
-    if (need > r->text_size) {
-        char *grown = malloc(need * 2);
-        if (!grown)
-            return OUTBOX_E_RETRY;
-        memcpy(grown, r->text ? r->text : "", r->text_n);
-        if (r->text)
-            explicit_bzero(r->text, r->text_n); /* it may hold a secret */
-        free(r->text);
-        r->text = grown;
-        r->text_size = need * 2;
-    }
-    if (r->n_lines == 0)
-        r->text_n = (size_t)(stpcpy(r->text, "[" SECTION "]\n") - r->text);
-    r->text_n += escape(key, key_n, r->text + r->text_n);
-    r->text[r->text_n++] = '=';
-    r->text[r->text_n++] = '=';
+    struct ini_section *section = &r->ini->sections[r->ini->n_sections - 1];
+    struct ini_entry *entry = array_add(&section->entries, &section->n_entries, sizeof *entry);
+    if (!entry || !(entry->key = strndup(key, key_n)) || make_room(r, value_n + 64) < 0)
+        return OUTBOX_E_RETRY;
+    entry->line = line;
+    r->text_n += (size_t)snprintf(r->text + r->text_n, 64,
+                                  "%s%zu==", r->n_lines ? "" : "[" SECTION "]\n", r->n_lines);
     memcpy(r->text + r->text_n, value, value_n);
     r->text_n += value_n;
     r->text[r->text_n++] = '\n';
-    r->lines[r->n_lines++] = line;
-    return r->n_lines == PORTION ? read_portion(r) : OUTBOX_OK;
+    return ++r->n_lines == PORTION ? read_portion(r) : OUTBOX_OK;
 }
 
 /* ---- sections ---- */
@@ -271,22 +218,20 @@ static int add_section(struct reader *r, const char *name, size_t n, int line, i
     r->keys = NULL;
     if (e < 0)
         return e;
-    struct ini_section *grown = array_grow(ini->sections, ini->n_sections, sizeof *grown);
-    if (!grown)
+    struct ini_section *section = array_add(&ini->sections, &ini->n_sections, sizeof *section);
+    if (!section)
         return OUTBOX_E_RETRY;
-    ini->sections = grown;
-    struct ini_section *section = &grown[ini->n_sections];
-    *section = (struct ini_section){.line = line, .unreadable = unreadable};
+    section->line = line;
+    section->unreadable = unreadable;
     section->name = collapse(name, n);
     if (!section->name)
         return OUTBOX_E_RETRY;
-    ini->n_sections++;
     if (unreadable)
         return OUTBOX_OK;
     int first = see(&r->sections, section->name, strlen(section->name), line);
     if (first > 0)
-        diag_error(r, line, "[%.100s] is there already, on line %d; join the two", section->name,
-                   first);
+        diag_error(r->diag, line, "[%.100s] is there already, on line %d; join the two",
+                   section->name, first);
     return first < 0 ? first : OUTBOX_OK;
 }
 
@@ -295,7 +240,7 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
 {
     const char *end = memchr(line, ']', n);
     if (!end) {
-        diag_error(r, number, "this section's header has no `]`");
+        diag_error(r->diag, number, "this section's header has no `]`");
         return add_section(r, line + 1, n - 1, number, 1);
     }
     const char *rest = end + 1;
@@ -304,13 +249,13 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
     while (left > 0 && strchr(SPACES, *rest))
         rest++, left--;
     if (left > 0 && !(spaced && (*rest == ';' || *rest == '#')))
-        diag_error(r, number, "there is something behind the `]` of this section's header");
+        diag_error(r->diag, number, "there is something behind the `]` of this section's header");
     size_t blanks = 1;
     while (line + blanks < end && strchr(SPACES, line[blanks]))
         blanks++;
     bool nameless = line + blanks == end;
     if (nameless)
-        diag_error(r, number, "this section has no name");
+        diag_error(r->diag, number, "this section has no name");
     return add_section(r, line + 1, (size_t)(end - line - 1), number, nameless);
 }
 
@@ -323,24 +268,24 @@ static int take_key(struct reader *r, const char *line, size_t n, int number)
     while (key_n > 0 && strchr(SPACES, line[key_n - 1]))
         key_n--;
     if (!equal)
-        diag_error(r, number,
+        diag_error(r->diag, number,
                    "no `=` in this line; a line is `key = value`, `[section]` or a "
                    "comment that begins with `;`");
     else if (r->ini->n_sections == 0)
-        diag_error(r, number,
+        diag_error(r->diag, number,
                    "this stands before the first section; put it below its "
                    "`[section]`");
     else if (key_n == 0)
-        diag_error(r, number, "nothing stands before the `=`");
+        diag_error(r->diag, number, "nothing stands before the `=`");
     else if (key_n > KEY_MAX)
-        diag_error(r, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
+        diag_error(r->diag, number, "the key before the `=` is longer than %d bytes", KEY_MAX);
     else {
         int first = see(&r->keys, line, key_n, number);
         if (first == 0)
             return append(r, line, key_n, equal + 1, n - (size_t)(equal + 1 - line), number);
         if (first < 0)
             return first;
-        diag_error(r, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
+        diag_error(r->diag, number, "`%.*s` is set already, on line %d", (int)key_n, line, first);
     }
     return OUTBOX_OK;
 }
@@ -354,7 +299,7 @@ static int take_line(struct reader *r, const char *line, size_t n, int number)
     if (n == 0 || line[0] == ';' || line[0] == '#')
         return OUTBOX_OK;
     if (!utf8_is_clean(line, n)) {
-        diag_error(r, number,
+        diag_error(r->diag, number,
                    memchr(line, '\0', n) ? "this line holds a NUL byte"
                                          : "this line is not valid UTF-8");
         return OUTBOX_OK;
@@ -362,9 +307,9 @@ static int take_line(struct reader *r, const char *line, size_t n, int number)
     return line[0] == '[' ? take_header(r, line, n, number) : take_key(r, line, n, number);
 }
 
-int ini_read(const char *text, size_t n, ini_report report, void *ctx, struct ini **ret)
+int ini_read(const char *text, size_t n, struct diagnostics *diag, struct ini **ret)
 {
-    struct reader r = {.report = report, .ctx = ctx};
+    struct reader r = {.diag = diag};
     r.ini = calloc(1, sizeof *r.ini);
     int e = r.ini ? OUTBOX_OK : OUTBOX_E_RETRY;
     if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) /* a byte order mark */

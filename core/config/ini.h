@@ -3,8 +3,7 @@
 #ifndef CORE_CONFIG_INI_H
 #define CORE_CONFIG_INI_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "config/diagnostics.h"
 
 struct ini_entry {
     char *key;
@@ -15,7 +14,7 @@ struct ini_entry {
 struct ini_section {
     char *name; /* blanks inside made one space: "publisher mail" */
     int line;
-    int unreadable;            /* its header is broken: nothing can be said of its keys */
+    int unreadable;            /* its header is broken, so that its keys belong nowhere */
     struct ini_entry *entries; /* in the order of the file */
     size_t n_entries;
 };
@@ -25,14 +24,11 @@ struct ini {
     size_t n_sections;
 };
 
-/* A mistake in a line. */
-typedef void (*ini_report)(void *ctx, int line, const char *text);
-
 /*
  * Reports every mistake of form (not UTF-8, NUL, no `=`, duplicate key or section ...) and
  * gives what is readable besides. OUTBOX_E_RETRY only without memory.
  */
-int ini_read(const char *text, size_t n, ini_report report, void *ctx, struct ini **ret);
+int ini_read(const char *text, size_t n, struct diagnostics *diag, struct ini **ret);
 void ini_free(struct ini *ini);
 
 #endif

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_function.c - liboutbox: a publisher made from the application's own function. */
 #include "lib/liboutbox.h"
+#include "plugin/negotiate.h"
 
-/* In this process the host is ours, so an instance may look up whose plugin it is. */
+#include <stdlib.h>
+
+/* The host of this plugin is always our own, so that the plugin may look into its instance. */
 static int open_function(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                          struct outbox_err *err)
 {
@@ -59,7 +62,7 @@ struct lib_function *lib_function_new(outbox_publish_fn fn, void *ctx)
     struct lib_function *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
-    if (plugin_negotiate(&descriptor, OUTBOX_KIND_PUBLISHER, NULL, &f->plugin, NULL) < 0) {
+    if (negotiate_plugin(&descriptor, OUTBOX_KIND_PUBLISHER, NULL, &f->plugin, NULL) < 0) {
         free(f);
         return NULL;
     }

@@ -1,32 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_relay.c - liboutbox: a relay in the application's own process. */
+#include "base/array.h"
 #include "base/clock.h"
-#include "base/value.h"
+#include "base/log.h"
+#include "base/name.h"
+#include "config/settings.h"
 #include "lib/liboutbox.h"
-#include "plugin/trusted_path.h"
+
+#include <outbox/helpers.h>
 
 #include <poll.h>
-#include <stdio.h>
+#include <stdlib.h>
 
 /* ---- making one ---- */
-
-static void set_u32(uint32_t *to, uint32_t value)
-{
-    if (value)
-        *to = value;
-}
-
-static void set_u64(uint64_t *to, uint64_t value)
-{
-    if (value)
-        *to = value;
-}
-
-static void set_ms(int64_t *to, int64_t value)
-{
-    if (value)
-        *to = value;
-}
 
 /* The options that the caller's version of the struct has. */
 static struct outbox_relay_options known(const struct outbox_relay_options *given)
@@ -37,44 +23,58 @@ static struct outbox_relay_options known(const struct outbox_relay_options *give
     return o;
 }
 
-static int check_options(const struct config *c, struct outbox_err *err)
+/* The numbers are options of [relay], so that the table of the file checks them. */
+static int set_numbers(struct config *c, const struct outbox_relay_options *o,
+                       struct outbox_err *err)
 {
-    int r = config_check_numbers(c, err);
-    if (r < 0)
-        return r;
-    if (c->delivery.retry_min_ms > c->delivery.retry_max_ms)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "retry_min_ms is more than retry_max_ms");
-    return OUTBOX_OK;
+    const struct {
+        const char *name;
+        int64_t value; /* 0: the default */
+    } numbers[] = {
+        {"workers", o->workers},
+        {"batch_size", o->batch_size},
+        {"batch_bytes", (int64_t)o->batch_bytes}, /* what is too large becomes negative */
+        {"max_message", (int64_t)o->max_message},
+        {"max_retries", o->max_retries},
+        {"batch_timeout", o->batch_timeout_ms},
+        {"retry_min", o->retry_min_ms},
+        {"retry_max", o->retry_max_ms},
+        {"lease", o->lease_ms},
+        {"poll_interval", o->poll_interval_ms},
+        {"retention", o->retention_ms == OUTBOX_RETENTION_DELETE ? 0 : o->retention_ms},
+        {"retention_failed", o->retention_failed_ms},
+        {"shutdown_timeout", o->shutdown_timeout_ms},
+    };
+    struct outbox_cfg *cfg = options_new(&settings_relay.options);
+    int r = cfg ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (size_t i = 0; r == 0 && i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].value)
+            r = options_set_int(cfg, numbers[i].name, numbers[i].value, err);
+    if (r == 0 && (r = settings_relay.apply(cfg, c)) < 0)
+        outbox_fail(err, r, "out of memory");
+    options_free(cfg);
+    if (o->retention_ms == OUTBOX_RETENTION_DELETE)
+        c->retention_ms = 0;
+    return r < 0 ? r : delivery_check(&c->delivery, err);
 }
 
 static int configure(struct outbox_relay *relay, const struct outbox_relay_options *o,
                      struct outbox_err *err)
 {
     struct config *c = relay->config;
-    set_u32(&c->workers, o->workers);
-    set_u32(&c->delivery.batch_size, o->batch_size);
-    set_u32(&c->delivery.max_retries, o->max_retries);
-    set_ms(&c->delivery.batch_timeout_ms, o->batch_timeout_ms);
-    set_ms(&c->delivery.retry_min_ms, o->retry_min_ms);
-    set_ms(&c->delivery.retry_max_ms, o->retry_max_ms);
-    set_ms(&c->lease_ms, o->lease_ms);
-    set_ms(&c->poll_interval_ms, o->poll_interval_ms);
-    set_ms(&c->retention_ms, o->retention_ms);
-    if (o->retention_ms == OUTBOX_RETENTION_DELETE)
-        c->retention_ms = 0;
-    set_ms(&c->retention_failed_ms, o->retention_failed_ms);
-    set_ms(&c->shutdown_timeout_ms, o->shutdown_timeout_ms);
-    set_u64(&c->batch_bytes, o->batch_bytes);
-    set_u64(&c->max_message, o->max_message);
+    int r = set_numbers(c, o, err);
+    if (r < 0)
+        return r;
     c->unrouted_fail = o->unrouted_fail != 0;
     if (o->name) {
         free(c->name);
-        if (!(c->name = strdup(o->name)))
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        c->name = strdup(o->name);
     }
-    if (o->log_fd > 0 && !(relay->log = log_new(o->log_fd, c->log_level, LOG_LOGFMT)))
+    if (o->log_fd > 0)
+        relay->log = log_new(o->log_fd, c->log_level, LOG_LOGFMT);
+    if (!c->name || (o->log_fd > 0 && !relay->log))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return check_options(c, err);
+    return OUTBOX_OK;
 }
 
 OUTBOX_EXPORT int outbox_relay_new(const struct outbox_relay_options *options,
@@ -112,54 +112,37 @@ OUTBOX_EXPORT int outbox_relay_set_store(struct outbox_relay *relay, const char 
 
 /* ---- publishers ---- */
 
+/* Takes the options, also when it fails. */
 static int add_publisher(struct outbox_relay *relay, const char *name, const struct plugin *plugin,
                          struct outbox_cfg *options, struct outbox_err *err)
 {
-    struct config *c = relay->config;
-    struct publisher_config *grown =
-        reallocarray(c->publishers, c->n_publishers + 1, sizeof *grown);
-    char *copy = strdup(name);
-    if (grown)
-        c->publishers = grown;
-    if (!grown || !copy) {
-        free(copy);
+    struct publisher_config *p = options ? config_add_publisher(relay->config, name) : NULL;
+    if (!p) {
+        options_free(options);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
-    grown[c->n_publishers++] = (struct publisher_config){
-        .name = copy, .plugin = plugin, .options = options, .delivery = c->delivery};
+    p->plugin = plugin;
+    p->options = options;
     return OUTBOX_OK;
 }
 
 static int check_name(const struct outbox_relay *relay, const char *name, struct outbox_err *err)
 {
-    if (relay->relay || relay->calls)
+    if (lib_router_is_set(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG, "publishers come before the router");
-    if (!path_name_is_valid(name))
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "`%.80s` cannot be a publisher's name; names match [a-z0-9-]{1,63}",
-                           name);
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        if (strcmp(relay->config->publishers[i].name, name) == 0)
-            return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
-    return OUTBOX_OK;
+    if (config_find_publisher(relay->config, name) != ROUTE_NONE)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
+    return name_check(name, "a publisher", err);
 }
 
-/* A publisher's own time-out has to leave a batch the time to be settled. */
 static int check_timeouts(const struct config *c, const struct plugin *plugin,
                           const struct outbox_cfg *options, struct outbox_err *err)
 {
-    int64_t most = c->delivery.batch_timeout_ms;
-    for (size_t i = 0; i < plugin->desc.n_options; i++) {
-        const struct outbox_option *o = plugin_option(plugin, i);
-        struct value_text own, batch;
-        if (options_too_long(options, o, most))
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "pub-%s: %s (%s) must be shorter than batch_timeout (%s)",
-                               plugin->desc.name, o->name,
-                               value_show_duration(options_int(options, o->name), &own),
-                               value_show_duration(most, &batch));
-    }
-    return OUTBOX_OK;
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < plugin->desc.n_options; i++)
+        r = options_check_timeout(options, descriptor_option(plugin, i),
+                                  c->delivery.batch_timeout_ms, err);
+    return r;
 }
 
 OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const char *name,
@@ -176,14 +159,9 @@ OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const c
         r = plugin_get(relay->config->plugins, OUTBOX_KIND_PUBLISHER, plugin, &loaded, err);
     if (r == 0)
         r = lib_options(loaded, settings, &options, err);
-    if (r < 0)
-        return r;
-    r = check_timeouts(relay->config, loaded, options, err);
-    if (r == 0)
-        r = add_publisher(relay, name, loaded, options, err);
-    if (r < 0)
+    if (r == 0 && (r = check_timeouts(relay->config, loaded, options, err)) < 0)
         options_free(options);
-    return r;
+    return r < 0 ? r : add_publisher(relay, name, loaded, options, err);
 }
 
 OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const char *name,
@@ -192,21 +170,11 @@ OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const ch
     int r = check_name(relay, name, err);
     if (r < 0)
         return r;
-    struct lib_function **grown =
-        reallocarray(relay->functions, relay->n_functions + 1, sizeof *grown);
-    if (grown)
-        relay->functions = grown;
-    struct lib_function *function = grown ? lib_function_new(fn, ctx) : NULL;
-    if (!function)
+    struct lib_function **added = array_add(&relay->functions, &relay->n_functions, sizeof *added);
+    if (!added || !(*added = lib_function_new(fn, ctx)))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    grown[relay->n_functions++] = function;
-    struct outbox_cfg *options = options_new(&function->plugin);
-    if (!options)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    r = add_publisher(relay, name, &function->plugin, options, err);
-    if (r < 0)
-        options_free(options);
-    return r;
+    const struct plugin *plugin = &(*added)->plugin;
+    return add_publisher(relay, name, plugin, options_new(plugin), err);
 }
 
 /* ---- running ---- */
@@ -217,11 +185,9 @@ OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_e
     struct config *c = relay->config;
     if (relay->relay)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay runs already");
-    if (!c->store_options || c->n_publishers == 0 || !relay->calls)
+    if (!c->store_options || c->n_publishers == 0 || !lib_router_is_set(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "a relay needs a store, a publisher and a router before it can start");
-    if (!c->routes.publishers && config_finish(c) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     struct relay *started = NULL;
     int r = relay_start(c, &mode, relay->log, &started, err);
     pthread_mutex_lock(&relay->lock);
@@ -298,7 +264,6 @@ OUTBOX_EXPORT void outbox_relay_free(struct outbox_relay *relay)
     for (size_t i = 0; i < relay->n_functions; i++)
         free(relay->functions[i]);
     free(relay->functions);
-    free(relay->calls);
     log_free(relay->log);
     pthread_mutex_destroy(&relay->lock);
     free(relay);

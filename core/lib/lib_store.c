@@ -3,43 +3,39 @@
 #include "lib/liboutbox.h"
 #include "plugin/secret_file.h"
 
+#include <outbox/helpers.h>
+
+#include <stdlib.h>
+
 static int set(struct outbox_cfg *cfg, const struct plugin *plugin,
                const struct outbox_setting *setting, struct outbox_err *err)
 {
-    const struct outbox_option *secret = secret_file_option(plugin, setting->name);
-    const struct outbox_option *o =
-        plugin_find_option(plugin, setting->name, strlen(setting->name));
-    if (!o && secret)
+    const char *name = setting->name;
+    const struct outbox_option *secret = secret_file_option(plugin, name);
+    if (secret && !descriptor_find_option(plugin, name, strlen(name)))
         return secret_file_set(cfg, secret->name, setting->value, err);
-    int r = options_set(cfg, setting->name, setting->value, err);
-    if (r < 0 && r != OUTBOX_E_RETRY && o && options_is_secret(o, setting->value))
-        outbox_fail(err, r, "%s", OPTIONS_BAD_SECRET); /* another text could show a part of it */
-    return r;
+    return options_set(cfg, name, setting->value, err);
 }
 
 int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
                 struct outbox_cfg **ret, struct outbox_err *err)
 {
+    const char *kind = descriptor_kind_prefix(plugin->desc.kind), *name = plugin->desc.name;
     struct outbox_err why = {.size = sizeof why};
     struct outbox_cfg *cfg = options_new(plugin);
-    int r;
-    if (!cfg)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (; settings && settings->name; settings++)
-        if ((r = set(cfg, plugin, settings, &why)) < 0) {
-            options_free(cfg);
-            return outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%s-%s: %s: %s",
-                               plugin_kind_prefix(plugin->desc.kind), plugin->desc.name,
-                               settings->name, why.text);
-        }
-    const char *missing = options_missing(cfg);
-    if (missing) {
+    int r = cfg ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (; r == 0 && settings && settings->name; settings++)
+        if ((r = set(cfg, plugin, settings, &why)) < 0)
+            r = outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%s-%s: %s: %s", kind,
+                            name, settings->name, why.text);
+    const char *missing = r == 0 ? options_missing(cfg) : NULL;
+    if (missing)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s-%s needs the option `%s`", kind, name, missing);
+    if (r < 0)
         options_free(cfg);
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s-%s needs the option `%s`",
-                           plugin_kind_prefix(plugin->desc.kind), plugin->desc.name, missing);
-    }
-    *ret = cfg;
-    return OUTBOX_OK;
+    else
+        *ret = cfg;
+    return r;
 }
 
 OUTBOX_EXPORT int outbox_store_open(const char *plugin_dir, const char *name,

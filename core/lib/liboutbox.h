@@ -10,8 +10,6 @@
 #include <outbox/outbox.h>
 
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct outbox_store {
     struct plugin_set *plugins;
@@ -19,47 +17,26 @@ struct outbox_store {
     struct store store;
 };
 
-/* A route as it was added; publishers by name. */
-struct lib_route {
-    outbox_route_fn fn; /* or a header and its map */
-    void *ctx;
-    char *header;
-    struct lib_target {
-        char *value;
-        char *publisher;
-    } * targets;
-    size_t n_targets;
-};
-
+/* The routes as the core has them. */
 struct outbox_router {
-    struct lib_route *routes;
-    size_t n_routes;
-    char *fallback;
+    struct route_table table;
 };
 
-/* A publisher made from a function: a plugin of its own, which its instances find through their
- * host. */
+/* A publisher made from a function: a plugin of its own, which its instances find through struct
+ * instance. */
 struct lib_function {
     struct plugin plugin; /* first */
     outbox_publish_fn fn;
     void *ctx;
 };
 
-/* A route function of the router, as the core calls it. */
-struct lib_route_call {
-    outbox_route_fn fn;
-    void *ctx;
-    const struct config *config;
-};
-
 struct outbox_relay {
-    pthread_mutex_t lock; /* of `relay` and `last`, for whoever counts meanwhile */
+    pthread_mutex_t lock; /* of `relay` and `last`, which outbox_relay_count reads in any thread */
     struct config *config;
     struct log *log;
     struct lib_function **functions;
     size_t n_functions;
-    struct lib_route_call *calls; /* one for each route */
-    struct relay *relay;          /* NULL: not started, or stopped */
+    struct relay *relay; /* NULL: not started, or stopped */
     struct outbox_relay_counts last;
 };
 
@@ -67,7 +44,10 @@ struct outbox_relay {
 int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
                 struct outbox_cfg **ret, struct outbox_err *err);
 
-/* lib_function.c */
+/* lib_router.c: has the relay its router, after which no publisher may be added? */
+bool lib_router_is_set(const struct outbox_relay *relay);
+
+/* lib_function.c; NULL without memory. */
 struct lib_function *lib_function_new(outbox_publish_fn fn, void *ctx);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dso.h - libltdl, kept in one place: it binds at once, tells the true error, never unloads. */
+/* dso.h - the only user of libltdl: binds at once, returns the text of dlopen, never unloads. */
 #ifndef CORE_PLUGIN_DSO_H
 #define CORE_PLUGIN_DSO_H
 

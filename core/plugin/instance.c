@@ -17,8 +17,9 @@ static struct instance *self(const struct outbox_host *abi)
 
 static void host_log(const struct outbox_host *abi, int32_t level, const char *text, uint64_t n)
 {
-    struct instance *host = self(abi);
-    log_text(host->log, level, host->label, text, n < LOG_TEXT_MAX ? (size_t)n : LOG_TEXT_MAX);
+    struct instance *instance = self(abi);
+    log_text(instance->log, level, instance->label, text,
+             n < LOG_TEXT_MAX ? (size_t)n : LOG_TEXT_MAX);
 }
 
 static int64_t host_now(const struct outbox_host *abi)
@@ -33,15 +34,15 @@ static int64_t host_monotonic(const struct outbox_host *abi)
     return clock_monotonic_us();
 }
 
-/* A slot is taken under the mutex and never given back; its value needs no lock. */
+/* The first call with a name takes a free slot, and keeps it. Further names are not counted. */
 static void host_count(const struct outbox_host *abi, const char *name, int64_t delta)
 {
-    struct instance *host = self(abi);
-    if (strlen(name) >= sizeof host->counters[0].name)
+    struct instance *instance = self(abi);
+    if (strlen(name) >= sizeof instance->counters[0].name)
         return;
-    pthread_mutex_lock(&host->lock);
+    pthread_mutex_lock(&instance->lock);
     for (size_t i = 0; i < INSTANCE_COUNTERS; i++) {
-        struct instance_counter *counter = &host->counters[i];
+        struct instance_counter *counter = &instance->counters[i];
         if (counter->name[0] == '\0')
             memcpy(counter->name, name, strlen(name) + 1);
         if (strcmp(counter->name, name) == 0) {
@@ -49,7 +50,7 @@ static void host_count(const struct outbox_host *abi, const char *name, int64_t 
             break;
         }
     }
-    pthread_mutex_unlock(&host->lock);
+    pthread_mutex_unlock(&instance->lock);
 }
 
 static const void *host_extension(const struct outbox_host *abi, const char *id)
@@ -59,33 +60,29 @@ static const void *host_extension(const struct outbox_host *abi, const char *id)
     return NULL;
 }
 
-static int call_open(struct instance *host, const struct outbox_cfg *cfg, struct outbox_err *err)
-{
-    const struct plugin *p = host->plugin;
-    switch (p->desc.kind) {
-    case OUTBOX_KIND_STORE:
-        return p->ops.store.open(&host->abi, cfg, &host->self, err);
-    case OUTBOX_KIND_PUBLISHER:
-        return p->ops.publisher.open(&host->abi, cfg, &host->self, err);
-    default:
-        return p->ops.rule.open(&host->abi, cfg, &host->self, err);
-    }
-}
+/* The operations of every kind begin alike, size, `open`, `close`, so that a publisher's stand for
+ * all of them in the union. */
+_Static_assert(offsetof(struct outbox_store_ops, close) ==
+                       offsetof(struct outbox_publisher_ops, close) &&
+                   offsetof(struct outbox_rule_ops, close) ==
+                       offsetof(struct outbox_publisher_ops, close),
+               "every table of operations begins with open and close");
 
-int instance_open(struct instance *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
-                  const char *label, struct log *log, struct outbox_err *err)
+int instance_open(struct instance *instance, const struct plugin *plugin,
+                  const struct outbox_cfg *cfg, const char *label, struct log *log,
+                  struct outbox_err *err)
 {
     struct outbox_err why = {.size = sizeof why};
-    memset(host, 0, sizeof *host);
-    pthread_mutex_init(&host->lock, NULL);
-    snprintf(host->label, sizeof host->label, "%s", label);
-    host->log = log;
-    host->plugin = plugin;
-    host->abi = (struct outbox_host){
-        .size = sizeof host->abi,
+    memset(instance, 0, sizeof *instance);
+    pthread_mutex_init(&instance->lock, NULL);
+    snprintf(instance->label, sizeof instance->label, "%s", label);
+    instance->log = log;
+    instance->plugin = plugin;
+    instance->abi = (struct outbox_host){
+        .size = sizeof instance->abi,
         .minor = OUTBOX_ABI_MINOR,
         .version = PACKAGE_VERSION,
-        .instance = host->label,
+        .instance = instance->label,
         .log = host_log,
         .now_us = host_now,
         .monotonic_us = host_monotonic,
@@ -96,31 +93,22 @@ int instance_open(struct instance *host, const struct plugin *plugin, const stru
         .option_item = options_item,
         .extension = host_extension,
     };
-    int r = call_open(host, cfg, &why);
-    if (r >= 0 && !host->self)
+    int r = plugin->ops.publisher.open(&instance->abi, cfg, &instance->self, &why);
+    if (r >= 0 && !instance->self)
         r = outbox_fail(&why, OUTBOX_E_CONFIG, "%s-%s opened nothing; the plugin is broken",
-                        plugin_kind_prefix(plugin->desc.kind), plugin->desc.name);
+                        descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name);
     if (r >= 0)
         return OUTBOX_OK;
-    host->self = NULL;
+    instance->self = NULL;
     return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", label,
                        why.text[0] ? why.text : "cannot be opened, without a reason");
 }
 
-void instance_close(struct instance *host)
+void instance_close(struct instance *instance)
 {
-    if (!host->plugin || !host->self)
+    if (!instance->plugin || !instance->self)
         return;
-    switch (host->plugin->desc.kind) {
-    case OUTBOX_KIND_STORE:
-        host->plugin->ops.store.close(host->self);
-        break;
-    case OUTBOX_KIND_PUBLISHER:
-        host->plugin->ops.publisher.close(host->self);
-        break;
-    default:
-        host->plugin->ops.rule.close(host->self);
-    }
-    host->self = NULL;
-    pthread_mutex_destroy(&host->lock);
+    instance->plugin->ops.publisher.close(instance->self);
+    instance->self = NULL;
+    pthread_mutex_destroy(&instance->lock);
 }

@@ -29,8 +29,9 @@ struct instance {
 
 /* Opens an instance. `log` and `cfg` are borrowed until instance_close. err->text begins with the
  * label. */
-int instance_open(struct instance *host, const struct plugin *plugin, const struct outbox_cfg *cfg,
-                  const char *label, struct log *log, struct outbox_err *err);
-void instance_close(struct instance *host); /* also when never opened (zeroed) */
+int instance_open(struct instance *instance, const struct plugin *plugin,
+                  const struct outbox_cfg *cfg, const char *label, struct log *log,
+                  struct outbox_err *err);
+void instance_close(struct instance *instance); /* also when never opened (zeroed) */
 
 #endif

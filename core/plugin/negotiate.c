@@ -1,72 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* negotiate.c - does a plugin's descriptor fit this host? */
+#include "plugin/negotiate.h"
+
+#include "base/name.h"
+#include "plugin/delivery.h"
 #include "plugin/options.h"
-#include "plugin/plugin.h"
-#include "plugin/trusted_path.h"
 
 #include <outbox/helpers.h>
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-const char *plugin_kind_name(uint32_t kind)
-{
-    static const char *const names[] = {"unknown", "store", "publisher", "rule"};
-    return names[kind <= OUTBOX_KIND_RULE ? kind : 0];
-}
-
-const char *plugin_kind_prefix(uint32_t kind)
-{
-    static const char *const prefixes[] = {"", "store", "pub", "rule"};
-    return prefixes[kind <= OUTBOX_KIND_RULE ? kind : 0];
-}
-
-const struct outbox_option *plugin_option(const struct plugin *plugin, size_t i)
-{
-    return (const void *)((const char *)plugin->desc.options + i * plugin->desc.option_stride);
-}
-
-const struct outbox_option *plugin_find_option(const struct plugin *plugin, const char *name,
-                                               size_t n)
-{
-    for (size_t i = 0; i < plugin->desc.n_options; i++) {
-        const struct outbox_option *o = plugin_option(plugin, i);
-        if (strlen(o->name) == n && strncmp(o->name, name, n) == 0)
-            return o;
-    }
-    return NULL;
-}
-
-/* An operation that every plugin of its kind has from ABI 1.0 on. */
-struct required {
-    const char *name;
+/* The operations that every plugin of a kind has from ABI 1.0 on; NULL ends them. */
+#define STORE(op) offsetof(struct outbox_store_ops, op), #op
+#define PUBLISHER(op) offsetof(struct outbox_publisher_ops, op), #op
+#define RULE(op) offsetof(struct outbox_rule_ops, op), #op
+static const struct operation {
     size_t offset;
+    const char *name;
+} required[][9] = {
+    [OUTBOX_KIND_STORE] = {{STORE(open)},
+                           {STORE(close)},
+                           {STORE(check)},
+                           {STORE(schema)},
+                           {STORE(init)},
+                           {STORE(claim)},
+                           {STORE(settle)},
+                           {STORE(release)}},
+    [OUTBOX_KIND_PUBLISHER] = {{PUBLISHER(open)},
+                               {PUBLISHER(close)},
+                               {PUBLISHER(check)},
+                               {PUBLISHER(publish)}},
+    [OUTBOX_KIND_RULE] = {{RULE(open)}, {RULE(close)}, {RULE(route)}},
 };
-#define STORE(op)                                  \
-    {                                              \
-#op, offsetof(struct outbox_store_ops, op) \
-    }
-#define PUBLISHER(op)                                  \
-    {                                                  \
-#op, offsetof(struct outbox_publisher_ops, op) \
-    }
-#define RULE(op)                                  \
-    {                                             \
-#op, offsetof(struct outbox_rule_ops, op) \
-    }
-static const struct required store_ops[] = {STORE(open),   STORE(close),   STORE(check),
-                                            STORE(schema), STORE(init),    STORE(claim),
-                                            STORE(settle), STORE(release), {NULL, 0}};
-static const struct required publisher_ops[] = {
-    PUBLISHER(open), PUBLISHER(close), PUBLISHER(check), PUBLISHER(publish), {NULL, 0}};
-static const struct required rule_ops[] = {RULE(open), RULE(close), RULE(route), {NULL, 0}};
 
 static int copy_ops(struct plugin *ret, struct outbox_err *err)
 {
     uint32_t kind = ret->desc.kind;
-    const struct required *required = kind == OUTBOX_KIND_STORE       ? store_ops
-                                      : kind == OUTBOX_KIND_PUBLISHER ? publisher_ops
-                                                                      : rule_ops;
     size_t ours = kind == OUTBOX_KIND_STORE       ? sizeof ret->ops.store
                   : kind == OUTBOX_KIND_PUBLISHER ? sizeof ret->ops.publisher
                                                   : sizeof ret->ops.rule;
@@ -75,12 +45,12 @@ static int copy_ops(struct plugin *ret, struct outbox_err *err)
         return outbox_fail(err, OUTBOX_E_CONFIG, "has no table of operations");
     memcpy(&theirs, ret->desc.ops, sizeof theirs); /* every table begins with its size */
     memcpy(&ret->ops, ret->desc.ops, theirs < ours ? theirs : ours);
-    for (; required->name; required++) {
-        void *op;
-        memcpy(&op, (const char *)&ret->ops + required->offset, sizeof op);
-        if (!op)
+    for (const struct operation *op = required[kind]; op->name; op++) {
+        void *function;
+        memcpy(&function, (const char *)&ret->ops + op->offset, sizeof function);
+        if (!function)
             return outbox_fail(err, OUTBOX_E_CONFIG, "lacks the operation `%s`, which every %s has",
-                               required->name, plugin_kind_name(kind));
+                               op->name, descriptor_kind_name(kind));
     }
     return OUTBOX_OK;
 }
@@ -94,15 +64,11 @@ static bool option_name_is_valid(const char *name)
 
 static const char *reserved_by(const struct plugin *plugin, const char *name)
 {
-    static const char *const core[] = {"plugin",        "workers",     "batch_size",
-                                       "batch_timeout", "max_retries", "retry_min",
-                                       "retry_max",     "rate_limit",  NULL};
-    for (size_t i = 0; core[i]; i++)
-        if (strcmp(name, core[i]) == 0)
-            return "the core";
+    if (delivery_owns_key(name))
+        return "the core";
     /* NAME_file is how the secret NAME may also be given. */
     for (size_t i = 0; i < plugin->desc.n_options; i++) {
-        const struct outbox_option *secret = plugin_option(plugin, i);
+        const struct outbox_option *secret = descriptor_option(plugin, i);
         size_t n = strlen(secret->name);
         if ((secret->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) &&
             strncmp(name, secret->name, n) == 0 && strcmp(name + n, "_file") == 0)
@@ -113,7 +79,7 @@ static const char *reserved_by(const struct plugin *plugin, const char *name)
 
 static int check_option(const struct plugin *plugin, size_t index, struct outbox_err *err)
 {
-    const struct outbox_option *o = plugin_option(plugin, index);
+    const struct outbox_option *o = descriptor_option(plugin, index);
     const char *why = NULL;
     if (o->type < OUTBOX_OPT_TEXT || o->type > OUTBOX_OPT_LIST)
         why = "has a type that this host does not know";
@@ -137,7 +103,7 @@ static int check_option(const struct plugin *plugin, size_t index, struct outbox
                            "declares the option `%s`, a name that is reserved (%s)", o->name,
                            owner);
     for (size_t i = 0; i < index; i++)
-        if (strcasecmp(plugin_option(plugin, i)->name, o->name) == 0)
+        if (strcasecmp(descriptor_option(plugin, i)->name, o->name) == 0)
             return outbox_fail(err, OUTBOX_E_CONFIG, "declares the option `%s` twice", o->name);
     return OUTBOX_OK;
 }
@@ -145,25 +111,29 @@ static int check_option(const struct plugin *plugin, size_t index, struct outbox
 static int check_options(const struct plugin *plugin, struct outbox_err *err)
 {
     const struct outbox_plugin *d = &plugin->desc;
+    int r = OUTBOX_OK;
     if (d->n_options == 0)
         return OUTBOX_OK;
     if (!d->options || d->option_stride < offsetof(struct outbox_option, flags) + sizeof(uint32_t))
         return outbox_fail(err, OUTBOX_E_CONFIG, "declares options without a table of them");
     for (size_t i = 0; i < d->n_options; i++) {
-        const char *name = plugin_option(plugin, i)->name;
+        const char *name = descriptor_option(plugin, i)->name;
         if (!name || !option_name_is_valid(name))
             return outbox_fail(err, OUTBOX_E_CONFIG,
                                "declares an option with a bad name; they match [a-z][a-z0-9_]*");
     }
-    for (size_t i = 0; i < d->n_options; i++) {
-        int r = check_option(plugin, i, err);
-        if (r < 0)
-            return r;
+    for (size_t i = 0; i < d->n_options && r == 0; i++) {
+        const struct outbox_option *o = descriptor_option(plugin, i);
+        struct outbox_err why = {.size = sizeof why};
+        r = check_option(plugin, i, err);
+        if (r == 0 && (r = options_check_default(o, &why)) < 0)
+            outbox_fail(err, r, "declares the option `%s` with a bad default: %s", o->name,
+                        why.text);
     }
-    return options_check_defaults(plugin, err);
+    return r;
 }
 
-int plugin_negotiate(const struct outbox_plugin *desc, uint32_t kind, const char *name,
+int negotiate_plugin(const struct outbox_plugin *desc, uint32_t kind, const char *name,
                      struct plugin *ret, struct outbox_err *err)
 {
     if (!desc)
@@ -184,9 +154,9 @@ int plugin_negotiate(const struct outbox_plugin *desc, uint32_t kind, const char
                            "is of a kind (%u) that this outboxd does not know", ret->desc.kind);
     if (kind && ret->desc.kind != kind)
         return outbox_fail(err, OUTBOX_E_CONFIG, "is a %s, not a %s",
-                           plugin_kind_name(ret->desc.kind), plugin_kind_name(kind));
-    if (!ret->desc.name || !path_name_is_valid(ret->desc.name))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "has no proper name; names match [a-z0-9-]{1,63}");
+                           descriptor_kind_name(ret->desc.kind), descriptor_kind_name(kind));
+    if (!ret->desc.name || !name_is_valid(ret->desc.name))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "has no proper name; " NAME_RULE);
     if (name && strcmp(ret->desc.name, name) != 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "calls itself `%s`, not `%s` as its file does",
                            ret->desc.name, name);

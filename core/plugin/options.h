@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* options.h - the values of one plugin's section: struct outbox_cfg behind the ABI. */
+/* options.h - the values of one section: struct outbox_cfg behind the ABI. The core reads its own
+ * sections by the same code, from tables of options like those that plugins declare. */
 #ifndef CORE_PLUGIN_OPTIONS_H
 #define CORE_PLUGIN_OPTIONS_H
 
-#include "plugin/plugin.h"
+#include "base/suggest.h"
+#include "plugin/descriptor.h"
 
 #include <stdbool.h>
 
-/* Do all defaults fit their own declarations? OUTBOX_E_CONFIG names the option. */
-int options_check_defaults(const struct plugin *plugin, struct outbox_err *err);
+/* A flag of the core's own: TEXT that is one printable line of min to max bytes. */
+#define OPTIONS_LINE (1u << 31)
+
+/* OUTBOX_E_CONFIG when the default does not fit the option's own declaration. */
+int options_check_default(const struct outbox_option *option, struct outbox_err *err);
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
@@ -16,21 +21,20 @@ void options_free(struct outbox_cfg *cfg);
 
 /*
  * Sets one option from its text: without comment and outer quotes, ${NAME} still in it. The
- * error's text says what is wrong with the value and what fits, without file and line. Unknown
- * name: OUTBOX_E_NOTSUP.
+ * error's text says what is wrong with the value and what fits, without file and line, and shows
+ * no part of a secret. Unknown name: OUTBOX_E_NOTSUP.
  */
 int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
                 struct outbox_err *err);
-
+/* Sets a declared number; the error names the option. */
+int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct outbox_err *err);
 /* Sets a declared TEXT option as it is, nothing expanded. 0 or OUTBOX_E_RETRY. */
 int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n);
 
-/* What is wrong with a secret, which its own error could show a part of. */
-#define OPTIONS_BAD_SECRET \
-    "a `${` in it does not begin a set environment variable; write `$${` for a literal `${`"
-
 /* Must this value of the option not be shown? */
 bool options_is_secret(const struct outbox_option *option, const char *text);
+/* Does the file's text itself hold a secret, and not only the name of a variable that does? */
+bool options_spells_secret(const struct outbox_option *option, const char *text);
 
 /* Did the file set it? */
 bool options_given(const struct outbox_cfg *cfg, const char *name);
@@ -38,12 +42,19 @@ bool options_given(const struct outbox_cfg *cfg, const char *name);
 /* The first required option that is not set, or NULL. */
 const char *options_missing(const struct outbox_cfg *cfg);
 
-/* Is it a time-out that has to be shorter than batch_timeout, and is not? */
-bool options_too_long(const struct outbox_cfg *cfg, const struct outbox_option *option,
-                      int64_t batch_timeout_ms);
+/* An option that declares that it must be shorter than batch_timeout, or a publisher could use up
+ * the time in which its batch is to be settled: OUTBOX_E_CONFIG when it is not. */
+int options_check_timeout(const struct outbox_cfg *cfg, const struct outbox_option *option,
+                          int64_t batch_timeout_ms, struct outbox_err *err);
 
-/* Of all values but secrets, on top of `hash` (fnv.h). */
+/* Offers the names of all options. */
+void options_suggest(const struct plugin *plugin, struct suggest *similar);
+
+/* Of all values but secrets, on top of `hash` (hash.h). */
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
+
+/* The index of a CHOICE that is set or has a default. */
+int options_choice(const struct outbox_cfg *cfg, const char *name);
 
 /* What outbox_host hands to plugins. */
 struct outbox_str options_text(const struct outbox_cfg *cfg, const char *name);

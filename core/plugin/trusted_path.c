@@ -4,16 +4,11 @@
 #include <outbox/helpers.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-bool path_name_is_valid(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 0 && n <= 63 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
-}
 
 /* `above`: a folder over the one that holds the file, where a sticky bit protects what is ours. */
 static int check_one(const char *path, bool above, struct outbox_err *err)
@@ -59,40 +54,35 @@ static int check_target(char *path, const char *folder, struct outbox_err *err)
     return r < 0 ? r : check_one(path, false, err);
 }
 
+/* DIR/FILE with every link followed: a link is judged by where it leads. */
+static int resolve(const char *folder, const char *file, char **ret, struct outbox_err *err)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", folder, file) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    struct stat st;
+    int r = OUTBOX_OK;
+    *ret = realpath(path, NULL);
+    if (!*ret || stat(*ret, &st) < 0)
+        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
+    else if (!S_ISREG(st.st_mode))
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is not a regular file", *ret);
+    free(path);
+    return r;
+}
+
 int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err)
 {
-    int r;
     char *path = NULL;
-    struct stat st;
     char *folder = realpath(dir, NULL);
     if (!folder)
         return outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG,
                            "plugin folder %s: %m", dir);
-    if (asprintf(&path, "%s/%s", folder, file) < 0) {
-        path = NULL;
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        goto out;
-    }
-    if (stat(path, &st) < 0) {
-        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
-        goto out;
-    }
-    /* A link is judged by where it leads. */
-    char *target = realpath(path, NULL);
-    free(path);
-    path = target;
-    if (!path) {
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s/%s: %m", folder, file);
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is not a regular file", path);
-        goto out;
-    }
-    r = check_folders(folder, err);
+    int r = resolve(folder, file, &path, err);
+    if (r == 0)
+        r = check_folders(folder, err);
     if (r == 0)
         r = check_target(path, folder, err);
-out:
     free(folder);
     if (r < 0)
         free(path);

@@ -5,14 +5,9 @@
 
 #include <outbox/abi.h>
 
-#include <stdbool.h>
-
-/* [a-z0-9-]{1,63}: what names of plugins, publishers and routes are made of. */
-bool path_name_is_valid(const char *name);
-
 /*
- * The absolute path of DIR/FILE for free(). OUTBOX_E_CONFIG when somebody other than root
- * and us could have put it there: the file, its folder or a folder above is writable by
+ * The absolute path of DIR/FILE for free(). OUTBOX_E_CONFIG when a user other than root
+ * and our own could have put it there: the file, its folder or a folder above is writable by
  * others (a sticky one above is accepted) or belongs to another user. OUTBOX_E_NOTSUP when
  * there is no such file.
  */

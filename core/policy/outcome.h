@@ -3,7 +3,9 @@
 #ifndef CORE_POLICY_OUTCOME_H
 #define CORE_POLICY_OUTCOME_H
 
-#include "config/config.h"
+#include "plugin/delivery.h"
+
+#include <outbox/plugin.h>
 
 #include <stdbool.h>
 

@@ -10,6 +10,7 @@
 #include "policy/poison.h"
 #include "policy/unrouted_gauge.h"
 #include "relay/relay.h"
+#include "route/router.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

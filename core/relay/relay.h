@@ -3,6 +3,7 @@
 #ifndef CORE_RELAY_RELAY_H
 #define CORE_RELAY_RELAY_H
 
+#include "base/log.h"
 #include "config/config.h"
 
 #include <stdbool.h>

@@ -2,6 +2,9 @@
 #include "route/router.h"
 
 #include "common/utf8.h"
+#include "plugin/instance.h"
+
+#include <outbox/helpers.h>
 
 #include <fnmatch.h>
 #include <stdarg.h>
@@ -17,9 +20,9 @@ struct router {
     size_t scratch_size;
 };
 
-/* What one route says. Why is written only when somebody asked: most messages just pass by. */
+/* What one route decides. Why is written only for `outboxd route`: most messages just pass by. */
 struct answer {
-    size_t publisher; /* ROUTE_NONE: pass */
+    const char *publisher; /* NULL: pass */
     bool explain;
     char why[256];
 };
@@ -36,31 +39,14 @@ because(struct answer *answer, const char *fmt, ...)
 }
 
 /* A message's text as `because` may show it. */
-struct shown {
-    char text[80];
-};
-
-static const char *show(struct shown *shown, const struct answer *answer, struct outbox_str text)
+#define SHOWN_SIZE 80
+static const char *show(char buffer[SHOWN_SIZE], const struct answer *answer,
+                        struct outbox_str text)
 {
-    shown->text[0] = '\0';
+    buffer[0] = '\0';
     if (answer->explain)
-        utf8_printable(text.p, (size_t)text.n, shown->text, sizeof shown->text);
-    return shown->text;
-}
-
-void route_free(struct route *route)
-{
-    for (size_t i = 0; i < route->n_matches; i++) {
-        free(route->matches[i].header);
-        free(route->matches[i].pattern);
-    }
-    for (size_t i = 0; i < route->n_targets; i++)
-        free(route->targets[i].value);
-    free(route->name);
-    free(route->matches);
-    free(route->header);
-    free(route->targets);
-    options_free(route->rule_cfg);
+        utf8_printable(text.p, (size_t)text.n, buffer, SHOWN_SIZE);
+    return buffer;
 }
 
 int router_open(const struct route_table *table, struct log *log, struct router **ret,
@@ -102,14 +88,6 @@ void router_close(struct router *router)
     free(router);
 }
 
-static struct outbox_str header_value(const struct outbox_message *msg, const char *name)
-{
-    for (uint64_t i = 0; i < msg->n_headers; i++)
-        if (outbox_str_eq(msg->headers[i].name, outbox_cstr(name)))
-            return msg->headers[i].value;
-    return (struct outbox_str){NULL, 0};
-}
-
 /* 1, 0, or OUTBOX_E_RETRY without memory. A text with a NUL inside matches nothing. */
 static int matches(struct router *router, const char *pattern, struct outbox_str text)
 {
@@ -130,89 +108,75 @@ static int matches(struct router *router, const char *pattern, struct outbox_str
 static int match_holds(struct router *router, const struct route_match *match,
                        const struct outbox_message *msg, struct answer *answer)
 {
-    static const char *const subjects[] = {"topic", "key", "header "};
-    struct outbox_str text = match->subject == ROUTE_TOPIC ? msg->topic
-                             : match->subject == ROUTE_KEY ? msg->key
-                                                           : header_value(msg, match->header);
-    const char *name = match->subject == ROUTE_HEADER ? match->header : "";
+    const struct subject_row *subject = &subjects[match->subject];
+    struct outbox_str text = subject->text(msg, match->name);
+    const char *name = match->name ? match->name : "";
     if (!text.p) {
-        because(answer, "the message has no %s%s", subjects[match->subject], name);
+        because(answer, "the message has no %s%s", subject->label, name);
         return 0;
     }
     int r = matches(router, match->pattern, text);
     if (r == 0) {
-        struct shown shown;
-        because(answer, "%s%s `%s` does not match `%s`", subjects[match->subject], name,
-                show(&shown, answer, text), match->pattern);
+        char shown[SHOWN_SIZE];
+        because(answer, "%s%s `%s` does not match `%s`", subject->label, name,
+                show(shown, answer, text), match->pattern);
     }
     return r;
 }
 
-static void ask_header(const struct route *route, const struct outbox_message *msg,
-                       struct answer *answer)
+static void decide_by_header(const struct route *route, const struct outbox_message *msg,
+                             struct answer *answer)
 {
-    struct outbox_str value = header_value(msg, route->header);
-    struct shown shown;
+    struct outbox_str value = subject_header(msg, route->header);
+    char shown[SHOWN_SIZE];
     if (!value.p) {
         because(answer, "the message has no header %s", route->header);
         return;
     }
+    const char *what = "which its map does not know";
     for (size_t i = 0; i < route->n_targets; i++) {
         if (!outbox_str_eq(value, outbox_cstr(route->targets[i].value)))
             continue;
         answer->publisher = route->targets[i].publisher;
-        because(answer, "header %s is `%s`", route->header, show(&shown, answer, value));
-        return;
+        what = NULL;
+        break;
     }
-    because(answer, "header %s is `%s`, which its map does not know", route->header,
-            show(&shown, answer, value));
+    because(answer, "header %s is `%s`%s%s", route->header, show(shown, answer, value),
+            what ? ", " : "", what ? what : "");
 }
 
-static int ask_rule(struct router *router, size_t index, const struct outbox_message *msg,
-                    struct answer *answer, struct outbox_err *err)
+static int decide_by_rule(const struct router *router, size_t index,
+                          const struct outbox_message *msg, struct answer *answer,
+                          struct outbox_err *err)
 {
     const struct route *route = &router->table->routes[index];
-    const struct instance *instance = &router->rules[index];
-    struct outbox_decision verdict = {.size = sizeof verdict};
+    struct outbox_decision decision = {.size = sizeof decision};
     if (err)
         err->text[0] = '\0';
-    int r = route->rule->ops.rule.route(instance->self, msg, &verdict, err);
+    int r = route->rule->ops.rule.route(router->rules[index].self, msg, &decision, err);
     if (r < 0) {
         if (err && err->text[0] == '\0')
             outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);
         return OUTBOX_E_CONFIG; /* whatever its class: only our own lack of memory is a retry */
     }
-    struct shown reason;
-    const char *says = verdict.reason.p ? show(&reason, answer, verdict.reason) : NULL;
-    if (verdict.n == 0) {
-        because(answer, "%s", says ? says : "its rule passed");
-        return OUTBOX_OK;
-    }
-    if (verdict.n > 1)
+    if (decision.n > 1)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "route %s: rule-%s named %llu publishers; several publishers for one "
                            "message are not supported yet",
-                           route->name, route->rule->desc.name, (unsigned long long)verdict.n);
-    for (size_t i = 0; i < router->table->n_publishers; i++)
-        if (strcmp(verdict.publishers[0], router->table->publishers[i]) == 0)
-            answer->publisher = i;
-    if (answer->publisher == ROUTE_NONE) {
-        char shown[80];
-        utf8_printable(verdict.publishers[0], strlen(verdict.publishers[0]), shown, sizeof shown);
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "route %s: rule-%s named the publisher `%s`, which is not configured",
-                           route->name, route->rule->desc.name, shown);
-    }
-    because(answer, "%s", says ? says : "its rule decided");
+                           route->name, route->rule->desc.name, (unsigned long long)decision.n);
+    char reason[SHOWN_SIZE];
+    because(answer, "%s",
+            decision.reason.p ? show(reason, answer, decision.reason)
+            : decision.n > 0  ? "its rule decided"
+                              : "its rule passed");
+    answer->publisher = decision.n > 0 ? decision.publishers[0] : NULL;
     return OUTBOX_OK;
 }
 
-static int ask(struct router *router, size_t index, const struct outbox_message *msg,
-               struct answer *answer, struct outbox_err *err)
+static int try_route(struct router *router, size_t index, const struct outbox_message *msg,
+                     struct answer *answer, struct outbox_err *err)
 {
     const struct route *route = &router->table->routes[index];
-    answer->publisher = ROUTE_NONE;
-    answer->why[0] = '\0';
     for (size_t i = 0; i < route->n_matches; i++) {
         int r = match_holds(router, &route->matches[i], msg, answer);
         if (r < 0)
@@ -221,21 +185,34 @@ static int ask(struct router *router, size_t index, const struct outbox_message 
             return OUTBOX_OK;
     }
     if (route->rule)
-        return ask_rule(router, index, msg, answer, err);
-    if (route->header) {
-        ask_header(route, msg, answer);
-    } else if (route->fn) {
+        return decide_by_rule(router, index, msg, answer, err);
+    if (route->fn) {
         answer->publisher = route->fn(route->fn_ctx, msg);
-        if (answer->publisher == ROUTE_UNKNOWN)
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "%s: its function named a publisher that the relay does not have",
-                               route->name);
-        because(answer, "its function %s", answer->publisher == ROUTE_NONE ? "passed" : "decided");
+        because(answer, "its function %s", answer->publisher ? "decided" : "passed");
+    } else if (route->header) {
+        decide_by_header(route, msg, answer);
     } else {
         answer->publisher = route->publisher;
         because(answer, "all its conditions hold");
     }
     return OUTBOX_OK;
+}
+
+/* The file's names were checked when it was read; those of rules and functions come only now. */
+static int find_publisher(const struct route_table *table, const struct route *route,
+                          const char *name, size_t *ret, struct outbox_err *err)
+{
+    char shown[SHOWN_SIZE];
+    for (size_t i = 0; i < table->n_publishers; i++)
+        if (strcmp(table->publishers[i], name) == 0) {
+            *ret = i;
+            return OUTBOX_OK;
+        }
+    utf8_printable(name, strlen(name), shown, sizeof shown);
+    return outbox_fail(
+        err, OUTBOX_E_CONFIG, "route %s: %s%s named the publisher `%s`, which is not configured",
+        route ? route->name : "fallback", route && route->rule ? "rule-" : "its function",
+        route && route->rule ? route->rule->desc.name : "", shown);
 }
 
 int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
@@ -244,21 +221,19 @@ int router_route(struct router *router, const struct outbox_message *msg, router
     const struct route_table *table = router->table;
     for (size_t i = 0; i < table->n_routes; i++) {
         struct answer answer = {.explain = explain != NULL};
-        int r = ask(router, i, msg, &answer, err);
+        int r = try_route(router, i, msg, &answer, err);
         if (r < 0)
             return r;
         if (explain)
             explain(ctx, &table->routes[i], answer.why);
-        if (answer.publisher < table->n_publishers) {
-            *ret = answer.publisher;
+        if (answer.publisher) {
             *ret_route = &table->routes[i];
-            return OUTBOX_OK;
+            return find_publisher(table, *ret_route, answer.publisher, ret, err);
         }
     }
-    if (table->fallback == ROUTE_NONE)
+    if (!table->fallback)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "no route takes this message and [router] has no fallback");
-    *ret = table->fallback;
     *ret_route = NULL;
-    return OUTBOX_OK;
+    return find_publisher(table, NULL, table->fallback, ret, err);
 }

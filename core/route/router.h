@@ -3,56 +3,11 @@
 #ifndef CORE_ROUTE_ROUTER_H
 #define CORE_ROUTE_ROUTER_H
 
-#include "plugin/instance.h"
+#include "base/log.h"
+#include "route/route.h"
 
-/* A condition: topic, key or header NAME matches an fnmatch pattern. */
-enum route_subject { ROUTE_TOPIC, ROUTE_KEY, ROUTE_HEADER };
-struct route_match {
-    enum route_subject subject;
-    char *header; /* ROUTE_HEADER */
-    char *pattern;
-};
-
-/* A value of the destination header and the publisher it stands for (an index). */
-struct route_target {
-    char *value;
-    size_t publisher;
-};
-
-#define ROUTE_NONE ((size_t)-1)
-/* A function named one that there is not. */
-#define ROUTE_UNKNOWN ((size_t)-2)
-
-/* Decides in code: a publisher's index, or ROUTE_NONE to pass. */
-typedef size_t (*route_fn)(void *ctx, const struct outbox_message *msg);
-
-/* One [route NAME]. All matches must hold; then exactly one of the ways to name a publisher. */
-struct route {
-    char *name;
-    int line;
-    struct route_match *matches;
-    size_t n_matches;
-    size_t publisher;             /* `publisher = X`, else ROUTE_NONE */
-    char *header;                 /* `header = H`, else NULL: its value is looked up in targets */
-    struct route_target *targets; /* `to.VALUE = X` and `to = X, Y` */
-    size_t n_targets;
-    const struct plugin *rule; /* `plugin = X`, else NULL */
-    struct outbox_cfg *rule_cfg;
-    route_fn fn; /* built in code, else NULL */
-    void *fn_ctx;
-};
-
-/* The whole [router] and its routes; immutable while routers use it. */
-struct route_table {
-    struct route *routes;
-    size_t n_routes;
-    size_t fallback;               /* ROUTE_NONE: none */
-    const char *const *publishers; /* names, by index; what rules answer with */
-    size_t n_publishers;
-};
-void route_free(struct route *route); /* its members */
-
-/* A table in use by one thread: rule plugins opened. */
+/* A table in use by one thread: its rule plugins are open. Routers of one table share it unlocked,
+ * because nobody writes it. */
 struct router;
 int router_open(const struct route_table *table, struct log *log, struct router **ret,
                 struct outbox_err *err);

@@ -11,7 +11,7 @@
 #define FAILED_FIRST "SELECT 1 FROM outbox_messages WHERE seq = 1 AND status = 'failed'"
 #define HELD_BY_NAME                                         \
     "SELECT 1 FROM outbox_messages WHERE status = 'pending'" \
-    " AND last_error LIKE '%named a publisher%'"
+    " AND last_error LIKE '%named the publisher `heer`%'"
 
 /* Is there such a row? */
 static bool finds(const char *query)
@@ -168,7 +168,7 @@ START_TEST(secrets_come_from_files_and_are_not_shown)
     struct outbox_store *store;
     snprintf(file, sizeof file, "%s/conninfo", app_dir);
     app_refused(outbox_store_open(app_plugin_dir(), "postgres", from_file, &store, &app_err),
-                "cannot read");
+                "cannot be read");
     FILE *f = fopen(file, "w");
     fputs("host=nowhere.invalid password=hush${\n", f);
     fclose(f);

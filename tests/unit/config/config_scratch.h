@@ -3,7 +3,7 @@
 #ifndef TESTS_CONFIG_SCRATCH_H
 #define TESTS_CONFIG_SCRATCH_H
 
-#include "config/config.h"
+#include "config/load.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -100,40 +100,41 @@ static inline void tear_down(void)
 
 /* ---- loading ---- */
 
-struct told {
+struct reported {
     char text[1 << 17];
     size_t n;
 };
 
-static inline void tell(void *ctx, const char *file, int line, const char *text)
+static inline void report(void *ctx, const char *file, int line, const char *text)
 {
-    struct told *told = ctx;
+    struct reported *reported = ctx;
     (void)file;
-    int n = snprintf(told->text + told->n, sizeof told->text - told->n, "%d: ", line);
-    told->n += (size_t)n;
-    while (*text && told->n < sizeof told->text - 2) {
+    int n =
+        snprintf(reported->text + reported->n, sizeof reported->text - reported->n, "%d: ", line);
+    reported->n += (size_t)n;
+    while (*text && reported->n < sizeof reported->text - 2) {
         if (strncmp(text, dir, strlen(dir)) == 0) {
-            told->text[told->n++] = '@';
+            reported->text[reported->n++] = '@';
             text += strlen(dir);
         } else {
-            told->text[told->n++] = *text++;
+            reported->text[reported->n++] = *text++;
         }
     }
-    told->text[told->n++] = '\n';
-    told->text[told->n] = '\0';
+    reported->text[reported->n++] = '\n';
+    reported->text[reported->n] = '\0';
 }
 
-static struct told told;
+static struct reported reported;
 
-/* NULL when something was told. */
+/* NULL when something was reported. */
 static inline struct config *load_mode(const char *text, mode_t mode)
 {
     struct config *config = NULL;
     char *filled = fill(text);
     const char *path = write_bytes("outboxd.ini", filled, strlen(filled), mode);
-    told = (struct told){{0}, 0};
-    int r = config_load(path, tell, &told, &config);
-    ck_assert_int_eq(r, told.n > 0 ? OUTBOX_E_CONFIG : OUTBOX_OK);
+    reported = (struct reported){{0}, 0};
+    int r = load_config(path, report, &reported, &config);
+    ck_assert_int_eq(r, reported.n > 0 ? OUTBOX_E_CONFIG : OUTBOX_OK);
     ck_assert((config != NULL) == (r == 0));
     free(filled);
     return config;
@@ -147,13 +148,13 @@ static inline struct config *load(const char *text)
 static inline void refused(const char *text, const char *expected)
 {
     config_free(load(text));
-    ck_assert_str_eq(told.text, expected);
+    ck_assert_str_eq(reported.text, expected);
 }
 
 static inline struct config *taken(const char *text)
 {
     struct config *config = load(text);
-    ck_assert_str_eq(told.text, "");
+    ck_assert_str_eq(reported.text, "");
     return config;
 }
 

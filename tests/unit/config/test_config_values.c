@@ -23,7 +23,7 @@ START_TEST(what_is_not_set_has_its_default)
     ck_assert(config->retention_failed_ms == OUTBOX_NEVER);
     ck_assert_int_eq(config->shutdown_timeout_ms, 30000);
     ck_assert_int_eq(config->unrouted_fail, 0);
-    ck_assert(config->routes.fallback == ROUTE_NONE);
+    ck_assert_ptr_null(config->routes.fallback);
     ck_assert_int_eq(config->log_level, OUTBOX_LOG_INFO);
     ck_assert_int_eq(options_int(options, "count"), 3);
     ck_assert_int_eq(options_int(options, "patience"), 2000);
@@ -103,9 +103,9 @@ START_TEST(routes_are_taken_in_the_order_of_the_file)
     ck_assert_str_eq(routes[2].name, "a");
     ck_assert_uint_eq(routes[2].n_matches, 3);
     ck_assert_str_eq(routes[2].matches[0].pattern, "[");
-    ck_assert_str_eq(routes[2].matches[1].header, "X-Y");
+    ck_assert_str_eq(routes[2].matches[1].name, "X-Y");
     ck_assert_str_eq(routes[2].matches[2].pattern, "a ; b");
-    ck_assert_uint_eq(config->routes.fallback, 0);
+    ck_assert_str_eq(config->routes.fallback, "a");
     ck_assert_int_eq(config->unrouted_fail, 1);
     config_free(config);
 }
@@ -187,7 +187,7 @@ START_TEST(no_bytes_harm_the_reader)
         struct config *config = NULL;
         size_t mistakes_told = 0;
         const char *path = write_bytes("outboxd.ini", text, round % 7 ? n : random % n, 0600);
-        int r = config_load(path, ignore, &mistakes_told, &config);
+        int r = load_config(path, ignore, &mistakes_told, &config);
         ck_assert((r == 0) == (mistakes_told == 0));
         ck_assert((r == 0) == (config != NULL));
         loaded += r == 0;

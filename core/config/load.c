@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/load.h"
+
+#include "base/file.h"
+#include "config/core_section.h"
+#include "config/ini.h"
+#include "config/plugin_section.h"
+#include "config/route_section.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_MAX (16 << 20)
+
+/* ---- kinds of sections ---- */
+
+/* What others build on is read first, wherever it stands in the file. */
+enum pass { PASS_DEFAULTS, PASS_PLUGINS, PASS_ROUTES, N_PASSES };
+
+/* Those without a name first: unknown_section takes the first of equally similar ones. */
+static const struct kind {
+    const char *kind;
+    bool named; /* [KIND NAME] */
+    enum pass pass;
+    section_read_fn read; /* NULL: not supported yet */
+    const char *missing;  /* the mistake when there is none, or NULL */
+} kinds[] = {
+    {"relay", false, PASS_DEFAULTS, core_section_relay, NULL},
+    {"store", false, PASS_PLUGINS, plugin_section_store,
+     "there is no [store] section; it says where the messages are"},
+    {"router", false, PASS_ROUTES, route_section_router, NULL},
+    {"http", false, PASS_DEFAULTS, NULL, NULL},
+    {"log", false, PASS_DEFAULTS, core_section_log, NULL},
+    {"publisher", true, PASS_PLUGINS, plugin_section_publisher,
+     "there is no [publisher NAME] section; it says where the messages go"},
+    {"route", true, PASS_ROUTES, route_section_route, NULL},
+};
+#define N_KINDS (sizeof kinds / sizeof kinds[0])
+
+/* The kind of a section and *ret_name, or NULL. */
+static const struct kind *find_kind(const struct ini_section *section, const char **ret_name)
+{
+    for (size_t i = 0; i < N_KINDS; i++) {
+        size_t n = strlen(kinds[i].kind);
+        if (strncmp(section->name, kinds[i].kind, n) != 0 ||
+            section->name[n] != (kinds[i].named ? ' ' : '\0'))
+            continue;
+        *ret_name = section->name + n + kinds[i].named;
+        return &kinds[i];
+    }
+    return NULL;
+}
+
+/*
+ * Suggests a section: the kind most similar to the first word, with the name that follows it if the
+ * kind has one. A kind written right that lacks its name is another mistake than a wrong kind.
+ */
+static void unknown_section(struct diagnostics *diag, const struct ini_section *section)
+{
+    char first[64], meant[160];
+    size_t n = strcspn(section->name, " ");
+    const char *name = section->name + n; /* with the space before it, or empty */
+    snprintf(first, sizeof first, "%.*s", (int)n, section->name);
+    struct suggest similar = suggest_for(first), whole = suggest_for(section->name);
+    struct suggest_hint hint;
+    for (size_t i = 0; i < N_KINDS; i++) {
+        const char *best = similar.best;
+        suggest_try(&similar, kinds[i].kind);
+        if (similar.best == best)
+            continue;
+        snprintf(meant, sizeof meant, "%s%.64s", similar.best,
+                 !kinds[i].named ? ""
+                 : *name         ? name
+                                 : " NAME");
+        whole.best = meant;
+        if (kinds[i].named && strcmp(first, kinds[i].kind) == 0) {
+            diag_error(diag, section->line, "[%s] needs a name: [%s NAME]", first, first);
+            return;
+        }
+    }
+    diag_error(diag, section->line, "unknown section [%.80s]%s", section->name,
+               suggest_hint(&whole, &hint));
+}
+
+/* ---- the file ---- */
+
+struct load {
+    struct file file;
+    struct ini *ini;
+    struct diagnostics diag;
+};
+
+/* Reads the file into sections, as far as it is readable. */
+static void begin(struct load *l, const char *file)
+{
+    struct outbox_err err = {.size = sizeof err};
+    *l = (struct load){0};
+    int r = file_read(file, FILE_MAX, &l->file, &err);
+    if (r == OUTBOX_E_NOTSUP)
+        diag_error(&l->diag, 0, "%s; write it, or name another one with -c", err.text);
+    else if (diag_check(&l->diag, 0, NULL, r, &err))
+        diag_memory(&l->diag, ini_read(l->file.text, l->file.n, &l->diag, &l->ini) == 0);
+}
+
+/* Reports the mistakes, and forgets what `begin` read. */
+static int end(struct load *l, const char *file, diag_report_fn report, void *ctx)
+{
+    int r = diag_result(&l->diag);
+    diag_report(&l->diag, file, report, ctx);
+    diag_clear(&l->diag);
+    ini_free(l->ini);
+    file_forget(&l->file);
+    return r;
+}
+
+/*
+ * Three passes over all sections: [relay] has the defaults of publishers and the folder of plugins;
+ * routes name publishers. The plugin set is made between the first two, when the folder is known.
+ */
+static void read_sections(struct load *l, struct config *config)
+{
+    bool seen[N_KINDS] = {false};
+    for (enum pass pass = 0; pass < N_PASSES; pass++) {
+        if (pass == PASS_PLUGINS)
+            diag_memory(&l->diag, (config->plugins = plugin_set_new(config->plugin_dir)));
+        for (size_t i = 0; !l->diag.no_memory && i < l->ini->n_sections; i++) {
+            const struct section s = {&l->ini->sections[i], l->file.mode, config, &l->diag};
+            const char *name;
+            const struct kind *kind = find_kind(s.ini, &name);
+            if (s.ini->unreadable)
+                continue;
+            if (kind)
+                seen[kind - kinds] = true;
+            if (!kind && pass == 0)
+                unknown_section(&l->diag, s.ini);
+            else if (kind && kind->pass == pass && kind->read)
+                kind->read(&s, name);
+            else if (kind && kind->pass == pass)
+                diag_error(&l->diag, s.ini->line, "[%s] is not supported yet", s.ini->name);
+        }
+    }
+    for (size_t i = 0; i < N_KINDS; i++)
+        if (kinds[i].missing && !seen[i])
+            diag_error(&l->diag, 1, "%s", kinds[i].missing);
+}
+
+int load_config(const char *file, diag_report_fn report, void *ctx, struct config **ret)
+{
+    struct load l;
+    begin(&l, file);
+    struct config *config = config_new(file);
+    diag_memory(&l.diag, config);
+    if (l.ini && config)
+        read_sections(&l, config);
+    if (diag_result(&l.diag) == 0)
+        diag_memory(&l.diag, config_finish(config) == 0);
+    int r = end(&l, file, report, ctx);
+    if (r < 0)
+        config_free(config);
+    else
+        *ret = config;
+    return r;
+}
+
+int load_plugin_dir(const char *file, diag_report_fn report, void *ctx, char **ret)
+{
+    struct load l;
+    begin(&l, file);
+    *ret = NULL;
+    if (l.ini)
+        diag_clear(&l.diag); /* other mistakes of the file do not matter here */
+    for (size_t i = 0; l.ini && i < l.ini->n_sections && !*ret; i++) {
+        const struct section s = {.ini = &l.ini->sections[i], .diag = &l.diag};
+        const struct ini_entry *entry =
+            strcmp(s.ini->name, "relay") == 0 ? section_find(&s, "plugin_dir") : NULL;
+        if (entry)
+            *ret = section_text(&s, entry);
+    }
+    return end(&l, file, report, ctx);
+}

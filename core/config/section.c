@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/section.h"
+
+#include "base/name.h"
+#include "base/value.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct ini_entry *section_find(const struct section *s, const char *key)
+{
+    for (size_t i = 0; i < s->ini->n_entries; i++)
+        if (strcmp(s->ini->entries[i].key, key) == 0)
+            return &s->ini->entries[i];
+    return NULL;
+}
+
+char *section_raw(const struct section *s, const struct ini_entry *entry)
+{
+    char *text = value_unquote(entry->value);
+    diag_memory(s->diag, text);
+    return text;
+}
+
+char *section_text(const struct section *s, const struct ini_entry *entry)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char *expanded = NULL;
+    char *text = section_raw(s, entry);
+    if (text)
+        diag_check(s->diag, entry->line, entry->key, value_expand(text, &expanded, &err), &err);
+    free(text);
+    return expanded;
+}
+
+static bool is_empty(const struct outbox_cfg *options, const struct outbox_option *option)
+{
+    if (option->type == OUTBOX_OPT_TEXT)
+        return options_text(options, option->name).n == 0;
+    return option->type == OUTBOX_OPT_LIST && options_count(options, option->name) == 0;
+}
+
+bool section_option(const struct section *s, const struct ini_entry *entry,
+                    const struct plugin *plugin, struct outbox_cfg *options)
+{
+    struct outbox_err err = {.size = sizeof err};
+    const struct outbox_option *option =
+        descriptor_find_option(plugin, entry->key, strlen(entry->key));
+    char *text = option ? section_raw(s, entry) : NULL;
+    if (!text)
+        return option != NULL;
+    bool secret = options_spells_secret(option, text);
+    if (secret && *text && (s->file_mode & 007))
+        diag_error(
+            s->diag, entry->line,
+            "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
+            option->name, option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
+            (unsigned)s->file_mode, option->name);
+    int r = options_set(options, option->name, text, &err);
+    if (diag_check(s->diag, entry->line, option->name, r, &err) &&
+        (option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
+        diag_error(s->diag, entry->line, "%s is empty: %s", option->name, option->help);
+    if (secret)
+        explicit_bzero(text, strlen(text));
+    free(text);
+    return true;
+}
+
+void section_not_supported(const struct section *s, const char *key, const char *what)
+{
+    const struct ini_entry *entry = section_find(s, key);
+    if (entry)
+        diag_error(s->diag, entry->line, "%s is not supported yet", what);
+}
+
+bool section_check_name(const struct section *s, const char *name, const char *of)
+{
+    struct outbox_err err = {.size = sizeof err};
+    return diag_check(s->diag, s->ini->line, NULL, name_check(name, of, &err), &err);
+}
+
+void section_unknown_key(const struct section *s, const struct ini_entry *entry,
+                         const struct suggest *similar)
+{
+    struct suggest_hint hint;
+    diag_error(s->diag, entry->line, "unknown key `%.80s` in [%s]%s", entry->key, s->ini->name,
+               suggest_hint(similar, &hint));
+}

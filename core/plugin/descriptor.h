@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* descriptor.h - what a plugin says of itself: its kind, its operations, its options. */
+#ifndef CORE_PLUGIN_DESCRIPTOR_H
+#define CORE_PLUGIN_DESCRIPTOR_H
+
+#include <outbox/plugin.h>
+
+#include <stddef.h>
+
+/* A checked descriptor (negotiate.h). What it points to belongs to the module, which stays. */
+struct plugin {
+    struct outbox_plugin desc; /* the smaller of both sizes copied, the rest zero */
+    char *path;                /* the file; NULL for one made from a descriptor */
+    union {                    /* likewise; desc.kind says which one */
+        struct outbox_store_ops store;
+        struct outbox_publisher_ops publisher;
+        struct outbox_rule_ops rule;
+    } ops;
+};
+
+const char *descriptor_kind_name(uint32_t kind);   /* "store", "publisher", "rule" */
+const char *descriptor_kind_prefix(uint32_t kind); /* "store", "pub", "rule" */
+
+/* The i-th option of a plugin, by its stride. */
+const struct outbox_option *descriptor_option(const struct plugin *plugin, size_t i);
+/* By a name of n bytes; NULL: the plugin declares none. */
+const struct outbox_option *descriptor_find_option(const struct plugin *plugin, const char *name,
+                                                   size_t n);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "route/subject.h"
+
+#include <outbox/helpers.h>
+
+#include <string.h>
+
+static struct outbox_str topic(const struct outbox_message *msg, const char *name)
+{
+    (void)name;
+    return msg->topic;
+}
+
+static struct outbox_str key(const struct outbox_message *msg, const char *name)
+{
+    (void)name;
+    return msg->key;
+}
+
+struct outbox_str subject_header(const struct outbox_message *msg, const char *name)
+{
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        if (outbox_str_eq(msg->headers[i].name, outbox_cstr(name)))
+            return msg->headers[i].value;
+    return (struct outbox_str){NULL, 0};
+}
+
+const struct subject_row subjects[] = {
+    [SUBJECT_TOPIC] = {"topic", false, true, "topic", topic},
+    [SUBJECT_KEY] = {"key", false, false, "key", key},
+    [SUBJECT_HEADER] = {"header.", true, false, "header ", subject_header},
+};
+_Static_assert(sizeof subjects / sizeof subjects[0] == N_SUBJECTS, "a subject has no row");
+
+enum subject subject_find(const char *route_key, const char **ret_name)
+{
+    *ret_name = NULL;
+    for (enum subject i = 0; i < N_SUBJECTS; i++) {
+        size_t n = strlen(subjects[i].key);
+        if (!subjects[i].named && strcmp(route_key, subjects[i].key) == 0)
+            return i;
+        if (subjects[i].named && strncmp(route_key, subjects[i].key, n) == 0 && route_key[n]) {
+            *ret_name = route_key + n;
+            return i;
+        }
+    }
+    return N_SUBJECTS;
+}
