@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* timestamp.c - times as the table has them, and as others may have written them. */
-#include "sqlite.h"
+#include "timestamp.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,13 +10,13 @@
 #define SECONDS_MAX INT64_C(100000000000)
 #define MILLISECONDS_MAX INT64_C(100000000000000)
 
-const char *moment_format(int64_t us, char out[MOMENT_SIZE])
+const char *timestamp_format(int64_t us, char out[TIMESTAMP_SIZE])
 {
     struct tm tm;
     time_t seconds = (time_t)(us / 1000000);
     gmtime_r(&seconds, &tm);
-    size_t n = strftime(out, MOMENT_SIZE, "%Y-%m-%d %H:%M:%S", &tm);
-    snprintf(out + n, MOMENT_SIZE - n, ".%03d", (int)(us % 1000000 / 1000));
+    size_t n = strftime(out, TIMESTAMP_SIZE, "%Y-%m-%d %H:%M:%S", &tm);
+    snprintf(out + n, TIMESTAMP_SIZE - n, ".%03d", (int)(us % 1000000 / 1000));
     return out;
 }
 
@@ -93,23 +92,22 @@ static int64_t from_number(int64_t n)
     return n * unit;
 }
 
-int64_t moment_column(sqlite3_stmt *statement, int column)
+static int64_t from_value(sqlite3_value *value)
 {
-    int type = sqlite3_column_type(statement, column);
+    int type = sqlite3_value_type(value);
     if (type == SQLITE_INTEGER || type == SQLITE_FLOAT)
-        return from_number(sqlite3_column_int64(statement, column));
-    const char *text = (const char *)sqlite3_column_text(statement, column);
+        return from_number(sqlite3_value_int64(value));
+    const char *text = (const char *)sqlite3_value_text(value);
     return text ? parse(text) : 0;
 }
 
-void moment_sql(sqlite3_context *context, int n, sqlite3_value **values)
+int64_t timestamp_column(sqlite3_stmt *q, int column)
 {
-    int type = sqlite3_value_type(values[0]);
+    return from_value(sqlite3_column_value(q, column));
+}
+
+void timestamp_sql(sqlite3_context *context, int n, sqlite3_value **values)
+{
     (void)n;
-    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
-        sqlite3_result_int64(context, from_number(sqlite3_value_int64(values[0])));
-    } else {
-        const char *text = (const char *)sqlite3_value_text(values[0]);
-        sqlite3_result_int64(context, text ? parse(text) : 0);
-    }
+    sqlite3_result_int64(context, from_value(values[0]));
 }
