@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/headers.h"
 
-#include "common/message_json.h"
+#include "common/json.h"
 #include "common/utf8.h"
 
 #include <limits.h>
@@ -73,7 +73,7 @@ static int put_quotes(struct repair *r, struct arena *arena, const char *number,
 {
     /* Two more for each number of so many digits: it cannot become twice as long. */
     if (!r->copy && !(r->copy = arena_alloc(arena, 2 * (size_t)r->json.n)))
-        return -1;
+        return OUTBOX_E_RETRY;
     copy_until(r, number);
     r->copy[r->used++] = '"';
     copy_until(r, behind);
@@ -94,7 +94,7 @@ static int repair(struct repair *r, struct arena *arena, struct outbox_str *why)
             const char *number = skip_blanks(p, end);
             p = skip_long_number(number, end);
             if (p > number && put_quotes(r, arena, number, p) < 0)
-                return -1;
+                return OUTBOX_E_RETRY;
         }
     }
     if (r->copy) {
@@ -112,7 +112,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
     size_t n = (size_t)json_object_object_length(object);
     struct outbox_header *headers = arena_array(arena, n ? n : 1, sizeof *headers);
     if (!headers)
-        return -1;
+        return OUTBOX_E_RETRY;
     size_t i = 0;
     json_object_object_foreach (object, name, value) {
         const char *text;
@@ -130,7 +130,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
         }
         if (!text || arena_str(arena, name, strlen(name), &headers[i].name) < 0 ||
             arena_str(arena, text, len, &headers[i].value) < 0)
-            return -1;
+            return OUTBOX_E_RETRY;
         i++;
     }
     *ret = headers;
@@ -169,7 +169,7 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
 
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (!tokener)
-        return -1;
+        return OUTBOX_E_RETRY;
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *object = json_tokener_parse_ex(tokener, right.json.p, (int)right.json.n);
     bool whole = json_tokener_get_parse_end(tokener) == right.json.n;
@@ -180,11 +180,12 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     json_tokener_free(tokener);
 
     if (lacks_memory(error))
-        r = -1;
+        r = OUTBOX_E_RETRY;
     else if (error != json_tokener_success)
         r = defect(why, "headers: not valid JSON");
     else if (!whole)
-        r = -1; /* json-c has stopped in the middle and says that all is well: without memory */
+        r = OUTBOX_E_RETRY; /* json-c has stopped in the middle and says that all is well: without
+                               memory */
     else if (!object)
         r = 0; /* null with blanks around it */
     else if (!json_object_is_type(object, json_type_object))
@@ -198,7 +199,7 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
 int headers_render(const struct outbox_header *headers, uint64_t n, char **ret)
 {
     struct json_object *object = json_object_new_object();
-    int r = object ? 0 : -1;
+    int r = object ? OUTBOX_OK : OUTBOX_E_RETRY;
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         char name[1024];
         if (headers[i].name.n >= sizeof name ||
@@ -217,5 +218,5 @@ int headers_render(const struct outbox_header *headers, uint64_t n, char **ret)
                                                               JSON_C_TO_STRING_NOSLASHESCAPE);
     *ret = rendered ? strdup(rendered) : NULL;
     json_object_put(object);
-    return r == 0 && !*ret ? -1 : r;
+    return r == 0 && !*ret ? OUTBOX_E_RETRY : r;
 }
