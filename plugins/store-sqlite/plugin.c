@@ -22,10 +22,9 @@ static const struct outbox_option options[] = {
 
 static bool table_is_valid(const char *name)
 {
-    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
     size_t n = strlen(name);
-    return n > 0 && n <= TABLE_MAX && strchr(first, name[0]) &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == n &&
+    return n > 0 && n <= TABLE_MAX && strspn(name, chars) == n && !strchr("0123456789", name[0]) &&
            sqlite3_strnicmp(name, "sqlite_", 7) != 0;
 }
 

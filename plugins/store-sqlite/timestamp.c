@@ -20,18 +20,7 @@ const char *timestamp_format(int64_t us, char out[TIMESTAMP_SIZE])
     return out;
 }
 
-/* Exactly n digits. */
-static const char *digits(const char *p, int n, int *ret)
-{
-    *ret = 0;
-    for (; n > 0; n--, p++) {
-        if (*p < '0' || *p > '9')
-            return NULL;
-        *ret = *ret * 10 + (*p - '0');
-    }
-    return p;
-}
-
+/* Digits behind a point, as microseconds. Returns what follows them. */
 static const char *fraction(const char *p, int64_t *ret_us)
 {
     int64_t unit = 100000;
@@ -43,47 +32,22 @@ static const char *fraction(const char *p, int64_t *ret_us)
     return p;
 }
 
-/* Z, +HH:MM, -HHMM or nothing: microseconds to subtract. */
-static int64_t offset(const char *p)
-{
-    int hours = 0, minutes = 0;
-    while (*p == ' ')
-        p++;
-    if (*p != '+' && *p != '-')
-        return 0;
-    const char *rest = digits(p + 1, 2, &hours);
-    if (rest && *rest == ':')
-        rest++;
-    if (!rest || !digits(rest, 2, &minutes))
-        minutes = 0;
-    int64_t us = (hours * 60 + minutes) * INT64_C(60000000);
-    return *p == '-' ? -us : us;
-}
-
-/* `text` is terminated. */
+/* A date, with or without a time, a fraction of a second, and an offset or Z. */
 static int64_t parse(const char *text)
 {
     struct tm tm = {0};
     int64_t us = 0;
-    const char *p = digits(text, 4, &tm.tm_year);
-    p = p && *p == '-' ? digits(p + 1, 2, &tm.tm_mon) : NULL;
-    p = p && *p == '-' ? digits(p + 1, 2, &tm.tm_mday) : NULL;
+    const char *p = strptime(text, "%Y-%m-%d", &tm);
+    if (p && (*p == ' ' || *p == 'T')) {
+        const char *time = p + 1;
+        p = strptime(time, "%H:%M:%S", &tm);
+        p = p ? p : strptime(time, "%H:%M", &tm);
+        p = p ? fraction(p, &us) : NULL;
+    }
     if (!p)
         return 0;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    if (*p == ' ' || *p == 'T') {
-        p = digits(p + 1, 2, &tm.tm_hour);
-        p = p && *p == ':' ? digits(p + 1, 2, &tm.tm_min) : NULL;
-        if (!p)
-            return 0;
-        if (*p == ':')
-            p = digits(p + 1, 2, &tm.tm_sec);
-        if (!p)
-            return 0;
-        p = fraction(p, &us);
-    }
-    return (int64_t)timegm(&tm) * 1000000 + us - offset(p);
+    int64_t offset_s = strptime(p, " %z", &tm) ? tm.tm_gmtoff : 0;
+    return ((int64_t)timegm(&tm) - offset_s) * 1000000 + us;
 }
 
 static int64_t from_number(int64_t n)
