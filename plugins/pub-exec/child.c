@@ -74,7 +74,7 @@ int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out
     const int fds[] = {in_fd < 0 ? in[0] : in_fd, want_out ? out[1] : x->null_fd, err[1]};
     e = e ? e : spawn(x, env, fds, &ret->pid);
     if (e == 0) {
-        /* Without one it goes on all the same: it may have done its work by now. */
+        /* Without one we go on all the same: the program may have done its work by now. */
         ret->pid_fd = pidfd_open(ret->pid, 0);
         ret->in_fd = in[1];
         ret->out_fd = out[0];

@@ -16,7 +16,7 @@
 #define RESTART_MIN_MS 100
 #define RESTART_MAX_MS 30000
 #define FINISH_MS 1000
-/* So many reads of stderr at a time: a program that floods it must not keep us here. */
+/* Reads of stderr at a time: a program that floods it must not keep us here. */
 #define LOG_READS 64
 
 int coprocess_fail(struct exec *x, const char *fmt, ...)
@@ -57,7 +57,7 @@ void coprocess_write(struct coprocess *co)
         else if (n < 0 && errno == EAGAIN)
             return;
         else if (n < 0 && errno != EINTR)
-            child_close(&co->child.in_fd); /* its exit or its silence says the rest */
+            child_close(&co->child.in_fd); /* its exit or its time-out shows the rest */
     }
     if (co->written > 0)
         failpoint("after_publish");

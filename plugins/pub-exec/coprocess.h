@@ -10,7 +10,7 @@
 
 struct coprocess {
     struct child child;
-    char *out; /* for its stdin; `written` of its out_n bytes are gone */
+    char *out; /* for its stdin; `written` of its out_n bytes are in the pipe */
     size_t out_n, out_room, written;
     char in[2 * REPLY_MAX]; /* from its stdout: the beginning of a line, and room for more */
     size_t in_n;
@@ -24,7 +24,7 @@ int coprocess_start(struct exec *x, struct outbox_err *err);
 int coprocess_queue(struct coprocess *co, const char *text, size_t n);
 /* Writes what is queued, as far as the pipe takes it. */
 void coprocess_write(struct coprocess *co);
-/* Adds to `in` what is there. False: nothing is, or no more will be. */
+/* Adds to `in` what is there to read. Was there anything? */
 bool coprocess_read(struct coprocess *co);
 /* Logs what is there on its stderr. */
 void coprocess_log(struct exec *x);
@@ -34,12 +34,12 @@ void coprocess_log(struct exec *x);
 
 /* Has it ended? Then it is reaped, and last_error says how it ended. */
 bool coprocess_reap_ended(struct exec *x);
-/* Kills its group. last_error says why already. */
+/* Kills its group; the caller has set last_error. */
 void coprocess_kill(struct exec *x);
 /* Lets it finish, for a second. */
 void coprocess_finish(struct exec *x);
 
-/* Why it has to end: fills last_error. Returns OUTBOX_E_RETRY. */
+/* Sets last_error: why it has to end. Returns OUTBOX_E_RETRY. */
 int coprocess_fail(struct exec *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

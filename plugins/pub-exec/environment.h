@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* environment.h - what a program learns of its message; nothing else of ours passes unasked. */
+/* environment.h - the environment of a program: what it gets of ours, and its message. */
 #ifndef PUB_EXEC_ENVIRONMENT_H
 #define PUB_EXEC_ENVIRONMENT_H
 

@@ -16,7 +16,9 @@
 #define STDERR_MAX 4096
 /* From SIGTERM to SIGKILL, ms. */
 #define TERM_GRACE_MS 1000
-/* What a pipe takes without a reader, so that a small payload is written before the start. */
+/* What a pipe takes without a reader. A payload of this size is written before the program starts,
+ * so that it is whole even if this process dies meanwhile: a program cannot tell a payload that was
+ * cut off from one that ended. */
 #define PIPE_ROOM 65536
 
 /* A process at work on a message. */
@@ -90,7 +92,7 @@ static uint32_t verdict_of(const siginfo_t *info)
 
 /* ---- starting ---- */
 
-/* A pipe that holds the whole payload already, or -1. */
+/* The read end of a pipe that holds the whole payload, or -1. */
 static int filled_pipe(const struct outbox_message *msg)
 {
     int fds[2];

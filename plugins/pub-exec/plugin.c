@@ -75,8 +75,8 @@ static int check_names(const struct exec *x, const struct outbox_cfg *cfg, struc
     return OUTBOX_OK;
 }
 
-/* Then the kernel forgets how a program ended, and what was accepted could not be told from what
- * was not. */
+/* With SIGCHLD ignored the kernel forgets how a program ended, and nothing would be known to be
+ * accepted. */
 static int check_children(struct outbox_err *err)
 {
     struct sigaction now;
@@ -139,7 +139,7 @@ static bool may_run(const struct exec *x, const char *folder, size_t n, const ch
     return len > 0 && (size_t)len < sizeof file && access(file, X_OK) == 0;
 }
 
-/* The program as posix_spawnp will look for it. */
+/* Is the program where posix_spawnp will search for it? */
 static bool is_there(const struct exec *x)
 {
     const char *name = x->argv[0], *path = getenv("PATH");

@@ -192,7 +192,7 @@ static void cancel(struct exchange *e, uint32_t grace_ms)
         e->deadline_us = last;
 }
 
-/* Waits for whatever comes first, and handles it. A failure: the process is gone or of no use. */
+/* Waits for whatever comes first, and handles it. A failure: the process is gone, or has to go. */
 static int wait_once(struct exchange *e, const struct outbox_call *call)
 {
     struct exec *x = e->x;
@@ -212,7 +212,7 @@ static int wait_once(struct exchange *e, const struct outbox_call *call)
     if (fds[4].revents)
         cancel(e, call->grace_ms);
     coprocess_log(x);
-    /* What it replied before it ended counts: first the question, then all that is to be read. */
+    /* What it replied before it ended counts: its end is noticed first, then all is read. */
     bool ended = child_has_ended(child);
     int r = take_replies(e);
     return r == 0 && ended && coprocess_reap_ended(x) ? OUTBOX_E_RETRY : r;
@@ -231,7 +231,7 @@ static bool is_timed_out(const struct exchange *e, int64_t now)
 }
 
 /* The oldest message is charged, for it may be what the program hangs on: nothing older is
- * unanswered. The process goes, and the next one may start at once: the message was to blame. */
+ * unanswered. The next process may start at once: the fault was the message's. */
 static void time_out(struct exchange *e)
 {
     struct exec *x = e->x;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * claim.c - rows become ours for a time. Looking for work takes no lock: an idle relay never
- * writes. Only what that look found (the backlog) opens a transaction, which looks again.
+ * claim.c - rows become ours for a time. The backlog is read without a lock, so that an idle relay
+ * never writes; only if there is one, a transaction takes rows of it.
  */
 #include "connect.h"
 #include "db.h"
@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* How often to look for orphaned rows, and for times that are text. */
+/* How often orphaned rows, and times that are text, are searched for. */
 #define ORPHANS_MS 5000
 
 /* The indexes are named: statistics taken at a bad moment, or an index that was added, must not
@@ -189,6 +189,11 @@ static void log_expired(struct store *s, int64_t n)
                 n);
 }
 
+/*
+ * Frees what leases that are over hold, then reads the batch and marks it, all under the write
+ * lock. The backlog was read without it: another relay may have been faster, and the batch may be
+ * empty. What is freed here may have been delayed before, so that delayed rows are read then too.
+ */
 static int take_batch(struct store *s, const struct backlog *backlog, struct builder *b,
                       int64_t *ret_lease, struct outbox_err *err)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lease.h - who holds which rows until when. A claim is a random number in each of its rows and a
- * row of {t}_leases that says until when; settling names the number, so that whoever comes late
- * changes nothing. All but lease_renew are steps of a transaction.
+ * lease.h - which claim has which rows until when. A claim is a random number in each of its rows,
+ * and a row of {t}_leases with the time of its end. A settle names the number, so that one that
+ * comes after that end changes nothing. These functions are steps of a transaction.
  */
 #ifndef STORE_SQLITE_LEASE_H
 #define STORE_SQLITE_LEASE_H

@@ -6,9 +6,9 @@
 #include "row.h"
 #include "timestamp.h"
 
-/* Rows of relays that gave no sign for so long are deleted. */
+/* Rows of relays that were not alive for this time are deleted. */
 #define TIDY_MS (INT64_C(86400) * 1000)
-/* A list has at most so many. */
+/* A list has at most this many. */
 #define RELAYS_MAX 1000
 
 int relays_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,

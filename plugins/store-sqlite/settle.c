@@ -91,14 +91,19 @@ static int settle_one(struct store *s, const struct claimed *c, const struct out
     return r;
 }
 
-/* The whole transaction is undone: a savepoint would cost every batch a copy of the pages that it
- * changes. */
+/* The whole transaction is rolled back: a savepoint would cost every batch a copy of the pages that
+ * it changes. */
 static int begin_again(struct store *s, struct outbox_err *err)
 {
     int r = db_exec(s, "ROLLBACK", err);
     return r < 0 ? r : db_begin(s, err);
 }
 
+/*
+ * Most batches are done as a whole, which one statement settles by the lease, without naming a row.
+ * If it changed fewer rows than the batch has, some were no longer ours; which ones, only a settle
+ * row by row tells. The lease ends with its last row, in the same transaction.
+ */
 static int settle_items(struct store *s, const struct claimed *c,
                         const struct outbox_settle *const *items, uint64_t n, uint8_t *stale,
                         struct outbox_err *err)

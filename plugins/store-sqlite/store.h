@@ -74,7 +74,7 @@ struct store {
     struct {
         struct arena arena;      /* of the batch */
         struct claimed *batch;   /* NULL: none is held */
-        int64_t next_orphans_us; /* monotonic: when to look for orphaned rows again */
+        int64_t next_orphans_us; /* monotonic: when to search for orphaned rows again */
     } claim;
 
     struct arena page_arena; /* what the last list, relay_list or init returned */

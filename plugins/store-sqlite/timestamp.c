@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "timestamp.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -37,7 +38,7 @@ static int64_t parse(const char *text)
 {
     struct tm tm = {0};
     int64_t us = 0;
-    const char *p = strptime(text, "%Y-%m-%d", &tm);
+    const char *p = text ? strptime(text, "%Y-%m-%d", &tm) : NULL;
     if (p && (*p == ' ' || *p == 'T')) {
         const char *time = p + 1;
         p = strptime(time, "%H:%M:%S", &tm);
@@ -56,22 +57,22 @@ static int64_t from_number(int64_t n)
     return n * unit;
 }
 
-static int64_t from_value(sqlite3_value *value)
+static bool is_number(int type)
 {
-    int type = sqlite3_value_type(value);
-    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT)
-        return from_number(sqlite3_value_int64(value));
-    const char *text = (const char *)sqlite3_value_text(value);
-    return text ? parse(text) : 0;
+    return type == SQLITE_INTEGER || type == SQLITE_FLOAT;
 }
 
 int64_t timestamp_column(sqlite3_stmt *q, int column)
 {
-    return from_value(sqlite3_column_value(q, column));
+    return is_number(sqlite3_column_type(q, column))
+               ? from_number(sqlite3_column_int64(q, column))
+               : parse((const char *)sqlite3_column_text(q, column));
 }
 
 void timestamp_sql(sqlite3_context *context, int n, sqlite3_value **values)
 {
     (void)n;
-    sqlite3_result_int64(context, from_value(values[0]));
+    sqlite3_result_int64(context, is_number(sqlite3_value_type(values[0]))
+                                      ? from_number(sqlite3_value_int64(values[0]))
+                                      : parse((const char *)sqlite3_value_text(values[0])));
 }

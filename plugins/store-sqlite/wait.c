@@ -106,6 +106,11 @@ static void set_next_check(struct store *s, int event)
         s->watch.check_ms = check_ms < CHECK_MAX_MS ? check_ms * 2 : 0;
 }
 
+/*
+ * Checks once for what was committed before the call, then after each event about the database, and
+ * for a while after the last one: an event comes with the log's write, before the commit counts. A
+ * check costs a read of shared memory, so that waiting costs nothing while nothing is written.
+ */
 int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
     struct store *s = instance;
