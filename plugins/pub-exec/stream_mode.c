@@ -164,7 +164,9 @@ static int take_reply(struct exchange *e, const char *line, size_t n)
                  : OUTBOX_OK;
 }
 
-static int take_replies(struct exchange *e)
+/* The replies of one read, so that sending goes on between reads; all when the program has ended.
+ */
+static int take_replies(struct exchange *e, bool has_ended)
 {
     struct coprocess *co = e->x->co;
     int r = OUTBOX_OK;
@@ -178,6 +180,8 @@ static int take_replies(struct exchange *e)
         memmove(co->in, line, co->in_n);
         if (r == 0 && co->in_n > REPLY_MAX)
             r = take_reply(e, co->in, co->in_n); /* which says that it is too long */
+        if (!has_ended)
+            break;
     }
     return r;
 }
@@ -211,10 +215,11 @@ static int wait_once(struct exchange *e, const struct outbox_call *call)
     poll(fds, 5, child_poll_ms(child, (until_us - now_us(x) + 999) / 1000));
     if (fds[4].revents)
         cancel(e, call->grace_ms);
-    coprocess_log(x);
+    if (fds[2].revents)
+        coprocess_log(x);
     /* What it replied before it ended counts: its end is noticed first, then all is read. */
-    bool ended = child_has_ended(child);
-    int r = take_replies(e);
+    bool ended = (child->pid_fd < 0 || fds[3].revents) && child_has_ended(child);
+    int r = fds[0].revents || ended ? take_replies(e, ended) : OUTBOX_OK;
     return r == 0 && ended && coprocess_reap_ended(x) ? OUTBOX_E_RETRY : r;
 }
 
