@@ -66,17 +66,15 @@ int arena_str(struct arena *a, const void *p, size_t n, struct outbox_str *ret)
     ret->p = NULL;
     ret->n = 0;
     if (!p)
-        return 0;
-    if (n == SIZE_MAX)
-        return -1;
-    char *copy = arena_alloc(a, n + 1);
+        return OUTBOX_OK;
+    char *copy = n < SIZE_MAX ? arena_alloc(a, n + 1) : NULL;
     if (!copy)
-        return -1;
+        return OUTBOX_E_RETRY;
     memcpy(copy, p, n);
     copy[n] = '\0';
     ret->p = copy;
     ret->n = n;
-    return 0;
+    return OUTBOX_OK;
 }
 
 void arena_reset(struct arena *a)

@@ -21,7 +21,7 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t n);
 /* n objects of a size, checked for overflow, zeroed. */
 void *arena_array(struct arena *a, size_t n, size_t size);
-/* A copy with a NUL behind it; p NULL gives NULL with n 0. Sets *ret.p NULL only then or without
+/* A copy with a NUL behind it; p NULL gives NULL with n 0. OUTBOX_E_RETRY, and NULL too, without
  * memory. */
 int arena_str(struct arena *a, const void *p, size_t n, struct outbox_str *ret);
 /* Forgets everything; keeps up to `keep` bytes for the next use. */

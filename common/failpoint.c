@@ -10,7 +10,8 @@
 
 void failpoint(const char *name)
 {
-    static _Atomic long passed; /* each plugin has its own, and points of one name are in one */
+    static _Atomic long
+        passed; /* each plugin has its own, and all points of a name are in one plugin */
     const char *at = getenv("OUTBOX_CRASH_AT");
     size_t n = strlen(name);
     if (!at || strncmp(at, name, n) != 0 || (at[n] && at[n] != ':'))
@@ -20,5 +21,5 @@ void failpoint(const char *name)
 }
 #else
 /* A translation unit is not empty. */
-typedef int crash_points_are_off;
+typedef int failpoints_are_off;
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * failpoint.h - places where a test may let the process die: OUTBOX_CRASH_AT=NAME or NAME:N, at the
- * N-th time. Only in builds with --enable-crash-points; nothing is left of them otherwise.
+ * N-th time that it comes there. Only in builds with --enable-crash-points; else they are nothing.
  */
 #ifndef COMMON_FAILPOINT_H
 #define COMMON_FAILPOINT_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/headers.h"
 
-#include "common/message_json.h"
+#include "common/json.h"
 #include "common/utf8.h"
 
 #include <limits.h>
@@ -53,10 +53,10 @@ static const char *skip_long_number(const char *p, const char *end)
     return is_long && (behind == end || !strchr(".eE", *behind)) ? behind : p;
 }
 
-/* The text that json-c is to read; a copy once something in it was put right. */
+/* The text that json-c is to read; a copy once something in it had to be repaired. */
 struct repair {
     struct outbox_str json;
-    const char *done; /* so far the copy holds it */
+    const char *done; /* the copy holds the text up to here */
     char *copy;       /* NULL: still the text itself */
     size_t used;
 };
@@ -73,7 +73,7 @@ static int put_quotes(struct repair *r, struct arena *arena, const char *number,
 {
     /* Two more for each number of so many digits: it cannot become twice as long. */
     if (!r->copy && !(r->copy = arena_alloc(arena, 2 * (size_t)r->json.n)))
-        return -1;
+        return OUTBOX_E_RETRY;
     copy_until(r, number);
     r->copy[r->used++] = '"';
     copy_until(r, behind);
@@ -94,7 +94,7 @@ static int repair(struct repair *r, struct arena *arena, struct outbox_str *why)
             const char *number = skip_blanks(p, end);
             p = skip_long_number(number, end);
             if (p > number && put_quotes(r, arena, number, p) < 0)
-                return -1;
+                return OUTBOX_E_RETRY;
         }
     }
     if (r->copy) {
@@ -112,7 +112,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
     size_t n = (size_t)json_object_object_length(object);
     struct outbox_header *headers = arena_array(arena, n ? n : 1, sizeof *headers);
     if (!headers)
-        return -1;
+        return OUTBOX_E_RETRY;
     size_t i = 0;
     json_object_object_foreach (object, name, value) {
         const char *text;
@@ -130,7 +130,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
         }
         if (!text || arena_str(arena, name, strlen(name), &headers[i].name) < 0 ||
             arena_str(arena, text, len, &headers[i].value) < 0)
-            return -1;
+            return OUTBOX_E_RETRY;
         i++;
     }
     *ret = headers;
@@ -138,7 +138,7 @@ static int copy_object(struct json_object *object, struct arena *arena,
     return 0;
 }
 
-/* Before json-c 0.17 it does not say so. */
+/* json-c before 0.17 does not report it. */
 static bool lacks_memory(enum json_tokener_error error)
 {
 #if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8))
@@ -149,6 +149,32 @@ static bool lacks_memory(enum json_tokener_error error)
 #endif
 }
 
+/* *ret: NULL for null. 0; 1 with *why; or OUTBOX_E_RETRY. */
+static int parse(struct outbox_str json, struct json_object **ret, struct outbox_str *why)
+{
+    *ret = NULL;
+    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+    if (!tokener)
+        return OUTBOX_E_RETRY;
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+    *ret = json_tokener_parse_ex(tokener, json.p, (int)json.n);
+    bool whole = json_tokener_get_parse_end(tokener) == json.n;
+    /* A number at the very end is complete only once the parser knows that no more comes. */
+    if (json_tokener_get_error(tokener) == json_tokener_continue)
+        *ret = json_tokener_parse_ex(tokener, "", 1);
+    enum json_tokener_error error = json_tokener_get_error(tokener);
+    json_tokener_free(tokener);
+    if (lacks_memory(error))
+        return OUTBOX_E_RETRY;
+    if (error != json_tokener_success)
+        return defect(why, "headers: not valid JSON");
+    if (!whole) /* json-c stops in the middle and reports success when it has no memory */
+        return OUTBOX_E_RETRY;
+    return *ret && !json_object_is_type(*ret, json_type_object)
+               ? defect(why, "headers: not a JSON object")
+               : OUTBOX_OK;
+}
+
 int headers_parse(const char *json, size_t n, struct arena *arena, const struct outbox_header **ret,
                   uint64_t *ret_n, struct outbox_str *why)
 {
@@ -157,39 +183,17 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
     /* The two forms that nearly every row has cost nothing. */
     if (!json || n == 0 || (n == 2 && memcmp(json, "{}", 2) == 0) ||
         (n == 4 && memcmp(json, "null", 4) == 0))
-        return 0;
+        return OUTBOX_OK;
     if (n > INT_MAX / 2)
         return defect(why, "headers: longer than 1 GiB");
     if (!utf8_is_clean(json, n))
         return defect(why, "headers: not valid UTF-8");
-    struct repair right = {.json = {json, n}, .done = json};
-    int r = repair(&right, arena, why);
-    if (r != 0)
-        return r;
-
-    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
-    if (!tokener)
-        return -1;
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    struct json_object *object = json_tokener_parse_ex(tokener, right.json.p, (int)right.json.n);
-    bool whole = json_tokener_get_parse_end(tokener) == right.json.n;
-    /* A number at the very end is complete only once the parser knows that no more comes. */
-    if (json_tokener_get_error(tokener) == json_tokener_continue)
-        object = json_tokener_parse_ex(tokener, "", 1);
-    enum json_tokener_error error = json_tokener_get_error(tokener);
-    json_tokener_free(tokener);
-
-    if (lacks_memory(error))
-        r = -1;
-    else if (error != json_tokener_success)
-        r = defect(why, "headers: not valid JSON");
-    else if (!whole)
-        r = -1; /* json-c has stopped in the middle and says that all is well: without memory */
-    else if (!object)
-        r = 0; /* null with blanks around it */
-    else if (!json_object_is_type(object, json_type_object))
-        r = defect(why, "headers: not a JSON object");
-    else
+    struct repair repaired = {.json = {json, n}, .done = json};
+    struct json_object *object = NULL;
+    int r = repair(&repaired, arena, why);
+    if (r == 0)
+        r = parse(repaired.json, &object, why);
+    if (r == 0 && object)
         r = copy_object(object, arena, ret, ret_n, why);
     json_object_put(object);
     return r;
@@ -198,7 +202,7 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
 int headers_render(const struct outbox_header *headers, uint64_t n, char **ret)
 {
     struct json_object *object = json_object_new_object();
-    int r = object ? 0 : -1;
+    int r = object ? OUTBOX_OK : OUTBOX_E_RETRY;
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         char name[1024];
         if (headers[i].name.n >= sizeof name ||
@@ -217,5 +221,5 @@ int headers_render(const struct outbox_header *headers, uint64_t n, char **ret)
                                                               JSON_C_TO_STRING_NOSLASHESCAPE);
     *ret = rendered ? strdup(rendered) : NULL;
     json_object_put(object);
-    return r == 0 && !*ret ? -1 : r;
+    return r == 0 && !*ret ? OUTBOX_E_RETRY : r;
 }

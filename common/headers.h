@@ -7,15 +7,15 @@
 
 /*
  * Reads the column: NULL, empty, `null` and {} are none; numbers and booleans become their
- * text, null values "null"; a repeated name keeps its last value. 0; 1 with the reason in *why
- * (for last_error): not an object, nested values, not UTF-8, NUL, too deep; or -1 without memory,
- * of which the message is innocent.
+ * text, null values "null"; a repeated name keeps its last value. 0; or 1 with the reason in *why
+ * (for last_error): not an object, nested values, not UTF-8, NUL, too deep; or OUTBOX_E_RETRY
+ * without memory, which says nothing about the message.
  */
 int headers_parse(const char *json, size_t n, struct arena *arena, const struct outbox_header **ret,
                   uint64_t *ret_n, struct outbox_str *why);
 
-/* The JSON object of n headers, for free(). 0; 1: a text is not UTF-8, or a name too long; or -1
- * without memory. */
+/* The JSON object of n headers, for free(). 0; or 1: a text is not UTF-8, or a name too long; or
+ * OUTBOX_E_RETRY without memory. */
 int headers_render(const struct outbox_header *headers, uint64_t n, char **ret);
 
 #endif

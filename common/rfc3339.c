@@ -22,11 +22,9 @@ const char *rfc3339_format(int64_t us, char out[RFC3339_SIZE])
     time_t t = (time_t)seconds;
     struct tm tm = {0};
     gmtime_r(&t, &tm);
-    size_t n = strftime(out, RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
     /* strftime's %Y does not pad years before 1000. */
-    if (tm.tm_year + 1900 < 1000)
-        n = (size_t)snprintf(out, RFC3339_SIZE, "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
-                             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    size_t n = (size_t)snprintf(out, RFC3339_SIZE, "%04d", tm.tm_year + 1900);
+    n += strftime(out + n, RFC3339_SIZE - n, "-%m-%dT%H:%M:%S", &tm);
     snprintf(out + n, RFC3339_SIZE - n, ".%06dZ", (int)fraction);
     return out;
 }

@@ -17,78 +17,80 @@
 /* How long timed_call_free waits, ms: a plugin's close returns within a second. */
 #define FREE_MS 800
 
+enum state {
+    IDLE,      /* there is no call */
+    RUNNING,   /* work runs, and the owner waits for it */
+    RETURNED,  /* work has returned, and the owner waited for it */
+    ABANDONED, /* the owner waits no more: the thread drops arg when work has returned */
+};
+
 struct timed_call {
-    pthread_mutex_t lock;
-    pthread_cond_t stopped; /* running became false */
-    int refs;               /* the owner's, and the thread's */
-    int ended_fd;           /* readable: work has returned */
-    bool running;           /* until the thread has let go of everything */
-    bool returned;          /* work has, and somebody waited for it */
-    bool left;              /* nobody waits any more */
+    pthread_mutex_t lock; /* of state and owner_is_gone */
+    pthread_cond_t dropped;
+    enum state state;
+    bool owner_is_gone; /* the thread frees this struct */
+    int returned_fd;    /* readable: state is RETURNED */
     void (*work)(void *);
     void (*drop)(void *);
     void *arg;
-    /* The owner's: waited for to its very end, since libraries keep things for each thread that go
-     * only then. */
+    /* The owner's. It is joined always: libraries keep things for each thread that go only when it
+     * has ended. */
     pthread_t thread;
     bool joinable;
 };
 
 struct timed_call *timed_call_new(void)
 {
-    struct timed_call *b = calloc(1, sizeof *b);
-    if (!b)
+    struct timed_call *call = calloc(1, sizeof *call);
+    if (!call)
         return NULL;
-    b->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (b->ended_fd < 0) {
-        free(b);
+    call->returned_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (call->returned_fd < 0) {
+        free(call);
         return NULL;
     }
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_mutex_init(&b->lock, NULL);
-    pthread_cond_init(&b->stopped, &attr);
+    pthread_mutex_init(&call->lock, NULL);
+    pthread_cond_init(&call->dropped, &attr);
     pthread_condattr_destroy(&attr);
-    b->refs = 1;
-    return b;
+    return call;
 }
 
-static void unref(struct timed_call *b)
+static void destroy(struct timed_call *call)
 {
-    pthread_mutex_lock(&b->lock);
-    bool last = --b->refs == 0;
-    pthread_mutex_unlock(&b->lock);
-    if (!last)
+    close(call->returned_fd);
+    pthread_cond_destroy(&call->dropped);
+    pthread_mutex_destroy(&call->lock);
+    free(call);
+}
+
+/* The thread has nothing left to do but to end. */
+static void join(struct timed_call *call)
+{
+    if (call->joinable)
+        pthread_join(call->thread, NULL);
+    call->joinable = false;
+}
+
+static void free_until(struct timed_call *call, const struct timespec *until)
+{
+    if (!call)
         return;
-    close(b->ended_fd);
-    pthread_cond_destroy(&b->stopped);
-    pthread_mutex_destroy(&b->lock);
-    free(b);
-}
-
-/* One that has nothing left to do but to end. */
-static void join(struct timed_call *b)
-{
-    if (b->joinable)
-        pthread_join(b->thread, NULL);
-    b->joinable = false;
-}
-
-static void free_until(struct timed_call *b, const struct timespec *until)
-{
-    if (!b)
-        return;
-    pthread_mutex_lock(&b->lock);
-    while (b->running && pthread_cond_timedwait(&b->stopped, &b->lock, until) == 0)
+    pthread_mutex_lock(&call->lock);
+    while (call->state == ABANDONED &&
+           pthread_cond_timedwait(&call->dropped, &call->lock, until) == 0)
         ;
-    bool running = b->running;
-    pthread_mutex_unlock(&b->lock);
-    if (b->joinable && running)
-        pthread_detach(b->thread);
-    else
-        join(b);
-    unref(b);
+    bool abandoned = call->state == ABANDONED;
+    call->owner_is_gone = abandoned;
+    if (abandoned)
+        pthread_detach(call->thread); /* which needs the lock to go on */
+    pthread_mutex_unlock(&call->lock);
+    if (abandoned)
+        return;
+    join(call);
+    destroy(call);
 }
 
 void timed_call_free_all(struct timed_call *const *all, size_t n)
@@ -102,45 +104,48 @@ void timed_call_free_all(struct timed_call *const *all, size_t n)
         free_until(all[i], &until);
 }
 
-void timed_call_free(struct timed_call *b)
+void timed_call_free(struct timed_call *call)
 {
-    timed_call_free_all(&b, 1);
+    timed_call_free_all(&call, 1);
 }
 
+/* The thread. Once it has set RETURNED, or IDLE while there is an owner, the struct may go: the
+ * owner joins the thread before. */
 static void *run(void *arg)
 {
-    struct timed_call *b = arg;
+    struct timed_call *call = arg;
     uint64_t one = 1;
-    b->work(b->arg);
-    pthread_mutex_lock(&b->lock);
-    bool left = b->left;
-    if (!left) {
-        b->returned = true;
-        b->running = false;
-        /* It takes a one always: nobody else writes to it. */
-        if (write(b->ended_fd, &one, sizeof one) < 0)
+    call->work(call->arg);
+    pthread_mutex_lock(&call->lock);
+    bool abandoned = call->state == ABANDONED;
+    if (!abandoned) {
+        call->state = RETURNED;
+        /* It always takes a one: only this thread writes to it. */
+        if (write(call->returned_fd, &one, sizeof one) < 0)
             abort();
     }
-    pthread_mutex_unlock(&b->lock);
-    if (left) {
-        b->drop(b->arg);
-        pthread_mutex_lock(&b->lock);
-        b->running = false;
-        pthread_cond_broadcast(&b->stopped);
-        pthread_mutex_unlock(&b->lock);
-    }
-    unref(b);
+    pthread_mutex_unlock(&call->lock);
+    if (!abandoned)
+        return NULL;
+    call->drop(call->arg);
+    pthread_mutex_lock(&call->lock);
+    call->state = IDLE;
+    bool last = call->owner_is_gone;
+    pthread_cond_broadcast(&call->dropped);
+    pthread_mutex_unlock(&call->lock);
+    if (last)
+        destroy(call);
     return NULL;
 }
 
-static int begin(struct timed_call *b)
+static int start(struct timed_call *call)
 {
     sigset_t all, before;
     sigfillset(&all); /* signals are for the host's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    b->joinable = pthread_create(&b->thread, NULL, run, b) == 0;
+    call->joinable = pthread_create(&call->thread, NULL, run, call) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return b->joinable ? OUTBOX_OK : OUTBOX_E_RETRY;
+    return call->joinable ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 static int64_t now_ms(void)
@@ -150,9 +155,9 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static int wait_for_end(const struct timed_call *b, int64_t timeout_ms, int cancel_fd)
+static int await_return(const struct timed_call *call, int64_t timeout_ms, int cancel_fd)
 {
-    struct pollfd fds[] = {{.fd = b->ended_fd, .events = POLLIN},
+    struct pollfd fds[] = {{.fd = call->returned_fd, .events = POLLIN},
                            {.fd = cancel_fd, .events = POLLIN}};
     int64_t until = now_ms() + timeout_ms;
     for (;;) {
@@ -172,39 +177,32 @@ static int wait_for_end(const struct timed_call *b, int64_t timeout_ms, int canc
     }
 }
 
-int timed_call_run(struct timed_call *b, void (*work)(void *arg), void (*drop)(void *arg),
+int timed_call_run(struct timed_call *call, void (*work)(void *arg), void (*drop)(void *arg),
                    void *arg, int64_t timeout_ms, int cancel_fd)
 {
-    uint64_t ended;
-    pthread_mutex_lock(&b->lock);
-    bool busy = b->running;
-    if (!busy) {
-        b->work = work;
-        b->drop = drop;
-        b->arg = arg;
-        b->running = true;
-        b->returned = b->left = false;
-        b->refs++;
-    }
-    pthread_mutex_unlock(&b->lock);
+    uint64_t one;
+    pthread_mutex_lock(&call->lock);
+    bool busy = call->state == ABANDONED;
+    pthread_mutex_unlock(&call->lock);
     if (busy)
         return OUTBOX_E_BROKEN;
-    join(b); /* one that was left and has ended since */
-    if (begin(b) < 0) {
-        b->running = false;
-        unref(b);
-        return OUTBOX_E_RETRY;
-    }
-    int r = wait_for_end(b, timeout_ms, cancel_fd);
-    pthread_mutex_lock(&b->lock);
-    if (b->returned)
+    join(call); /* one that was abandoned and has ended since */
+    call->work = work;
+    call->drop = drop;
+    call->arg = arg;
+    call->state = RUNNING;
+    int r = start(call);
+    if (r == OUTBOX_OK)
+        r = await_return(call, timeout_ms, cancel_fd);
+    pthread_mutex_lock(&call->lock);
+    if (call->state == RETURNED)
         r = OUTBOX_OK; /* just now, perhaps */
-    b->left = r != OUTBOX_OK;
-    pthread_mutex_unlock(&b->lock);
-    if (r != OUTBOX_OK)
+    call->state = call->joinable && r < 0 ? ABANDONED : IDLE;
+    pthread_mutex_unlock(&call->lock);
+    if (r < 0)
         return r;
-    if (read(b->ended_fd, &ended, sizeof ended) < 0)
+    if (read(call->returned_fd, &one, sizeof one) < 0)
         abort(); /* it was written to under the lock */
-    join(b);
+    join(call);
     return r;
 }

@@ -50,7 +50,7 @@ unsigned utf8_control(const char *p, size_t len)
                    c == 0x61C || c == 0x200E || c == 0x200F || /* marks of direction */
                    (c >= 0x2028 && c <= 0x202E) || /* separators, embeddings, overrides */
                    (c >= 0x2066 && c <= 0x2069);   /* isolates */
-    return control ? c : TEXT_NO_CONTROL;
+    return control ? c : UTF8_NO_CONTROL;
 }
 
 /* Copies with each character that is not wanted replaced; `line`: no control characters. */
@@ -66,7 +66,7 @@ static size_t copy_text(const char *p, size_t n, char *out, size_t cap, bool lin
         if (len == 0 || (p[i] == '\0' && !line)) {
             piece = REPLACEMENT;
             piece_len = sizeof REPLACEMENT - 1;
-        } else if (line && c != TEXT_NO_CONTROL) {
+        } else if (line && c != UTF8_NO_CONTROL) {
             int k = c == '\n' ? snprintf(escape, sizeof escape, "\\n")
                     : c == '\t'
                         ? snprintf(escape, sizeof escape, "\\t")

@@ -11,10 +11,10 @@ size_t utf8_char(const char *p, size_t n);
 
 /*
  * The number of the character of `len` bytes at p if it moves a terminal's cursor, begins a new
- * line or reorders the text around it, all below U+FFFF; else TEXT_NO_CONTROL.
+ * line or reorders the text around it, all below U+FFFF; else UTF8_NO_CONTROL.
  */
 unsigned utf8_control(const char *p, size_t len);
-#define TEXT_NO_CONTROL 0xFFFFFFFFu
+#define UTF8_NO_CONTROL 0xFFFFFFFFu
 
 /* Valid UTF-8 throughout, without NUL? */
 bool utf8_is_clean(const char *p, size_t n);

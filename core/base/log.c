@@ -98,7 +98,7 @@ static bool needs_quotes(const char *text, size_t n)
 {
     for (size_t i = 0; i < n; i += utf8_char(text + i, n - i))
         if (text[i] == ' ' || strchr("=\"\\", text[i]) ||
-            utf8_control(text + i, utf8_char(text + i, n - i)) != TEXT_NO_CONTROL)
+            utf8_control(text + i, utf8_char(text + i, n - i)) != UTF8_NO_CONTROL)
             return true;
     return n == 0;
 }
@@ -114,7 +114,7 @@ static void put_quoted(struct line *line, const char *text, size_t n)
             snprintf(escape, sizeof escape, "\\%c", text[i]);
         else if (text[i] == '\n' || text[i] == '\t')
             snprintf(escape, sizeof escape, "\\%c", text[i] == '\n' ? 'n' : 't');
-        else if (c != TEXT_NO_CONTROL)
+        else if (c != UTF8_NO_CONTROL)
             snprintf(escape, sizeof escape, "\\u%04X", c & 0xFFFFu);
         else
             snprintf(escape, sizeof escape, "%.*s", (int)len, text + i);

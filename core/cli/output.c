@@ -43,7 +43,7 @@ static void put_json(const char *text)
         size_t n = utf8_char(text, (size_t)(end - text));
         unsigned c = utf8_control(text, n);
         n = n ? n : 1;
-        if (c != TEXT_NO_CONTROL) {
+        if (c != UTF8_NO_CONTROL) {
             fwrite(from, 1, (size_t)(text - from), stdout);
             printf("\\u%04x", c);
             from = text + n;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* child.c - a process in a group of its own, watched by a descriptor, never by SIGCHLD. */
-#include "exec.h"
+#include "child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +10,6 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 void child_close(int *fd)
@@ -19,28 +17,6 @@ void child_close(int *fd)
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
-}
-
-void pipe_guard_begin(struct pipe_guard *guard)
-{
-    sigset_t sigpipe, pending;
-    sigemptyset(&sigpipe);
-    sigaddset(&sigpipe, SIGPIPE);
-    sigpending(&pending);
-    guard->pending = sigismember(&pending, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &sigpipe, &guard->old);
-}
-
-void pipe_guard_end(const struct pipe_guard *guard)
-{
-    sigset_t sigpipe, pending;
-    struct timespec now = {0, 0};
-    sigemptyset(&sigpipe);
-    sigaddset(&sigpipe, SIGPIPE);
-    sigpending(&pending);
-    if (!guard->pending && sigismember(&pending, SIGPIPE))
-        sigtimedwait(&sigpipe, NULL, &now);
-    pthread_sigmask(SIG_SETMASK, &guard->old, NULL);
 }
 
 /* Reads from ret[0] arrive from ret[1]; `ours` (0 or 1) does not block. */
@@ -64,8 +40,7 @@ static int set_attributes(posix_spawnattr_t *attr)
     return e ? e : posix_spawnattr_setsigdefault(attr, &all);
 }
 
-static int spawn(const struct exec *x, char *const *env, int in_fd, int out_fd, int err_fd,
-                 pid_t *ret)
+static int spawn(const struct exec *x, char *const *env, const int fds[3], pid_t *ret)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -78,9 +53,8 @@ static int spawn(const struct exec *x, char *const *env, int in_fd, int out_fd, 
         return e;
     }
     e = set_attributes(&attr);
-    e = e ? e : posix_spawn_file_actions_adddup2(&actions, in_fd, 0);
-    e = e ? e : posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
-    e = e ? e : posix_spawn_file_actions_adddup2(&actions, err_fd, 2);
+    for (int i = 0; i < 3; i++)
+        e = e ? e : posix_spawn_file_actions_adddup2(&actions, fds[i], i);
     e = e ? e : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     if (x->directory)
         e = e ? e : posix_spawn_file_actions_addchdir_np(&actions, x->directory);
@@ -97,16 +71,15 @@ int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out
     int e = in_fd < 0 ? make_pipe(1, in) : 0;
     e = e ? e : want_out ? make_pipe(0, out) : 0;
     e = e ? e : make_pipe(0, err);
-    e = e ? e
-          : spawn(x, env, in_fd < 0 ? in[0] : in_fd, want_out ? out[1] : x->null_fd, err[1],
-                  &ret->pid);
+    const int fds[] = {in_fd < 0 ? in[0] : in_fd, want_out ? out[1] : x->null_fd, err[1]};
+    e = e ? e : spawn(x, env, fds, &ret->pid);
     if (e == 0) {
+        /* Without one we go on all the same: the program may have done its work by now. */
+        ret->pid_fd = pidfd_open(ret->pid, 0);
         ret->in_fd = in[1];
         ret->out_fd = out[0];
         ret->err_fd = err[0];
         in[1] = out[0] = err[0] = -1;
-        /* Without, it is asked for: it runs by now, and may have done its work. */
-        ret->pid_fd = pidfd_open(ret->pid, 0);
     } else {
         ret->pid = 0;
     }
@@ -118,30 +91,27 @@ int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out
     return e;
 }
 
-/* Without a descriptor to wait on, how often to ask, ms. */
-#define ASK_MS 5
+/* Without a descriptor to wait on, how often to check, ms. */
+#define CHECK_MS 5
 
 bool child_has_ended(const struct child *child)
 {
-    struct pollfd ended = {.fd = child->pid_fd, .events = POLLIN};
     siginfo_t info = {0};
-    if (child->pid_fd >= 0)
-        return poll(&ended, 1, 0) > 0;
     if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-        return errno == ECHILD; /* somebody else has collected it */
+        return errno == ECHILD; /* another part of this process has reaped it */
     return info.si_pid != 0;
 }
 
 int child_poll_ms(const struct child *child, int64_t ms)
 {
-    if (child->pid > 0 && child->pid_fd < 0 && ms > ASK_MS)
-        return ASK_MS;
+    if (child->pid > 0 && child->pid_fd < 0 && ms > CHECK_MS)
+        return CHECK_MS;
     return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
 void child_signal(const struct child *child, int signal)
 {
-    /* Before it is reaped its number cannot be anybody else's. */
+    /* Until it is reaped no other process has its number. */
     if (child->pid > 0)
         kill(-child->pid, signal);
 }
@@ -160,21 +130,10 @@ void child_reap(struct child *child, siginfo_t *ret_info)
         *ret_info = info;
 }
 
-void child_kill(struct child *child)
-{
-    child_signal(child, SIGKILL);
-    child_reap(child, NULL);
-}
-
-bool child_end_is_known(const siginfo_t *info)
-{
-    return info->si_pid != 0;
-}
-
 const char *child_describe(const siginfo_t *info, char out[64])
 {
-    if (!child_end_is_known(info))
-        snprintf(out, 64, "end unknown: another part of this process collected it");
+    if (info->si_pid == 0)
+        snprintf(out, 64, "end unknown: another part of this process reaped it");
     else if (info->si_code == CLD_EXITED)
         snprintf(out, 64, "exit %d", info->si_status);
     else

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* environment.c - what a program learns of its message; nothing else of ours passes unasked. */
+#include "environment.h"
+
 #include "common/rfc3339.h"
-#include "exec.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_PREFIX "OUTBOX_HEADER_"
 #define COLLISION_LOG_US (60 * INT64_C(1000000))
 
 static const char *const always[] = {"PATH", "HOME", "LANG", "LC_ALL", "TZ"};
@@ -21,62 +20,48 @@ static int pass(struct exec *x, const char *name)
     size_t n = strlen(name);
     for (size_t i = 0; i < x->n_base_env; i++)
         if (strncmp(x->base_env[i], name, n) == 0 && x->base_env[i][n] == '=')
-            return 0;
+            return OUTBOX_OK;
     if (!value)
-        return 0;
+        return OUTBOX_OK;
     if (asprintf(&entry, "%s=%s", name, value) < 0)
-        return -1;
+        return OUTBOX_E_RETRY;
     x->base_env[x->n_base_env++] = entry;
-    return 0;
+    return OUTBOX_OK;
 }
 
 int environment_base(struct exec *x, const struct outbox_cfg *cfg)
 {
     size_t more = (size_t)x->host->option_count(cfg, "pass_env");
     x->base_env = calloc(N_ALWAYS + more + 1, sizeof *x->base_env);
-    if (!x->base_env)
-        return -1;
-    for (size_t i = 0; i < N_ALWAYS; i++)
-        if (pass(x, always[i]) < 0)
-            return -1;
-    for (size_t i = 0; i < more; i++)
-        if (pass(x, x->host->option_item(cfg, "pass_env", i).p) < 0)
-            return -1;
-    return 0;
+    int r = x->base_env ? OUTBOX_OK : OUTBOX_E_RETRY;
+    for (size_t i = 0; r == 0 && i < N_ALWAYS; i++)
+        r = pass(x, always[i]);
+    for (size_t i = 0; r == 0 && i < more; i++)
+        r = pass(x, x->host->option_item(cfg, "pass_env", i).p);
+    return r;
 }
 
-/* NAME=value in the arena; NULL without memory. */
-static char *entry(struct arena *arena, const char *name, struct outbox_str value)
+/* PREFIXNAME=value in the arena, the name made one of a variable; NULL without memory. */
+static char *entry(struct arena *arena, const char *prefix, struct outbox_str name,
+                   struct outbox_str value)
 {
-    size_t n = strlen(name);
-    char *out = arena_alloc(arena, n + (size_t)value.n + 2);
+    size_t n = strlen(prefix);
+    char *out = arena_alloc(arena, n + (size_t)name.n + (size_t)value.n + 2);
     if (!out)
         return NULL;
-    memcpy(out, name, n);
-    out[n] = '=';
-    if (value.n)
-        memcpy(out + n + 1, value.p, (size_t)value.n);
-    out[n + 1 + value.n] = '\0';
-    return out;
-}
-
-static char *header_entry(struct arena *arena, const struct outbox_header *header)
-{
-    size_t prefix = sizeof HEADER_PREFIX - 1;
-    char *name = arena_alloc(arena, prefix + (size_t)header->name.n + 1);
-    if (!name)
-        return NULL;
-    memcpy(name, HEADER_PREFIX, prefix);
-    for (uint64_t i = 0; i < header->name.n; i++) {
-        char c = header->name.p[i];
+    memcpy(out, prefix, n);
+    for (uint64_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
         if (c >= 'a' && c <= 'z')
             c = (char)(c - 'a' + 'A');
-        if (!(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9'))
-            c = '_';
-        name[prefix + i] = c;
+        bool fits = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        out[n++] = fits ? c : '_';
     }
-    name[prefix + header->name.n] = '\0';
-    return entry(arena, name, header->value);
+    out[n++] = '=';
+    if (value.n)
+        memcpy(out + n, value.p, (size_t)value.n);
+    out[n + value.n] = '\0';
+    return out;
 }
 
 static bool has_nul(struct outbox_str text)
@@ -105,7 +90,7 @@ static int compare_names(const void *a, const void *b)
     return c ? c : (nx > ny) - (nx < ny);
 }
 
-/* Two headers that become one name are both left out: which one is meant, nobody can know. */
+/* Headers that become one name are all left out: which one is meant cannot be known. */
 static size_t drop_collisions(struct exec *x, char **headers, size_t n)
 {
     size_t kept = 0;
@@ -116,9 +101,9 @@ static size_t drop_collisions(struct exec *x, char **headers, size_t n)
             same++;
         if (same == 1) {
             headers[kept++] = headers[i];
-        } else if (x->host->monotonic_us(x->host) - x->collision_us > COLLISION_LOG_US ||
-                   x->collision_us == 0) {
-            x->collision_us = x->host->monotonic_us(x->host);
+        } else if (x->host->monotonic_us(x->host) - x->collision_logged_us > COLLISION_LOG_US ||
+                   x->collision_logged_us == 0) {
+            x->collision_logged_us = x->host->monotonic_us(x->host);
             outbox_logf(x->host, OUTBOX_LOG_WARNING,
                         "%zu headers of a message become %.*s; they are left out", same,
                         (int)name_length(headers[i]), headers[i]);
@@ -128,36 +113,34 @@ static size_t drop_collisions(struct exec *x, char **headers, size_t n)
     return kept;
 }
 
-char **environment_for(struct exec *x, const struct outbox_message *msg, struct outbox_str *ret_why)
+int environment_of(struct exec *x, const struct outbox_message *msg, char ***ret,
+                   const char **ret_why)
 {
     enum { OURS = 5 };
+    const struct outbox_str none = {NULL, 0};
     char retries[16], created[RFC3339_SIZE];
-    *ret_why = (struct outbox_str){NULL, 0};
-    if (holds_nul(msg)) {
-        *ret_why = outbox_cstr("a NUL in id, topic, key or a header cannot be given to a program");
-        return NULL;
-    }
-    size_t n = x->n_base_env;
-    char **env = arena_array(&x->arena, n + OURS + (size_t)msg->n_headers + 1, sizeof *env);
+    *ret_why =
+        holds_nul(msg) ? "a NUL in id, topic, key or a header cannot be given to a program" : NULL;
+    if (*ret_why)
+        return OUTBOX_OK;
+    size_t n = x->n_base_env, n_headers = (size_t)msg->n_headers;
+    char **env = *ret = arena_array(&x->arena, n + OURS + n_headers + 1, sizeof *env);
     if (!env)
-        return NULL;
+        return OUTBOX_E_RETRY;
     memcpy(env, x->base_env, n * sizeof *env);
     snprintf(retries, sizeof retries, "%" PRIu32, msg->retries);
     rfc3339_format(msg->created_us, created);
-    env[n++] = entry(&x->arena, "OUTBOX_ID", msg->id);
-    env[n++] = entry(&x->arena, "OUTBOX_TOPIC", msg->topic);
-    env[n++] = entry(&x->arena, "OUTBOX_KEY", msg->key);
-    env[n++] = entry(&x->arena, "OUTBOX_RETRIES", outbox_cstr(retries));
-    env[n++] = entry(&x->arena, "OUTBOX_CREATED_AT", outbox_cstr(created));
-    for (uint64_t i = 0; i < msg->n_headers; i++)
-        env[n + i] = header_entry(&x->arena, &msg->headers[i]);
-    for (size_t i = 0; i < n + msg->n_headers; i++)
+    env[n++] = entry(&x->arena, "OUTBOX_ID", none, msg->id);
+    env[n++] = entry(&x->arena, "OUTBOX_TOPIC", none, msg->topic);
+    env[n++] = entry(&x->arena, "OUTBOX_KEY", none, msg->key);
+    env[n++] = entry(&x->arena, "OUTBOX_RETRIES", none, outbox_cstr(retries));
+    env[n++] = entry(&x->arena, "OUTBOX_CREATED_AT", none, outbox_cstr(created));
+    for (size_t i = 0; i < n_headers; i++)
+        env[n + i] =
+            entry(&x->arena, "OUTBOX_HEADER_", msg->headers[i].name, msg->headers[i].value);
+    for (size_t i = 0; i < n + n_headers; i++)
         if (!env[i])
-            return NULL;
-    if (msg->n_headers > 1)
-        n += drop_collisions(x, env + n, (size_t)msg->n_headers);
-    else
-        n += (size_t)msg->n_headers;
-    env[n] = NULL;
-    return env;
+            return OUTBOX_E_RETRY;
+    env[n + drop_collisions(x, env + n, n_headers)] = NULL;
+    return OUTBOX_OK;
 }

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* message_mode.c - one process for each message, `concurrency` at once. */
+#include "child.h"
 #include "common/failpoint.h"
 #include "common/utf8.h"
-#include "exec.h"
+#include "environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-/* What a pipe takes without a reader, so that a small payload is written before the start. */
+/* What is kept of a program's stderr. */
+#define STDERR_MAX 4096
+/* From SIGTERM to SIGKILL, ms. */
+#define TERM_GRACE_MS 1000
+/* What a pipe takes without a reader. A payload of this size is written before the program starts,
+ * so that it is whole even if this process dies meanwhile: a program cannot tell a payload that was
+ * cut off from one that ended. */
 #define PIPE_ROOM 65536
 
 /* A process at work on a message. */
@@ -21,21 +26,22 @@ struct job {
     struct child child;
     uint64_t index;
     size_t written;
-    char said[STDERR_MAX];
-    size_t said_n;
+    char text[STDERR_MAX]; /* the beginning of its stderr */
+    size_t text_n;
     int64_t deadline_us; /* SIGTERM then, SIGKILL a grace later */
-    int signals;         /* sent so far */
-    bool given_up;       /* its time was cut: if it must be killed, what became of it is unknown */
+    int n_signals;       /* sent so far */
+    bool cut_short;      /* its time was: if it must be killed, what became of it is unknown */
 };
 
-struct round {
+/* One call of publish. */
+struct run {
     struct exec *x;
     const struct outbox_message *const *msgs;
-    uint64_t n;
-    uint64_t next;
     struct outbox_outcome *const *outcomes;
-    struct job *jobs;
-    size_t running;
+    uint64_t n;
+    uint64_t next;    /* to be started */
+    struct job *jobs; /* `concurrency` of them; n_running have a process */
+    size_t n_running;
     bool stop; /* start nothing more */
     bool cancelled;
 };
@@ -45,25 +51,26 @@ static int64_t now_us(const struct exec *x)
     return x->host->monotonic_us(x->host);
 }
 
-static void conclude(struct round *round, uint64_t index, uint32_t verdict, const char *what,
-                     const char *said, size_t said_n)
+/* The reason is what happened, and what the program wrote to its stderr. */
+static void set_outcome(struct run *run, uint64_t index, uint32_t verdict, const char *what,
+                        struct outbox_str written)
 {
     char clean[STDERR_MAX + 1], text[STDERR_MAX + 256];
-    while (said_n > 0 && (said[said_n - 1] == '\n' || said[said_n - 1] == '\r'))
-        said_n--;
-    utf8_clean(said, said_n, clean, sizeof clean);
-    int n = snprintf(text, sizeof text, "%s%s%s", what, said_n ? ": " : "", clean);
-    struct outbox_outcome *outcome = round->outcomes[index];
+    while (written.n > 0 && strchr("\r\n", written.p[written.n - 1]))
+        written.n--;
+    utf8_clean(written.p, (size_t)written.n, clean, sizeof clean);
+    int n = snprintf(text, sizeof text, "%s%s%s", what, written.n ? ": " : "", clean);
+    struct outbox_outcome *outcome = run->outcomes[index];
     outcome->verdict = verdict;
     if (verdict != OUTBOX_ACCEPTED)
-        arena_str(&round->x->arena, text, n > 0 ? (size_t)n : 0, &outcome->reason);
+        arena_str(&run->x->arena, text, (size_t)n, &outcome->reason);
     if (verdict == OUTBOX_UNAVAILABLE)
-        round->stop = true;
+        run->stop = true;
 }
 
 static uint32_t verdict_of(const siginfo_t *info)
 {
-    if (!child_end_is_known(info))
+    if (info->si_pid == 0) /* how it ended is not known */
         return OUTBOX_UNAVAILABLE;
     if (info->si_code != CLD_EXITED)
         return OUTBOX_RETRY;
@@ -85,7 +92,7 @@ static uint32_t verdict_of(const siginfo_t *info)
 
 /* ---- starting ---- */
 
-/* A pipe that holds the whole payload already, or -1. */
+/* The read end of a pipe that holds the whole payload, or -1. */
 static int filled_pipe(const struct outbox_message *msg)
 {
     int fds[2];
@@ -100,51 +107,61 @@ static int filled_pipe(const struct outbox_message *msg)
     return -1;
 }
 
-static void not_started(struct round *round, uint64_t index, int e)
+static void fail_start(struct run *run, uint64_t index, int e)
 {
-    char what[256];
-    if (e == E2BIG) {
-        conclude(round, index, OUTBOX_REJECTED,
-                 "id, topic, key and headers are too large for a program's environment", "", 0);
-        return;
-    }
-    snprintf(what, sizeof what, "cannot start %.100s: %s", round->x->argv[0], strerror(e));
-    conclude(round, index, OUTBOX_UNAVAILABLE, what, "", 0);
+    char what[256] = "id, topic, key and headers are too large for a program's environment";
+    if (e != E2BIG)
+        snprintf(what, sizeof what, "cannot start %.100s: %s", run->x->argv[0], strerror(e));
+    set_outcome(run, index, e == E2BIG ? OUTBOX_REJECTED : OUTBOX_UNAVAILABLE, what,
+                outbox_cstr(""));
 }
 
-static void start(struct round *round, struct job *job)
+static void start(struct run *run, struct job *job)
 {
-    const struct outbox_message *msg = round->msgs[round->next];
-    struct outbox_str why;
-    uint64_t index = round->next++;
-    char **env = environment_for(round->x, msg, &why);
-    if (!env && why.p) {
-        conclude(round, index, OUTBOX_REJECTED, why.p, "", 0);
+    const struct outbox_message *msg = run->msgs[run->next];
+    const char *why;
+    char **env;
+    uint64_t index = run->next++;
+    int e = environment_of(run->x, msg, &env, &why) < 0 ? ENOMEM : 0;
+    if (why) {
+        set_outcome(run, index, OUTBOX_REJECTED, why, outbox_cstr(""));
         return;
     }
-    int in_fd = env ? filled_pipe(msg) : -1;
-    int e = env ? child_start(round->x, env, in_fd, false, &job->child) : ENOMEM;
+    int in_fd = e ? -1 : filled_pipe(msg);
+    if (!e)
+        e = child_start(run->x, env, in_fd, false, &job->child);
     if (in_fd >= 0)
         close(in_fd);
     if (e) {
-        not_started(round, index, e);
+        fail_start(run, index, e);
         return;
     }
-    job->index = index;
-    job->written = in_fd >= 0 ? (size_t)msg->payload.n : 0;
     failpoint("after_publish");
-    job->said_n = 0;
-    job->signals = 0;
-    job->given_up = false;
-    job->deadline_us = now_us(round->x) + round->x->timeout_ms * 1000;
-    round->running++;
+    *job = (struct job){.child = job->child,
+                        .index = index,
+                        .written = in_fd >= 0 ? (size_t)msg->payload.n : 0,
+                        .deadline_us = now_us(run->x) + run->x->timeout_ms * 1000};
+    run->n_running++;
+}
+
+/* A process is started only if it can have all of its time. */
+static void start_jobs(struct run *run, int64_t deadline_us, bool first)
+{
+    for (uint32_t i = 0; i < run->x->concurrency; i++) {
+        int64_t left_us = deadline_us - now_us(run->x);
+        if (!first && left_us < run->x->timeout_ms * 1000)
+            return;
+        /* What cannot be started is over at once. */
+        while (run->jobs[i].child.pid == 0 && run->next < run->n && !run->stop)
+            start(run, &run->jobs[i]);
+    }
 }
 
 /* ---- running ---- */
 
-static void feed(struct round *round, struct job *job)
+static void write_payload(struct run *run, struct job *job)
 {
-    struct outbox_str payload = round->msgs[job->index]->payload;
+    struct outbox_str payload = run->msgs[job->index]->payload;
     while (job->written < payload.n) {
         ssize_t n =
             write(job->child.in_fd, payload.p + job->written, (size_t)payload.n - job->written);
@@ -159,134 +176,114 @@ static void feed(struct round *round, struct job *job)
     child_close(&job->child.in_fd);
 }
 
-/* Reads what is there, keeps the beginning. Bounded: a flood must not keep us from the clock. */
-static void listen_to(struct job *job)
+/* Keeps the beginning of what is there. Bounded: a flood must not keep us from the clock. */
+static void read_stderr(struct job *job)
 {
     char text[4096];
-    for (int i = 0; i < PIPE_ROOM / (int)sizeof text; i++) {
+    for (int i = 0; i < PIPE_ROOM / (int)sizeof text && job->child.err_fd >= 0; i++) {
         ssize_t n = read(job->child.err_fd, text, sizeof text);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
+        if (n < 0 && errno != EINTR)
             return;
-        if (n == 0) {
+        if (n == 0)
             child_close(&job->child.err_fd);
-            return;
-        }
-        size_t room = sizeof job->said - job->said_n;
-        size_t keep = (size_t)n < room ? (size_t)n : room;
-        memcpy(job->said + job->said_n, text, keep);
-        job->said_n += keep;
+        size_t room = sizeof job->text - job->text_n;
+        size_t keep = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room;
+        memcpy(job->text + job->text_n, text, keep);
+        job->text_n += keep;
     }
 }
 
-static void end(struct round *round, struct job *job)
+static void finish(struct run *run, struct job *job)
 {
     siginfo_t info;
-    char what[128], how[64];
-    if (job->child.err_fd >= 0)
-        listen_to(job);
-    if (job->signals > 0)
-        child_signal(&job->child, SIGKILL); /* whoever is left of its group */
+    char what[128];
+    read_stderr(job);
+    if (job->n_signals > 0)
+        child_signal(&job->child, SIGKILL); /* whatever is left of its group */
     child_reap(&job->child, &info);
-    round->running--;
-    if (job->given_up && job->signals > 0)
+    run->n_running--;
+    if (job->cut_short && job->n_signals > 0)
         return;
-    if (job->signals > 0) {
-        snprintf(what, sizeof what, "timed out after %lld ms", (long long)round->x->timeout_ms);
-        conclude(round, job->index, OUTBOX_RETRY, what, job->said, job->said_n);
-        return;
-    }
-    conclude(round, job->index, verdict_of(&info), child_describe(&info, how), job->said,
-             job->said_n);
+    if (job->n_signals > 0)
+        snprintf(what, sizeof what, "timed out after %lld ms", (long long)run->x->timeout_ms);
+    else
+        child_describe(&info, what);
+    set_outcome(run, job->index, job->n_signals > 0 ? OUTBOX_RETRY : verdict_of(&info), what,
+                (struct outbox_str){job->text, job->text_n});
 }
 
-/* Its time is over: asked to end, then killed. */
-static void press(struct round *round, struct job *job)
+/* Its time is over: it is asked to end, then killed. */
+static void time_out(struct run *run, struct job *job)
 {
-    child_signal(&job->child, job->signals++ == 0 && !job->given_up ? SIGTERM : SIGKILL);
-    job->deadline_us = now_us(round->x) + TERM_GRACE_MS * 1000;
+    child_signal(&job->child, job->n_signals++ == 0 && !job->cut_short ? SIGTERM : SIGKILL);
+    job->deadline_us = now_us(run->x) + TERM_GRACE_MS * 1000;
 }
 
-static void cancel(struct round *round, uint32_t grace_ms)
+static void cancel(struct run *run, uint32_t grace_ms)
 {
-    int64_t last = now_us(round->x) + (int64_t)grace_ms * 1000;
-    round->cancelled = round->stop = true;
-    for (uint32_t i = 0; i < round->x->concurrency; i++) {
-        struct job *job = &round->jobs[i];
+    int64_t last = now_us(run->x) + (int64_t)grace_ms * 1000;
+    run->cancelled = run->stop = true;
+    for (uint32_t i = 0; i < run->x->concurrency; i++) {
+        struct job *job = &run->jobs[i];
         if (job->child.pid > 0 && job->deadline_us > last) {
             job->deadline_us = last;
-            job->given_up = true;
+            job->cut_short = true;
         }
     }
 }
 
-/* Waits for something to happen to any of the jobs, and lets it happen. */
-static void turn(struct round *round, const struct outbox_call *call)
+/* Waits for something to happen to any of the jobs, and handles it. */
+static void wait_once(struct run *run, const struct outbox_call *call)
 {
     struct pollfd fds[1 + 3 * 64];
-    uint32_t most = round->x->concurrency;
+    uint32_t n = run->x->concurrency;
     int64_t first = INT64_MAX;
-    for (uint32_t i = 0; i < most; i++) {
-        const struct job *job = &round->jobs[i];
+    for (uint32_t i = 0; i < n; i++) {
+        const struct job *job = &run->jobs[i];
         fds[3 * i] = (struct pollfd){.fd = job->child.pid_fd, .events = POLLIN};
         fds[3 * i + 1] = (struct pollfd){.fd = job->child.in_fd, .events = POLLOUT};
         fds[3 * i + 2] = (struct pollfd){.fd = job->child.err_fd, .events = POLLIN};
         if (job->child.pid > 0 && job->deadline_us < first)
             first = job->deadline_us;
     }
-    fds[3 * most] =
-        (struct pollfd){.fd = round->cancelled ? -1 : call->cancel_fd, .events = POLLIN};
-    int64_t left = (first - now_us(round->x) + 999) / 1000;
-    for (uint32_t i = 0; i < most; i++)
-        left = child_poll_ms(&round->jobs[i].child, left);
-    poll(fds, 3 * most + 1, (int)left);
-    if (fds[3 * most].revents)
-        cancel(round, call->grace_ms);
-    for (uint32_t i = 0; i < most; i++) {
-        struct job *job = &round->jobs[i];
+    fds[3 * n] = (struct pollfd){.fd = run->cancelled ? -1 : call->cancel_fd, .events = POLLIN};
+    int64_t left_ms = (first - now_us(run->x) + 999) / 1000;
+    for (uint32_t i = 0; i < n; i++)
+        left_ms = child_poll_ms(&run->jobs[i].child, left_ms);
+    poll(fds, 3 * n + 1, (int)left_ms);
+    if (fds[3 * n].revents)
+        cancel(run, call->grace_ms);
+    for (uint32_t i = 0; i < n; i++) {
+        struct job *job = &run->jobs[i];
         if (job->child.pid == 0)
             continue;
         if (fds[3 * i + 1].revents)
-            feed(round, job);
+            write_payload(run, job);
         if (fds[3 * i + 2].revents)
-            listen_to(job);
-        if (job->child.pid_fd < 0 ? child_has_ended(&job->child) : fds[3 * i].revents != 0)
-            end(round, job);
-        else if (now_us(round->x) >= job->deadline_us)
-            press(round, job);
+            read_stderr(job);
+        if (child_has_ended(&job->child))
+            finish(run, job);
+        else if (now_us(run->x) >= job->deadline_us)
+            time_out(run, job);
     }
 }
 
-/* A process is started only if it can have all of its time. */
-static void start_some(struct round *round, int64_t deadline_us, bool first)
+int message_mode_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
+                         const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                         struct outbox_err *err)
 {
-    for (uint32_t i = 0; i < round->x->concurrency; i++) {
-        int64_t left = deadline_us - now_us(round->x);
-        if (round->next == round->n || round->stop ||
-            (!first && left < round->x->timeout_ms * 1000))
-            return;
-        /* What cannot be started is over at once. */
-        while (round->jobs[i].child.pid == 0 && round->next < round->n && !round->stop)
-            start(round, &round->jobs[i]);
-    }
-}
-
-int message_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
-                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
-                    struct outbox_err *err)
-{
-    struct round round = {.x = x, .msgs = msgs, .n = n, .outcomes = outcomes};
+    struct run run = {.x = x, .msgs = msgs, .n = n, .outcomes = outcomes};
     int64_t deadline_us = now_us(x) + (int64_t)call->timeout_ms * 1000;
-    round.jobs = arena_array(&x->arena, x->concurrency, sizeof *round.jobs);
-    if (!round.jobs)
+    run.jobs = arena_array(&x->arena, x->concurrency, sizeof *run.jobs);
+    if (!run.jobs)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (uint32_t i = 0; i < x->concurrency; i++)
-        round.jobs[i].child = CHILD_NONE;
-    start_some(&round, deadline_us, call->timeout_ms >= x->timeout_ms);
-    while (round.running > 0) {
-        turn(&round, call);
-        start_some(&round, deadline_us, false);
+        run.jobs[i].child = CHILD_NONE;
+    start_jobs(&run, deadline_us, call->timeout_ms >= x->timeout_ms);
+    while (run.n_running > 0) {
+        wait_once(&run, call);
+        start_jobs(&run, deadline_us, false);
     }
-    return round.cancelled ? outbox_fail(err, OUTBOX_E_CANCELLED, "called back") : OUTBOX_OK;
+    return run.cancelled ? outbox_fail(err, OUTBOX_E_CANCELLED, "the call was cancelled")
+                         : OUTBOX_OK;
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - pub-exec: what it is, its options, its life. */
-#include "exec.h"
+#include "coprocess.h"
+#include "environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *const modes[] = {"message", "stream", NULL};
@@ -34,7 +37,8 @@ static void close_exec(void *instance)
     struct exec *x = instance;
     if (!x)
         return;
-    stream_finish(x);
+    if (x->co)
+        coprocess_finish(x);
     for (size_t i = 0; x->argv && x->argv[i]; i++)
         free(x->argv[i]);
     for (size_t i = 0; i < x->n_base_env; i++)
@@ -54,8 +58,8 @@ static int copy_command(struct exec *x, const struct outbox_cfg *cfg)
     x->argv = calloc(n + 1, sizeof *x->argv);
     for (size_t i = 0; x->argv && i < n; i++)
         if (!(x->argv[i] = strdup(x->host->option_item(cfg, "command", i).p)))
-            return -1;
-    return x->argv ? 0 : -1;
+            return OUTBOX_E_RETRY;
+    return x->argv ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 static int check_names(const struct exec *x, const struct outbox_cfg *cfg, struct outbox_err *err)
@@ -71,16 +75,17 @@ static int check_names(const struct exec *x, const struct outbox_cfg *cfg, struc
     return OUTBOX_OK;
 }
 
-/* Then the kernel forgets how a program ended, and what was accepted could not be told from what
- * was not. */
+/* With SIGCHLD ignored the kernel forgets how a program ended, and nothing would be known to be
+ * accepted. */
 static int check_children(struct outbox_err *err)
 {
     struct sigaction now;
     if (sigaction(SIGCHLD, NULL, &now) == 0 &&
         (now.sa_handler == SIG_IGN || (now.sa_flags & SA_NOCLDWAIT)))
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "this process ignores SIGCHLD, so that nobody can know how a program "
-                           "ended; set it to SIG_DFL, or to a handler without SA_NOCLDWAIT");
+        return outbox_fail(
+            err, OUTBOX_E_CONFIG,
+            "this process ignores SIGCHLD, so that it cannot know how a program ended; "
+            "set it to SIG_DFL, or to a handler without SA_NOCLDWAIT");
     return OUTBOX_OK;
 }
 
@@ -95,7 +100,7 @@ static int open_exec(const struct outbox_host *host, const struct outbox_cfg *cf
     x->timeout_ms = host->option_int(cfg, "timeout");
     x->concurrency = (uint32_t)host->option_int(cfg, "concurrency");
     x->window = (uint32_t)host->option_int(cfg, "window");
-    x->answer_us = -1;
+    x->reply_interval_us = -1;
     x->stream_mode = strcmp(host->option_text(cfg, "mode").p, "stream") == 0;
     x->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct outbox_str directory = host->option_text(cfg, "working_directory");
@@ -134,7 +139,7 @@ static bool may_run(const struct exec *x, const char *folder, size_t n, const ch
     return len > 0 && (size_t)len < sizeof file && access(file, X_OK) == 0;
 }
 
-/* The program as posix_spawnp will look for it. */
+/* Is the program where posix_spawnp will search for it? */
 static bool is_there(const struct exec *x)
 {
     const char *name = x->argv[0], *path = getenv("PATH");
@@ -168,26 +173,34 @@ static int check(void *instance, const struct outbox_call *call, struct outbox_e
     return OUTBOX_OK;
 }
 
+/* Writing to a pipe without a reader must not kill the host, whatever it does about SIGPIPE: the
+ * signal is blocked meanwhile, and taken if it came by us. */
 static int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                    struct outbox_err *err)
 {
     struct exec *x = instance;
-    struct pipe_guard guard;
+    sigset_t sigpipe, before, pending;
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    sigpending(&pending);
+    bool was_pending = sigismember(&pending, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
     arena_reset(&x->arena);
-    pipe_guard_begin(&guard);
-    int r = x->stream_mode ? stream_publish(x, msgs, n, call, outcomes, err)
-                           : message_publish(x, msgs, n, call, outcomes, err);
-    pipe_guard_end(&guard);
+    int r = x->stream_mode ? stream_mode_publish(x, msgs, n, call, outcomes, err)
+                           : message_mode_publish(x, msgs, n, call, outcomes, err);
+    if (!was_pending)
+        sigtimedwait(&sigpipe, NULL, &(struct timespec){0, 0});
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
 }
 
-static int tend(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
+static int keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
 {
     struct exec *x = instance;
     (void)err;
     arena_reset(&x->arena);
-    return stream_tend(x, ret);
+    return stream_mode_keepalive(x, ret);
 }
 
 static const struct outbox_publisher_ops ops = {
@@ -197,7 +210,7 @@ static const struct outbox_publisher_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .publish = publish,
-    .keepalive = tend,
+    .keepalive = keepalive,
 };
 
 static const struct outbox_plugin plugin = {

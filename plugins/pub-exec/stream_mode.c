@@ -1,39 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stream_mode.c - messages to a co-process and its replies, a window of them under way.
+ * stream_mode.c - messages to a co-process and its replies, a window of them in flight.
  *
  * When publish returns, nothing is unanswered by a living process: either all was answered, or
- * the process is gone. So an answer can never be taken for that of a later sending.
+ * the process is gone. So a reply can never be taken for that of a later sending.
  */
-#include "common/failpoint.h"
 #include "common/message_json.h"
 #include "common/utf8.h"
-#include "exec.h"
-#include "reply.h"
+#include "coprocess.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Enough to keep the pipe full; more would only be held in memory. */
 #define OUT_MAX (256 * 1024)
-#define READ_SIZE 65536
 #define LATE_US INT64_C(1000000)
 
-struct call {
+struct sent {
+    int64_t sent_us;
+    bool answered;
+};
+
+/* One call of publish. */
+struct exchange {
     struct exec *x;
     const struct outbox_message *const *msgs;
     struct outbox_outcome *const *outcomes;
     uint64_t n;
-    uint64_t next;
+    struct sent *sent; /* for each message */
+    uint64_t oldest;   /* the first one that is not answered; */
+    uint64_t next;     /* the first one that is not sent: those between are in flight */
     int64_t deadline_us;
-    int cancel_fd;
-    bool stop; /* send nothing more */
+    int64_t last_reply_us; /* or when it was given something to do after it had nothing */
+    bool stop;             /* send nothing more */
     bool cancelled;
-    bool timed_out;
 };
 
 static int64_t now_us(const struct exec *x)
@@ -41,349 +43,294 @@ static int64_t now_us(const struct exec *x)
     return x->host->monotonic_us(x->host);
 }
 
-static size_t ring_next(const struct exec *x, size_t i)
+static void skip_answered(struct exchange *e)
 {
-    return i == x->window ? 0 : i + 1;
+    while (e->oldest < e->next && e->sent[e->oldest].answered)
+        e->oldest++;
 }
 
-static size_t in_flight(const struct exec *x)
+/* The message in flight with this id; NULL: there is none. */
+static struct sent *find_in_flight(const struct exchange *e, struct outbox_str id)
 {
-    const struct stream *st = x->stream;
-    return st->tail >= st->head ? st->tail - st->head : st->tail + x->window + 1 - st->head;
+    for (uint64_t i = e->oldest; i < e->next; i++)
+        if (!e->sent[i].answered && outbox_str_eq(e->msgs[i]->id, id))
+            return &e->sent[i];
+    return NULL;
 }
 
 /* ---- sending ---- */
 
 /*
- * How many may be under way: the window, and no more than are answered within half of `timeout` at
- * the pace of late. Who works slowly and in order would be given more than it can do within the
- * call, and be killed for it.
+ * How many may be in flight: the window, and no more than are answered within half of `timeout` at
+ * the pace of late. A program that works slowly and in order would be given more than it can do
+ * within the call, and be killed for it.
  */
-static size_t most_in_flight(const struct exec *x)
+static uint64_t max_in_flight(const struct exec *x)
 {
-    int64_t most = x->answer_us > 0 ? x->timeout_ms * 1000 / 2 / x->answer_us : x->window;
-    return most < 1 ? 1 : most < x->window ? (size_t)most : x->window;
+    int64_t most =
+        x->reply_interval_us > 0 ? x->timeout_ms * 1000 / 2 / x->reply_interval_us : x->window;
+    return most < 1 ? 1 : most < x->window ? (uint64_t)most : x->window;
 }
 
-/* Copies of one message have one id, by which an answer finds it: one at a time. */
-static bool must_wait(const struct call *c, const struct outbox_message *msg)
+/* Copies of one message have one id, by which a reply finds it: one at a time. */
+static bool must_wait(const struct exchange *e)
 {
-    const struct stream *st = c->x->stream;
-    if (outbox_str_eq(msg->id, msg->row_id))
-        return false;
-    for (size_t i = st->head; i != st->tail; i = ring_next(c->x, i))
-        if (!st->sent[i].answered && outbox_str_eq(c->msgs[st->sent[i].index]->id, msg->id))
-            return true;
-    return false;
+    const struct outbox_message *msg = e->msgs[e->next];
+    return !outbox_str_eq(msg->id, msg->row_id) && find_in_flight(e, msg->id);
 }
 
-static void refuse(struct call *c, const char *why)
+/* Why a message cannot be sent; NULL: it can. */
+static const char *defect_of(const struct outbox_message *msg)
 {
-    struct outbox_outcome *outcome = c->outcomes[c->next++];
-    outcome->verdict = OUTBOX_REJECTED;
-    outcome->reason = outbox_cstr(why);
+    if (!utf8_is_clean(msg->id.p, (size_t)msg->id.n))
+        return "the id is not valid UTF-8, or holds a NUL, so that no reply could name it";
+    return message_json_fits(msg) ? NULL : "it is too large to be written as JSON";
 }
 
-static int queue(struct call *c, int64_t now)
+static int queue_next(struct exchange *e, int64_t now)
 {
-    struct stream *st = c->x->stream;
-    size_t length;
-    struct outbox_str id = c->msgs[c->next]->id;
-    if (!utf8_is_clean(id.p, (size_t)id.n)) {
-        refuse(c, "the id is not valid UTF-8, or holds a NUL, so that no reply could name it");
-        return 0;
+    const struct outbox_message *msg = e->msgs[e->next];
+    const char *defect = defect_of(msg);
+    if (defect) {
+        e->outcomes[e->next]->verdict = OUTBOX_REJECTED;
+        e->outcomes[e->next]->reason = outbox_cstr(defect);
+    } else {
+        size_t length;
+        struct json_object *object = message_json(msg);
+        const char *text = object ? message_json_text(object, msg, &length) : NULL;
+        int r = text ? coprocess_queue(e->x->co, text, length) : OUTBOX_E_RETRY;
+        json_object_put(object);
+        if (r < 0)
+            return coprocess_fail(e->x, "out of memory");
     }
-    if (!message_json_fits(c->msgs[c->next])) {
-        refuse(c, "it is too large to be written as JSON");
-        return 0;
-    }
-    struct json_object *object = message_json(c->msgs[c->next]);
-    const char *text = object ? message_json_text(object, c->msgs[c->next], &length) : NULL;
-    int r = text ? buffer_add(&st->out, text, length) : -1;
-    json_object_put(object);
-    if (r < 0 || buffer_add(&st->out, "\n", 1) < 0)
-        return -1;
-    if (st->head == st->tail)
-        st->answer_us = now;
-    st->sent[st->tail] = (struct sent){.index = c->next++, .sent_us = now};
-    st->tail = ring_next(c->x, st->tail);
-    return 0;
+    if (e->oldest == e->next)
+        e->last_reply_us = now;
+    e->sent[e->next++] = (struct sent){.sent_us = now, .answered = defect};
+    skip_answered(e);
+    return OUTBOX_OK;
 }
 
-static void queue_some(struct call *c)
+static int send_some(struct exchange *e)
 {
-    struct exec *x = c->x;
+    struct exec *x = e->x;
     int64_t now = now_us(x);
-    size_t most = most_in_flight(x);
-    while (!c->stop && c->next < c->n && in_flight(x) < most && x->stream->out.n < OUT_MAX &&
-           !must_wait(c, c->msgs[c->next])) {
-        if (queue(c, now) < 0) {
-            stream_fail(x, "out of memory");
-            return;
-        }
-    }
+    uint64_t most = max_in_flight(x);
+    int r = OUTBOX_OK;
+    if (now + x->timeout_ms * 1000 > e->deadline_us && e->next > 0)
+        e->stop = true; /* what is sent now could not have all of its time */
+    while (r == 0 && !e->stop && e->next < e->n && e->next - e->oldest < most &&
+           x->co->out_n < OUT_MAX && !must_wait(e))
+        r = queue_next(e, now);
+    coprocess_write(x->co);
+    return r;
 }
 
-static bool write_some(struct exec *x)
+/* ---- replies ---- */
+
+/* How fast it is; and the message that is the oldest now has its whole time, since the program may
+ * do one after the other. */
+static void note_pace(struct exchange *e)
 {
-    struct stream *st = x->stream;
-    while (st->written < st->out.n) {
-        ssize_t n = write(st->child.in_fd, st->out.p + st->written, st->out.n - st->written);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return true;
-        if (n < 0) {
-            child_close(&st->child.in_fd); /* its exit or its silence says the rest */
-            break;
-        }
-        st->written += (size_t)n;
-    }
-    if (st->written > 0)
-        failpoint("after_publish");
-    st->out.n = st->written = 0;
-    return true;
+    struct exec *x = e->x;
+    uint64_t oldest = e->oldest;
+    int64_t now = now_us(x), took = now - e->last_reply_us;
+    x->reply_interval_us = x->reply_interval_us < 0 ? took : (x->reply_interval_us * 7 + took) / 8;
+    e->last_reply_us = now;
+    skip_answered(e);
+    if (e->oldest != oldest && e->oldest < e->next)
+        e->sent[e->oldest].sent_us = now;
 }
 
-/* ---- answers ---- */
-
-static struct sent *find_sent(const struct call *c, struct outbox_str id)
+static int take_reply(struct exchange *e, const char *line, size_t n)
 {
-    struct stream *st = c->x->stream;
-    for (size_t i = st->head; i != st->tail; i = ring_next(c->x, i))
-        if (!st->sent[i].answered && outbox_str_eq(c->msgs[st->sent[i].index]->id, id))
-            return &st->sent[i];
-    return NULL;
-}
-
-/* How fast it is; and whoever is the oldest now has its whole time, since the program may do one
- * after the other. */
-static void note_pace(struct exec *x, int64_t now)
-{
-    struct stream *st = x->stream;
-    int64_t took = now - st->answer_us;
-    x->answer_us = x->answer_us < 0 ? took : (x->answer_us * 7 + took) / 8;
-    st->answer_us = now;
-    if (st->head != st->tail && st->sent[st->head].answered) {
-        while (st->head != st->tail && st->sent[st->head].answered)
-            st->head = ring_next(x, st->head);
-        if (st->head != st->tail)
-            st->sent[st->head].sent_us = now;
-    }
-}
-
-static bool take_reply(struct call *c, const char *line, size_t n)
-{
-    struct exec *x = c->x;
-    struct stream *st = x->stream;
+    struct exec *x = e->x;
     struct reply reply;
     const char *wrong = reply_parse(line, n, &reply);
-    struct sent *sent = wrong ? NULL : find_sent(c, reply.id);
+    struct sent *sent = wrong ? NULL : find_in_flight(e, reply.id);
     if (!wrong && !sent)
         wrong = "a reply's `id` is unknown, or was answered before";
-    if (wrong) {
-        reply_free(&reply);
-        return stream_fail(x, "%.100s broke the protocol: %s", x->argv[0], wrong);
-    }
-    struct outbox_outcome *outcome = c->outcomes[sent->index];
-    outcome->verdict = reply.verdict;
-    outcome->after_ms = reply.after_ms;
-    if (reply.reason.p)
+    if (!wrong) {
+        struct outbox_outcome *outcome = e->outcomes[sent - e->sent];
+        outcome->verdict = reply.verdict;
+        outcome->after_ms = reply.after_ms;
         arena_str(&x->arena, reply.reason.p, (size_t)reply.reason.n, &outcome->reason);
-    c->stop |= reply.verdict == OUTBOX_UNAVAILABLE;
+        e->stop |= reply.verdict == OUTBOX_UNAVAILABLE;
+        sent->answered = true;
+        x->co->n_replies++;
+        note_pace(e);
+    }
     reply_free(&reply);
-    sent->answered = true;
-    st->answers++;
-    x->failures = 0;
-    note_pace(x, now_us(x));
-    return true;
+    return wrong ? coprocess_fail(x, "%.100s broke the protocol: %s", x->argv[0], wrong)
+                 : OUTBOX_OK;
 }
 
-static bool take_lines(struct call *c)
+/* The replies of one read, so that sending goes on between reads; all when the program has ended.
+ */
+static int take_replies(struct exchange *e, bool has_ended)
 {
-    struct buffer *in = &c->x->stream->in;
-    size_t done = 0;
-    bool ok = true;
-    while (ok && done < in->n) {
-        char *newline = memchr(in->p + done, '\n', in->n - done);
-        if (!newline)
+    struct coprocess *co = e->x->co;
+    int r = OUTBOX_OK;
+    while (r == 0 && coprocess_read(co)) {
+        char *line = co->in, *end = co->in + co->in_n, *newline;
+        while (r == 0 && (newline = memchr(line, '\n', (size_t)(end - line)))) {
+            r = take_reply(e, line, (size_t)(newline - line));
+            line = newline + 1;
+        }
+        co->in_n = (size_t)(end - line);
+        memmove(co->in, line, co->in_n);
+        if (r == 0 && co->in_n > REPLY_MAX)
+            r = take_reply(e, co->in, co->in_n); /* which says that it is too long */
+        if (!has_ended)
             break;
-        ok = take_reply(c, in->p + done, (size_t)(newline - in->p) - done);
-        done = (size_t)(newline - in->p) + 1;
     }
-    memmove(in->p, in->p + done, in->n - done);
-    in->n -= done;
-    if (ok && in->n > REPLY_MAX)
-        ok = stream_fail(c->x, "%.100s broke the protocol: a reply is longer than 64 KiB",
-                         c->x->argv[0]);
-    return ok;
+    return r;
 }
 
-static bool read_some(struct call *c)
+/* ---- the exchange ---- */
+
+static void cancel(struct exchange *e, uint32_t grace_ms)
 {
-    struct stream *st = c->x->stream;
-    char text[READ_SIZE];
-    ssize_t n = read(st->child.out_fd, text, sizeof text);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR;
-    if (n == 0) {
-        child_close(&st->child.out_fd);
-        return true;
-    }
-    if (buffer_add(&st->in, text, (size_t)n) < 0)
-        return stream_fail(c->x, "out of memory");
-    return take_lines(c);
+    int64_t last = now_us(e->x) + (int64_t)grace_ms * 1000;
+    e->cancelled = e->stop = true;
+    if (last < e->deadline_us)
+        e->deadline_us = last;
 }
 
-/* ---- the call ---- */
-
-/* The oldest unanswered message is charged, for it may be what the program hangs on: so long
- * nothing older was answered either. */
-static void time_out(struct call *c)
+/* Waits for whatever comes first, and handles it. A failure: the process is gone, or has to go. */
+static int wait_once(struct exchange *e, const struct outbox_call *call)
 {
-    struct exec *x = c->x;
-    const struct stream *st = x->stream;
-    char why[128];
-    snprintf(why, sizeof why, "no answer within %" PRId64 " ms", x->timeout_ms);
-    struct outbox_outcome *outcome = c->outcomes[st->sent[st->head].index];
-    outcome->verdict = OUTBOX_RETRY;
-    arena_str(&x->arena, why, strlen(why), &outcome->reason);
-    stream_kill(x, why);
-    x->retry_us = 0; /* the message is to blame; the next ones need not wait */
-    c->timed_out = true;
+    struct exec *x = e->x;
+    struct coprocess *co = x->co;
+    struct child *child = &co->child;
+    struct pollfd fds[] = {
+        {.fd = child->out_fd, .events = POLLIN},
+        {.fd = co->written < co->out_n ? child->in_fd : -1, .events = POLLOUT},
+        {.fd = child->err_fd, .events = POLLIN},
+        {.fd = child->pid_fd, .events = POLLIN},
+        {.fd = e->cancelled ? -1 : call->cancel_fd, .events = POLLIN},
+    };
+    int64_t until_us = e->deadline_us;
+    if (e->oldest < e->next && e->sent[e->oldest].sent_us + x->timeout_ms * 1000 < until_us)
+        until_us = e->sent[e->oldest].sent_us + x->timeout_ms * 1000;
+    poll(fds, 5, child_poll_ms(child, (until_us - now_us(x) + 999) / 1000));
+    if (fds[4].revents)
+        cancel(e, call->grace_ms);
+    if (fds[2].revents)
+        coprocess_log(x);
+    /* What it replied before it ended counts: its end is noticed first, then all is read. */
+    bool ended = (child->pid_fd < 0 || fds[3].revents) && child_has_ended(child);
+    int r = fds[0].revents || ended ? take_replies(e, ended) : OUTBOX_OK;
+    return r == 0 && ended && coprocess_reap_ended(x) ? OUTBOX_E_RETRY : r;
 }
 
-/* Has the oldest waited for its whole time? If that is noticed late, it was us who did not look:
- * the program may have answered meanwhile, or not have been told, so the time begins again. */
-static bool is_timed_out(const struct call *c, int64_t now)
+/* Has the oldest waited for its whole time? If that is noticed late, we were not running: the
+ * program may have replied meanwhile, or have been sent nothing, so the time begins again. */
+static bool is_timed_out(const struct exchange *e, int64_t now)
 {
-    struct stream *st = c->x->stream;
-    int64_t late =
-        st->head == st->tail ? -1 : now - st->sent[st->head].sent_us - c->x->timeout_ms * 1000;
+    if (e->oldest == e->next)
+        return false;
+    int64_t late = now - e->sent[e->oldest].sent_us - e->x->timeout_ms * 1000;
     if (late > LATE_US)
-        st->sent[st->head].sent_us = now;
+        e->sent[e->oldest].sent_us = now;
     return late >= 0 && late <= LATE_US;
 }
 
-static int64_t wait_until(const struct call *c)
+/* The oldest message is charged, for it may be what the program hangs on: nothing older is
+ * unanswered. The next process may start at once: the fault was the message's. */
+static void time_out(struct exchange *e)
 {
-    const struct stream *st = c->x->stream;
-    int64_t oldest =
-        st->head != st->tail ? st->sent[st->head].sent_us + c->x->timeout_ms * 1000 : INT64_MAX;
-    return c->deadline_us < oldest ? c->deadline_us : oldest;
+    struct exec *x = e->x;
+    struct outbox_outcome *outcome = e->outcomes[e->oldest];
+    coprocess_fail(x, "no answer within %" PRId64 " ms", x->timeout_ms);
+    outcome->verdict = OUTBOX_RETRY;
+    arena_str(&x->arena, x->last_error, strlen(x->last_error), &outcome->reason);
+    coprocess_kill(x);
+    x->restart_us = 0;
 }
 
-static void check_cancel(struct call *c, short revents, uint32_t grace_ms)
+/*
+ * Sends and takes replies, until all that was sent is answered, or the oldest message has timed
+ * out: OUTBOX_OK. A failure: the process is gone, with last_error; what it did not answer is
+ * unknown, and so uncharged.
+ */
+static int run(struct exchange *e, const struct outbox_call *call)
 {
-    if (!revents)
-        return;
-    int64_t last = now_us(c->x) + (int64_t)grace_ms * 1000;
-    c->cancelled = c->stop = true;
-    if (last < c->deadline_us)
-        c->deadline_us = last;
-}
-
-/* One wait for whatever comes. False: the process is gone or no more good. */
-static bool turn(struct call *c, uint32_t grace_ms)
-{
-    struct stream *st = c->x->stream;
-    struct pollfd fds[] = {
-        {.fd = st->child.out_fd, .events = POLLIN},
-        {.fd = st->written < st->out.n ? st->child.in_fd : -1, .events = POLLOUT},
-        {.fd = st->child.err_fd, .events = POLLIN},
-        {.fd = st->child.pid_fd, .events = POLLIN},
-        {.fd = c->cancelled ? -1 : c->cancel_fd, .events = POLLIN},
-    };
-    int64_t left = (wait_until(c) - now_us(c->x) + 999) / 1000;
-    poll(fds, 5, child_poll_ms(&st->child, left));
-    check_cancel(c, fds[4].revents, grace_ms);
-    if (fds[0].revents && !read_some(c))
-        return false;
-    if (fds[1].revents)
-        write_some(c->x);
-    if (fds[2].revents)
-        stream_read_log(c->x);
-    /* What it said before it ended counts: its output is read to the end first. */
-    bool ended = st->child.pid_fd < 0 ? child_has_ended(&st->child) : fds[3].revents != 0;
-    if (ended && (st->child.out_fd < 0 || !(fds[0].revents & POLLIN)))
-        return !stream_has_ended(c->x);
-    return !st->broken;
-}
-
-static void run(struct call *c, uint32_t grace_ms)
-{
-    struct exec *x = c->x;
-    while (x->stream && !x->stream->broken) {
-        if (now_us(x) + x->timeout_ms * 1000 > c->deadline_us && c->next > 0)
-            c->stop = true; /* what is sent now could not have all of its time */
-        queue_some(c);
-        if (in_flight(x) == 0 && (c->stop || c->next == c->n))
-            return;
-        if (x->stream->written < x->stream->out.n && x->stream->child.in_fd >= 0)
-            write_some(x);
-        if (!turn(c, grace_ms))
-            break;
+    struct exec *x = e->x;
+    int r = OUTBOX_OK;
+    while (r == 0) {
+        r = send_some(e);
+        if (r == 0 && e->oldest == e->next && (e->stop || e->next == e->n))
+            return OUTBOX_OK;
+        if (r == 0)
+            r = wait_once(e, call);
         int64_t now = now_us(x);
-        if (is_timed_out(c, now)) {
-            time_out(c);
-            return;
+        if (r == 0 && is_timed_out(e, now)) {
+            time_out(e);
+            return OUTBOX_OK;
         }
-        if (now >= c->deadline_us)
-            break;
+        if (r == 0 && now >= e->deadline_us)
+            r = coprocess_fail(x, "the call ended before all messages were answered");
     }
-    if (x->stream)
-        stream_kill(x, x->stream->broken ? x->trouble : "called back before it had answered all");
+    if (x->co)
+        coprocess_kill(x);
+    return r;
 }
 
-static int paused(struct exec *x, uint64_t n, struct outbox_outcome *const *outcomes)
+static int set_unavailable(struct exec *x, uint64_t n, struct outbox_outcome *const *outcomes)
 {
-    int64_t ms = (x->retry_us - now_us(x) + 999) / 1000;
+    int64_t ms = (x->restart_us - now_us(x) + 999) / 1000;
     for (uint64_t i = 0; i < n; i++) {
         outcomes[i]->verdict = OUTBOX_UNAVAILABLE;
         outcomes[i]->after_ms = (uint32_t)ms;
-        outcomes[i]->reason = outbox_cstr(x->trouble);
+        outcomes[i]->reason = outbox_cstr(x->last_error);
     }
     return OUTBOX_OK;
 }
 
-int stream_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
-                   const struct outbox_call *call, struct outbox_outcome *const *outcomes,
-                   struct outbox_err *err)
+/*
+ * Nothing is sent that could not have all of `timeout`: a message is never charged because the call
+ * was short. A program that ended while it had nothing to do owes nothing and starts at once; one
+ * that ends before it has replied at all starts ever later, and until then all is unavailable. Only
+ * the message on which a program hangs is charged; whatever else ends the process charges none.
+ */
+int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
+                        const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                        struct outbox_err *err)
 {
-    struct call c = {.x = x,
-                     .msgs = msgs,
-                     .outcomes = outcomes,
-                     .n = n,
-                     .deadline_us = now_us(x) + (int64_t)call->timeout_ms * 1000,
-                     .cancel_fd = call->cancel_fd};
+    struct exchange e = {.x = x,
+                         .msgs = msgs,
+                         .outcomes = outcomes,
+                         .n = n,
+                         .sent = arena_array(&x->arena, n, sizeof *e.sent),
+                         .deadline_us = now_us(x) + (int64_t)call->timeout_ms * 1000};
     if (n == 0 || call->timeout_ms < x->timeout_ms)
         return OUTBOX_OK;
-    if (x->stream && stream_has_ended(x))
-        x->retry_us = 0; /* it ended while idle, owing nothing */
-    if (now_us(x) < x->retry_us)
-        return paused(x, n, outcomes);
-    int r = x->stream ? OUTBOX_OK : stream_start(x, err);
+    if (!e.sent)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (x->co && coprocess_reap_ended(x))
+        x->restart_us = 0;
+    if (now_us(x) < x->restart_us)
+        return set_unavailable(x, n, outcomes);
+    int r = x->co ? OUTBOX_OK : coprocess_start(x, err);
     if (r < 0)
         return r;
-    x->trouble[0] = '\0';
-    run(&c, call->grace_ms);
-    if (c.cancelled)
-        return outbox_fail(err, OUTBOX_E_CANCELLED, "called back");
-    bool charged =
-        x->stream == NULL && x->retry_us == 0 && strncmp(x->trouble, "no answer", 9) == 0;
-    return x->stream || charged ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "%s", x->trouble);
+    r = run(&e, call);
+    if (e.cancelled)
+        return outbox_fail(err, OUTBOX_E_CANCELLED, "the call was cancelled");
+    return r < 0 ? outbox_fail(err, r, "%s", x->last_error) : OUTBOX_OK;
 }
 
-int stream_tend(struct exec *x, struct outbox_keepalive *ret)
+int stream_mode_keepalive(struct exec *x, struct outbox_keepalive *ret)
 {
     enum { AGAIN_MS = 1000 };
-    char text[256];
     ret->verdict = OUTBOX_ACCEPTED;
-    if (!x->stream || stream_has_ended(x))
+    if (!x->co || coprocess_reap_ended(x))
         return OUTBOX_OK;
-    stream_read_log(x);
-    if (x->stream->child.out_fd >= 0 && read(x->stream->child.out_fd, text, sizeof text) > 0)
-        stream_kill(x, "it replied though nothing had been asked");
+    coprocess_log(x);
+    if (coprocess_read(x->co)) {
+        coprocess_fail(x, "%.100s broke the protocol: a reply to no message", x->argv[0]);
+        coprocess_kill(x);
+    }
     ret->again_ms = AGAIN_MS;
     return OUTBOX_OK;
 }

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * claim.c - rows become ours for a time. A claim is a random number in each of its rows and a
- * row of {t}_leases that says until when; settling names the number, so that whoever comes late
- * changes nothing. Looking for work takes no lock: an idle relay never writes.
+ * claim.c - rows become ours for a time. The backlog is read without a lock, so that an idle relay
+ * never writes; only if there is one, a transaction takes rows of it.
  */
-#include "sqlite.h"
+#include "connect.h"
+#include "db.h"
+#include "lease.h"
+#include "operations.h"
+#include "row.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* How often to look for rows that are `processing` without a lease of ours. */
-#define ADOPT_MS 5000
+/* How often orphaned rows, and times that are text, are searched for. */
+#define ORPHANS_MS 5000
 
-/* The indexes are named: statistics taken at a bad moment, or somebody else's index, must not
+/* The indexes are named: statistics taken at a bad moment, or an index that was added, must not
  * make a claim read every row that is kept. */
 #define READY                                                                       \
     "\"{t}\" INDEXED BY \"{t}_ready\" WHERE status = 'pending' AND available_at IS" \
@@ -22,77 +24,161 @@
 #define DELAYED                                                                       \
     "\"{t}\" INDEXED BY \"{t}_delayed\" WHERE status = 'pending' AND available_at IS" \
     " NOT NULL AND lane IS NULL"
-#define STRAY                                                                   \
-    "\"{t}\" INDEXED BY \"{t}_held\" WHERE status = 'processing' AND (lease IS" \
-    " NULL OR lease NOT IN (SELECT lease FROM \"{t}_leases\"))"
 
-/* What a look without a lock found. */
-struct found {
+/* ---- the backlog ---- */
+
+struct backlog {
     bool ready;
-    bool strays;        /* rows that nobody's lease holds, times that are text */
+    bool orphans;       /* or times that are text, see make_numbers */
     int64_t delayed_us; /* the first delayed row's time, which may be 0; INT64_MAX: none */
-    int64_t until_us;   /* the end of the lease that ends first; INT64_MAX: none */
+    int64_t lease_us;   /* the end of the lease that ends first; INT64_MAX: none */
     int64_t now_us;
 };
 
-static int64_t time_or_none(sqlite3_stmt *q, int column)
+static int64_t time_or_never(sqlite3_stmt *q, int column)
 {
     return sqlite3_column_type(q, column) == SQLITE_NULL ? INT64_MAX
                                                          : sqlite3_column_int64(q, column);
 }
 
-static int look(struct store *s, bool adopt, struct found *found, struct outbox_err *err)
+static int read_backlog(struct store *s, bool orphans, struct backlog *ret, struct outbox_err *err)
 {
-    sqlite3_stmt *q = db_statement(
-        s, SLOT_LOOK,
-        "SELECT EXISTS (SELECT 1 FROM " READY "), (SELECT min(until) FROM \"{t}_leases\"),"
-        " (SELECT min(available_at) FROM " DELAYED " AND available_at < ''),"
-        " CASE WHEN ?1 THEN EXISTS (SELECT 1 FROM " STRAY ")"
-        "  OR EXISTS (SELECT 1 FROM " DELAYED " AND available_at >= '') END",
-        err);
-    if (!q)
-        return s->failure;
-    sqlite3_bind_int(q, 1, adopt);
-    if (sqlite3_step(q) != SQLITE_ROW)
-        return db_fail(s, err);
-    found->ready = sqlite3_column_int(q, 0);
-    found->until_us = time_or_none(q, 1);
-    found->delayed_us = time_or_none(q, 2);
-    found->strays = sqlite3_column_int(q, 3);
-    found->now_us = db_now(s);
+    sqlite3_stmt *q;
+    int r = db_query(s, STMT_BACKLOG,
+                     "SELECT EXISTS (SELECT 1 FROM " READY "),"
+                     " (SELECT min(until) FROM \"{t}_leases\"),"
+                     " (SELECT min(available_at) FROM " DELAYED " AND available_at < ''),"
+                     " CASE WHEN ?1 THEN EXISTS (SELECT 1 FROM " LEASE_ORPHANS ")"
+                     "  OR EXISTS (SELECT 1 FROM " DELAYED " AND available_at >= '') END",
+                     DB_ARGS(DB_INT(orphans)), &q, err);
+    if (r == 0)
+        r = db_step(s, q, err);
+    if (r < 0)
+        return r;
+    *ret = (struct backlog){.ready = sqlite3_column_int(q, 0),
+                            .lease_us = time_or_never(q, 1),
+                            .delayed_us = time_or_never(q, 2),
+                            .orphans = sqlite3_column_int(q, 3),
+                            .now_us = db_now(s)};
     sqlite3_reset(q);
     return OUTBOX_OK;
 }
 
-/* ---- what others left behind ---- */
-
-static bool is_past(int64_t us, const struct found *found)
+static bool has_work(const struct backlog *backlog)
 {
-    return us <= found->now_us;
+    return backlog->ready || backlog->orphans || backlog->lease_us <= backlog->now_us ||
+           backlog->delayed_us <= backlog->now_us;
 }
 
-static int expire(struct store *s, int64_t *ret_n, struct outbox_err *err)
+/* When a delay ends, or a lease that its relay may not renew any more. */
+static int64_t next_due_ms(const struct backlog *backlog)
 {
-    int64_t now = db_now(s);
-    sqlite3_stmt *rows = db_statement(
-        s, SLOT_EXPIRE_ROWS,
-        "UPDATE \"{t}\" INDEXED BY \"{t}_held\" SET status = 'pending', lease = NULL WHERE"
-        " status = 'processing' AND lease IN (SELECT lease FROM \"{t}_leases\" WHERE until <= ?1)",
-        err);
-    if (rows)
-        sqlite3_bind_int64(rows, 1, now);
-    int r = db_run(s, rows, err);
+    int64_t us = backlog->delayed_us < backlog->lease_us ? backlog->delayed_us : backlog->lease_us;
+    if (us == INT64_MAX)
+        return -1;
+    return us <= backlog->now_us ? 0 : (us - backlog->now_us + 999) / 1000;
+}
+
+/* People write times as text; they become numbers, which is what the index can order. */
+static int make_numbers(struct store *s, struct outbox_err *err)
+{
+    return db_exec(s,
+                   "UPDATE \"{t}\" SET available_at = nullif(outbox_timestamp(available_at), 0)"
+                   " WHERE seq IN (SELECT seq FROM " DELAYED " AND available_at >= '')",
+                   err);
+}
+
+/* ---- the batch ---- */
+
+struct builder {
+    const struct outbox_claim *claim;
+    struct outbox_message **messages;
+    uint32_t n;
+    uint32_t n_delayed; /* of them, the first ones */
+    uint64_t bytes;
+    bool full; /* the next row did not fit */
+};
+
+/* Adds the rows of a statement, until there are `limit` in all or the batch is full. */
+static int add_rows(struct store *s, sqlite3_stmt *q, uint32_t limit, struct builder *b,
+                    struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    while (b->n < limit && !b->full && (r = db_step(s, q, err)) > 0) {
+        uint64_t n = db_column(q, ROW_PAYLOAD).n;
+        b->full = n > b->claim->max_bytes - b->bytes;
+        if (b->full && b->n > 0)
+            break;
+        r = row_message(q, b->claim->max_message, &s->claim.arena, &b->messages[b->n]);
+        if (r < 0) {
+            sqlite3_reset(q);
+            return outbox_fail(err, r, "out of memory");
+        }
+        b->bytes += n; /* one larger message travels alone */
+        b->n++;
+    }
     if (r < 0)
         return r;
-    *ret_n = sqlite3_changes64(s->db);
-    sqlite3_stmt *leases =
-        db_statement(s, SLOT_EXPIRE_LEASES, "DELETE FROM \"{t}_leases\" WHERE until <= ?1", err);
-    if (leases)
-        sqlite3_bind_int64(leases, 1, now);
-    return db_run(s, leases, err);
+    sqlite3_reset(q);
+    return OUTBOX_OK;
 }
 
-static void tell_expired(struct store *s, int64_t n)
+static int add_ready(struct store *s, struct builder *b, struct outbox_err *err)
+{
+    sqlite3_stmt *q;
+    int r = db_query(s, STMT_READY, "SELECT " ROW_COLUMNS " FROM " READY " ORDER BY seq",
+                     DB_ARGS(DB_INT((int64_t)b->claim->max_message)), &q, err);
+    return r < 0 ? r : add_rows(s, q, b->claim->limit, b, err);
+}
+
+static int add_delayed(struct store *s, uint32_t limit, uint32_t skip, struct builder *b,
+                       struct outbox_err *err)
+{
+    sqlite3_stmt *q;
+    int r = db_query(
+        s, STMT_DELAYED,
+        "SELECT " ROW_COLUMNS " FROM " DELAYED " AND available_at <= ?2 ORDER BY available_at"
+        " LIMIT -1 OFFSET ?3",
+        DB_ARGS(DB_INT((int64_t)b->claim->max_message), DB_INT(db_now(s)), DB_INT(skip)), &q, err);
+    return r < 0 ? r : add_rows(s, q, limit, b, err);
+}
+
+/* Retries get half of a batch at most, unless ready messages leave room: neither starves. */
+static int build(struct store *s, bool delayed, struct builder *b, struct outbox_err *err)
+{
+    uint32_t half = (b->claim->limit + 1) / 2;
+    int r = delayed ? add_delayed(s, half, 0, b, err) : OUTBOX_OK;
+    b->n_delayed = b->n;
+    if (r == 0)
+        r = add_ready(s, b, err);
+    if (r == 0 && b->n_delayed == half && b->n < b->claim->limit && !b->full)
+        r = add_delayed(s, b->claim->limit, half, b, err);
+    return r;
+}
+
+/* ---- taking it ---- */
+
+/* Without delayed ones the rows are the first that are ready, and the write lock is ours: one
+ * statement takes the range of them. */
+static int take(struct store *s, const struct builder *b, int64_t lease, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    if (b->n_delayed == 0)
+        return db_run(
+            s, STMT_TAKE_RANGE,
+            "UPDATE \"{t}\" INDEXED BY \"{t}_ready\" SET status = 'processing', lease ="
+            " ?1 WHERE seq BETWEEN ?2 AND ?3 AND status = 'pending' AND available_at IS"
+            " NULL AND lane IS NULL",
+            DB_ARGS(DB_INT(lease), DB_INT(b->messages[0]->seq), DB_INT(b->messages[b->n - 1]->seq)),
+            err);
+    for (uint32_t i = 0; r == 0 && i < b->n; i++)
+        r = db_run(s, STMT_TAKE_ONE,
+                   "UPDATE \"{t}\" SET status = 'processing', lease = ?1 WHERE seq = ?2",
+                   DB_ARGS(DB_INT(lease), DB_INT(b->messages[i]->seq)), err);
+    return r;
+}
+
+static void log_expired(struct store *s, int64_t n)
 {
     if (n == 0)
         return;
@@ -103,159 +189,33 @@ static void tell_expired(struct store *s, int64_t n)
                 n);
 }
 
-static int new_lease(struct store *s, const struct outbox_claim *claim, int64_t *ret,
-                     struct outbox_err *err)
+/*
+ * Frees what leases that are over hold, then reads the batch and marks it, all under the write
+ * lock. The backlog was read without it: another relay may have been faster, and the batch may be
+ * empty. What is freed here may have been delayed before, so that delayed rows are read then too.
+ */
+static int take_batch(struct store *s, const struct backlog *backlog, struct builder *b,
+                      int64_t *ret_lease, struct outbox_err *err)
 {
-    sqlite3_stmt *insert =
-        db_statement(s, SLOT_LEASE_NEW,
-                     "INSERT INTO \"{t}_leases\" (lease, until, relay) VALUES (?1, ?2, ?3)", err);
-    if (!insert)
-        return s->failure;
-    sqlite3_randomness(sizeof *ret, ret);
-    *ret = (int64_t)((uint64_t)*ret >> 1) | 1;
-    sqlite3_bind_int64(insert, 1, *ret);
-    sqlite3_bind_int64(insert, 2, db_now_plus(s, claim->lease_ms));
-    db_bind(insert, 3, claim->relay);
-    return db_run(s, insert, err);
-}
-
-/* Another program's relay marked rows and knows no leases: they expire like any from now on. And
- * people write times as text: they become numbers, which is what the index can order. */
-static int adopt(struct store *s, const struct outbox_claim *claim, struct outbox_err *err)
-{
-    int64_t token;
-    int r = db_run(s,
-                   db_statement(s, SLOT_ADOPT_TIMES,
-                                "UPDATE \"{t}\" SET available_at ="
-                                " nullif(outbox_moment(available_at), 0) WHERE seq IN (SELECT seq"
-                                " FROM " DELAYED " AND available_at >= '')",
-                                err),
-                   err);
+    bool expired = backlog->lease_us <= backlog->now_us;
+    bool delayed = backlog->delayed_us <= backlog->now_us || expired || backlog->orphans;
+    int64_t n_expired = 0;
+    int r = db_begin(s, err);
+    if (r == 0 && expired)
+        r = lease_expire(s, &n_expired, err);
+    if (r == 0 && backlog->orphans)
+        r = make_numbers(s, err);
+    if (r == 0 && backlog->orphans)
+        r = lease_adopt_orphans(s, b->claim, err);
     if (r == 0)
-        r = new_lease(s, claim, &token, err);
-    if (r < 0)
-        return r;
-    sqlite3_stmt *rows =
-        db_statement(s, SLOT_ADOPT_ROWS,
-                     "UPDATE \"{t}\" SET lease = ?1 WHERE seq IN (SELECT seq FROM " STRAY ")", err);
-    if (rows)
-        sqlite3_bind_int64(rows, 1, token);
-    return db_run(s, rows, err);
-}
-
-/* ---- the batch ---- */
-
-struct gathering {
-    const struct outbox_claim *claim;
-    struct outbox_message **messages;
-    uint32_t n;
-    uint64_t bytes;
-    bool full; /* the next row did not fit */
-};
-
-/* Adds the rows of a statement, up to `limit` in all. */
-static int gather(struct store *s, sqlite3_stmt *q, struct gathering *g, uint32_t limit,
-                  struct outbox_err *err)
-{
-    int code = SQLITE_ROW;
-    while (g->n < limit && !g->full && (code = sqlite3_step(q)) == SQLITE_ROW) {
-        uint64_t n = db_column(q, ROW_PAYLOAD).n;
-        g->full = n > g->claim->max_bytes - g->bytes;
-        if (g->full && g->n > 0)
-            break;
-        struct outbox_message *m = row_message(q, &s->claim_arena, g->claim->max_message);
-        if (!m) {
-            sqlite3_reset(q);
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        }
-        g->bytes += n; /* one larger message travels alone */
-        g->messages[g->n++] = m;
-    }
-    int r = code == SQLITE_ROW || code == SQLITE_DONE ? OUTBOX_OK : db_fail(s, err);
-    if (s->db)
-        sqlite3_reset(q);
-    return r;
-}
-
-static int gather_fresh(struct store *s, struct gathering *g, struct outbox_err *err)
-{
-    sqlite3_stmt *q =
-        db_statement(s, SLOT_FRESH, "SELECT " ROW_COLUMNS " FROM " READY " ORDER BY seq", err);
-    if (!q)
-        return s->failure;
-    sqlite3_bind_int64(q, 1, (int64_t)g->claim->max_message);
-    return gather(s, q, g, g->claim->limit, err);
-}
-
-static int gather_delayed(struct store *s, struct gathering *g, uint32_t limit, uint32_t skip,
-                          struct outbox_err *err)
-{
-    sqlite3_stmt *q = db_statement(s, SLOT_DELAYED,
-                                   "SELECT " ROW_COLUMNS " FROM " DELAYED
-                                   " AND available_at <= ?2 ORDER BY available_at LIMIT -1"
-                                   " OFFSET ?3",
-                                   err);
-    if (!q)
-        return s->failure;
-    sqlite3_bind_int64(q, 1, (int64_t)g->claim->max_message);
-    sqlite3_bind_int64(q, 2, db_now(s));
-    sqlite3_bind_int64(q, 3, skip);
-    return gather(s, q, g, limit, err);
-}
-
-/* Retries get half of a batch at most, unless fresh messages leave room: neither starves. */
-static int gather_all(struct store *s, struct gathering *g, bool delayed, uint32_t *ret_delayed,
-                      struct outbox_err *err)
-{
-    uint32_t half = (g->claim->limit + 1) / 2;
-    int r = delayed ? gather_delayed(s, g, half, 0, err) : OUTBOX_OK;
-    *ret_delayed = g->n;
+        r = build(s, delayed, b, err);
+    if (r == 0 && b->n > 0)
+        r = lease_new(s, b->claim, ret_lease, err);
+    if (r == 0 && b->n > 0)
+        r = take(s, b, *ret_lease, err);
+    r = db_end(s, r, err);
     if (r == 0)
-        r = gather_fresh(s, g, err);
-    if (r == 0 && *ret_delayed == half && g->n < g->claim->limit && !g->full)
-        r = gather_delayed(s, g, g->claim->limit, half, err);
-    return r;
-}
-
-static int take_one(struct store *s, const struct outbox_message *m, int64_t token,
-                    struct outbox_err *err)
-{
-    sqlite3_stmt *take =
-        db_statement(s, SLOT_TAKE_ONE,
-                     "UPDATE \"{t}\" SET status = 'processing', lease = ?1 WHERE seq = ?2", err);
-    if (!take)
-        return s->failure;
-    sqlite3_bind_int64(take, 1, token);
-    sqlite3_bind_int64(take, 2, m->seq);
-    return db_run(s, take, err);
-}
-
-/* The fresh ones were the first in order, and the write lock is ours: they are a range. */
-static int take_range(struct store *s, const struct outbox_message *first,
-                      const struct outbox_message *last, int64_t token, struct outbox_err *err)
-{
-    sqlite3_stmt *take = db_statement(s, SLOT_TAKE_FRESH,
-                                      "UPDATE \"{t}\" INDEXED BY \"{t}_ready\" SET status ="
-                                      " 'processing', lease = ?1 WHERE seq BETWEEN ?2 AND ?3 AND"
-                                      " status = 'pending' AND available_at IS NULL AND lane IS"
-                                      " NULL",
-                                      err);
-    if (!take)
-        return s->failure;
-    sqlite3_bind_int64(take, 1, token);
-    sqlite3_bind_int64(take, 2, first->seq);
-    sqlite3_bind_int64(take, 3, last->seq);
-    return db_run(s, take, err);
-}
-
-static int take_all(struct store *s, const struct gathering *g, uint32_t n_delayed, int64_t token,
-                    struct outbox_err *err)
-{
-    int r = OUTBOX_OK;
-    if (n_delayed == 0 && g->n > 0)
-        return take_range(s, g->messages[0], g->messages[g->n - 1], token, err);
-    for (uint32_t i = 0; r == 0 && i < g->n; i++)
-        r = take_one(s, g->messages[i], token, err);
+        log_expired(s, n_expired);
     return r;
 }
 
@@ -266,87 +226,53 @@ static int compare_seq(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static int take_batch(struct store *s, struct gathering *g, struct claimed *c,
-                      const struct found *found, struct outbox_err *err)
+static void fill(struct claimed *c, const struct builder *b, const struct backlog *backlog)
 {
-    bool expired = is_past(found->until_us, found);
-    bool delayed = is_past(found->delayed_us, found) || expired || found->strays;
-    uint32_t n_delayed = 0;
-    int64_t n_expired = 0;
-    int r = db_begin(s, err);
-    if (r < 0)
-        return r;
-    if (expired)
-        r = expire(s, &n_expired, err);
-    if (r == 0 && found->strays)
-        r = adopt(s, g->claim, err);
-    if (r == 0)
-        r = gather_all(s, g, delayed, &n_delayed, err);
-    if (r == 0 && g->n > 0)
-        r = new_lease(s, g->claim, &c->token, err);
-    if (r == 0)
-        r = take_all(s, g, n_delayed, c->token, err);
-    r = r < 0 ? db_rollback(s, r) : db_commit(s, err);
-    if (r == 0)
-        tell_expired(s, n_expired);
-    return r;
-}
-
-/* A delay ends, or a lease that its relay may not renew any more. */
-static int64_t next_due_ms(const struct found *found)
-{
-    int64_t us = found->delayed_us < found->until_us ? found->delayed_us : found->until_us;
-    if (us == INT64_MAX)
-        return -1;
-    return us <= found->now_us ? 0 : (us - found->now_us + 999) / 1000;
+    if (b->n > 1)
+        qsort(b->messages, b->n, sizeof *b->messages, compare_seq);
+    c->n_unsettled = b->n;
+    c->batch = (struct outbox_batch){.size = sizeof c->batch,
+                                     .n = b->n,
+                                     .messages = (const struct outbox_message *const *)b->messages,
+                                     .next_due_ms = next_due_ms(backlog),
+                                     .more = b->full || (b->n > 0 && b->n == b->claim->limit)};
+    if (b->n > 0) {
+        snprintf(c->lease_text, sizeof c->lease_text, "%" PRId64, c->lease);
+        c->batch.lease = outbox_cstr(c->lease_text);
+    }
 }
 
 int claim(void *instance, const struct outbox_claim *claim, const struct outbox_call *call,
           struct outbox_batch **ret, struct outbox_err *err)
 {
     struct store *s = instance;
-    struct found found = {0};
-    if (s->held)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "a batch is held already");
+    struct backlog backlog;
+    if (s->claim.batch)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "claim: the instance holds a batch already");
     if (claim->lane.p)
         return outbox_fail(err, OUTBOX_E_NOTSUP, "store-sqlite has no lanes yet");
-    int r = db_enter(s, call, err);
+    int r = connect_enter(s, call, err);
     if (r < 0)
         return r;
-    arena_reset(&s->claim_arena);
-    struct claimed *c = arena_array(&s->claim_arena, 1, sizeof *c);
-    struct gathering g = {.claim = claim};
-    g.messages = arena_array(&s->claim_arena, claim->limit, sizeof *g.messages);
+    arena_reset(&s->claim.arena);
+    struct claimed *c = arena_array(&s->claim.arena, 1, sizeof *c);
+    struct builder b = {.claim = claim};
+    b.messages = arena_array(&s->claim.arena, claim->limit, sizeof *b.messages);
     /* Before any row is taken: without it they would wait for their lease to end. */
-    if (!c || !g.messages ||
-        !(c->settled = arena_array(&s->claim_arena, (size_t)claim->limit + 1, 1)))
+    if (!c || !b.messages || !(c->settled = arena_array(&s->claim.arena, claim->limit, 1)))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
 
     int64_t now = s->host->monotonic_us(s->host);
-    bool strays = now >= s->adopt_us;
-    r = look(s, strays, &found, err);
+    bool orphans = now >= s->claim.next_orphans_us;
+    r = read_backlog(s, orphans, &backlog, err);
+    if (r == 0 && orphans)
+        s->claim.next_orphans_us = now + ORPHANS_MS * 1000;
+    if (r == 0 && has_work(&backlog))
+        r = take_batch(s, &backlog, &b, &c->lease, err);
     if (r < 0)
         return r;
-    if (strays)
-        s->adopt_us = now + ADOPT_MS * 1000;
-    if (found.ready || found.strays || is_past(found.until_us, &found) ||
-        is_past(found.delayed_us, &found))
-        r = take_batch(s, &g, c, &found, err);
-    if (r < 0)
-        return r;
-    if (g.n > 1)
-        qsort(g.messages, g.n, sizeof *g.messages, compare_seq);
-    c->left = g.n;
-    c->batch = (struct outbox_batch){.size = sizeof c->batch,
-                                     .n = g.n,
-                                     .messages = (const struct outbox_message *const *)g.messages,
-                                     .next_due_ms = next_due_ms(&found),
-                                     .more = g.full || (g.n > 0 && g.n == claim->limit)};
-    if (g.n > 0) {
-        snprintf(c->lease, sizeof c->lease, "%" PRId64, c->token);
-        c->batch.lease = outbox_cstr(c->lease);
-    }
-    s->held = c;
+    fill(c, &b, &backlog);
+    s->claim.batch = c;
     *ret = &c->batch;
     return OUTBOX_OK;
 }

@@ -1,82 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* filter.c - which rows a person means, as the conditions of a statement. */
-#include "sqlite.h"
+#include "filter.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include "db.h"
 
 /* SQLite takes 32766 arguments; the first ones are not ids. */
 #define FIRST_ID 7
 #define IDS_MAX 30000
 
-static void put_statuses(FILE *f, uint32_t statuses)
+static void put_statuses(sqlite3_str *sql, uint32_t statuses)
 {
     static const char *const names[] = {"pending", "processing", "processed", "failed"};
-    const char *before = " AND status IN (";
+    sqlite3_str_appendall(sql, " AND status IN (NULL");
     for (unsigned i = 0; i < 4; i++)
-        if (statuses & 1u << i) {
-            fprintf(f, "%s'%s'", before, names[i]);
-            before = ", ";
-        }
-    fputs(before[0] == ',' ? ")" : " AND 0", f);
+        if (statuses & 1u << i)
+            sqlite3_str_appendf(sql, ", '%s'", names[i]);
+    sqlite3_str_appendall(sql, ")");
 }
 
-static void put_ids(FILE *f, const char *column, uint64_t n)
+static void put_ids(sqlite3_str *sql, const char *column, uint64_t n)
 {
-    fprintf(f, "%s IN (", column);
+    sqlite3_str_appendf(sql, "%s IN (", column);
     for (uint64_t i = 0; i < n; i++)
-        fprintf(f, "%s?%d", i ? ", " : "", FIRST_ID + (int)i);
-    fputs(")", f);
+        sqlite3_str_appendf(sql, "%s?%d", i ? ", " : "", FIRST_ID + (int)i);
+    sqlite3_str_appendall(sql, ")");
 }
 
-static void put_conditions(FILE *f, const struct outbox_filter *filter)
+static void put_conditions(sqlite3_str *sql, const struct outbox_filter *filter)
 {
     if (filter->statuses)
-        put_statuses(f, filter->statuses);
+        put_statuses(sql, filter->statuses);
     if (filter->topic.p)
-        fputs(" AND outbox_fnmatch(?4, topic)", f);
+        sqlite3_str_appendall(sql, " AND outbox_fnmatch(?4, topic)");
     if (filter->lane.p)
-        fputs(" AND lane = ?5", f);
+        sqlite3_str_appendall(sql, " AND lane = ?5");
     if (filter->older_than_ms > 0)
-        fputs(" AND outbox_moment(CASE WHEN status = 'processed' AND processed_at IS NOT NULL"
-              " THEN processed_at ELSE created_at END) <= ?6",
-              f);
+        sqlite3_str_appendall(sql, " AND outbox_timestamp(CASE WHEN status = 'processed' AND"
+                                   " processed_at IS NOT NULL THEN processed_at ELSE created_at"
+                                   " END) <= ?6");
     if (filter->n_ids) {
-        fputs(" AND (", f);
-        put_ids(f, "id", filter->n_ids);
-        put_ids(f, " OR origin_id", filter->n_ids);
-        fputs(")", f);
+        put_ids(sql, " AND (id", filter->n_ids);
+        put_ids(sql, " OR origin_id", filter->n_ids);
+        sqlite3_str_appendall(sql, ")");
     }
 }
 
-sqlite3_stmt *filter_prepare(struct store *s, const char *head, const struct outbox_filter *filter,
-                             const char *tail, struct outbox_err *err)
+int filter_query(struct store *s, const char *head, const struct outbox_filter *filter,
+                 const char *tail, const struct outbox_arg *args, size_t n_args, sqlite3_stmt **ret,
+                 struct outbox_err *err)
 {
-    char *sql = NULL;
-    size_t n = 0;
-    if (filter->n_ids > IDS_MAX) {
-        s->failure = outbox_fail(err, OUTBOX_E_CONFIG, "at most %d ids at a time", IDS_MAX);
-        return NULL;
-    }
-    FILE *f = open_memstream(&sql, &n);
-    if (f) {
-        fputs(head, f);
-        put_conditions(f, filter);
-        fputs(tail, f);
-    }
-    if (!f || fclose(f) != 0 || !sql) {
-        free(sql);
-        s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        return NULL;
-    }
-    sqlite3_stmt *q = db_prepare(s, sql, err);
-    free(sql);
-    if (!q)
-        return NULL;
-    db_bind(q, 4, filter->topic);
-    db_bind(q, 5, filter->lane);
-    sqlite3_bind_int64(q, 6, db_now_plus(s, -filter->older_than_ms));
+    if (filter->n_ids > IDS_MAX)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "at most %d ids at a time", IDS_MAX);
+    sqlite3_str *text = sqlite3_str_new(NULL);
+    sqlite3_str_appendall(text, head);
+    put_conditions(text, filter);
+    sqlite3_str_appendall(text, tail);
+    char *sql = sqlite3_str_finish(text);
+    int r = sql ? db_query(s, STMT_ONCE, sql, args, n_args, ret, err)
+                : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    sqlite3_free(sql);
+    if (r < 0)
+        return r;
+    db_bind(*ret, 4, &DB_TEXT(filter->topic));
+    db_bind(*ret, 5, &DB_TEXT(filter->lane));
+    db_bind(*ret, 6, &DB_INT(db_now_plus(s, -filter->older_than_ms)));
     for (uint64_t i = 0; i < filter->n_ids; i++)
-        db_bind(q, FIRST_ID + (int)i, filter->ids[i]);
-    return q;
+        db_bind(*ret, FIRST_ID + (int)i, &DB_TEXT(filter->ids[i]));
+    return OUTBOX_OK;
 }

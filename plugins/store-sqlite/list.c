@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* list.c - rows for people, page by page. */
-#include "sqlite.h"
+#include "connect.h"
+#include "db.h"
+#include "filter.h"
+#include "operations.h"
+#include "row.h"
+#include "timestamp.h"
 
 /* A row is shown whatever its size. */
 #define NO_LIMIT INT64_MAX
 /* A page ends after so many bytes of payload. */
 #define PAGE_BYTES ((uint64_t)16 << 20)
 
-#define LIST_COLUMNS      \
-    "SELECT " ROW_COLUMNS \
-    ", status, last_error, lane, origin_id, lane_seq, processed_at, available_at FROM "
-#define LIST LIST_COLUMNS "\"{t}\" WHERE seq > ?2"
+/* The columns of a row besides those of its message. */
+enum {
+    LIST_STATUS = ROW_N_COLUMNS,
+    LIST_LAST_ERROR,
+    LIST_LANE,
+    LIST_LANE_SEQ,
+    LIST_PROCESSED_AT,
+    LIST_AVAILABLE_AT
+};
+#define COLUMNS \
+    "SELECT " ROW_COLUMNS ", status, last_error, lane, lane_seq, processed_at, available_at FROM "
+#define LIST COLUMNS "\"{t}\" WHERE seq > ?2"
 /* The index is named: the few failed rows are not looked for among all that are kept. */
-#define LIST_FAILED \
-    LIST_COLUMNS "\"{t}\" INDEXED BY \"{t}_failed\" WHERE status = 'failed' AND seq > ?2"
+#define LIST_FAILED COLUMNS "\"{t}\" INDEXED BY \"{t}_failed\" WHERE status = 'failed' AND seq > ?2"
 
 static uint32_t status_bit(struct outbox_str name)
 {
@@ -24,35 +36,31 @@ static uint32_t status_bit(struct outbox_str name)
                                                             : 0;
 }
 
-static int take(struct arena *arena, sqlite3_stmt *q, int column, struct outbox_str *ret)
+static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **ret)
 {
-    struct outbox_str text = db_column(q, column);
-    return arena_str(arena, text.p, (size_t)text.n, ret);
-}
-
-static struct outbox_row *read_row(struct store *s, sqlite3_stmt *q)
-{
-    struct arena *arena = &s->page_arena;
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
-    if (!row || !(row->message = row_message(q, arena, NO_LIMIT)))
-        return NULL;
+    struct outbox_message *message;
+    if (!row || row_message(q, NO_LIMIT, arena, &message) < 0 ||
+        row_text(q, LIST_LAST_ERROR, arena, &row->last_error) < 0 ||
+        row_text(q, LIST_LANE, arena, &row->lane) < 0 ||
+        row_text(q, ROW_ORIGIN_ID, arena, &row->origin_id) < 0)
+        return OUTBOX_E_RETRY;
     row->size = sizeof *row;
-    row->status = status_bit(db_column(q, ROW_N_COLUMNS));
-    if (take(arena, q, ROW_N_COLUMNS + 1, &row->last_error) < 0 ||
-        take(arena, q, ROW_N_COLUMNS + 2, &row->lane) < 0 ||
-        take(arena, q, ROW_N_COLUMNS + 3, &row->origin_id) < 0)
-        return NULL;
-    row->lane_seq = sqlite3_column_int64(q, ROW_N_COLUMNS + 4);
-    row->processed_us = moment_column(q, ROW_N_COLUMNS + 5);
-    row->available_us = moment_column(q, ROW_N_COLUMNS + 6);
-    return row;
+    row->message = message;
+    row->status = status_bit(db_column(q, LIST_STATUS));
+    row->lane_seq = sqlite3_column_int64(q, LIST_LANE_SEQ);
+    row->processed_us = timestamp_column(q, LIST_PROCESSED_AT);
+    row->available_us = timestamp_column(q, LIST_AVAILABLE_AT);
+    *ret = row;
+    return OUTBOX_OK;
 }
 
 int list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
          const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
 {
     struct store *s = instance;
-    int r = db_enter(s, call, err);
+    sqlite3_stmt *q;
+    int r = connect_enter(s, call, err);
     if (r < 0)
         return r;
     arena_reset(&s->page_arena);
@@ -60,28 +68,23 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
     struct outbox_row **rows = arena_array(&s->page_arena, (size_t)limit + 1, sizeof *rows);
     if (!page || !rows)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    bool dead = filter->statuses == OUTBOX_FAILED && !filter->n_ids;
-    sqlite3_stmt *q =
-        filter_prepare(s, dead ? LIST_FAILED : LIST, filter, " ORDER BY seq LIMIT ?3", err);
-    if (!q)
-        return s->failure;
-    sqlite3_bind_int64(q, 1, NO_LIMIT);
-    sqlite3_bind_int64(q, 2, after);
-    sqlite3_bind_int64(q, 3, limit);
-    int code = SQLITE_DONE;
+    bool failed = filter->statuses == OUTBOX_FAILED && !filter->n_ids;
+    r = filter_query(s, failed ? LIST_FAILED : LIST, filter, " ORDER BY seq LIMIT ?3",
+                     DB_ARGS(DB_INT(NO_LIMIT), DB_INT(after), DB_INT(limit)), &q, err);
+    if (r < 0)
+        return r;
     uint64_t bytes = 0;
-    while (bytes < PAGE_BYTES && (code = sqlite3_step(q)) == SQLITE_ROW) {
-        if (!(rows[page->n] = read_row(s, q))) {
+    while (bytes < PAGE_BYTES && (r = db_step(s, q, err)) > 0) {
+        if (read_row(q, &s->page_arena, &rows[page->n]) < 0) {
             r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
             break;
         }
         bytes += rows[page->n++]->message->payload.n;
     }
-    if (code != SQLITE_DONE && code != SQLITE_ROW && r == 0)
-        r = db_fail(s, err);
-    sqlite3_finalize(q);
+    if (s->db)
+        sqlite3_reset(q);
     page->size = sizeof *page;
     page->rows = (const struct outbox_row *const *)rows;
     *ret = page;
-    return r;
+    return r < 0 ? r : OUTBOX_OK;
 }

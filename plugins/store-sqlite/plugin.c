@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-sqlite: what it is, its options, its life. */
-#include "sqlite.h"
+#include "connect.h"
+#include "db.h"
+#include "operations.h"
+#include "schema.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +22,9 @@ static const struct outbox_option options[] = {
 
 static bool table_is_valid(const char *name)
 {
-    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
     size_t n = strlen(name);
-    return n > 0 && n <= TABLE_MAX && strchr(first, name[0]) &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == n &&
+    return n > 0 && n <= TABLE_MAX && strspn(name, chars) == n && !strchr("0123456789", name[0]) &&
            sqlite3_strnicmp(name, "sqlite_", 7) != 0;
 }
 
@@ -31,13 +33,13 @@ static void close_store(void *instance)
     struct store *s = instance;
     if (!s)
         return;
-    if (s->held) {
+    if (s->claim.batch) {
         struct outbox_call call = {.size = sizeof call, .timeout_ms = 1000, .cancel_fd = -1};
-        release(s, &s->held->batch, &call, NULL);
+        settle_release(s, &s->claim.batch->batch, &call, NULL);
     }
     wait_end(s);
     db_close(s);
-    arena_free(&s->claim_arena);
+    arena_free(&s->claim.arena);
     arena_free(&s->page_arena);
     free(s->path);
     free(s->table);
@@ -50,9 +52,9 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
     struct outbox_str path = host->option_text(cfg, "path");
     struct outbox_str table = host->option_text(cfg, "table");
     if (path.n == 0 || path.p[0] == ':' || strncmp(path.p, "file:", 5) == 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "path: the name of a file is wanted, neither empty, nor :memory:, nor a "
-                           "URI");
+        return outbox_fail(
+            err, OUTBOX_E_CONFIG,
+            "path: it must be the name of a file, neither empty, nor :memory:, nor a URI");
     if (!table_is_valid(table.p))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "table: `%.80s` cannot be a table's name; letters, digits and _ make "
@@ -62,10 +64,10 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
     if (!s)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     s->host = host;
-    s->inotify_fd = -1;
-    s->cancel_fd = -1;
+    s->watch.inotify_fd = -1;
+    s->call.cancel_fd = -1;
     s->busy_ms = host->option_int(cfg, "busy_timeout");
-    s->claim_arena = (struct arena)ARENA_INIT(KEEP_BYTES);
+    s->claim.arena = (struct arena)ARENA_INIT(KEEP_BYTES);
     s->page_arena = (struct arena)ARENA_INIT(0);
     s->path = strdup(path.p);
     s->table = strdup(table.p);
@@ -85,7 +87,7 @@ static uint64_t capabilities(void *instance)
 
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
-    int r = db_enter(instance, call, err);
+    int r = connect_enter(instance, call, err);
     return r < 0 ? r : schema_check(instance, err);
 }
 
@@ -96,19 +98,19 @@ static const struct outbox_store_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .schema = schema_render,
-    .init = schema_init,
+    .init = init,
     .claim = claim,
     .settle = settle,
-    .release = release,
-    .renew = renew,
+    .release = settle_release,
+    .renew = lease_renew,
     .wait = wait_for_news,
     .list = list,
-    .requeue = requeue,
-    .discard = discard,
-    .purge = purge,
+    .requeue = admin_requeue,
+    .discard = admin_discard,
+    .purge = admin_purge,
     .stats = stats,
-    .relay_put = relay_put,
-    .relay_list = relay_list,
+    .relay_put = relays_put,
+    .relay_list = relays_list,
     .save = save,
 };
 

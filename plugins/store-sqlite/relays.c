@@ -1,89 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* relays.c - the table of relays: each keeps a row, any tidies up after the dead. */
-#include "sqlite.h"
+/* relays.c - the table of relays: each keeps a row, and any deletes the rows of dead ones. */
+#include "connect.h"
+#include "db.h"
+#include "operations.h"
+#include "row.h"
+#include "timestamp.h"
 
-/* Rows of relays that gave no sign for so long are deleted. */
+/* Rows of relays that were not alive for this time are deleted. */
 #define TIDY_MS (INT64_C(86400) * 1000)
+/* A list has at most this many. */
+#define RELAYS_MAX 1000
 
-int relay_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,
-              struct outbox_err *err)
+int relays_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,
+               struct outbox_err *err)
 {
     struct store *s = instance;
-    char now[MOMENT_SIZE], old[MOMENT_SIZE];
-    int r = db_enter(s, call, err);
-    if (r == 0)
-        r = db_begin(s, err);
+    char now[TIMESTAMP_SIZE], old[TIMESTAMP_SIZE];
+    int r = connect_begin(s, call, err);
     if (r < 0)
         return r;
-    sqlite3_stmt *q = db_statement(
-        s, SLOT_RELAY_PUT,
+    timestamp_format(db_now(s), now);
+    timestamp_format(db_now_plus(s, -TIDY_MS), old);
+    r = db_run(
+        s, STMT_RELAY_PUT,
         "INSERT INTO \"{t}_relays\" (id, name, config_hash, state, version, started_at, alive_at,"
         " clean) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT (id) DO UPDATE SET"
         " name = ?2, config_hash = ?3, state = ?4, version = ?5, alive_at = ?6, clean = ?7",
+        DB_ARGS(DB_TEXT(row->id), DB_TEXT(row->name), DB_TEXT(row->config_hash),
+                DB_TEXT(row->state), DB_TEXT(row->version), DB_TEXT(outbox_cstr(now)),
+                DB_INT(row->clean != 0)),
         err);
-    if (q) {
-        db_bind(q, 1, row->id);
-        db_bind(q, 2, row->name);
-        db_bind(q, 3, row->config_hash);
-        db_bind(q, 4, row->state);
-        db_bind(q, 5, row->version);
-        db_bind(q, 6, outbox_cstr(moment_format(db_now(s), now)));
-        sqlite3_bind_int(q, 7, row->clean != 0);
-    }
-    r = db_run(s, q, err);
-    if (r == 0) {
-        q = db_statement(s, SLOT_RELAY_TIDY, "DELETE FROM \"{t}_relays\" WHERE alive_at < ?1", err);
-        if (q)
-            db_bind(q, 1, outbox_cstr(moment_format(db_now_plus(s, -TIDY_MS), old)));
-        r = db_run(s, q, err);
-    }
-    return r < 0 ? db_rollback(s, r) : db_commit(s, err);
+    if (r == 0)
+        r = db_run(s, STMT_RELAY_TIDY, "DELETE FROM \"{t}_relays\" WHERE alive_at < ?1",
+                   DB_ARGS(DB_TEXT(outbox_cstr(old))), err);
+    return db_end(s, r, err);
 }
 
-static struct outbox_relay_row *read_row(struct store *s, sqlite3_stmt *q)
+static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_relay_row **ret)
 {
-    struct outbox_relay_row *row = arena_array(&s->page_arena, 1, sizeof *row);
-    if (!row)
-        return NULL;
-    struct outbox_str *const texts[] = {&row->id, &row->name, &row->config_hash, &row->state,
-                                        &row->version};
+    struct outbox_relay_row *row = arena_array(arena, 1, sizeof *row);
+    if (!row || row_text(q, 0, arena, &row->id) < 0 || row_text(q, 1, arena, &row->name) < 0 ||
+        row_text(q, 2, arena, &row->config_hash) < 0 || row_text(q, 3, arena, &row->state) < 0 ||
+        row_text(q, 4, arena, &row->version) < 0)
+        return OUTBOX_E_RETRY;
     row->size = sizeof *row;
-    for (int i = 0; i < 5; i++) {
-        struct outbox_str text = db_column(q, i);
-        if (arena_str(&s->page_arena, text.p, (size_t)text.n, texts[i]) < 0)
-            return NULL;
-    }
-    row->started_us = moment_column(q, 5);
-    row->alive_us = moment_column(q, 6);
+    row->started_us = timestamp_column(q, 5);
+    row->alive_us = timestamp_column(q, 6);
     row->clean = sqlite3_column_int(q, 7) != 0;
-    return row;
+    *ret = row;
+    return OUTBOX_OK;
 }
 
-int relay_list(void *instance, const struct outbox_call *call, struct outbox_relay_page **ret,
-               struct outbox_err *err)
+int relays_list(void *instance, const struct outbox_call *call, struct outbox_relay_page **ret,
+                struct outbox_err *err)
 {
-    enum { MOST = 1000 };
     struct store *s = instance;
-    int r = db_enter(s, call, err);
+    sqlite3_stmt *q;
+    int r = connect_enter(s, call, err);
+    if (r == 0)
+        r = db_query(s, STMT_ONCE,
+                     "SELECT id, name, config_hash, state, version, started_at, alive_at, clean"
+                     " FROM \"{t}_relays\" ORDER BY clean, alive_at DESC LIMIT ?1",
+                     DB_ARGS(DB_INT(RELAYS_MAX)), &q, err);
     if (r < 0)
         return r;
     arena_reset(&s->page_arena);
     struct outbox_relay_page *page = arena_array(&s->page_arena, 1, sizeof *page);
-    struct outbox_relay_row **rows = arena_array(&s->page_arena, MOST, sizeof *rows);
-    sqlite3_stmt *q =
-        db_prepare(s,
-                   "SELECT id, name, config_hash, state, version, started_at, alive_at, clean"
-                   " FROM \"{t}_relays\" ORDER BY clean, alive_at DESC LIMIT 1000",
-                   err);
-    if (!q)
-        return s->failure;
-    int code = SQLITE_NOMEM;
-    while (page && rows && (code = sqlite3_step(q)) == SQLITE_ROW)
-        if (!(rows[page->n++] = read_row(s, q)))
+    struct outbox_relay_row **rows = arena_array(&s->page_arena, RELAYS_MAX, sizeof *rows);
+    while (page && rows && (r = db_step(s, q, err)) > 0)
+        if (read_row(q, &s->page_arena, &rows[page->n++]) < 0)
             break;
-    sqlite3_finalize(q);
-    if (code != SQLITE_DONE)
-        return page && rows ? db_fail(s, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r < 0)
+        return r;
+    if (!page || !rows || r > 0) {
+        sqlite3_reset(q);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
     page->size = sizeof *page;
     page->rows = (const struct outbox_relay_row *const *)rows;
     page->now_us = db_now(s);

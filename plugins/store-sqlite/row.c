@@ -1,73 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* row.c - a row as a message; what cannot be published as it stands is marked, not dropped. */
-#include "common/headers.h"
-#include "sqlite.h"
+#include "row.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
+#include "common/message_row.h"
+#include "db.h"
+#include "timestamp.h"
 
-static int take(struct arena *arena, sqlite3_stmt *statement, int column, struct outbox_str *ret)
+int row_text(sqlite3_stmt *q, int column, struct arena *arena, struct outbox_str *ret)
 {
-    struct outbox_str text = db_column(statement, column);
+    struct outbox_str text = db_column(q, column);
     return arena_str(arena, text.p, (size_t)text.n, ret);
 }
 
-static int too_large(struct arena *arena, const char *what, int64_t n, uint64_t max,
-                     struct outbox_str *ret)
-{
-    char text[128];
-    int len =
-        snprintf(text, sizeof text,
-                 "the %s has %" PRId64 " bytes, more than max_message (%" PRIu64 ")", what, n, max);
-    return arena_str(arena, text, (size_t)len, ret);
-}
-
-static int take_payload(struct arena *arena, sqlite3_stmt *statement, uint64_t max,
+/* A text in place of the bytes has more of them than length() says, which counts characters. */
+static int take_payload(sqlite3_stmt *q, uint64_t max, struct arena *arena,
                         struct outbox_message *m)
 {
-    struct outbox_str payload = db_column(statement, ROW_PAYLOAD);
-    int64_t length = sqlite3_column_int64(statement, 5);
-    if (payload.p && payload.n <= max)
-        return arena_str(arena, payload.p, (size_t)payload.n, &m->payload);
-    if (!payload.p && sqlite3_column_type(statement, 5) == SQLITE_NULL)
-        return 0;
-    return too_large(arena, "payload", payload.p ? (int64_t)payload.n : length, max, &m->defect);
+    uint64_t loaded = db_column(q, ROW_PAYLOAD).n;
+    uint64_t length = (uint64_t)sqlite3_column_int64(q, ROW_PAYLOAD_N); /* 0 for NULL */
+    uint64_t n = loaded ? loaded : length;
+    return n > max ? message_row_too_large("payload", n, max, arena, m)
+                   : row_text(q, ROW_PAYLOAD, arena, &m->payload);
 }
 
-static int take_headers(struct arena *arena, sqlite3_stmt *statement, uint64_t max,
-                        struct outbox_message *m)
-{
-    struct outbox_str headers = db_column(statement, 6), why = {NULL, 0};
-    if (m->defect.p)
-        return 0;
-    if (headers.n > max)
-        return too_large(arena, "headers column", (int64_t)headers.n, max, &m->defect);
-    int r = headers_parse(headers.p, (size_t)headers.n, arena, &m->headers, &m->n_headers, &why);
-    if (r > 0)
-        m->defect = why;
-    return r < 0 ? -1 : 0;
-}
-
-struct outbox_message *row_message(sqlite3_stmt *statement, struct arena *arena,
-                                   uint64_t max_message)
+int row_message(sqlite3_stmt *q, uint64_t max_message, struct arena *arena,
+                struct outbox_message **ret)
 {
     struct outbox_message *m = arena_array(arena, 1, sizeof *m);
-    if (!m)
-        return NULL;
-    m->size = sizeof *m;
-    m->seq = sqlite3_column_int64(statement, 0);
-    if (take(arena, statement, 1, &m->row_id) < 0 || take(arena, statement, 2, &m->topic) < 0 ||
-        take(arena, statement, 3, &m->key) < 0 ||
-        take_payload(arena, statement, max_message, m) < 0 || take(arena, statement, 9, &m->id) < 0)
-        return NULL;
+    if (!m || row_text(q, ROW_ID, arena, &m->row_id) < 0 ||
+        row_text(q, ROW_TOPIC, arena, &m->topic) < 0 || row_text(q, ROW_KEY, arena, &m->key) < 0 ||
+        row_text(q, ROW_ORIGIN_ID, arena, &m->id) < 0 ||
+        take_payload(q, max_message, arena, m) < 0 ||
+        message_row_headers(db_column(q, ROW_HEADERS), max_message, arena, m) < 0)
+        return OUTBOX_E_RETRY;
     if (!m->id.p)
         m->id = m->row_id;
-    if (take_headers(arena, statement, max_message, m) < 0)
-        return NULL;
-    int64_t retries = sqlite3_column_int64(statement, 7);
-    m->retries = retries < 0 ? 0 : retries > UINT32_MAX ? UINT32_MAX : (uint32_t)retries;
-    m->created_us = moment_column(statement, 8);
+    int64_t retries = sqlite3_column_int64(q, ROW_RETRIES);
+    m->size = sizeof *m;
+    m->seq = sqlite3_column_int64(q, ROW_SEQ);
     m->handle = (uint64_t)m->seq;
-    return m;
+    m->retries = retries < 0 ? 0 : retries > UINT32_MAX ? UINT32_MAX : (uint32_t)retries;
+    m->created_us = timestamp_column(q, ROW_CREATED_AT);
+    *ret = m;
+    return OUTBOX_OK;
 }

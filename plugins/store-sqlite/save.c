@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* save.c - messages are written: in a producer's transaction, or in one of our own. */
 #include "common/sql_insert.h"
-#include "sqlite.h"
-
-#include <stdlib.h>
+#include "connect.h"
+#include "db.h"
+#include "operations.h"
 
 static int64_t available(void *ctx, int64_t delay_ms)
 {
@@ -14,24 +14,11 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
                     struct outbox_err *err)
 {
     struct store *s = ctx;
-    sqlite3_stmt *q = db_prepare(s, sql, err);
-    if (!q)
-        return s->failure;
-    for (uint64_t i = 0; i < n; i++) {
-        if (args[i]->type == OUTBOX_ARG_INT)
-            sqlite3_bind_int64(q, (int)i + 1, args[i]->i);
-        else if (args[i]->type == OUTBOX_ARG_BLOB)
-            db_bind_blob(q, (int)i + 1, args[i]->s);
-        else
-            db_bind(q, (int)i + 1, args[i]->s);
-    }
-    int code = sqlite3_step(q);
-    sqlite3_finalize(q);
-    if (code == SQLITE_DONE)
-        return OUTBOX_OK;
-    if (code == SQLITE_CONSTRAINT_UNIQUE)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "there is a message with this id already");
-    return db_fail(s, err);
+    sqlite3_stmt *q;
+    int r = db_query(s, STMT_ONCE, sql, DB_NO_ARGS, &q, err);
+    for (uint64_t i = 0; r == 0 && i < n; i++)
+        db_bind(q, (int)i + 1, args[i]);
+    return r < 0 ? r : db_step(s, q, err);
 }
 
 int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
@@ -48,14 +35,10 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
     };
     int r = table ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0 && !exec)
-        r = db_enter(s, call, err);
-    if (r == 0 && !exec)
-        r = db_begin(s, err);
+        r = connect_begin(s, call, err);
     bool begun = r == 0 && !exec;
     for (uint64_t i = 0; r == 0 && i < n; i++)
         r = sql_insert_message(&dialect, rows[i], exec ? exec : &here, err);
-    free(table);
-    if (begun)
-        r = r < 0 ? db_rollback(s, r) : db_commit(s, err);
-    return r;
+    sqlite3_free(table);
+    return begun ? db_end(s, r, err) : r;
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* schema.c - the tables: made, checked, printed. */
-#include "sqlite.h"
+#include "schema.h"
+
+#include "db.h"
+#include "operations.h"
 
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* The first ten columns are those of the Go package `outbox`, whose producers write here too.
- * {c} is where an upgrade puts columns that somebody added to an older table. */
-static const char table_text[] =
-    "CREATE TABLE \"{n}\" (\n"
+/* For sqlite3_mprintf: its name, and what an upgrade puts at the end: columns that were added to an
+ * older table. The first ten columns are those of the Go package `outbox`, whose producers write
+ * here too. */
+static const char create_table[] =
+    "CREATE TABLE \"%s\" (\n"
     "    -- insertion order; every row's own\n"
     "    seq INTEGER PRIMARY KEY AUTOINCREMENT,\n"
-    "    id TEXT NOT NULL UNIQUE DEFAULT (" SQL_UUID "),\n"
+    "    id TEXT NOT NULL UNIQUE DEFAULT (" SCHEMA_UUID "),\n"
     "    topic TEXT NOT NULL,\n"
     "    key TEXT NOT NULL DEFAULT '',\n"
     "    payload BLOB,\n"
@@ -21,7 +21,7 @@ static const char table_text[] =
     "    status TEXT NOT NULL DEFAULT 'pending',\n"
     "    retries INTEGER NOT NULL DEFAULT 0,\n"
     "    last_error TEXT NOT NULL DEFAULT '',\n"
-    "    created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),\n"
+    "    created_at DATETIME NOT NULL DEFAULT (strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')),\n"
     "    processed_at DATETIME,\n"
     "    -- not before: microseconds since 1970, or a date and time; NULL: at once\n"
     "    available_at INTEGER,\n"
@@ -29,12 +29,8 @@ static const char table_text[] =
     "    lane_seq INTEGER,\n"
     "    origin_id TEXT,\n"
     "    -- who holds the row while it is `processing`: a row of {t}_leases\n"
-    "    lease INTEGER{c}\n"
+    "    lease INTEGER%s\n"
     ")";
-
-#define SAY_VERSION                                           \
-    "INSERT INTO \"{t}_schema\" (version, needs) SELECT 1, 1" \
-    " WHERE NOT EXISTS (SELECT 1 FROM \"{t}_schema\")"
 
 static const char *const statements[] = {
     "CREATE INDEX \"{t}_ready\" ON \"{t}\" (seq)\n"
@@ -66,38 +62,15 @@ static const char *const statements[] = {
     ")",
     "-- the version of all this, and the least version of outboxd's schema that can work on it\n"
     "CREATE TABLE IF NOT EXISTS \"{t}_schema\" (version INTEGER NOT NULL, needs INTEGER NOT NULL)",
-    SAY_VERSION,
+    SCHEMA_SET_VERSION,
     NULL,
 };
 
-/* Fills the marks of table_text; for free(). */
-static char *make_table_text(const char *name, const char *columns)
-{
-    char *out = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&out, &n);
-    if (!f)
-        return NULL;
-    for (const char *p = table_text; *p;) {
-        if (strncmp(p, "{n}", 3) == 0 || strncmp(p, "{c}", 3) == 0) {
-            fputs(p[1] == 'n' ? name : columns, f);
-            p += 3;
-        } else {
-            fputc(*p++, f);
-        }
-    }
-    if (fclose(f) != 0) {
-        free(out);
-        return NULL;
-    }
-    return out;
-}
-
 int schema_create(struct store *s, const char *name, const char *columns, struct outbox_err *err)
 {
-    char *text = make_table_text(name, columns);
-    int r = text ? db_exec(s, text, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    free(text);
+    char *sql = sqlite3_mprintf(create_table, name, columns);
+    int r = sql ? db_exec(s, sql, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    sqlite3_free(sql);
     return r;
 }
 
@@ -111,26 +84,15 @@ int schema_complete(struct store *s, struct outbox_err *err)
 
 /* ---- what is there ---- */
 
-static int count(struct store *s, const char *sql, int64_t *ret, struct outbox_err *err)
-{
-    sqlite3_stmt *statement = db_prepare(s, sql, err);
-    if (!statement)
-        return s->failure;
-    int code = sqlite3_step(statement);
-    *ret = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
-    sqlite3_finalize(statement);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? OUTBOX_OK : db_fail(s, err);
-}
-
 int schema_form(struct store *s, enum schema_form *ret, struct outbox_err *err)
 {
-    int64_t table = 0, schema = 0;
-    int r = count(s, "SELECT count(*) FROM sqlite_master WHERE name = '{t}' COLLATE NOCASE", &table,
-                  err);
+#define COUNT_TABLES(name) \
+    "SELECT count(*) FROM sqlite_master WHERE name = '" name "' COLLATE NOCASE"
+    int64_t table = 0, versions = 0;
+    int r = db_read_int(s, STMT_ONCE, COUNT_TABLES("{t}"), DB_NO_ARGS, &table, err);
     if (r == 0)
-        r = count(s, "SELECT count(*) FROM sqlite_master WHERE name = '{t}_schema' COLLATE NOCASE",
-                  &schema, err);
-    *ret = !table ? FORM_MISSING : schema ? FORM_OURS : FORM_OLD;
+        r = db_read_int(s, STMT_ONCE, COUNT_TABLES("{t}_schema"), DB_NO_ARGS, &versions, err);
+    *ret = !table ? SCHEMA_MISSING : versions ? SCHEMA_OURS : SCHEMA_OLD;
     return r;
 }
 
@@ -141,16 +103,17 @@ int schema_check(struct store *s, struct outbox_err *err)
     int r = schema_form(s, &form, err);
     if (r < 0)
         return r;
-    if (form == FORM_MISSING)
+    if (form == SCHEMA_MISSING)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s has no table %s; run `outboxd init` to make it", s->path, s->table);
-    if (form == FORM_OLD)
+    if (form == SCHEMA_OLD)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s: the table %s has an older form; run `outboxd init` to upgrade it",
                            s->path, s->table);
-    r = count(s, "SELECT max(needs) FROM \"{t}_schema\"", &needs, err);
+    r = db_read_int(s, STMT_ONCE, "SELECT max(needs) FROM \"{t}_schema\"", DB_NO_ARGS, &needs, err);
     if (r == 0)
-        r = count(s, "SELECT max(version) FROM \"{t}_schema\"", &version, err);
+        r = db_read_int(s, STMT_ONCE, "SELECT max(version) FROM \"{t}_schema\"", DB_NO_ARGS,
+                        &version, err);
     if (r < 0)
         return r;
     if (needs > SCHEMA_VERSION)
@@ -166,89 +129,30 @@ int schema_check(struct store *s, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
-/* ---- the operations ---- */
+/* ---- printing it ---- */
 
 static int render(struct store *s, const struct outbox_exec *exec, const char *sql,
                   struct outbox_err *err)
 {
-    char *text = db_render(s, sql);
+    char *text = sql ? db_render(s, sql) : NULL;
     int r = text ? exec->run(exec->ctx, text, NULL, 0, err)
                  : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    free(text);
+    sqlite3_free(text);
     return r;
 }
 
 int schema_render(void *instance, const struct outbox_exec *exec, struct outbox_err *err)
 {
     struct store *s = instance;
+    char *table = sqlite3_mprintf(create_table, s->table, "");
     int r = render(s, exec,
                    "-- outboxd, store-sqlite: the table {t} and what belongs to it\n"
                    "PRAGMA journal_mode = WAL",
                    err);
-    char *table = make_table_text(s->table, "");
     if (r == 0)
-        r = table ? render(s, exec, table, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        r = render(s, exec, table, err);
     for (size_t i = 0; r == 0 && statements[i]; i++)
         r = render(s, exec, statements[i], err);
-    free(table);
+    sqlite3_free(table);
     return r;
-}
-
-static int init_inside(struct store *s, const char **ret_what, int64_t *ret_rows,
-                       struct outbox_err *err)
-{
-    enum schema_form form;
-    int r = schema_form(s, &form, err);
-    if (r < 0)
-        return r;
-    *ret_rows = 0;
-    switch (form) {
-    case FORM_MISSING:
-        *ret_what = "created";
-        r = schema_create(s, s->table, "", err);
-        return r < 0 ? r : schema_complete(s, err);
-    case FORM_OLD:
-        *ret_what = "upgraded";
-        return upgrade_old(s, ret_rows, err);
-    default:
-        *ret_what = "is up to date";
-        r = db_exec(s, SAY_VERSION, err); /* a dump of the schema alone leaves it out */
-        return r < 0 ? r : schema_check(s, err);
-    }
-}
-
-int schema_init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
-                struct outbox_err *err)
-{
-    struct store *s = instance;
-    const char *what = "";
-    int64_t rows = 0;
-    char text[512];
-    int r = db_enter_raw(s, call, err);
-    if (r == 0)
-        s->locked_us = s->deadline_us; /* producers first: wait as long as the caller does */
-    /* Rewriting names in views and triggers would point them to the table's temporary name. */
-    if (r == 0)
-        r = db_exec(s, "PRAGMA legacy_alter_table = ON", err);
-    /* An upgrade sorts the whole table, which need not fit in memory. */
-    if (r == 0)
-        r = db_exec(s, "PRAGMA temp_store = DEFAULT", err);
-    if (r == 0)
-        r = db_begin(s, err);
-    if (r < 0)
-        return r;
-    r = init_inside(s, &what, &rows, err);
-    if (r < 0)
-        return db_rollback(s, r);
-    r = db_commit(s, err);
-    if (r < 0)
-        return r;
-    int n = snprintf(text, sizeof text, "%s: table %s %s (schema %d)", s->path, s->table, what,
-                     SCHEMA_VERSION);
-    if (rows > 0 && n > 0 && (size_t)n < sizeof text)
-        snprintf(text + n, sizeof text - (size_t)n, ", %" PRId64 " rows kept", rows);
-    arena_reset(&s->page_arena);
-    return arena_str(&s->page_arena, text, strlen(text), ret) < 0
-               ? outbox_fail(err, OUTBOX_E_RETRY, "out of memory")
-               : OUTBOX_OK;
 }

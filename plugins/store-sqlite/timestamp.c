@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* timestamp.c - times as the table has them, and as others may have written them. */
-#include "sqlite.h"
+#include "timestamp.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -11,28 +11,17 @@
 #define SECONDS_MAX INT64_C(100000000000)
 #define MILLISECONDS_MAX INT64_C(100000000000000)
 
-const char *moment_format(int64_t us, char out[MOMENT_SIZE])
+const char *timestamp_format(int64_t us, char out[TIMESTAMP_SIZE])
 {
     struct tm tm;
     time_t seconds = (time_t)(us / 1000000);
     gmtime_r(&seconds, &tm);
-    size_t n = strftime(out, MOMENT_SIZE, "%Y-%m-%d %H:%M:%S", &tm);
-    snprintf(out + n, MOMENT_SIZE - n, ".%03d", (int)(us % 1000000 / 1000));
+    size_t n = strftime(out, TIMESTAMP_SIZE, "%Y-%m-%d %H:%M:%S", &tm);
+    snprintf(out + n, TIMESTAMP_SIZE - n, ".%03d", (int)(us % 1000000 / 1000));
     return out;
 }
 
-/* Exactly n digits. */
-static const char *digits(const char *p, int n, int *ret)
-{
-    *ret = 0;
-    for (; n > 0; n--, p++) {
-        if (*p < '0' || *p > '9')
-            return NULL;
-        *ret = *ret * 10 + (*p - '0');
-    }
-    return p;
-}
-
+/* Digits behind a point, as microseconds. Returns what follows them. */
 static const char *fraction(const char *p, int64_t *ret_us)
 {
     int64_t unit = 100000;
@@ -44,47 +33,22 @@ static const char *fraction(const char *p, int64_t *ret_us)
     return p;
 }
 
-/* Z, +HH:MM, -HHMM or nothing: microseconds to subtract. */
-static int64_t offset(const char *p)
-{
-    int hours = 0, minutes = 0;
-    while (*p == ' ')
-        p++;
-    if (*p != '+' && *p != '-')
-        return 0;
-    const char *rest = digits(p + 1, 2, &hours);
-    if (rest && *rest == ':')
-        rest++;
-    if (!rest || !digits(rest, 2, &minutes))
-        minutes = 0;
-    int64_t us = (hours * 60 + minutes) * INT64_C(60000000);
-    return *p == '-' ? -us : us;
-}
-
-/* `text` is terminated. */
+/* A date, with or without a time, a fraction of a second, and an offset or Z. */
 static int64_t parse(const char *text)
 {
     struct tm tm = {0};
     int64_t us = 0;
-    const char *p = digits(text, 4, &tm.tm_year);
-    p = p && *p == '-' ? digits(p + 1, 2, &tm.tm_mon) : NULL;
-    p = p && *p == '-' ? digits(p + 1, 2, &tm.tm_mday) : NULL;
+    const char *p = text ? strptime(text, "%Y-%m-%d", &tm) : NULL;
+    if (p && (*p == ' ' || *p == 'T')) {
+        const char *time = p + 1;
+        p = strptime(time, "%H:%M:%S", &tm);
+        p = p ? p : strptime(time, "%H:%M", &tm);
+        p = p ? fraction(p, &us) : NULL;
+    }
     if (!p)
         return 0;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    if (*p == ' ' || *p == 'T') {
-        p = digits(p + 1, 2, &tm.tm_hour);
-        p = p && *p == ':' ? digits(p + 1, 2, &tm.tm_min) : NULL;
-        if (!p)
-            return 0;
-        if (*p == ':')
-            p = digits(p + 1, 2, &tm.tm_sec);
-        if (!p)
-            return 0;
-        p = fraction(p, &us);
-    }
-    return (int64_t)timegm(&tm) * 1000000 + us - offset(p);
+    int64_t offset_s = strptime(p, " %z", &tm) ? tm.tm_gmtoff : 0;
+    return ((int64_t)timegm(&tm) - offset_s) * 1000000 + us;
 }
 
 static int64_t from_number(int64_t n)
@@ -93,23 +57,22 @@ static int64_t from_number(int64_t n)
     return n * unit;
 }
 
-int64_t moment_column(sqlite3_stmt *statement, int column)
+static bool is_number(int type)
 {
-    int type = sqlite3_column_type(statement, column);
-    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT)
-        return from_number(sqlite3_column_int64(statement, column));
-    const char *text = (const char *)sqlite3_column_text(statement, column);
-    return text ? parse(text) : 0;
+    return type == SQLITE_INTEGER || type == SQLITE_FLOAT;
 }
 
-void moment_sql(sqlite3_context *context, int n, sqlite3_value **values)
+int64_t timestamp_column(sqlite3_stmt *q, int column)
 {
-    int type = sqlite3_value_type(values[0]);
+    return is_number(sqlite3_column_type(q, column))
+               ? from_number(sqlite3_column_int64(q, column))
+               : parse((const char *)sqlite3_column_text(q, column));
+}
+
+void timestamp_sql(sqlite3_context *context, int n, sqlite3_value **values)
+{
     (void)n;
-    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
-        sqlite3_result_int64(context, from_number(sqlite3_value_int64(values[0])));
-    } else {
-        const char *text = (const char *)sqlite3_value_text(values[0]);
-        sqlite3_result_int64(context, text ? parse(text) : 0);
-    }
+    sqlite3_result_int64(context, is_number(sqlite3_value_type(values[0]))
+                                      ? from_number(sqlite3_value_int64(values[0]))
+                                      : parse((const char *)sqlite3_value_text(values[0])));
 }

@@ -1,127 +1,77 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * upgrade.c - a table of the ten-column form becomes ours: built anew beside it, filled in the
- * order of creation, and put in its place, all in one transaction. Producers wait meanwhile.
- */
-#include "sqlite.h"
+#include "upgrade.h"
+
+#include "db.h"
+#include "schema.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-static const char *const old_columns[] = {"id",         "topic",       "key",     "payload",
-                                          "headers",    "status",      "retries", "last_error",
-                                          "created_at", "processed_at"};
-#define N_OLD (sizeof old_columns / sizeof old_columns[0])
+#define OLD_COLUMNS                                                                  \
+    "('id'), ('topic'), ('key'), ('payload'), ('headers'), ('status'), ('retries')," \
+    " ('last_error'), ('created_at'), ('processed_at')"
 
-/* Columns that somebody added: their definitions, and their names for the copying. */
-struct extra {
-    FILE *definitions;
-    FILE *names;
-    char *definition_text;
-    char *name_text;
-    size_t n1, n2;
-};
+/* ---- columns that were added: their definitions, and their names for the copying ---- */
 
-static bool is_old_column(const char *name, uint32_t *seen)
+static void add_column(struct store *s, sqlite3_stmt *info, sqlite3_str *definitions,
+                       sqlite3_str *names)
 {
-    for (size_t i = 0; i < N_OLD; i++)
-        if (sqlite3_stricmp(name, old_columns[i]) == 0) {
-            *seen |= 1u << i;
-            return true;
-        }
-    return false;
-}
-
-static void add_extra(struct store *s, struct extra *extra, sqlite3_stmt *info)
-{
-    const char *collation = NULL;
-    const char *deflt = (const char *)sqlite3_column_text(info, 4);
-    const char *type = (const char *)sqlite3_column_text(info, 2);
-    char *name = sqlite3_mprintf("\"%w\"", sqlite3_column_text(info, 1));
-    if (!name)
-        return;
-    fprintf(extra->names, ", %s", name);
-    fprintf(extra->definitions, ",\n    %s %s", name, type ? type : "");
-    if (sqlite3_column_int(info, 3))
-        fputs(" NOT NULL", extra->definitions);
+    const char *name = (const char *)sqlite3_column_text(info, 0), *collation = NULL;
+    const char *type = (const char *)sqlite3_column_text(info, 1);
+    const char *deflt = (const char *)sqlite3_column_text(info, 3);
+    sqlite3_str_appendf(names, ", \"%w\"", name);
+    sqlite3_str_appendf(definitions, ",\n    \"%w\" %s", name, type ? type : "");
+    if (sqlite3_column_int(info, 2))
+        sqlite3_str_appendall(definitions, " NOT NULL");
     if (deflt)
-        fprintf(extra->definitions, " DEFAULT (%s)", deflt);
-    sqlite3_table_column_metadata(s->db, NULL, s->table, (const char *)sqlite3_column_text(info, 1),
-                                  NULL, &collation, NULL, NULL, NULL);
+        sqlite3_str_appendf(definitions, " DEFAULT (%s)", deflt);
+    sqlite3_table_column_metadata(s->db, NULL, s->table, name, NULL, &collation, NULL, NULL, NULL);
     if (collation && sqlite3_stricmp(collation, "BINARY") != 0)
-        fprintf(extra->definitions, " COLLATE \"%s\"", collation);
-    sqlite3_free(name);
+        sqlite3_str_appendf(definitions, " COLLATE \"%w\"", collation);
 }
 
-static int read_columns(struct store *s, struct extra *extra, struct outbox_err *err)
+static int read_added(struct store *s, sqlite3_str *definitions, sqlite3_str *names,
+                      struct outbox_err *err)
 {
-    uint32_t seen = 0;
-    sqlite3_stmt *info = db_prepare(s, "PRAGMA table_info(\"{t}\")", err);
-    if (!info)
-        return s->failure;
-    int code;
-    while ((code = sqlite3_step(info)) == SQLITE_ROW)
-        if (!is_old_column((const char *)sqlite3_column_text(info, 1), &seen))
-            add_extra(s, extra, info);
-    sqlite3_finalize(info);
-    if (code != SQLITE_DONE)
-        return db_fail(s, err);
-    for (size_t i = 0; i < N_OLD; i++)
-        if (!(seen & 1u << i))
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "%s: the table %s is there, but has no column %s, so it is no "
-                               "outbox; name another one with `table`",
-                               s->path, s->table, old_columns[i]);
-    return OUTBOX_OK;
-}
-
-/* The indexes and triggers that the table's owner made, to be made again. */
-static int remember_others(struct store *s, char ***ret, size_t *ret_n, struct outbox_err *err)
-{
-    sqlite3_stmt *statement = db_prepare(
-        s,
-        "SELECT sql FROM sqlite_master WHERE tbl_name = '{t}' COLLATE NOCASE AND sql IS NOT NULL"
-        " AND type IN ('index', 'trigger') AND name <> 'idx_{t}_pending' COLLATE NOCASE",
-        err);
-    int code = SQLITE_ROW;
-    if (!statement)
-        return s->failure;
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-        char **grown = reallocarray(*ret, *ret_n + 1, sizeof **ret);
-        char *sql = strdup((const char *)sqlite3_column_text(statement, 0));
-        if (grown)
-            *ret = grown;
-        if (!grown || !sql) {
-            free(sql);
-            code = SQLITE_NOMEM;
-            break;
-        }
-        grown[(*ret_n)++] = sql;
-    }
-    sqlite3_finalize(statement);
-    return code == SQLITE_DONE ? OUTBOX_OK : db_fail(s, err);
-}
-
-static int make_others(struct store *s, char *const *others, size_t n, struct outbox_err *err)
-{
-    int r = OUTBOX_OK;
-    for (size_t i = 0; r == 0 && i < n; i++)
-        if (sqlite3_exec(s->db, others[i], NULL, NULL, NULL) != SQLITE_OK)
-            r = db_fail(s, err);
+    sqlite3_stmt *info;
+    int r = db_query(s, STMT_ONCE,
+                     "SELECT name, type, \"notnull\", dflt_value FROM pragma_table_info('{t}')"
+                     " WHERE lower(name) NOT IN (VALUES " OLD_COLUMNS ") ORDER BY cid",
+                     DB_NO_ARGS, &info, err);
+    if (r < 0)
+        return r;
+    while ((r = db_step(s, info, err)) > 0)
+        add_column(s, info, definitions, names);
     return r;
 }
 
-/* Nobody holds a lease yet, so what was `processing` has been left behind. */
+static int check_columns(struct store *s, struct outbox_err *err)
+{
+    char *missing;
+    int r = db_read_text(s,
+                         "WITH old (name) AS (VALUES " OLD_COLUMNS ") SELECT name FROM old WHERE"
+                         " name NOT IN (SELECT lower(name) FROM pragma_table_info('{t}'))",
+                         &missing, err);
+    if (r == 0 && missing)
+        r = outbox_fail(err, OUTBOX_E_CONFIG,
+                        "%s: the table %s is there, but has no column %s, so it is no outbox; name "
+                        "another one with `table`",
+                        s->path, s->table, missing);
+    sqlite3_free(missing);
+    return r;
+}
+
+/* ---- building the table anew ---- */
+
+/* No row has a lease yet, so what was `processing` has been left behind. */
 static int copy_rows(struct store *s, const char *names, int64_t *ret_rows, struct outbox_err *err)
 {
     char *sql = sqlite3_mprintf(
         "INSERT INTO \"{t}_new\" (id, topic, key, payload, headers, status, retries, last_error,"
-        " created_at, processed_at%s) SELECT coalesce(id, " SQL_UUID
+        " created_at, processed_at%s) SELECT coalesce(id, " SCHEMA_UUID
         "), topic, coalesce(key, ''), payload,"
         " coalesce(headers, '{}'), CASE status WHEN 'processing' THEN 'pending' ELSE status END,"
         " coalesce(retries, 0), coalesce(last_error, ''), created_at, processed_at%s FROM \"{t}\""
-        " ORDER BY outbox_moment(created_at), rowid",
+        " ORDER BY outbox_timestamp(created_at), rowid",
         names, names);
     int r = sql ? db_exec(s, sql, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0)
@@ -130,14 +80,14 @@ static int copy_rows(struct store *s, const char *names, int64_t *ret_rows, stru
     return r;
 }
 
-static int rebuild(struct store *s, const struct extra *extra, int64_t *ret_rows,
+static int rebuild(struct store *s, const char *definitions, const char *names, int64_t *ret_rows,
                    struct outbox_err *err)
 {
     char name[128];
     snprintf(name, sizeof name, "%s_new", s->table);
-    int r = schema_create(s, name, extra->definition_text, err);
+    int r = schema_create(s, name, definitions, err);
     if (r == 0)
-        r = copy_rows(s, extra->name_text, ret_rows, err);
+        r = copy_rows(s, names, ret_rows, err);
     if (r == 0)
         r = db_exec(s, "DROP TABLE \"{t}\"", err);
     if (r == 0)
@@ -145,33 +95,32 @@ static int rebuild(struct store *s, const struct extra *extra, int64_t *ret_rows
     return r < 0 ? r : schema_complete(s, err);
 }
 
-int upgrade_old(struct store *s, int64_t *ret_rows, struct outbox_err *err)
+int upgrade(struct store *s, int64_t *ret_rows, struct outbox_err *err)
 {
-    struct extra extra = {0};
-    char **others = NULL;
-    size_t n_others = 0;
-    extra.definitions = open_memstream(&extra.definition_text, &extra.n1);
-    extra.names = open_memstream(&extra.name_text, &extra.n2);
-    int r = extra.definitions && extra.names ? read_columns(s, &extra, err)
-                                             : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    char *others = NULL; /* the indexes and triggers that were added, to be made again */
+    sqlite3_str *definitions = sqlite3_str_new(NULL), *names = sqlite3_str_new(NULL);
+    int r = check_columns(s, err);
     if (r == 0)
         r = upgrade_check(s, err);
-    if (extra.definitions && fclose(extra.definitions) != 0 && r == 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (extra.names && fclose(extra.names) != 0 && r == 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (r == 0 && (!extra.definition_text || !extra.name_text))
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r == 0)
-        r = remember_others(s, &others, &n_others, err);
+        r = read_added(s, definitions, names, err);
+    if (r == 0 && (sqlite3_str_errcode(definitions) || sqlite3_str_errcode(names)))
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    char *definition_text = sqlite3_str_finish(definitions); /* NULL: empty, also for %s */
+    char *name_text = sqlite3_str_finish(names);
+    if (r == 0) /* a text may end in a comment, up to the end of its line */
+        r = db_read_text(s,
+                         "SELECT group_concat(sql, char(10) || ';') FROM (SELECT sql FROM"
+                         " sqlite_master WHERE tbl_name = '{t}' COLLATE NOCASE AND sql IS NOT NULL"
+                         " AND type IN ('index', 'trigger') AND name <> 'idx_{t}_pending' COLLATE"
+                         " NOCASE ORDER BY rowid)",
+                         &others, err);
     if (r == 0)
-        r = rebuild(s, &extra, ret_rows, err);
-    if (r == 0)
-        r = make_others(s, others, n_others, err);
-    for (size_t i = 0; i < n_others; i++)
-        free(others[i]);
-    free(others);
-    free(extra.definition_text);
-    free(extra.name_text);
+        r = rebuild(s, definition_text, name_text, ret_rows, err);
+    if (r == 0 && others && sqlite3_exec(s->db, others, NULL, NULL, NULL) != SQLITE_OK)
+        r = db_fail(s, err);
+    sqlite3_free(others);
+    sqlite3_free(definition_text);
+    sqlite3_free(name_text);
     return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* upgrade_check.c - what somebody added to an old table and building it anew would lose. */
-#include "sqlite.h"
+/* upgrade_check.c - what was added to an old table and building it anew would lose. */
+#include "db.h"
+#include "upgrade.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -33,8 +34,8 @@ static const char *skip(const char *sql)
     return end ? end + strlen(last) : sql + strlen(sql);
 }
 
-/* Are there these keywords, outside of names in quotes, texts and comments? before: NULL: only the
- * other one. */
+/* Does it have the keywords `before` (unless it is NULL) and `word`, one after the other, outside
+ * of quoted names, texts and comments? */
 static bool has_keywords(const char *sql, const char *before, const char *word)
 {
     bool is_next = !before;
@@ -55,7 +56,7 @@ static bool has_keywords(const char *sql, const char *before, const char *word)
     return false;
 }
 
-/* What no pragma tells. */
+/* A clause that no pragma shows. */
 static const char *find_clause(const char *sql)
 {
     const char *options = strrchr(sql, ')');
@@ -66,45 +67,27 @@ static const char *find_clause(const char *sql)
                                                                   : NULL;
 }
 
-static int refuse(const struct store *s, const char *lost, struct outbox_err *err)
-{
-    return outbox_fail(err, OUTBOX_E_CONFIG,
-                       "%s: the table %s has %.200s, which `outboxd init` cannot carry over; see "
-                       "UPGRADING in outboxd-store-sqlite(7)",
-                       s->path, s->table, lost);
-}
-
-/* A statement that gives what is lost, or a definition to look through. */
-static int look(struct store *s, const char *sql, bool is_definition, struct outbox_err *err)
-{
-    sqlite3_stmt *statement = db_prepare(s, sql, err);
-    const char *lost = NULL;
-    int r = OUTBOX_OK;
-    if (!statement)
-        return s->failure;
-    int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW)
-        lost = (const char *)sqlite3_column_text(statement, 0);
-    if (lost && is_definition)
-        lost = find_clause(lost);
-    if (code != SQLITE_ROW && code != SQLITE_DONE)
-        r = db_fail(s, err);
-    else if (lost)
-        r = refuse(s, lost, err);
-    sqlite3_finalize(statement);
-    return r;
-}
-
 int upgrade_check(struct store *s, struct outbox_err *err)
 {
     const char *collation = NULL;
-    int r = look(s, losses, false, err);
+    char *loss = NULL, *sql = NULL;
+    int r = db_read_text(s, losses, &loss, err);
     if (r == 0)
-        r = look(s, definition, true, err);
+        r = db_read_text(s, definition, &sql, err);
     if (r == 0)
         sqlite3_table_column_metadata(s->db, NULL, s->table, "id", NULL, &collation, NULL, NULL,
                                       NULL);
-    return collation && sqlite3_stricmp(collation, "BINARY") != 0
-               ? refuse(s, "a COLLATE of the column id", err)
-               : r;
+    const char *lost = loss                      ? loss
+                       : sql && find_clause(sql) ? find_clause(sql)
+                       : collation && sqlite3_stricmp(collation, "BINARY") != 0
+                           ? "a COLLATE of the column id"
+                           : NULL;
+    if (r == 0 && lost)
+        r = outbox_fail(err, OUTBOX_E_CONFIG,
+                        "%s: the table %s has %.200s, which `outboxd init` cannot carry over; see "
+                        "UPGRADING in outboxd-store-sqlite(7)",
+                        s->path, s->table, lost);
+    sqlite3_free(loss);
+    sqlite3_free(sql);
+    return r;
 }

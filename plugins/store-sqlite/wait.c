@@ -1,61 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wait.c - news of commits by any process. inotify tells that the write-ahead log was written;
- * PRAGMA data_version whether something was committed. The log is written before the commit
- * counts, so an event is followed by a few looks.
+ * wait.c - news of commits by any process. inotify reports that the write-ahead log was written;
+ * PRAGMA data_version says whether something was committed. The log is written before the commit
+ * counts, so that an event is followed by a few checks.
  */
-#include "sqlite.h"
+#include "connect.h"
+#include "db.h"
+#include "operations.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
-/* Looks after an event: after 1, 2, 4 ... ms. Between the log's write and the commit lies a sync of
- * the disk, which takes seconds on a busy one: 16 s in all; polling does the rest. */
-#define LOOKS 14
-
-void wait_end(struct store *s)
-{
-    if (s->inotify_fd >= 0)
-        close(s->inotify_fd);
-    s->inotify_fd = -1;
-    s->data_version = 0;
-    s->event_is_open = false;
-}
+/* The longest pause between two checks after an event: after 1, 2, 4 ... ms. Between the log's
+ * write and the commit lies a sync of the disk, which takes seconds on a busy one: 16 s in all;
+ * polling does the rest. */
+#define CHECK_MAX_MS 8192
 
 /* Watches the folder: the log itself comes and goes. Without a watch the host polls. */
 static void watch(struct store *s)
 {
     /* absolute, and past a symbolic link: where the log is */
-    char *folder = strdup(sqlite3_db_filename(s->db, "main"));
-    char *slash = folder ? strrchr(folder, '/') : NULL;
-    if (slash)
-        slash[slash == folder] = '\0';
-    s->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (folder && s->inotify_fd >= 0 &&
-        inotify_add_watch(s->inotify_fd, slash ? folder : ".", IN_MODIFY | IN_CREATE) < 0)
+    char *path = strdup(sqlite3_db_filename(s->db, "main"));
+    wait_end(s);
+    s->watch.connection = s->n_connections;
+    s->watch.inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (path && s->watch.inotify_fd >= 0 &&
+        inotify_add_watch(s->watch.inotify_fd, dirname(path), IN_MODIFY | IN_CREATE) < 0)
         wait_end(s);
-    free(folder);
+    free(path);
+}
+
+void wait_end(struct store *s)
+{
+    if (s->watch.inotify_fd >= 0)
+        close(s->watch.inotify_fd);
+    s->watch.inotify_fd = -1;
+    s->watch.data_version = 0;
+    s->watch.check_ms = 0;
 }
 
 static int has_news(struct store *s, bool *ret, struct outbox_err *err)
 {
-    sqlite3_stmt *q = db_statement(s, SLOT_DATA_VERSION, "PRAGMA data_version", err);
-    if (!q)
-        return s->failure;
-    if (sqlite3_step(q) != SQLITE_ROW)
-        return db_fail(s, err);
-    int64_t version = sqlite3_column_int64(q, 0);
-    sqlite3_reset(q);
-    *ret = version != s->data_version;
-    s->data_version = version;
+    int64_t version;
+    int r = db_read_int(s, STMT_DATA_VERSION, "PRAGMA data_version", DB_NO_ARGS, &version, err);
+    if (r < 0)
+        return r;
+    *ret = version != s->watch.data_version;
+    s->watch.data_version = version;
     return OUTBOX_OK;
 }
 
-/* Reads all events; true when one is about our database. */
+/* Reads all events. Is one of them about our database? */
 static bool is_about_us(struct store *s)
 {
     char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -64,7 +64,7 @@ static bool is_about_us(struct store *s)
     bool ours = false;
     ssize_t n;
     base = base ? base + 1 : path;
-    while ((n = read(s->inotify_fd, buffer, sizeof buffer)) > 0)
+    while ((n = read(s->watch.inotify_fd, buffer, sizeof buffer)) > 0)
         for (char *p = buffer; p < buffer + n;) {
             const struct inotify_event *event = (const void *)p;
             ours |= (event->mask & IN_Q_OVERFLOW) ||
@@ -74,11 +74,12 @@ static bool is_about_us(struct store *s)
     return ours;
 }
 
-/* Waits for an event about our database. OK, OUTBOX_E_TIMEOUT or OUTBOX_E_CANCELLED. */
+/* Waits for an event about our database. OK; OUTBOX_E_RETRY: it was about another file;
+ * OUTBOX_E_TIMEOUT or OUTBOX_E_CANCELLED. */
 static int await_event(struct store *s, int timeout_ms)
 {
-    struct pollfd fds[] = {{.fd = s->inotify_fd, .events = POLLIN},
-                           {.fd = s->cancel_fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = s->watch.inotify_fd, .events = POLLIN},
+                           {.fd = s->call.cancel_fd, .events = POLLIN}};
     int n = poll(fds, 2, timeout_ms);
     if (n < 0)
         return errno == EINTR ? OUTBOX_OK : OUTBOX_E_TIMEOUT;
@@ -91,60 +92,51 @@ static int await_event(struct store *s, int timeout_ms)
 
 static int await_cancel(struct store *s, int timeout_ms)
 {
-    struct pollfd cancel = {.fd = s->cancel_fd, .events = POLLIN};
+    struct pollfd cancel = {.fd = s->call.cancel_fd, .events = POLLIN};
     return poll(&cancel, 1, timeout_ms) > 0 ? OUTBOX_E_CANCELLED : OUTBOX_OK;
 }
 
-static int64_t left_ms(const struct store *s)
+/* What has come need not be all that was written: checks go on after news, until CHECK_MAX_MS. */
+static void set_next_check(struct store *s, int event)
 {
-    return (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
+    int check_ms = s->watch.check_ms;
+    if (event == OUTBOX_OK)
+        s->watch.check_ms = 1;
+    else if (event == OUTBOX_E_TIMEOUT)
+        s->watch.check_ms = check_ms < CHECK_MAX_MS ? check_ms * 2 : 0;
 }
 
-/* Looks whether the event's commit is there; another event begins anew. What is there need not be
- * all that was written: the event stays open until the last look. */
-static int look_for_news(struct store *s, bool *ret, struct outbox_err *err)
-{
-    for (int look = 0; look < LOOKS; look++) {
-        int r = has_news(s, ret, err);
-        if (r < 0 || *ret)
-            return r;
-        if (left_ms(s) <= 0)
-            return OUTBOX_E_TIMEOUT;
-        int event = await_event(s, 1 << look);
-        if (event == OUTBOX_OK) {
-            look = -1;
-            event = await_cancel(s, 1); /* a long transaction makes very many events */
-        }
-        if (event == OUTBOX_E_CANCELLED)
-            return event;
-    }
-    s->event_is_open = false;
-    return has_news(s, ret, err);
-}
-
+/*
+ * Checks once for what was committed before the call, then after each event about the database, and
+ * for a while after the last one: an event comes with the log's write, before the commit counts. A
+ * check costs a read of shared memory, so that waiting costs nothing while nothing is written.
+ */
 int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
     struct store *s = instance;
     bool news = false;
-    int r = db_enter(s, call, err);
+    int event = OUTBOX_OK;
+    int r = connect_enter(s, call, err);
     if (r < 0)
         return r;
-    if (s->inotify_fd < 0)
+    /* The watch is there before the first check, so that no commit falls between the two. */
+    if (s->watch.inotify_fd < 0 || s->watch.connection != s->n_connections)
         watch(s);
-    /* The watch is there before this look, so that no commit falls between the two. */
-    r = has_news(s, &news, err);
-    while (r == 0 && !news) {
-        int64_t left = left_ms(s);
-        if (left <= 0)
+    for (;;) {
+        if (event != OUTBOX_E_RETRY)
+            r = has_news(s, &news, err);
+        if (r < 0 || news)
+            return r;
+        int64_t left_ms = (s->call.deadline_us - s->host->monotonic_us(s->host)) / 1000;
+        if (left_ms <= 0)
             return OUTBOX_E_TIMEOUT;
-        if (!s->event_is_open) {
-            int event = await_event(s, left > INT32_MAX ? INT32_MAX : (int)left);
-            if (event == OUTBOX_E_TIMEOUT || event == OUTBOX_E_CANCELLED)
-                return event;
-            s->event_is_open = event == OUTBOX_OK;
-        }
-        if (s->event_is_open)
-            r = look_for_news(s, &news, err);
+        if (s->watch.check_ms && s->watch.check_ms < left_ms)
+            left_ms = s->watch.check_ms;
+        event = await_event(s, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+        set_next_check(s, event);
+        if (event == OUTBOX_OK)
+            event = await_cancel(s, 1); /* a long transaction makes very many events */
+        if (event == OUTBOX_E_CANCELLED)
+            return event;
     }
-    return r;
 }

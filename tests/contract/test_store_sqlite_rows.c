@@ -107,7 +107,7 @@ END_TEST
 START_TEST(a_time_of_zero_is_due_and_holds_nobody_up)
 {
     execute("INSERT INTO " T " (topic, available_at) VALUES ('zero', 0), ('number', 5)");
-    release(the_store(), claim(the_store(), 1, LEASE_MS)); /* has looked for strays */
+    release(the_store(), claim(the_store(), 1, LEASE_MS)); /* has searched for orphans */
     struct outbox_batch *batch = claim(the_store(), 100, LEASE_MS);
     ck_assert_uint_eq(batch->n, 2);
     release(the_store(), batch);

@@ -179,7 +179,7 @@ class Life(relay_test.Relay):
         db = self.connect()
         db.execute("BEGIN IMMEDIATE")
         relay = self.start("run")
-        self.until(lambda: "holds the database for long" in self.read("relay.log"), "the warning")
+        self.until(lambda: "keeps the database locked" in self.read("relay.log"), "the warning")
         db.execute("COMMIT")
         self.until_status(i, "processed")
         self.until(lambda: "the store is back" in self.read("relay.log"), "the end of it")

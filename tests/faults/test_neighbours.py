@@ -274,13 +274,13 @@ class Locked(fire.Fire):
             took.append(time.monotonic() - began)
             time.sleep(0.2)
         refused = self.outboxd("send", "--topic", "t", "x", code=1)
-        self.assertIn("holds the database for long", refused.stderr)
+        self.assertIn("keeps the database locked", refused.stderr)
         lines = self.logs().count("\n")
         db.execute("COMMIT")
         self.finish()
         print("# figures: %s: held for %d s, status took %.2f s at most, %d log lines meanwhile"
               % (self.id().replace("__main__.", ""), self.HELD, max(took), lines), flush=True)
-        self.assertIn("holds the database for long", self.logs())
+        self.assertIn("keeps the database locked", self.logs())
         self.assertTrue("the store is back" in self.logs() or "settled after all" in self.logs())
         self.assertLess(lines, 20 + 4 * self.HELD)
 

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * json.h - members of a JSON object. All functions return OUTBOX_OK, or OUTBOX_E_RETRY without
+ * memory, when the member is missing.
+ */
+#ifndef COMMON_JSON_H
+#define COMMON_JSON_H
+
+#include <outbox/abi.h>
+
+#include <json-c/json.h>
+#include <stdbool.h>
+
+/* A string; what is not valid UTF-8 becomes U+FFFD. NULL stays null. */
+int json_add_text(struct json_object *object, const char *name, struct outbox_str text);
+int json_add_int(struct json_object *object, const char *name, int64_t value);
+/* RFC 3339; 0 is null. */
+int json_add_time(struct json_object *object, const char *name, int64_t us);
+/* Microseconds as a number of seconds; null if not known. */
+int json_add_seconds(struct json_object *object, const char *name, int64_t us, bool known);
+/* "payload": text where it is UTF-8 without NUL, null for NULL; else "payload_base64". */
+int json_add_payload(struct json_object *object, struct outbox_str payload);
+/* "headers": the message's, as an object of strings. */
+int json_add_headers(struct json_object *object, const struct outbox_message *msg);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* child.h - a process in a group of its own, watched by a descriptor, never by SIGCHLD. */
+#ifndef PUB_EXEC_CHILD_H
+#define PUB_EXEC_CHILD_H
+
+#include "exec.h"
+
+#include <signal.h>
+#include <sys/types.h>
+
+struct child {
+    pid_t pid;  /* 0: none */
+    int pid_fd; /* readable when it has ended; -1: there was no descriptor for it */
+    int in_fd;  /* our ends of its stdin, stdout and stderr; -1: closed */
+    int out_fd;
+    int err_fd;
+};
+
+#define CHILD_NONE ((struct child){.pid_fd = -1, .in_fd = -1, .out_fd = -1, .err_fd = -1})
+
+/*
+ * Starts the program in a process group of its own. Its stdin is in_fd if that is not -1, else a
+ * pipe from us; its stdout a pipe with `want_out`, else nothing. 0, or errno.
+ */
+int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out,
+                struct child *ret);
+/* To the whole group. */
+void child_signal(const struct child *child, int signal);
+/* Has it ended? It stays to be reaped. */
+bool child_has_ended(const struct child *child);
+/* How long a poll for its end may take: all of ms where the end shows on pid_fd. */
+int child_poll_ms(const struct child *child, int64_t ms);
+/* Waits for its end and closes everything. *ret_info: how it ended; all zero when another part of
+ * this process reaped it. */
+void child_reap(struct child *child, siginfo_t *ret_info);
+void child_close(int *fd);
+/* "exit 3", "killed by signal 9 (Killed)". */
+const char *child_describe(const siginfo_t *info, char out[64]);
+
+#endif

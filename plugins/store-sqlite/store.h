@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - an instance of store-sqlite: one connection to one file. The host lets one thread at a
+ * time use it, so that no member needs a lock; processes and instances meet in the database only.
+ */
+#ifndef STORE_SQLITE_STORE_H
+#define STORE_SQLITE_STORE_H
+
+#include "common/arena.h"
+
+#include <outbox/plugin.h>
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+/* Statements that stay prepared; each belongs to one place in the code. */
+enum stmt {
+    STMT_ONCE, /* all others: prepared for each use */
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_BACKLOG,
+    STMT_READY,
+    STMT_DELAYED,
+    STMT_TAKE_RANGE,
+    STMT_TAKE_ONE,
+    STMT_LEASE_NEW,
+    STMT_LEASE_END,
+    STMT_LEASE_RENEW,
+    STMT_LEASE_COUNT,
+    STMT_EXPIRE_ROWS,
+    STMT_EXPIRE_LEASES,
+    STMT_DONE_DELETE,
+    STMT_DONE_KEEP,
+    STMT_DELETE_ONE,
+    STMT_SETTLE_ONE,
+    STMT_RELEASE,
+    STMT_DATA_VERSION,
+    STMT_RELAY_PUT,
+    STMT_RELAY_TIDY,
+    N_STMTS
+};
+
+/* A claimed batch; `batch` first: the host's pointer is ours. */
+struct claimed {
+    struct outbox_batch batch;
+    int64_t lease;
+    char lease_text[24];
+    uint8_t *settled; /* for each message */
+    uint32_t n_unsettled;
+};
+
+struct store {
+    const struct outbox_host *host;
+
+    /* options */
+    char *path;
+    char *table;
+    int64_t busy_ms;
+
+    /* the connection (connect.c, db.c) */
+    sqlite3 *db; /* NULL: none */
+    sqlite3_stmt *statements[N_STMTS];
+    uint64_t n_connections; /* made so far: the number of this one */
+
+    /* the call that runs (connect.c); times are monotonic */
+    struct {
+        int64_t deadline_us;
+        int64_t lock_deadline_us; /* to wait for another writer no longer */
+        int cancel_fd;
+        bool cancelled;
+    } call;
+
+    /* the claim (claim.c, settle.c) */
+    struct {
+        struct arena arena;      /* of the batch */
+        struct claimed *batch;   /* NULL: none is held */
+        int64_t next_orphans_us; /* monotonic: when to search for orphaned rows again */
+    } claim;
+
+    struct arena page_arena; /* what the last list, relay_list or init returned */
+
+    /* news of commits (wait.c) */
+    struct {
+        int inotify_fd;
+        uint64_t connection; /* what follows is about this one */
+        int64_t data_version;
+        int check_ms; /* to the next check for the commit of an event; 0: none is awaited */
+    } watch;
+};
+
+#endif
