@@ -81,7 +81,7 @@ static int check_line(const struct outbox_option *o, const char *text, struct ou
                            n == 0 ? "empty" : "too long", o->min, o->max);
     for (size_t i = 0, len; i < n; i += len) {
         len = utf8_char(text + i, n - i);
-        if (len == 0 || utf8_control(text + i, len) != TEXT_NO_CONTROL)
+        if (len == 0 || utf8_control(text + i, len) != UTF8_NO_CONTROL)
             return outbox_fail(err, OUTBOX_E_CONFIG, "holds a character that cannot be printed");
     }
     return OUTBOX_OK;
