@@ -5,7 +5,6 @@
 #include "common/message_json.h"
 #include "common/utf8.h"
 #include "policy/relay_state.h"
-#include "relay/relay.h"
 
 #include <outbox/helpers.h>
 
