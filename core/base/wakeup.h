@@ -18,8 +18,8 @@ struct wakeup {
     pthread_cond_t idle; /* a worker began to wait */
     unsigned signals;    /* that no waiter has taken yet */
     unsigned waiting;
-    int64_t poll_us; /* the longest time between two looks at the store */
-    int64_t due_us;  /* when one of the waiters looks without a signal */
+    int64_t poll_us; /* the longest time between two polls of the store */
+    int64_t due_us;  /* when one of the waiters polls without a signal */
     bool closed;
 };
 
@@ -29,11 +29,11 @@ void wakeup_destroy(struct wakeup *wakeup);
 /* Wakes one waiter, or lets the next one pass at once. */
 void wakeup_signal(struct wakeup *wakeup);
 
-/* Wakes all waiters; nobody waits any more. */
+/* Wakes all waiters; from now on no call waits. */
 void wakeup_close(struct wakeup *wakeup);
 
 /*
- * Waits for a signal; until due_us or the next poll, which whoever wakes first takes for all
+ * Waits for a signal; until due_us or the next poll, which the first one that wakes takes for all
  * waiters; or until own_us, which is this caller's alone.
  */
 void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);

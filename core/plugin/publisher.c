@@ -34,22 +34,10 @@ static int finish(struct publisher *p, int r)
     return r;
 }
 
-static int check(struct publisher *p, const struct outbox_call *call, struct outbox_err *err)
-{
-    GUARD_CALL(&p->instance, publisher, check, err, call);
-}
-
 int publisher_check(struct publisher *p, const struct outbox_call *call, struct outbox_err *err)
 {
     int r = reopen(p, err);
-    return r < 0 ? r : finish(p, check(p, call, err));
-}
-
-static int publish(struct publisher *p, const struct outbox_message *const *msgs, size_t n,
-                   const struct outbox_call *call, struct outbox_outcome *const *outcomes,
-                   struct outbox_err *err)
-{
-    GUARD_CALL(&p->instance, publisher, publish, err, msgs, n, call, outcomes);
+    return r < 0 ? r : finish(p, GUARD_CALL(&p->instance, publisher, check, err, call));
 }
 
 int publisher_publish(struct publisher *p, const struct outbox_message *const *msgs, size_t n,
@@ -59,12 +47,9 @@ int publisher_publish(struct publisher *p, const struct outbox_message *const *m
     for (size_t i = 0; i < n; i++)
         *outcomes[i] = (struct outbox_outcome){.size = sizeof *outcomes[i]};
     int r = reopen(p, err);
-    return r < 0 ? r : finish(p, publish(p, msgs, n, call, outcomes, err));
-}
-
-static int keepalive(struct publisher *p, struct outbox_keepalive *ret, struct outbox_err *err)
-{
-    GUARD_CALL(&p->instance, publisher, keepalive, err, ret);
+    if (r < 0)
+        return r;
+    return finish(p, GUARD_CALL(&p->instance, publisher, publish, err, msgs, n, call, outcomes));
 }
 
 int publisher_keepalive(struct publisher *p, struct outbox_keepalive *ret, struct outbox_err *err)
@@ -74,5 +59,5 @@ int publisher_keepalive(struct publisher *p, struct outbox_keepalive *ret, struc
         !(capabilities(p->instance.self) & OUTBOX_PUB_KEEPALIVE))
         return OUTBOX_E_NOTSUP;
     *ret = (struct outbox_keepalive){.size = sizeof *ret};
-    return finish(p, keepalive(p, ret, err));
+    return finish(p, GUARD_CALL(&p->instance, publisher, keepalive, err, ret));
 }

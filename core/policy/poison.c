@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* Suspects that have not come by so long after that are with another relay, or were discarded. */
+/* Suspects that were not claimed for this long after `until_us` went to another relay, or were
+ * discarded. */
 #define FORGET_US (INT64_C(900) * 1000000)
 /* Ids that are committed at once. */
 #define CHUNK_MAX 500

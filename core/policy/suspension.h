@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * suspension.h - something that is unavailable is left alone for a pause that grows with every
- * failure, and then tried by one worker at a time.
+ * suspension.h - what is unavailable is not tried until a pause is over, which grows with every
+ * failure, and then by one worker at a time.
  *
  * Used twice: inside a publisher's circuit breaker (breaker.h), and on its own for the store.
  * All workers share one; `lock` protects every field. Times are monotonic microseconds unless
@@ -20,7 +20,7 @@ struct suspension {
     int64_t shortest_ms, longest_ms; /* bounds of the growing pause */
     uint32_t failures;               /* in a row; 0: available */
     bool probing;                    /* one worker is trying */
-    int64_t until_us;                /* nobody tries before */
+    int64_t until_us;                /* no worker tries before */
     int64_t min_pause_ms; /* a pause that was asked for; the later ones are not shorter */
     int64_t since_us;     /* unavailable since, wall clock */
     int64_t began_us;     /* the same, monotonic */

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What may still be done with a batch; what says less comes later. */
+/* What may still be done with a batch, in order: the later, the less. */
 enum batch_state {
     BATCH_OPEN,       /* more of it may be published */
     BATCH_CLOSED,     /* it has to be settled, and its rest released, before more is published */

@@ -58,18 +58,15 @@ struct relay {
         deferred_until_us; /* once: messages wait for a suspended publisher until then */
 
     struct worker *workers;
-    size_t n_workers;       /* started */
-    _Atomic size_t working; /* of these, not yet ended */
+    pthread_t *threads;     /* the workers', the janitor's, the watcher's */
+    size_t n_threads;       /* started */
+    _Atomic size_t working; /* workers that have not yet ended */
     _Atomic size_t running; /* threads of all kinds, not yet ended */
 
     pthread_mutex_t heartbeat_lock; /* of heartbeat_store, and of the order of writes to the row */
     struct store heartbeat_store;
     struct store janitor_store; /* the janitor's; after it has ended, relay_finish's */
-    pthread_t janitor;
-    bool janitor_started;
     struct store watcher_store; /* the watcher's */
-    pthread_t watcher;
-    bool watcher_started;
 
     pthread_mutex_t outage_lock;
     char outage[384]; /* under outage_lock, until the threads have ended */

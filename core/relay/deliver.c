@@ -36,11 +36,14 @@ static bool queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t 
     return fits;
 }
 
-/* A suspended publisher's messages are delayed, rather than claimed again and again. */
-static enum batch_state defer(struct worker *w, const uint32_t *index, size_t n, int64_t pause_ms)
+/* Messages of a suspended publisher are delayed, rather than claimed again and again. */
+static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t *index, size_t n,
+                              int64_t pause_ms)
 {
+    static const struct outbox_outcome unavailable = {.size = sizeof unavailable,
+                                                      .verdict = OUTBOX_UNAVAILABLE};
     for (size_t i = 0; i < n; i++)
-        settle_queue_deferral(w, index[i], pause_ms);
+        settle_queue_outcome(w, index[i], publisher, &unavailable, pause_ms);
     return settle_part(w);
 }
 
@@ -147,7 +150,7 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
         if (state != BATCH_OPEN || (recorded && !settle_is_partial(w)))
             return state != BATCH_OPEN ? state : BATCH_CLOSED;
         if (pause_ms > 0)
-            return defer(w, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
+            return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
         limit = breaker_limit(&to->breaker);
     }
     return BATCH_OPEN;
@@ -189,6 +192,6 @@ enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut
         choose_probe(batch, n, pass.avoid_id);
     }
     if (pass.wait_ms > 0)
-        return defer(w, batch->index, n, pass.wait_ms);
+        return defer(w, publisher, batch->index, n, pass.wait_ms);
     return deliver_chunks(w, publisher, n, pass.limit, ret_cut_short);
 }

@@ -10,16 +10,12 @@
 
 #include <outbox/helpers.h>
 
-#include <poll.h>
-#include <string.h>
-
 /* An unchanged row is written again after this long, because a relay counts as live by it. */
 #define ALIVE_MS 30000
 /* What writing it may take. */
 #define PUT_MS 2000
-#define LOCK_AGAIN_MS 5
-/* Time to publish what a dead relay held, once it is free. */
-#define PUBLISH_HELD_MS 30000
+/* Time to publish what a dead relay had claimed, once it is free. */
+#define PUBLISH_CLAIMED_MS 30000
 #define WARN_AGAIN_US (600 * 1000000ll)
 
 static struct json_object *publisher_json(const struct publisher_state *state,
@@ -99,38 +95,38 @@ static int put(struct relay *relay, struct json_object *state, bool clean, int64
     return store_relay_put(&relay->heartbeat_store, &row, &call, err);
 }
 
-/* A worker may write the row for long, and renewing must not wait for that. */
-static bool lock_within(struct relay *relay, int64_t ms)
+/* Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
+static int put_state(struct relay *relay, struct heartbeat *last, bool clean, int64_t timeout_ms,
+                     struct outbox_err *err)
 {
-    int64_t until_us = clock_monotonic_us() + ms * 1000;
-    while (pthread_mutex_trylock(&relay->heartbeat_lock) != 0) {
-        if (clock_monotonic_us() >= until_us)
-            return false;
-        poll(NULL, 0, LOCK_AGAIN_MS);
-    }
-    return true;
+    int64_t now = clock_monotonic_us();
+    uint64_t accepted = context_accepted(relay);
+    struct json_object *state = state_json(relay);
+    uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
+    bool due = !last || clean || hash != last->hash || !last->at_us ||
+               now - last->at_us >= ALIVE_MS * 1000ll;
+    int r = OUTBOX_OK;
+    if (!state || (last && due && add_rate(state, last, accepted, now) < 0))
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
+    else if (due)
+        r = put(relay, state, clean, timeout_ms, err);
+    if (r == OUTBOX_OK && last && due)
+        *last = (struct heartbeat){accepted, now, hash, last->warned_us};
+    json_object_put(state);
+    return r;
 }
 
 int heartbeat_put(struct relay *relay, struct heartbeat *last, bool clean, struct outbox_err *err)
 {
-    int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
-    int64_t put_ms = third < PUT_MS ? third : PUT_MS;
-    uint64_t accepted = context_accepted(relay);
-    if (!lock_within(relay, clean ? STORE_CALL_MS : third))
-        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a worker is writing the relay's row");
-    struct json_object *state = state_json(relay);
-    uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
-    bool due =
-        clean || hash != last->hash || !last->at_us || now - last->at_us >= ALIVE_MS * 1000ll;
-    int r = OUTBOX_OK;
+    int64_t third = relay->config->lease_ms / 3;
+    int64_t timeout_ms = third < PUT_MS ? third : PUT_MS;
     /* A farewell that the store does not take must not use up all the time for stopping. */
     if (clean)
-        put_ms = context_left_ms(relay, 2 * put_ms) / 2;
-    if (!state || (due && add_rate(state, last, accepted, now) < 0))
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    else if (due && (r = put(relay, state, clean, put_ms, err)) == OUTBOX_OK)
-        *last = (struct heartbeat){accepted, now, hash, last->warned_us};
-    json_object_put(state);
+        timeout_ms = context_left_ms(relay, 2 * timeout_ms) / 2;
+    /* Else a worker is writing the row right now, and renewing leases must not wait for that. */
+    if (pthread_mutex_trylock(&relay->heartbeat_lock) != 0)
+        return OUTBOX_OK;
+    int r = put_state(relay, last, clean, timeout_ms, err);
     pthread_mutex_unlock(&relay->heartbeat_lock);
     return r;
 }
@@ -138,21 +134,18 @@ int heartbeat_put(struct relay *relay, struct heartbeat *last, bool clean, struc
 int heartbeat_record(struct relay *relay, struct outbox_err *err)
 {
     pthread_mutex_lock(&relay->heartbeat_lock);
-    struct json_object *state = state_json(relay);
-    int r = state ? put(relay, state, false, STORE_CALL_MS, err)
-                  : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    json_object_put(state);
+    int r = put_state(relay, NULL, false, STORE_CALL_MS, err);
     pthread_mutex_unlock(&relay->heartbeat_lock);
     return r;
 }
 
-/* Until then what a dead relay held may come without being known: its lease has to end, and the
- * messages have to be published. */
+/* Until when a message of a dead relay may be claimed that its row does not name: its lease has to
+ * end, and all that it had claimed has to be published. */
 static int64_t unknown_until_us(const struct relay *relay)
 {
-    int64_t held =
+    int64_t claimed_ms =
         relay->config->lease_ms > relay->hold_ms ? relay->config->lease_ms : relay->hold_ms;
-    return clock_monotonic_us() + (2 * held + PUBLISH_HELD_MS) * 1000;
+    return clock_monotonic_us() + (2 * claimed_ms + PUBLISH_CLAIMED_MS) * 1000;
 }
 
 static void inherit_from(struct relay *relay, const struct outbox_relay_row *row)

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "relay/publisher_health.h"
 
-/* A publisher that does not answer its check must not hold up an idle worker for long. */
+/* A publisher that does not answer its check must not delay an idle worker for long. */
 #define IDLE_CHECK_MS 2000
 /* A once-relay ends soon after the last message, not at the next poll. */
 #define ONCE_US 100000
@@ -18,7 +18,7 @@ static int64_t keepalive(struct worker *w, size_t publisher)
     if (r == OUTBOX_E_NOTSUP)
         return INT64_MAX;
     if (r == OUTBOX_OK && keepalive.verdict == OUTBOX_UNAVAILABLE)
-        publisher_health_failed(w, publisher, keepalive.reason);
+        publisher_health_failed(w, publisher, 0, 0, keepalive.reason);
     return r == OUTBOX_E_BROKEN || keepalive.again_ms == 0
                ? INT64_MAX
                : clock_monotonic_us() + (int64_t)keepalive.again_ms * 1000;

@@ -2,7 +2,6 @@
 #include "relay/janitor.h"
 
 #include "base/clock.h"
-
 #include "relay/heartbeat.h"
 #include "relay/worker.h"
 
@@ -52,7 +51,7 @@ static void renew(struct janitor *j, int64_t now)
         j->renew_us = INT64_MAX;
         return;
     }
-    for (size_t i = 0; i < j->relay->n_workers; i++)
+    for (size_t i = 0; i < j->relay->config->workers; i++)
         renew_one(j->relay, &j->relay->workers[i].lease);
     j->renew_us = now + j->relay->config->lease_ms * 1000 / 3;
 }

@@ -9,9 +9,8 @@ static void log_back(struct worker *w, size_t publisher)
               w->relay->publishers[publisher].config->name, NULL);
 }
 
-/* `culprit` as breaker_failed. */
-static int64_t failed(struct worker *w, size_t publisher, uint64_t culprit, int64_t after_ms,
-                      struct outbox_str reason)
+int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
+                                int64_t after_ms, struct outbox_str reason)
 {
     struct publisher_state *state = &w->relay->publishers[publisher];
     int64_t pause_ms = 0;
@@ -25,11 +24,6 @@ static int64_t failed(struct worker *w, size_t publisher, uint64_t culprit, int6
     return pause_ms;
 }
 
-void publisher_health_failed(struct worker *w, size_t publisher, struct outbox_str reason)
-{
-    failed(w, publisher, 0, 0, reason);
-}
-
 /* ---- its own check ---- */
 
 int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
@@ -41,7 +35,7 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
     if (r == OUTBOX_E_CANCELLED)
         breaker_unknown(&w->relay->publishers[publisher].breaker);
     else if (r < 0)
-        *ret_pause_ms = failed(w, publisher, 0, 0, outbox_cstr(err.text));
+        *ret_pause_ms = publisher_health_failed(w, publisher, 0, 0, outbox_cstr(err.text));
     return r;
 }
 
@@ -103,12 +97,12 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         const struct outbox_outcome *answer = &w->batch.outcomes[culprit];
         uint64_t id = breaker_id(w->batch.msgs[culprit]->row_id);
         if (!blame(w, chunk, culprit, id))
-            return failed(w, chunk->publisher, id, answer->after_ms,
-                          answer->reason.p ? answer->reason : reason);
+            return publisher_health_failed(w, chunk->publisher, id, answer->after_ms,
+                                           answer->reason.p ? answer->reason : reason);
     } else if (broken || (known == 0 && !stopped && chunk->whole_time)) {
         if (reason.n == 0 && chunk->result == OUTBOX_OK)
             reason = outbox_cstr("it answered for no message within batch_timeout");
-        return failed(w, chunk->publisher, 0, 0, reason);
+        return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
     } else if (known == 0) {
         breaker_unknown(breaker);
         return 0;

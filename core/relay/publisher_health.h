@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* publisher_health.h - whether a publisher as a whole is available: told to its circuit breaker,
- * which all workers share, and to the log. */
+/* publisher_health.h - whether a publisher as a whole is available: reported to its circuit
+ * breaker, which all workers share, and to the log. */
 #ifndef CORE_RELAY_PUBLISHER_HEALTH_H
 #define CORE_RELAY_PUBLISHER_HEALTH_H
 
@@ -10,8 +10,9 @@
  * change an outcome: a message that makes its publisher unavailable again and again is charged. */
 int64_t publisher_health_report(struct worker *w, struct chunk *chunk);
 
-/* The publisher says itself that it is unavailable. */
-void publisher_health_failed(struct worker *w, size_t publisher, struct outbox_str reason);
+/* It is unavailable: arguments as breaker_failed. Returns for how long it is suspended, ms. */
+int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
+                                int64_t after_ms, struct outbox_str reason);
 
 /* Asks the publisher's own check, after breaker_enter. When it fails, *ret_pause_ms says for how
  * long the publisher is suspended. After OUTBOX_OK the breaker still waits for a report. */

@@ -23,7 +23,7 @@
 /* A pause between two trials of an unavailable store: the first, and the longest, ms. */
 #define STORE_PAUSE_MIN_MS 500
 #define STORE_PAUSE_MAX_MS 30000
-/* How long a store that is not ready yet is asked what is left, ms. */
+/* For how long, and how often, a store is asked what is left that is not ready yet, ms. */
 #define COUNT_MS 2000
 #define COUNT_AGAIN_MS 20
 
@@ -58,7 +58,8 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot make an eventfd: %m");
     relay->publishers = calloc(config->n_publishers + 1, sizeof *relay->publishers);
     relay->workers = calloc(config->workers, sizeof *relay->workers);
-    if (!relay->publishers || !relay->workers)
+    relay->threads = calloc(config->workers + 2, sizeof *relay->threads);
+    if (!relay->publishers || !relay->workers || !relay->threads)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
     for (size_t i = 0; i < config->n_publishers; i++) {
         relay->publishers[i].config = &config->publishers[i];
@@ -72,41 +73,38 @@ static int prepare(struct relay *relay, struct outbox_err *err)
 static int open_all(struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
-    int r = store_open(&relay->janitor_store, config->store_plugin, config->store_options,
-                       relay->log, err);
-    if (r == 0)
-        r = store_open(&relay->heartbeat_store, config->store_plugin, config->store_options,
-                       relay->log, err);
-    if (r == 0)
-        r = store_open(&relay->watcher_store, config->store_plugin, config->store_options,
-                       relay->log, err);
+    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
+                              &relay->watcher_store};
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
+        r = store_open(stores[i], config->store_plugin, config->store_options, relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++)
         r = worker_open(&relay->workers[i], err);
     return r;
 }
 
+static int start_thread(struct relay *relay, void *(*main)(void *), void *arg,
+                        struct outbox_err *err)
+{
+    if (pthread_create(&relay->threads[relay->n_threads], NULL, main, arg) != 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+    relay->n_threads++;
+    return OUTBOX_OK;
+}
+
 static int start_threads(struct relay *relay, struct outbox_err *err)
 {
     bool watches = relay->watcher_store.capabilities & OUTBOX_STORE_WAITS;
+    int r = OUTBOX_OK;
     relay->working = relay->config->workers;
     relay->running = relay->working + 1 + watches;
-    for (size_t i = 0; i < relay->config->workers; i++) {
-        struct worker *worker = &relay->workers[i];
-        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
-            relay->working -= relay->config->workers - i;
-            return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-        }
-        relay->n_workers++;
-    }
-    relay->janitor_started = pthread_create(&relay->janitor, NULL, janitor_main, relay) == 0;
-    if (!relay->janitor_started)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-    if (watches) {
-        relay->watcher_started = pthread_create(&relay->watcher, NULL, watcher_main, relay) == 0;
-        if (!relay->watcher_started)
-            return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-    }
-    return OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < relay->config->workers; i++)
+        r = start_thread(relay, worker_main, &relay->workers[i], err);
+    if (r == 0)
+        r = start_thread(relay, janitor_main, relay, err);
+    if (r == 0 && watches)
+        r = start_thread(relay, watcher_main, relay, err);
+    return r;
 }
 
 int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
@@ -181,18 +179,16 @@ static void count_waiting(struct relay *relay, struct relay_report *report)
 
 void relay_finish(struct relay *relay, struct relay_report *report)
 {
-    for (size_t i = 0; i < relay->n_workers; i++)
-        pthread_join(relay->workers[i].thread, NULL);
-    context_quit(relay);
-    if (relay->janitor_started)
-        pthread_join(relay->janitor, NULL);
-    if (relay->watcher_started)
-        pthread_join(relay->watcher, NULL);
+    for (size_t i = 0; i < relay->n_threads; i++) {
+        if (i == relay->config->workers)
+            context_quit(relay);
+        pthread_join(relay->threads[i], NULL);
+    }
 
     relay_snapshot(relay, report);
     report->unrouted = unrouted_gauge_snapshot(&relay->unrouted);
     memcpy(report->outage, relay->outage, sizeof report->outage);
-    if (relay->mode.once && relay->n_workers > 0)
+    if (relay->mode.once && relay->n_threads > 0)
         count_waiting(relay, report);
 }
 
@@ -205,6 +201,7 @@ void relay_free(struct relay *relay)
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
         breaker_destroy(&relay->publishers[i].breaker);
     free(relay->workers);
+    free(relay->threads);
     free(relay->publishers);
     store_close(&relay->janitor_store);
     store_close(&relay->heartbeat_store);
@@ -215,11 +212,8 @@ void relay_free(struct relay *relay)
     suspension_destroy(&relay->store_suspension);
     unrouted_gauge_destroy(&relay->unrouted);
     pthread_mutex_destroy(&relay->outage_lock);
-    if (relay->stop_fd >= 0)
-        close(relay->stop_fd);
-    if (relay->ended_fd >= 0)
-        close(relay->ended_fd);
-    if (relay->quit_fd >= 0)
-        close(relay->quit_fd);
+    close(relay->stop_fd);
+    close(relay->ended_fd);
+    close(relay->quit_fd);
     free(relay);
 }

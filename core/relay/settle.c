@@ -16,13 +16,6 @@
 
 /* ---- the queue ---- */
 
-static void queue_deferral(struct batch *batch, uint32_t index, const struct outbox_settle *settle)
-{
-    batch_queue(batch, index, settle);
-    if (settle->delay_ms > batch->deferred_ms)
-        batch->deferred_ms = settle->delay_ms;
-}
-
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms)
 {
@@ -40,10 +33,9 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
         dead_letter_queue(w, index, publisher, settle.flags, settle.reason);
         return true;
     }
-    if (outcome->verdict == OUTBOX_UNAVAILABLE)
-        queue_deferral(&w->batch, index, &settle);
-    else
-        batch_queue(&w->batch, index, &settle);
+    batch_queue(&w->batch, index, &settle);
+    if (outcome->verdict == OUTBOX_UNAVAILABLE && pause_ms > w->batch.deferred_ms)
+        w->batch.deferred_ms = pause_ms;
     if (outcome->verdict == OUTBOX_ACCEPTED) {
         state->accepted++;
         return true;
@@ -53,13 +45,6 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     batch_log(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again", index,
               state->config->name, &settle);
     return true;
-}
-
-void settle_queue_deferral(struct worker *w, uint32_t index, int64_t pause_ms)
-{
-    struct outbox_settle settle = {.action = OUTBOX_SETTLE_RETRY, .delay_ms = pause_ms};
-    if (w->store.capabilities & OUTBOX_STORE_DELAY)
-        queue_deferral(&w->batch, index, &settle);
 }
 
 /* ---- settling ---- */
@@ -144,7 +129,7 @@ enum batch_state settle_batch(struct worker *w)
             break;
         }
         if (tries == 0)
-            log_event(w->relay->log, OUTBOX_LOG_WARNING, "cannot settle; trying on", "messages",
+            log_event(w->relay->log, OUTBOX_LOG_WARNING, "cannot settle; trying again", "messages",
                       LOG_NUM((int64_t)batch->n_items), "error", err.text, NULL);
         if (r == OUTBOX_E_BROKEN || left <= 0) {
             state = give_up(w, r, &err);

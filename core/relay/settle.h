@@ -9,8 +9,6 @@
  * the publisher is suspended. False: nothing; the message is to be released as it is. */
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms);
-/* Queues that a message waits for its suspended publisher, where the store can delay it. */
-void settle_queue_deferral(struct worker *w, uint32_t index, int64_t pause_ms);
 
 /* Settles all that is queued, until it is durable or the claim is lost. */
 enum batch_state settle_batch(struct worker *w);

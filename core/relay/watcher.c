@@ -12,8 +12,8 @@
 /* All workers are busy for longer than a few messages take. */
 #define BUSY_US 50000
 
-/* While no worker is idle none has to be woken, and the store is told to stop notifying: that may
- * cost producers something. */
+/* While no worker is idle none has to be woken, and the store is to stop its notifications, which
+ * may cost producers time. */
 static void await_idle(struct relay *relay)
 {
     struct outbox_call call = store_call(STORE_CALL_MS, relay->quit_fd);

@@ -127,7 +127,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
 }
 
 /* Takes a batch, which may be empty. False: none, because the store is unavailable. Either way
- * *ret_due_us says when it is worth while to claim again; INT64_MAX: not known. */
+ * *ret_due_us is when it is worth while to claim again; INT64_MAX: not known. */
 static bool claim(struct worker *w, int64_t *ret_due_us)
 {
     struct suspension *suspension = &w->relay->store_suspension;

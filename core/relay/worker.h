@@ -8,10 +8,10 @@
 #include "relay/batch.h"
 #include "relay/context.h"
 #include "relay/lease.h"
+#include "route/router.h"
 
 struct worker {
     struct relay *relay;
-    pthread_t thread;
     struct store store;
     struct publisher *publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
