@@ -161,29 +161,36 @@ static void inherit_from(struct relay *relay, const struct outbox_relay_row *row
     json_object_put(state);
 }
 
-int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err)
+/* Under heartbeat_lock. The row is written before anything is published: with what is known, which
+ * must not be lost with this relay, too; and so that a successor knows of this one at all, if the
+ * first batch kills it. Without a death to tell of, a relay that may not write its row goes on. */
+static int load_predecessors(struct relay *relay, struct outbox_err *err)
 {
     struct outbox_relay_page *page;
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
     bool any = false;
-    if (relay->predecessors_loaded)
-        return OUTBOX_OK;
-    pthread_mutex_lock(&relay->heartbeat_lock);
-    int r = relay->predecessors_loaded
-                ? OUTBOX_E_NOTSUP
-                : store_relay_list(&relay->heartbeat_store, &call, &page, err);
+    int r = store_relay_list(&relay->heartbeat_store, &call, &page, err);
     for (uint32_t i = 0; r == 0 && i < page->n; i++)
         if (predecessor_is(page, page->rows[i], relay->config->name, relay->id)) {
             inherit_from(relay, page->rows[i]);
             any = true;
         }
+    if (r == 0 && (r = put_state(relay, NULL, false, STORE_CALL_MS, err)) < 0 && !any)
+        return OUTBOX_OK;
+    return r == OUTBOX_E_NOTSUP ? OUTBOX_OK : r;
+}
+
+int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    if (relay->predecessors_loaded)
+        return OUTBOX_OK;
+    pthread_mutex_lock(&relay->heartbeat_lock);
+    if (!relay->predecessors_loaded)
+        r = load_predecessors(relay, err);
+    relay->predecessors_loaded = r == OUTBOX_OK;
     pthread_mutex_unlock(&relay->heartbeat_lock);
-    if (r == 0 && any) /* what is known must not be lost with this relay, too */
-        r = heartbeat_record(relay, err);
-    if (r != 0 && r != OUTBOX_E_NOTSUP)
-        return r;
-    relay->predecessors_loaded = true;
-    return OUTBOX_OK;
+    return r;
 }
 
 void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct outbox_call *call)

@@ -2,8 +2,9 @@
 /*
  * heartbeat.h - this relay's row in the store: how it is, for people and for other relays.
  *
- * The janitor writes it every few seconds, a worker after a death (poison.h). heartbeat_lock of the
- * relay is held while the row is written, so that an older state never replaces a newer one.
+ * The janitor writes it every few seconds; the workers do before the first batch, and before each
+ * chunk after a death (poison.h). The relay's heartbeat_lock is held while the row is written, so
+ * that an older state never replaces a newer one.
  */
 #ifndef CORE_RELAY_HEARTBEAT_H
 #define CORE_RELAY_HEARTBEAT_H
@@ -22,7 +23,8 @@ struct heartbeat {
 int heartbeat_put(struct relay *relay, struct heartbeat *last, bool clean, struct outbox_err *err);
 /* At once, because it must be there before something else is done. */
 int heartbeat_record(struct relay *relay, struct outbox_err *err);
-/* Once: looks for predecessors that ended uncleanly, and takes over what they knew. */
+/* Once: looks for predecessors that ended uncleanly, takes over what they knew, and writes the row
+ * for the first time. */
 int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err);
 /* Warns when another live relay routes differently. The janitor's. */
 void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct outbox_call *call);

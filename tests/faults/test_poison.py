@@ -35,6 +35,7 @@ class Poison(combination.Scenario):
                 return deaths
             self.assertEqual(relay.returncode, -9)
             deaths += 1
+            self.assertEqual(self.number("SELECT count(*) FROM outbox_messages_relays"), deaths)  # each left its row
             self.assertLess(deaths, most)
 
     def poisoned(self, poisons):
