@@ -5,90 +5,93 @@
 
 #include <time.h>
 
-void wakeup_init(struct wakeup *bell, int64_t poll_ms)
+void wakeup_init(struct wakeup *wakeup, int64_t poll_ms)
 {
     pthread_condattr_t attr;
-    pthread_mutex_init(&bell->lock, NULL);
+    *wakeup = (struct wakeup){.poll_us = poll_ms * 1000, .due_us = INT64_MAX};
+    pthread_mutex_init(&wakeup->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&bell->rung, &attr);
-    pthread_cond_init(&bell->idle, &attr);
+    pthread_cond_init(&wakeup->signalled, &attr);
+    pthread_cond_init(&wakeup->idle, &attr);
     pthread_condattr_destroy(&attr);
-    bell->rings = 0;
-    bell->waiting = 0;
-    bell->poll_us = poll_ms * 1000;
-    bell->due_us = INT64_MAX;
-    bell->shut = false;
 }
 
-void wakeup_destroy(struct wakeup *bell)
+void wakeup_destroy(struct wakeup *wakeup)
 {
-    pthread_cond_destroy(&bell->rung);
-    pthread_cond_destroy(&bell->idle);
-    pthread_mutex_destroy(&bell->lock);
+    pthread_cond_destroy(&wakeup->signalled);
+    pthread_cond_destroy(&wakeup->idle);
+    pthread_mutex_destroy(&wakeup->lock);
 }
 
-void wakeup_signal(struct wakeup *bell)
+void wakeup_signal(struct wakeup *wakeup)
 {
-    pthread_mutex_lock(&bell->lock);
-    /* One ring is kept even when nobody waits: whoever looks for work now may just have missed it.
-     */
-    if (bell->rings <= bell->waiting)
-        bell->rings++;
-    pthread_cond_signal(&bell->rung);
-    pthread_mutex_unlock(&bell->lock);
+    pthread_mutex_lock(&wakeup->lock);
+    /* One more than there are waiters: a worker that is looking at the store now may just have
+     * missed the message. */
+    if (wakeup->signals <= wakeup->waiting)
+        wakeup->signals++;
+    pthread_cond_signal(&wakeup->signalled);
+    pthread_mutex_unlock(&wakeup->lock);
 }
 
-void wakeup_close(struct wakeup *bell)
+void wakeup_close(struct wakeup *wakeup)
 {
-    pthread_mutex_lock(&bell->lock);
-    bell->shut = true;
-    pthread_cond_broadcast(&bell->rung);
-    pthread_cond_broadcast(&bell->idle);
-    pthread_mutex_unlock(&bell->lock);
+    pthread_mutex_lock(&wakeup->lock);
+    wakeup->closed = true;
+    pthread_cond_broadcast(&wakeup->signalled);
+    pthread_cond_broadcast(&wakeup->idle);
+    pthread_mutex_unlock(&wakeup->lock);
 }
 
-static void sleep_until(pthread_cond_t *cond, struct wakeup *bell, int64_t until_us)
+static void sleep_until(pthread_cond_t *cond, struct wakeup *wakeup, int64_t until_us)
 {
     struct timespec ts = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     if (until_us == INT64_MAX)
-        pthread_cond_wait(cond, &bell->lock);
+        pthread_cond_wait(cond, &wakeup->lock);
     else
-        pthread_cond_timedwait(cond, &bell->lock, &ts);
+        pthread_cond_timedwait(cond, &wakeup->lock, &ts);
 }
 
-bool wakeup_await_idle(struct wakeup *bell, int64_t until_us)
+bool wakeup_await_idle(struct wakeup *wakeup, int64_t until_us)
 {
-    pthread_mutex_lock(&bell->lock);
-    while (bell->waiting == 0 && !bell->shut && clock_monotonic_us() < until_us)
-        sleep_until(&bell->idle, bell, until_us);
-    bool idle = bell->waiting > 0 || bell->shut;
-    pthread_mutex_unlock(&bell->lock);
+    pthread_mutex_lock(&wakeup->lock);
+    while (wakeup->waiting == 0 && !wakeup->closed && clock_monotonic_us() < until_us)
+        sleep_until(&wakeup->idle, wakeup, until_us);
+    bool idle = wakeup->waiting > 0 || wakeup->closed;
+    pthread_mutex_unlock(&wakeup->lock);
     return idle;
 }
 
-void wakeup_wait(struct wakeup *bell, int64_t due_us, int64_t own_us)
+/*
+ * All waiters share one due time, so that many idle workers ask the store no more often than one
+ * would. The first waiter that wakes at that time takes it for all, by moving it on by a poll
+ * interval; the others sleep on. A waiter that brings an earlier time has to wake the others,
+ * which may be asleep until a later one.
+ */
+void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us)
 {
-    pthread_mutex_lock(&bell->lock);
-    if (due_us < bell->due_us) {
-        bell->due_us = due_us;
-        pthread_cond_broadcast(&bell->rung); /* others may be asleep until later */
+    pthread_mutex_lock(&wakeup->lock);
+    int64_t now = clock_monotonic_us();
+    if (due_us > now + wakeup->poll_us)
+        due_us = now + wakeup->poll_us;
+    if (due_us < wakeup->due_us) {
+        wakeup->due_us = due_us;
+        pthread_cond_broadcast(&wakeup->signalled);
     }
-    bell->waiting++;
-    pthread_cond_signal(&bell->idle);
-    while (!bell->shut && bell->rings == 0) {
-        int64_t until = bell->due_us < own_us ? bell->due_us : own_us;
-        int64_t now = clock_monotonic_us();
-        if (now >= bell->due_us) {
-            bell->due_us = now + bell->poll_us; /* taken; the others wait for the next */
+    wakeup->waiting++;
+    pthread_cond_signal(&wakeup->idle);
+    for (; !wakeup->closed && wakeup->signals == 0; now = clock_monotonic_us()) {
+        if (now >= wakeup->due_us) {
+            wakeup->due_us = now + wakeup->poll_us;
             break;
         }
         if (now >= own_us)
             break;
-        sleep_until(&bell->rung, bell, until);
+        sleep_until(&wakeup->signalled, wakeup, wakeup->due_us < own_us ? wakeup->due_us : own_us);
     }
-    bell->waiting--;
-    if (bell->rings > 0)
-        bell->rings--;
-    pthread_mutex_unlock(&bell->lock);
+    wakeup->waiting--;
+    if (wakeup->signals > 0)
+        wakeup->signals--;
+    pthread_mutex_unlock(&wakeup->lock);
 }

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wakeup.h - where idle workers wait: for news, for the next poll, for a time of their own. */
+/*
+ * wakeup.h - where idle workers wait: for a signal that there may be messages, for the next poll,
+ * for a time of their own.
+ *
+ * All threads; `lock` protects every field. Times are monotonic microseconds, INT64_MAX: never.
+ */
 #ifndef CORE_BASE_WAKEUP_H
 #define CORE_BASE_WAKEUP_H
 
@@ -9,32 +14,32 @@
 
 struct wakeup {
     pthread_mutex_t lock;
-    pthread_cond_t rung;
-    pthread_cond_t idle; /* somebody began to wait */
-    unsigned rings;      /* not taken yet; at most one for each waiter is of use */
+    pthread_cond_t signalled;
+    pthread_cond_t idle; /* a worker began to wait */
+    unsigned signals;    /* that no waiter has taken yet */
     unsigned waiting;
-    int64_t poll_us;
-    int64_t due_us; /* monotonic: when one of the waiters looks anyway */
-    bool shut;
+    int64_t poll_us; /* the longest time between two polls of the store */
+    int64_t due_us;  /* when one of the waiters polls without a signal */
+    bool closed;
 };
 
-void wakeup_init(struct wakeup *bell, int64_t poll_ms);
-void wakeup_destroy(struct wakeup *bell);
+void wakeup_init(struct wakeup *wakeup, int64_t poll_ms);
+void wakeup_destroy(struct wakeup *wakeup);
 
 /* Wakes one waiter, or lets the next one pass at once. */
-void wakeup_signal(struct wakeup *bell);
+void wakeup_signal(struct wakeup *wakeup);
 
-/* Nobody waits any more. */
-void wakeup_close(struct wakeup *bell);
+/* Wakes all waiters; from now on no call waits. */
+void wakeup_close(struct wakeup *wakeup);
 
 /*
- * Waits for a ring; until due_us, which whoever wakes first takes for all waiters; or until
- * own_us, which is this caller's alone. Monotonic microseconds, INT64_MAX: never.
+ * Waits for a signal; until due_us or the next poll, which the first one that wakes takes for all
+ * waiters; or until own_us, which is this caller's alone.
  */
-void wakeup_wait(struct wakeup *bell, int64_t due_us, int64_t own_us);
+void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);
 
-/* Until somebody waits, or until_us (monotonic; INT64_MAX: for ever), or it is shut. False: nobody
- * does, the time is over. */
-bool wakeup_await_idle(struct wakeup *bell, int64_t until_us);
+/* Waits for a worker to become idle. True: one is, or the wakeup is closed; false: until_us is
+ * over. */
+bool wakeup_await_idle(struct wakeup *wakeup, int64_t until_us);
 
 #endif

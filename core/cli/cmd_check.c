@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_check.c - outboxd check: is the configuration right, and are the servers there? */
 #include "cli/command.h"
+#include "plugin/publisher.h"
 #include "route/router.h"
 
 #include <stdio.h>
@@ -51,19 +52,16 @@ static int check_store(const struct config *config, bool connect)
 static int check_publisher(const struct config *config, const struct publisher_config *p,
                            bool connect)
 {
-    struct instance instance = {0};
+    struct publisher publisher = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    char label[80];
-    int code = EXIT_DONE;
-    snprintf(label, sizeof label, "publisher %s", p->name);
-    int r = instance_open(&instance, p->plugin, p->options, label, NULL, &err);
+    int r = publisher_open(&publisher, p->plugin, p->options, p->name, NULL, &err);
     if (r < 0)
         return config_mistake(config, p->line, r, &err);
+    int code = EXIT_DONE;
     if (connect)
-        code = connection_result(label, p->plugin->ops.publisher.check(instance.self, &call, &err),
-                                 &err);
-    instance_close(&instance);
+        code = connection_result(publisher.label, publisher_check(&publisher, &call, &err), &err);
+    publisher_close(&publisher);
     return code;
 }
 

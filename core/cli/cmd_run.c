@@ -77,11 +77,13 @@ static void show(struct show *show, const struct relay *relay)
 {
     struct outbox_stats stats = {.size = sizeof stats};
     struct outbox_call call = store_call(PROGRESS_POLL_MS, -1);
+    struct relay_report done;
     if (!progress_due(&show->progress))
         return;
+    relay_snapshot(relay, &done);
     int r = store_stats(&show->store, (struct outbox_str){NULL, 0}, OUTBOX_STATS_EXACT, &call,
                         &stats, NULL);
-    progress_step(&show->progress, relay_accepted(relay),
+    progress_step(&show->progress, done.accepted,
                   r < 0 ? PROGRESS_UNKNOWN : stats.pending + stats.processing, false);
 }
 

@@ -4,7 +4,6 @@
 #include "cli/output.h"
 #include "common/message_json.h"
 #include "policy/relay_state.h"
-#include "relay/relay.h"
 
 #include <outbox/helpers.h>
 

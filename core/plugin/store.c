@@ -1,28 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/store.h"
 
-#include <stdio.h>
-
-/* The one place that knows what an older plugin lacks, so that the relay has no version tests. */
-#define LACKS(s, operation) (!(s)->instance.plugin->ops.store.operation)
-
-static int lacking(const struct store *s, const char *operation, struct outbox_err *err)
-{
-    return outbox_fail(err, OUTBOX_E_NOTSUP, "store-%s cannot do that (%s)",
-                       s->instance.plugin->desc.name, operation);
-}
-
-/* Unknown negatives count as "try again"; a failure never comes without a text. */
-static int finish(const struct store *s, int r, struct outbox_err *err)
-{
-    if (r >= 0)
-        return OUTBOX_OK;
-    if (r < OUTBOX_E_NOTSUP)
-        r = OUTBOX_E_RETRY;
-    if (err && err->text[0] == '\0')
-        outbox_fail(err, r, "store-%s failed without a reason", s->instance.plugin->desc.name);
-    return r;
-}
+#include "plugin/guard.h"
 
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err)
@@ -52,118 +31,104 @@ struct outbox_call store_call(int64_t ms, int cancel_fd)
     };
 }
 
-/* Each wrapper is the same three steps: is it there, call it, put its result in order. */
-#define CALL(s, operation, err, ...)                                                            \
-    do {                                                                                        \
-        if (err)                                                                                \
-            (err)->text[0] = '\0';                                                              \
-        if (!(s)->instance.self)                                                                \
-            return outbox_fail(err, OUTBOX_E_BROKEN, "the store is closed");                    \
-        if (LACKS(s, operation))                                                                \
-            return lacking(s, #operation, err);                                                 \
-        return finish(                                                                          \
-            s, (s)->instance.plugin->ops.store.operation((s)->instance.self, __VA_ARGS__, err), \
-            err);                                                                               \
-    } while (0)
-
 int store_check(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    CALL(s, check, err, call);
+    return GUARD_CALL(&s->instance, store, check, err, call);
 }
 
 int store_schema(struct store *s, const struct outbox_exec *exec, struct outbox_err *err)
 {
-    CALL(s, schema, err, exec);
+    return GUARD_CALL(&s->instance, store, schema, err, exec);
 }
 
 int store_init(struct store *s, const struct outbox_call *call, struct outbox_str *ret,
                struct outbox_err *err)
 {
-    CALL(s, init, err, call, ret);
+    return GUARD_CALL(&s->instance, store, init, err, call, ret);
 }
 
 int store_claim(struct store *s, const struct outbox_claim *claim, const struct outbox_call *call,
                 struct outbox_batch **ret, struct outbox_err *err)
 {
-    CALL(s, claim, err, claim, call, ret);
+    return GUARD_CALL(&s->instance, store, claim, err, claim, call, ret);
 }
 
 int store_settle(struct store *s, struct outbox_batch *batch,
                  const struct outbox_settle *const *items, uint64_t n,
                  const struct outbox_call *call, uint8_t *stale, struct outbox_err *err)
 {
-    CALL(s, settle, err, batch, items, n, call, stale);
+    return GUARD_CALL(&s->instance, store, settle, err, batch, items, n, call, stale);
 }
 
 int store_release(struct store *s, struct outbox_batch *batch, const struct outbox_call *call,
                   struct outbox_err *err)
 {
-    CALL(s, release, err, batch, call);
+    return GUARD_CALL(&s->instance, store, release, err, batch, call);
 }
 
 int store_renew(struct store *s, struct outbox_str lease, uint32_t lease_ms,
                 const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err)
 {
-    CALL(s, renew, err, lease, lease_ms, call, ret_held);
+    return GUARD_CALL(&s->instance, store, renew, err, lease, lease_ms, call, ret_held);
 }
 
 int store_wait(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    CALL(s, wait, err, call);
+    return GUARD_CALL(&s->instance, store, wait, err, call);
 }
 
 int store_wait_stop(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    CALL(s, wait_stop, err, call);
+    return GUARD_CALL(&s->instance, store, wait_stop, err, call);
 }
 
 int store_list(struct store *s, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
 {
-    CALL(s, list, err, filter, after, limit, call, ret);
+    return GUARD_CALL(&s->instance, store, list, err, filter, after, limit, call, ret);
 }
 
 int store_requeue(struct store *s, const struct outbox_filter *filter, int64_t *after,
                   uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
                   struct outbox_err *err)
 {
-    CALL(s, requeue, err, filter, after, limit, call, ret_n);
+    return GUARD_CALL(&s->instance, store, requeue, err, filter, after, limit, call, ret_n);
 }
 
 int store_discard(struct store *s, const struct outbox_filter *filter, int64_t *after,
                   uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
                   struct outbox_err *err)
 {
-    CALL(s, discard, err, filter, after, limit, call, ret_n);
+    return GUARD_CALL(&s->instance, store, discard, err, filter, after, limit, call, ret_n);
 }
 
 int store_purge(struct store *s, const struct outbox_filter *filter, uint32_t limit,
                 const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
 {
-    CALL(s, purge, err, filter, limit, call, ret_n);
+    return GUARD_CALL(&s->instance, store, purge, err, filter, limit, call, ret_n);
 }
 
 int store_stats(struct store *s, struct outbox_str lane, uint32_t flags,
                 const struct outbox_call *call, struct outbox_stats *ret, struct outbox_err *err)
 {
-    CALL(s, stats, err, lane, flags, call, ret);
+    return GUARD_CALL(&s->instance, store, stats, err, lane, flags, call, ret);
 }
 
 int store_relay_put(struct store *s, const struct outbox_relay_row *row,
                     const struct outbox_call *call, struct outbox_err *err)
 {
-    CALL(s, relay_put, err, row, call);
+    return GUARD_CALL(&s->instance, store, relay_put, err, row, call);
 }
 
 int store_relay_list(struct store *s, const struct outbox_call *call,
                      struct outbox_relay_page **ret, struct outbox_err *err)
 {
-    CALL(s, relay_list, err, call, ret);
+    return GUARD_CALL(&s->instance, store, relay_list, err, call, ret);
 }
 
 int store_save(struct store *s, const struct outbox_new *const *rows, uint64_t n,
                const struct outbox_exec *exec, const struct outbox_call *call,
                struct outbox_err *err)
 {
-    CALL(s, save, err, rows, n, exec, call);
+    return GUARD_CALL(&s->instance, store, save, err, rows, n, exec, call);
 }

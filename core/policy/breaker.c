@@ -3,23 +3,20 @@
 
 #include "base/hash.h"
 
-#include <string.h>
-
 /* After an outage: one message, then four times as many after each chunk that passed. */
-#define STEP_FACTOR 4
-#define STEP_ANY 4096
+#define SLOW_START_FACTOR 4
+#define SLOW_START_END 4096
 
 void breaker_init(struct breaker *b)
 {
-    memset(b, 0, sizeof *b);
-    suspension_init(&b->pause);
+    *b = (struct breaker){.slow_start = UINT32_MAX};
+    suspension_init(&b->suspension, BREAKER_PAUSE_MIN_MS, BREAKER_PAUSE_MAX_MS);
     pthread_mutex_init(&b->lock, NULL);
-    b->step = UINT32_MAX;
 }
 
 void breaker_destroy(struct breaker *b)
 {
-    suspension_destroy(&b->pause);
+    suspension_destroy(&b->suspension);
     pthread_mutex_destroy(&b->lock);
 }
 
@@ -32,10 +29,10 @@ uint64_t breaker_id(struct outbox_str id)
 struct breaker_pass breaker_enter(struct breaker *b)
 {
     struct breaker_pass pass = {0};
-    pass.wait_ms = suspension_enter(&b->pause, &pass.probe);
+    pass.wait_ms = suspension_enter(&b->suspension, &pass.probe);
     pthread_mutex_lock(&b->lock);
-    pass.limit = pass.probe ? 1 : b->step;
-    pass.not_this = pass.probe ? b->probed : 0;
+    pass.limit = pass.probe ? 1 : b->slow_start;
+    pass.avoid_id = pass.probe ? b->last_id : 0;
     pthread_mutex_unlock(&b->lock);
     return pass;
 }
@@ -43,61 +40,59 @@ struct breaker_pass breaker_enter(struct breaker *b)
 uint32_t breaker_limit(struct breaker *b)
 {
     pthread_mutex_lock(&b->lock);
-    uint32_t limit = b->step;
+    uint32_t limit = b->slow_start;
     pthread_mutex_unlock(&b->lock);
     return limit;
 }
 
 bool breaker_passed(struct breaker *b)
 {
-    bool was_open = suspension_passed(&b->pause);
+    bool news = suspension_passed(&b->suspension);
     pthread_mutex_lock(&b->lock);
-    if (b->step < STEP_ANY)
-        b->step *= STEP_FACTOR;
-    else
-        b->step = UINT32_MAX;
+    b->slow_start = b->slow_start < SLOW_START_END ? b->slow_start * SLOW_START_FACTOR : UINT32_MAX;
     pthread_mutex_unlock(&b->lock);
-    return was_open;
+    return news;
 }
 
 bool breaker_check_ok(struct breaker *b)
 {
     pthread_mutex_lock(&b->lock);
-    bool tells = !b->by_message;
+    bool reported = !b->by_message;
     pthread_mutex_unlock(&b->lock);
-    return suspension_check_ok(&b->pause, tells) && tells;
+    return suspension_check_ok(&b->suspension, reported) && reported;
 }
 
 void breaker_unknown(struct breaker *b)
 {
-    suspension_unknown(&b->pause);
+    suspension_unknown(&b->suspension);
 }
 
 /* ---- suspects; under the lock ---- */
 
 static struct breaker_suspect *find(struct breaker *b, uint64_t id)
 {
-    for (size_t i = 0; id && i < BREAKER_SUSPECTS; i++)
+    for (size_t i = 0; i < BREAKER_SUSPECTS; i++)
         if (b->suspects[i].id == id)
             return &b->suspects[i];
     return NULL;
 }
 
-static void suspect(struct breaker *b, uint64_t id)
+/* A strike counts only when others were accepted since the last one: else it may be an outage. A
+ * message to which it happens for the first time takes the others' strikes back to one: a queue
+ * that is full now and then refuses ever other messages, and none of them is to blame. */
+static void strike(struct breaker *b, uint64_t id)
 {
     struct breaker_suspect *s = find(b, id);
     if (!s) {
-        /* Nobody is alone to blame when others keep coming: a queue that is full now and then. */
         for (size_t i = 0; i < BREAKER_SUSPECTS; i++)
             if (b->suspects[i].strikes > 1)
                 b->suspects[i].strikes = 1;
         s = &b->suspects[b->next_suspect++ % BREAKER_SUSPECTS];
         *s = (struct breaker_suspect){.id = id};
     }
-    /* Without anybody else getting through it may be the publisher's fault: an outage. */
-    if (s->strikes == 0 || s->others_passed)
+    if (s->strikes == 0 || s->accepted != b->accepted)
         s->strikes++;
-    s->others_passed = false;
+    s->accepted = b->accepted;
     b->any_suspect = true;
 }
 
@@ -105,32 +100,27 @@ bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const
                     size_t n, int64_t *ret_ms)
 {
     pthread_mutex_lock(&b->lock);
-    b->step = 1;
+    b->slow_start = 1;
     b->by_message = culprit != 0;
     if (culprit) {
-        b->probed = culprit;
-        suspect(b, culprit);
+        b->last_id = culprit;
+        strike(b, culprit);
     }
     pthread_mutex_unlock(&b->lock);
-    return suspension_failed(&b->pause, after_ms, reason, n, ret_ms);
+    if (after_ms > BREAKER_PAUSE_ASKED_MAX_MS)
+        after_ms = BREAKER_PAUSE_ASKED_MAX_MS;
+    return suspension_failed(&b->suspension, after_ms, reason, n, ret_ms);
 }
 
 bool breaker_blames(struct breaker *b, uint64_t culprit)
 {
     pthread_mutex_lock(&b->lock);
-    const struct breaker_suspect *s = find(b, culprit);
-    bool blamed = s && s->strikes >= BREAKER_STRIKES - 1 && s->others_passed;
+    struct breaker_suspect *s = find(b, culprit);
+    bool blamed = s && s->strikes >= BREAKER_STRIKES - 1 && s->accepted != b->accepted;
+    if (blamed)
+        s->accepted = b->accepted; /* the next charge needs others accepted again */
     pthread_mutex_unlock(&b->lock);
     return blamed;
-}
-
-void breaker_charged(struct breaker *b, uint64_t culprit)
-{
-    pthread_mutex_lock(&b->lock);
-    struct breaker_suspect *s = find(b, culprit);
-    if (s)
-        s->others_passed = false;
-    pthread_mutex_unlock(&b->lock);
 }
 
 bool breaker_has_suspects(const struct breaker *b)
@@ -140,14 +130,14 @@ bool breaker_has_suspects(const struct breaker *b)
 
 void breaker_accepted(struct breaker *b, uint64_t id)
 {
-    bool any = false;
     pthread_mutex_lock(&b->lock);
-    for (size_t i = 0; i < BREAKER_SUSPECTS; i++) {
-        if (b->suspects[i].id == id)
-            b->suspects[i] = (struct breaker_suspect){0};
-        b->suspects[i].others_passed |= b->suspects[i].id != 0;
+    struct breaker_suspect *s = find(b, id);
+    if (s)
+        s->id = s->strikes = 0;
+    b->accepted++;
+    bool any = false;
+    for (size_t i = 0; i < BREAKER_SUSPECTS; i++)
         any |= b->suspects[i].id != 0;
-    }
     b->any_suspect = any;
     pthread_mutex_unlock(&b->lock);
 }

@@ -3,10 +3,13 @@
  * breaker.h - a publisher's circuit breaker, shared by all workers.
  *
  * closed: messages go out. open: after an outage nothing is tried until a pause is over, which
- * grows with every failure (pause.h). probing: one worker asks whether the publisher is in order
- * again, then sends one message, another than the one that failed last. When that is accepted the
- * breaker closes, and batches grow again step by step. Without messages it is asked all the same,
- * and counts as in order when it says so; the next message is still a probe.
+ * grows with every failure (suspension.h). probing: one worker asks the publisher's own check, then
+ * sends one message, another than the one that failed last. When that is accepted the breaker
+ * closes, and batches grow again step by step. Without messages only the check is asked, and the
+ * publisher counts as available when it passes; the next message is still a probe.
+ *
+ * `lock` protects all fields but `suspension`, which has a lock of its own. The two are never held
+ * together.
  */
 #ifndef CORE_POLICY_BREAKER_H
 #define CORE_POLICY_BREAKER_H
@@ -17,70 +20,78 @@
 
 #include <stdatomic.h>
 
-/* So often a message may have kept its publisher unavailable while others got through. */
+/* A pause between two trials: the first one, and the longest, unless the publisher asks for more
+ * (ASKED), ms. */
+#define BREAKER_PAUSE_MIN_MS 500
+#define BREAKER_PAUSE_MAX_MS 30000
+#define BREAKER_PAUSE_ASKED_MAX_MS 300000
+
+/* The failure for which a message is charged that makes its publisher unavailable again and again
+ * while others are accepted. */
 #define BREAKER_STRIKES 3
 #define BREAKER_SUSPECTS 16
 
-/* A message that was there when its publisher became unavailable, by a hash of its id. */
+/* A message whose answer made its publisher unavailable, by a hash of its id. */
 struct breaker_suspect {
     uint64_t id; /* 0: none */
     uint32_t strikes;
-    bool others_passed; /* since its last strike */
+    uint64_t accepted; /* as of the breaker, at its last strike */
 };
 
 struct breaker {
-    struct suspension pause;
-    pthread_mutex_t lock; /* of what follows */
-    uint32_t step;        /* messages that may go out at once; UINT32_MAX: any number */
-    uint64_t probed;      /* the message that failed last */
-    bool by_message;      /* the last failure was the answer to it */
-    _Atomic bool any_suspect;
-    struct breaker_suspect suspects[BREAKER_SUSPECTS];
+    struct suspension suspension;
+    pthread_mutex_t lock;
+    uint32_t slow_start; /* messages that may go out at once; UINT32_MAX: any number */
+    uint64_t last_id;    /* the message that failed last */
+    bool by_message;     /* the last failure was the answer to a message */
+    uint64_t accepted;   /* messages, counted while there are suspects */
+    struct breaker_suspect suspects[BREAKER_SUSPECTS]; /* a ring: the oldest gives way */
     size_t next_suspect;
+    _Atomic bool any_suspect;
 };
 
 /* What a worker may do. */
 struct breaker_pass {
-    int64_t wait_ms;   /* not 0: leave it alone for so long */
-    bool probe;        /* ask it first; then one message */
+    int64_t wait_ms;   /* not 0: nothing for so long */
+    bool probe;        /* ask the publisher's check first; then send one message */
     uint32_t limit;    /* messages */
-    uint64_t not_this; /* a probe's message should be another than this; 0: any */
+    uint64_t avoid_id; /* a probe's message should be another than this; 0: any */
 };
 
-void breaker_init(struct breaker *breaker);
-void breaker_destroy(struct breaker *breaker);
+void breaker_init(struct breaker *b);
+void breaker_destroy(struct breaker *b);
 uint64_t breaker_id(struct outbox_str id);
 
 /* Then one of: breaker_passed, breaker_check_ok, breaker_failed, breaker_unknown. */
-struct breaker_pass breaker_enter(struct breaker *breaker);
+struct breaker_pass breaker_enter(struct breaker *b);
 
-/* Another chunk after one that passed: how many messages it may have. */
-uint32_t breaker_limit(struct breaker *breaker);
+/* How many messages the next chunk may have, after one that passed. */
+uint32_t breaker_limit(struct breaker *b);
 
-/* Messages were answered for: it is in order. True when that is news. */
-bool breaker_passed(struct breaker *breaker);
+/* The publisher answered for messages: it is available. True when that is to be logged. */
+bool breaker_passed(struct breaker *b);
 
-/* It says that it is in order, and there was no message for it. True when that is worth telling:
- * not when it was the answer to a message that said otherwise, for then only a message can tell. */
-bool breaker_check_ok(struct breaker *breaker);
+/* Its check passed, and there was no message for it. True when that is to be logged: not after a
+ * message made it unavailable, for then only a message can tell. */
+bool breaker_check_ok(struct breaker *b);
+
+/* It is unavailable. `culprit`: the message whose answer said so; 0: none did. The rest as
+ * suspension_failed. */
+bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const char *reason,
+                    size_t n, int64_t *ret_ms);
+void breaker_unknown(struct breaker *b);
 
 /*
- * It is out of order. `culprit`: the message whose answer said so; 0: none did. The rest as
- * suspension_failed.
+ * Is it this message's own fault that the publisher is unavailable? When it happened to this
+ * message BREAKER_STRIKES times with this one, others were accepted each time in between, and it
+ * happened to no message anew meanwhile. Then the message is to be charged, instead of
+ * breaker_failed.
  */
-bool breaker_failed(struct breaker *breaker, uint64_t culprit, int64_t after_ms, const char *reason,
-                    size_t n, int64_t *ret_ms);
-void breaker_unknown(struct breaker *breaker);
+bool breaker_blames(struct breaker *b, uint64_t culprit);
 
-/* Was this message there, now for the third time, when the publisher became unavailable, did others
- * get through each time in between, and did it happen to no further message meanwhile? Then it is
- * the message's fault. Before breaker_failed. */
-bool breaker_blames(struct breaker *breaker, uint64_t culprit);
-/* It was charged for that, and the breaker stays as it is. */
-void breaker_charged(struct breaker *breaker, uint64_t culprit);
-/* Worth telling what was accepted? */
-bool breaker_has_suspects(const struct breaker *breaker);
-/* A message was accepted: it is no suspect, and the suspects have lost an excuse. */
-void breaker_accepted(struct breaker *breaker, uint64_t id);
+/* Are accepted messages to be reported? */
+bool breaker_has_suspects(const struct breaker *b);
+/* A message was accepted: it is no suspect, and not the publisher's fault what befalls others. */
+void breaker_accepted(struct breaker *b, uint64_t id);
 
 #endif

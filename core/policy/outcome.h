@@ -9,17 +9,18 @@
 
 #include <stdbool.h>
 
-/* Where the message is going, as far as it matters for what becomes of it. */
+/* What of the configuration and of the store decides what becomes of a message. */
 struct outcome_terms {
     const struct delivery *delivery;
     bool delete_done;  /* retention = 0 */
-    int64_t pause_ms;  /* how long an unavailable publisher is left alone */
+    int64_t pause_ms;  /* for how long an unavailable publisher is suspended */
     bool store_delays; /* the store can keep a message back for a time */
 };
 
 /*
- * Fills *ret (but for its index) and returns true, or false when the message is to be given
- * back as it is. The reason is borrowed from the outcome.
+ * Fills *ret (but for its index) and returns true, or false when the message is to be released as
+ * it is. The action is OUTBOX_SETTLE_FAILED, a dead letter, for what was rejected and for the last
+ * of max_retries attempts. The reason is borrowed from the outcome.
  */
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret);

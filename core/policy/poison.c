@@ -2,92 +2,69 @@
 #include "policy/poison.h"
 
 #include "base/clock.h"
-#include "common/message_json.h"
 
 #include <outbox/helpers.h>
 
-#include <stdlib.h>
 #include <string.h>
 
-/* A message may wait so long for its next try. */
+/* Suspects that were not claimed for this long after `until_us` went to another relay, or were
+ * discarded. */
 #define FORGET_US (INT64_C(900) * 1000000)
-/* Ids of a chunk that are committed at once. */
+/* Ids that are committed at once. */
 #define CHUNK_MAX 500
 
-/* ---- lists ---- */
+static const char *const list_names[POISON_LISTS] = {"in_flight", "suspects", "alone", "charges"};
 
-static size_t list_find(const struct id_list *list, struct outbox_str id)
+/* ---- lists: short enough to be searched from the front once a chunk ---- */
+
+static size_t length(const struct json_object *list)
+{
+    return list ? json_object_array_length(list) : 0;
+}
+
+static struct outbox_str id_at(const struct json_object *list, size_t i)
+{
+    struct json_object *id = json_object_array_get_idx(list, i);
+    return (struct outbox_str){json_object_get_string(id),
+                               (uint64_t)json_object_get_string_len(id)};
+}
+
+static size_t find(const struct json_object *list, struct outbox_str id)
 {
     size_t i = 0;
-    while (i < list->n && !outbox_str_eq(outbox_cstr(list->ids[i]), id))
+    while (i < length(list) && !outbox_str_eq(id_at(list, i), id))
         i++;
     return i;
 }
 
-static bool list_has(const struct id_list *list, struct outbox_str id)
+static bool has(const struct json_object *list, struct outbox_str id)
 {
-    return list->n > 0 && list_find(list, id) < list->n;
+    return find(list, id) < length(list);
 }
 
-static int list_add(struct id_list *list, struct outbox_str id)
+static int add(struct json_object **list, struct outbox_str id)
 {
-    char **grown;
-    if (list_has(list, id))
-        return 0;
-    if (!(grown = reallocarray(list->ids, list->n + 1, sizeof *grown)))
-        return -1;
-    list->ids = grown;
-    if (!(grown[list->n] = strndup(id.p, (size_t)id.n)))
-        return -1;
-    list->n++;
-    return 0;
+    if (has(*list, id))
+        return OUTBOX_OK;
+    if (!*list)
+        *list = json_object_new_array();
+    struct json_object *text = *list ? json_object_new_string_len(id.p, (int)id.n) : NULL;
+    if (text && json_object_array_add(*list, text) == 0)
+        return OUTBOX_OK;
+    json_object_put(text);
+    return OUTBOX_E_RETRY;
 }
 
-static void list_remove(struct id_list *list, struct outbox_str id)
+static void drop(struct json_object *list, struct outbox_str id)
 {
-    size_t i = list->n > 0 ? list_find(list, id) : 0;
-    if (i >= list->n)
-        return;
-    free(list->ids[i]);
-    list->ids[i] = list->ids[--list->n];
+    if (has(list, id))
+        json_object_array_del_idx(list, find(list, id), 1);
 }
 
-static void list_clear(struct id_list *list)
+static void clear(struct json_object **list)
 {
-    for (size_t i = 0; i < list->n; i++)
-        free(list->ids[i]);
-    free(list->ids);
-    *list = (struct id_list){NULL, 0};
-}
-
-/* ---- as JSON ---- */
-
-static int put_list(struct json_object *state, const char *name, const struct id_list *list)
-{
-    struct json_object *array;
-    if (list->n == 0)
-        return 0;
-    if (!(array = json_object_new_array()))
-        return -1;
-    for (size_t i = 0; i < list->n; i++)
-        if (json_object_array_add(array, json_object_new_string(list->ids[i])) < 0) {
-            json_object_put(array);
-            return -1;
-        }
-    return json_object_object_add(state, name, array);
-}
-
-static void take_list(struct json_object *state, const char *name, struct id_list *list)
-{
-    struct json_object *array = NULL;
-    if (!json_object_object_get_ex(state, name, &array) ||
-        !json_object_is_type(array, json_type_array))
-        return;
-    for (size_t i = 0; i < json_object_array_length(array); i++) {
-        struct json_object *id = json_object_array_get_idx(array, i);
-        if (json_object_is_type(id, json_type_string))
-            list_add(list, outbox_cstr(json_object_get_string(id)));
-    }
+    json_object_put(*list);
+    *list = NULL;
 }
 
 /* ---- life ---- */
@@ -95,74 +72,72 @@ static void take_list(struct json_object *state, const char *name, struct id_lis
 void poison_init(struct poison *p)
 {
     memset(p, 0, sizeof *p);
-    pthread_mutex_init(&p->turn, NULL);
+    pthread_mutex_init(&p->chunk_lock, NULL);
     pthread_mutex_init(&p->lock, NULL);
 }
 
 void poison_destroy(struct poison *p)
 {
-    list_clear(&p->suspects);
-    list_clear(&p->alone);
-    list_clear(&p->charges);
-    list_clear(&p->in_flight);
-    pthread_mutex_destroy(&p->turn);
+    for (size_t i = 0; i < POISON_LISTS; i++)
+        clear(&p->lists[i]);
+    pthread_mutex_destroy(&p->chunk_lock);
     pthread_mutex_destroy(&p->lock);
+}
+
+static void load(struct json_object *state, enum poison_list which, struct json_object **list)
+{
+    struct json_object *all = NULL, *ids = NULL;
+    json_object_object_get_ex(state, "probation", &all);
+    json_object_object_get_ex(all, list_names[which], &ids);
+    if (!json_object_is_type(ids, json_type_array))
+        return;
+    for (size_t i = 0; i < length(ids); i++)
+        if (json_object_is_type(json_object_array_get_idx(ids, i), json_type_string))
+            add(list, id_at(ids, i));
 }
 
 void poison_begin(struct poison *p, struct json_object *state, int64_t until_us)
 {
-    struct id_list in_flight = {NULL, 0};
-    struct json_object *told = NULL;
-    if (state)
-        json_object_object_get_ex(state, "probation", &told);
+    struct json_object *in_flight = NULL, **suspects = &p->lists[POISON_SUSPECTS];
     pthread_mutex_lock(&p->lock);
-    if (told) {
-        take_list(told, "in_flight", &in_flight);
-        take_list(told, "alone", &p->alone);
-        take_list(told, "charges", &p->charges);
-        take_list(told, "suspects", &p->suspects);
+    load(state, POISON_IN_FLIGHT, &in_flight);
+    for (enum poison_list i = POISON_SUSPECTS; i < POISON_LISTS; i++)
+        load(state, i, &p->lists[i]);
+    if (length(in_flight) == 1) {
+        add(&p->lists[POISON_FOUND], id_at(in_flight, 0));
+        add(&p->lists[POISON_CHARGES], id_at(in_flight, 0));
+        drop(*suspects, id_at(in_flight, 0));
+    } else if (in_flight) {
+        /* One of these did it; the earlier suspects are cleared. */
+        clear(suspects);
+        *suspects = json_object_get(in_flight);
+        p->suspects_limit = 0;
     }
-    if (in_flight.n == 1) {
-        list_add(&p->alone, outbox_cstr(in_flight.ids[0]));
-        list_add(&p->charges, outbox_cstr(in_flight.ids[0]));
-        list_remove(&p->suspects, outbox_cstr(in_flight.ids[0]));
-    } else if (in_flight.n > 1) {
-        /* Who was in flight is among these; the earlier suspects are cleared. */
-        list_clear(&p->suspects);
-        p->suspects = in_flight;
-        in_flight = (struct id_list){NULL, 0};
-        p->half = (p->suspects.n + 1) / 2;
-    }
-    if (p->half == 0)
-        p->half = (p->suspects.n + 1) / 2;
+    if (p->suspects_limit == 0)
+        p->suspects_limit = (length(*suspects) + 1) / 2;
     p->until_us = until_us;
     p->on = true;
     pthread_mutex_unlock(&p->lock);
-    list_clear(&in_flight);
+    clear(&in_flight);
 }
 
 int poison_add_state(struct poison *p, struct json_object *state)
 {
+    if (!p->on)
+        return OUTBOX_OK;
     struct json_object *mine = json_object_new_object();
     int r = mine ? 0 : -1;
     pthread_mutex_lock(&p->lock);
-    bool any = p->on || p->alone.n > 0;
-    if (r == 0 && any)
-        r = put_list(mine, "in_flight", &p->in_flight) | put_list(mine, "suspects", &p->suspects) |
-            put_list(mine, "alone", &p->alone) | put_list(mine, "charges", &p->charges);
+    for (size_t i = 0; r == 0 && i < POISON_LISTS; i++) {
+        struct json_object *copy = NULL;
+        if (length(p->lists[i]) > 0 && (r = json_object_deep_copy(p->lists[i], &copy, NULL)) == 0)
+            r = json_object_object_add(mine, list_names[i], copy);
+    }
     pthread_mutex_unlock(&p->lock);
-    if (r == 0 && any)
-        return json_object_object_add(state, "probation", mine);
+    if (r == 0 && json_object_object_add(state, "probation", mine) == 0)
+        return OUTBOX_OK;
     json_object_put(mine);
-    return r;
-}
-
-/* Those who do not come again are with another relay, or were discarded. */
-static void forget(struct poison *p)
-{
-    list_clear(&p->suspects);
-    list_clear(&p->alone);
-    list_clear(&p->charges);
+    return OUTBOX_E_RETRY;
 }
 
 bool poison_is_suspected(struct poison *p)
@@ -171,11 +146,12 @@ bool poison_is_suspected(struct poison *p)
         return false;
     int64_t now = clock_monotonic_us();
     pthread_mutex_lock(&p->lock);
-    if (now >= p->until_us + FORGET_US)
-        forget(p);
-    if (p->suspects.n == 0 && p->alone.n == 0 && now >= p->until_us)
-        p->on = false;
-    bool on = p->on;
+    for (enum poison_list i = POISON_SUSPECTS; i < POISON_LISTS; i++)
+        if (now >= p->until_us + FORGET_US)
+            clear(&p->lists[i]);
+    bool on = now < p->until_us || length(p->lists[POISON_SUSPECTS]) > 0 ||
+              length(p->lists[POISON_FOUND]) > 0;
+    p->on = on;
     pthread_mutex_unlock(&p->lock);
     return on;
 }
@@ -187,58 +163,46 @@ bool poison_pop_charge(struct poison *p, struct outbox_str id)
     if (!p->on)
         return false;
     pthread_mutex_lock(&p->lock);
-    bool takes = list_has(&p->charges, id);
-    if (takes)
-        list_remove(&p->charges, id);
+    bool charged = has(p->lists[POISON_CHARGES], id);
+    drop(p->lists[POISON_CHARGES], id);
     pthread_mutex_unlock(&p->lock);
-    return takes;
+    return charged;
 }
 
-size_t poison_chunk_limit(struct poison *p, const struct outbox_message *const *msgs, size_t n)
+/* How many of the next messages may go out together with one of these. */
+static size_t limit_for(const struct poison *p, struct outbox_str id)
 {
-    size_t cut = 1;
-    n = n < CHUNK_MAX ? n : CHUNK_MAX;
-    pthread_mutex_lock(&p->lock);
-    if (!list_has(&p->alone, msgs[0]->row_id)) {
-        bool suspect = list_has(&p->suspects, msgs[0]->row_id);
-        size_t most = suspect && p->half < n ? p->half : n;
-        while (cut < most && !list_has(&p->alone, msgs[cut]->row_id) &&
-               list_has(&p->suspects, msgs[cut]->row_id) == suspect)
-            cut++;
-    }
-    pthread_mutex_unlock(&p->lock);
-    return cut;
+    return has(p->lists[POISON_FOUND], id)      ? 1
+           : has(p->lists[POISON_SUSPECTS], id) ? p->suspects_limit
+                                                : CHUNK_MAX;
 }
 
-int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n)
+/* A chunk ends before a message that has another limit, so that a suspect's death is never that of
+ * messages which were not with it before, and order is kept. */
+int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n,
+                  size_t *ret_n)
 {
-    int r = 0;
-    pthread_mutex_lock(&p->turn);
+    pthread_mutex_lock(&p->chunk_lock);
     pthread_mutex_lock(&p->lock);
-    list_clear(&p->in_flight);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = list_add(&p->in_flight, msgs[i]->row_id);
+    size_t limit = limit_for(p, msgs[0]->row_id), i = 0;
+    int r = OUTBOX_OK;
+    clear(&p->lists[POISON_IN_FLIGHT]);
+    for (; r == 0 && i < n && i < limit && limit_for(p, msgs[i]->row_id) == limit; i++)
+        r = add(&p->lists[POISON_IN_FLIGHT], msgs[i]->row_id);
     pthread_mutex_unlock(&p->lock);
+    *ret_n = i;
     return r;
 }
 
-void poison_withdraw(struct poison *p)
+void poison_clear(struct poison *p, bool survived)
 {
+    struct json_object **in_flight = &p->lists[POISON_IN_FLIGHT];
     pthread_mutex_lock(&p->lock);
-    list_clear(&p->in_flight);
-    pthread_mutex_unlock(&p->lock);
-    pthread_mutex_unlock(&p->turn);
-}
-
-void poison_clear(struct poison *p)
-{
-    pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->in_flight.n; i++) {
-        struct outbox_str id = outbox_cstr(p->in_flight.ids[i]);
-        list_remove(&p->suspects, id);
-        list_remove(&p->alone, id);
+    for (size_t i = 0; survived && i < length(*in_flight); i++) {
+        drop(p->lists[POISON_SUSPECTS], id_at(*in_flight, i));
+        drop(p->lists[POISON_FOUND], id_at(*in_flight, i));
     }
-    list_clear(&p->in_flight);
+    clear(in_flight);
     pthread_mutex_unlock(&p->lock);
-    pthread_mutex_unlock(&p->turn);
+    pthread_mutex_unlock(&p->chunk_lock);
 }

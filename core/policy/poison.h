@@ -2,11 +2,14 @@
 /*
  * poison.h - a message that kills its relay is found (promise 10).
  *
- * After a predecessor ended without saying so, a relay is on probation: it publishes one chunk at a
- * time, and before each the chunk's ids are committed to the relay's row. When it dies, too, the
- * next one reads there who was in flight: the suspects, which then go out in halves. A message that
- * was alone in flight is charged, and goes out alone from then on, until it is accepted or dead.
- * Everybody else goes out as always, uncharged.
+ * While a relay follows one that ended uncleanly, it publishes one chunk at a time, and before each
+ * chunk its ids are committed to the relay's row. When it dies, too, the next relay reads there
+ * which messages were in flight: the suspects, which then go out in halves. A message that was
+ * alone in flight is found: it is charged, and goes out alone until it is accepted or dead. All
+ * other messages go out as always, uncharged.
+ *
+ * Shared by all workers. The worker whose chunk is in flight holds `chunk_lock` from poison_record
+ * to poison_clear; `lock` protects the fields below it, and is held within calls only.
  */
 #ifndef CORE_POLICY_POISON_H
 #define CORE_POLICY_POISON_H
@@ -18,47 +21,48 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* Ids, few enough to be looked through one by one once a chunk. */
-struct id_list {
-    char **ids;
-    size_t n;
+/* Lists of ids, which are also the members of the state in the relay's row. */
+enum poison_list {
+    POISON_IN_FLIGHT,
+    POISON_SUSPECTS, /* were in flight together at a death */
+    POISON_FOUND,    /* were alone in flight */
+    POISON_CHARGES,  /* of these, those to be charged when they are claimed */
+    POISON_LISTS
 };
 
 struct poison {
-    pthread_mutex_t turn; /* one chunk at a time, from its record to its settling */
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t chunk_lock;
+    pthread_mutex_t lock;
     _Atomic bool on;
-    int64_t until_us;        /* monotonic: while it is not known who was in flight */
-    struct id_list suspects; /* were in flight together */
-    size_t half;             /* so many of them go out at once */
-    struct id_list alone;    /* were alone in flight: go out alone */
-    struct id_list charges;  /* of these, are to be charged when they are claimed */
-    struct id_list in_flight;
+    int64_t
+        until_us; /* monotonic: before, a message of the dead relay may come that is on no list */
+    size_t suspects_limit;                   /* so many suspects go out at once */
+    struct json_object *lists[POISON_LISTS]; /* arrays of strings; NULL: empty */
 };
 
 void poison_init(struct poison *p);
 void poison_destroy(struct poison *p);
 
-/* A predecessor ended uncleanly, with this state; suspects are unknown if it says none. */
+/* A predecessor ended uncleanly and left this state (NULL: none that can be read). */
 void poison_begin(struct poison *p, struct json_object *state, int64_t until_us);
-/* What a later relay has to know: members of its state. -1 without memory. */
+/* Adds to a relay's state what its successor has to know. */
 int poison_add_state(struct poison *p, struct json_object *state);
 
-/* Is it over? Then chunks need no record any more. */
+/* Must chunks be recorded? Not before a death, and not long after one. */
 bool poison_is_suspected(struct poison *p);
 
 /* True once for each charge: this message killed its relay. */
 bool poison_pop_charge(struct poison *p, struct outbox_str id);
 
-/* How many of the next messages, in their order, may go out together: at least 1, at most n. */
-size_t poison_chunk_limit(struct poison *p, const struct outbox_message *const *msgs, size_t n);
-
-/* They are in flight from now on; waits for its turn. The caller commits that. -1 without memory;
- * the turn is the caller's all the same. */
-int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n);
-/* They were not sent after all. */
-void poison_withdraw(struct poison *p);
-/* They have come back alive. */
-void poison_clear(struct poison *p);
+/*
+ * Waits until no other chunk is in flight, and lists the first *ret_n of these messages (at least
+ * one) as in flight. The caller commits that with the relay's row, publishes, and calls
+ * poison_clear, also after a failure.
+ */
+int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n,
+                  size_t *ret_n);
+/* Nothing is in flight any more. `survived`: the messages were published, and are cleared of
+ * suspicion. */
+void poison_clear(struct poison *p, bool survived);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "common/message_json.h"
 #include "policy/relay_state.h"
-#include "relay/relay.h"
 
 #include <outbox/helpers.h>
 
@@ -13,16 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A successor that runs for so long has seen to what was before it. */
+/* A successor that has run for so long has published what its predecessor held. */
 #define SETTLED_US (INT64_C(600) * 1000000)
-
-/* Where and what a process is: pids are given again, a start time of one boot is not. */
-struct process {
-    char host[256];
-    char boot[40];
-    int64_t pid;
-    int64_t start; /* clock ticks since the boot */
-};
 
 /* proc(5): field 22; the second may hold anything in parentheses. 0: there is none. */
 static int64_t start_of(int64_t pid)
@@ -44,6 +35,7 @@ static int64_t start_of(int64_t pid)
     return (int64_t)start;
 }
 
+/* Names this boot of this machine. Empty: unknown. */
 static void read_boot(char *out, size_t cap)
 {
     FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
@@ -55,67 +47,64 @@ static void read_boot(char *out, size_t cap)
     out[strcspn(out, "\n")] = '\0';
 }
 
-static void read_self(struct process *p)
+/* This process. Pids are given again; together with boot and start time they are unique. */
+static struct json_object *process_json(void)
 {
-    memset(p, 0, sizeof *p);
-    if (gethostname(p->host, sizeof p->host - 1) < 0)
-        p->host[0] = '\0';
-    read_boot(p->boot, sizeof p->boot);
-    p->pid = getpid();
-    p->start = start_of(p->pid);
+    struct json_object *object = json_object_new_object();
+    char host[256] = "", boot[40];
+    if (!object)
+        return NULL;
+    if (gethostname(host, sizeof host - 1) < 0)
+        host[0] = '\0';
+    read_boot(boot, sizeof boot);
+    if (json_add_text(object, "host", outbox_cstr(host)) == 0 &&
+        json_add_text(object, "boot", outbox_cstr(boot)) == 0 &&
+        json_add_int(object, "pid", getpid()) == 0 &&
+        json_add_int(object, "start", start_of(getpid())) == 0)
+        return object;
+    json_object_put(object);
+    return NULL;
 }
 
 int predecessor_add_self(struct json_object *state)
 {
-    struct process self;
-    struct json_object *object = json_object_new_object();
-    read_self(&self);
-    if (!object)
-        return -1;
-    if (json_add_text(object, "host", outbox_cstr(self.host)) < 0 ||
-        json_add_text(object, "boot", outbox_cstr(self.boot)) < 0 ||
-        json_add_int(object, "pid", self.pid) < 0 ||
-        json_add_int(object, "start", self.start) < 0) {
-        json_object_put(object);
-        return -1;
-    }
-    return json_object_object_add(state, "process", object);
+    struct json_object *self = process_json();
+    if (self && json_object_object_add(state, "process", self) == 0)
+        return OUTBOX_OK;
+    json_object_put(self);
+    return OUTBOX_E_RETRY;
 }
 
-static const char *text_of(struct json_object *object, const char *name)
+static struct json_object *member(struct json_object *object, const char *name)
 {
     struct json_object *value = NULL;
     json_object_object_get_ex(object, name, &value);
-    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+    return value;
 }
 
-static int64_t number_of(struct json_object *object, const char *name)
+static bool is_same(struct json_object *a, struct json_object *b, const char *name)
 {
-    struct json_object *value = NULL;
-    json_object_object_get_ex(object, name, &value);
-    return json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : 0;
+    return member(a, name) && json_object_equal(member(a, name), member(b, name));
 }
 
-/* Is it known to be gone? What ran on another host can only be waited for. */
+/* Is it known to be gone? For a process of another host only its row can tell. */
 static bool has_ended(struct json_object *process)
 {
-    struct process self;
-    read_self(&self);
-    if (strcmp(text_of(process, "host"), self.host) != 0)
-        return false;
-    if (strcmp(text_of(process, "boot"), self.boot) != 0)
-        return true;
-    return start_of(number_of(process, "pid")) != number_of(process, "start");
+    struct json_object *self = process_json();
+    bool here = is_same(self, process, "host"), same_boot = is_same(self, process, "boot");
+    json_object_put(self);
+    if (!here || !same_boot)
+        return here;
+    return start_of(json_object_get_int64(member(process, "pid"))) !=
+           json_object_get_int64(member(process, "start"));
 }
 
 static bool is_dead(const struct outbox_relay_page *page, const struct outbox_relay_row *row)
 {
-    struct json_object *state, *process = NULL;
     if (page->now_us - row->alive_us > RELAY_LIVE_US)
         return true;
-    state = relay_state(row);
-    bool dead =
-        state && json_object_object_get_ex(state, "process", &process) && has_ended(process);
+    struct json_object *state = relay_state(row);
+    bool dead = member(state, "process") && has_ended(member(state, "process"));
     json_object_put(state);
     return dead;
 }

@@ -7,131 +7,140 @@
 
 #include <string.h>
 
-/* How long others keep off while one worker tries. */
+/* How long the others wait while one worker tries. */
 #define PROBE_MS 1000
-/* Another reason for the same outage is told, but not each of several that take turns. */
-#define NEWS_MS 5000
-/* What fails so much later than it said that it was in order, fails anew. */
-#define ASKED_FORGET_MS 60000
-/* A publisher may ask for a longer pause than ours, but not for ever. */
-#define AFTER_MAX_MS 300000
+/* Another reason for the same outage is logged, but not each of several that alternate. */
+#define REPORT_AGAIN_US INT64_C(5000000)
+/* A failure so long after a passed check is an outage of its own. */
+#define CHECK_FORGET_US INT64_C(60000000)
 
-void suspension_init(struct suspension *pause)
+void suspension_init(struct suspension *s, int64_t shortest_ms, int64_t longest_ms)
 {
-    memset(pause, 0, sizeof *pause);
-    pthread_mutex_init(&pause->lock, NULL);
+    *s = (struct suspension){.shortest_ms = shortest_ms, .longest_ms = longest_ms};
+    pthread_mutex_init(&s->lock, NULL);
 }
 
-void suspension_destroy(struct suspension *pause)
+void suspension_destroy(struct suspension *s)
 {
-    pthread_mutex_destroy(&pause->lock);
+    pthread_mutex_destroy(&s->lock);
 }
 
-int64_t suspension_enter(struct suspension *pause, bool *ret_trial)
+int64_t suspension_enter(struct suspension *s, bool *ret_trial)
 {
     int64_t wait = 0;
     bool trial = false;
-    pthread_mutex_lock(&pause->lock);
-    if (pause->failures > 0) {
+    pthread_mutex_lock(&s->lock);
+    if (s->failures > 0) {
         int64_t now = clock_monotonic_us();
-        if (pause->until_us > now)
-            wait = (pause->until_us - now + 999) / 1000;
-        else if (pause->probing)
+        if (s->until_us > now)
+            wait = (s->until_us - now + 999) / 1000;
+        else if (s->probing)
             wait = PROBE_MS;
         else
-            pause->probing = trial = true;
+            s->probing = trial = true;
     }
-    pthread_mutex_unlock(&pause->lock);
+    pthread_mutex_unlock(&s->lock);
     if (ret_trial)
         *ret_trial = trial;
     return wait;
 }
 
-bool suspension_failed(struct suspension *pause, int64_t after_ms, const char *reason, size_t n,
+static int64_t next_pause_ms(struct suspension *s, int64_t after_ms)
+{
+    int64_t ms = after_ms;
+    if (after_ms > 0)
+        s->min_pause_ms = after_ms < s->longest_ms ? after_ms : s->longest_ms;
+    else
+        ms = backoff_ms(s->shortest_ms, s->longest_ms, s->failures, BACKOFF_UPPER);
+    return ms > s->min_pause_ms ? ms : s->min_pause_ms;
+}
+
+static bool is_news(struct suspension *s, bool first, int64_t now)
+{
+    bool other = now - s->reported_us >= REPORT_AGAIN_US && strcmp(s->reason, s->reported) != 0;
+    if (!first && !s->reported_ok && !other)
+        return false;
+    s->reported_us = now;
+    memcpy(s->reported, s->reason, sizeof s->reported);
+    return true;
+}
+
+/*
+ * Only a trial's failure makes the pause grow, not that of workers which were still under way when
+ * the first one failed: with many workers one hiccup would lead to the longest pause at once. The
+ * failure after a passed check counts as a trial's: what passes its check and fails at each message
+ * would be tried without any pause otherwise. Long after the check it is a new outage.
+ */
+bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reason, size_t n,
                        int64_t *ret_ms)
 {
-    pthread_mutex_lock(&pause->lock);
+    pthread_mutex_lock(&s->lock);
     int64_t now = clock_monotonic_us();
-    bool asked = pause->asked_us != 0;
-    if (asked && now - pause->asked_us > ASKED_FORGET_MS * INT64_C(1000))
-        pause->failures = 0;
-    bool first = pause->failures == 0;
-    /* Workers that were under way when the first one failed must not make it grow. */
-    bool counted = first || pause->probing || asked;
+    if (s->check_ok_us != 0 && now - s->check_ok_us > CHECK_FORGET_US)
+        s->failures = 0;
+    bool first = s->failures == 0;
     if (first) {
-        pause->since_us = clock_wall_us();
-        pause->began_us = now;
-        pause->least_ms = 0;
+        s->since_us = clock_wall_us();
+        s->began_us = now;
+        s->min_pause_ms = 0;
     }
-    if (counted) {
-        int64_t ms = after_ms > AFTER_MAX_MS ? AFTER_MAX_MS
-                     : after_ms > 0
-                         ? after_ms
-                         : backoff_ms(PAUSE_MIN_MS, PAUSE_MAX_MS, pause->failures, BACKOFF_UPPER);
-        if (after_ms > 0)
-            pause->least_ms = after_ms < PAUSE_MAX_MS ? after_ms : PAUSE_MAX_MS;
-        ms = ms < pause->least_ms ? pause->least_ms : ms;
-        pause->until_us = now + ms * 1000;
-        if (pause->failures < UINT32_MAX)
-            pause->failures++;
+    if (first || s->probing || s->check_ok_us != 0) {
+        s->until_us = now + next_pause_ms(s, after_ms) * 1000;
+        if (s->failures < UINT32_MAX)
+            s->failures++;
     }
-    utf8_clean(reason, n, pause->reason, sizeof pause->reason);
-    bool news = first || pause->told_back ||
-                (now - pause->told_us >= NEWS_MS * 1000 && strcmp(pause->reason, pause->told) != 0);
-    if (news) {
-        pause->told_us = now;
-        memcpy(pause->told, pause->reason, sizeof pause->told);
-    }
-    pause->probing = pause->told_back = false;
-    pause->asked_us = 0;
-    *ret_ms = pause->until_us > now ? (pause->until_us - now + 999) / 1000 : 1;
-    pthread_mutex_unlock(&pause->lock);
+    utf8_clean(reason, n, s->reason, sizeof s->reason);
+    bool news = is_news(s, first, now);
+    s->probing = s->reported_ok = false;
+    s->check_ok_us = 0;
+    *ret_ms = s->until_us > now ? (s->until_us - now + 999) / 1000 : 1;
+    pthread_mutex_unlock(&s->lock);
     return news;
 }
 
-bool suspension_passed(struct suspension *pause)
+bool suspension_passed(struct suspension *s)
 {
-    pthread_mutex_lock(&pause->lock);
-    bool was = pause->failures > 0 && !pause->told_back;
-    pause->failures = 0;
-    pause->probing = pause->told_back = false;
-    pause->asked_us = 0;
-    pthread_mutex_unlock(&pause->lock);
-    return was;
+    pthread_mutex_lock(&s->lock);
+    bool news = s->failures > 0 && !s->reported_ok;
+    s->failures = 0;
+    s->probing = s->reported_ok = false;
+    s->check_ok_us = 0;
+    pthread_mutex_unlock(&s->lock);
+    return news;
 }
 
-bool suspension_check_ok(struct suspension *pause, bool tells)
+bool suspension_check_ok(struct suspension *s, bool reported)
 {
-    pthread_mutex_lock(&pause->lock);
-    bool was = pause->failures > 0 && pause->asked_us == 0;
-    if (was) {
-        pause->asked_us = clock_monotonic_us();
-        pause->told_back = tells;
+    pthread_mutex_lock(&s->lock);
+    bool was_paused = s->failures > 0 && s->check_ok_us == 0;
+    if (was_paused) {
+        s->check_ok_us = clock_monotonic_us();
+        s->reported_ok = reported;
     }
-    pause->probing = false;
-    pthread_mutex_unlock(&pause->lock);
-    return was;
+    s->probing = false;
+    pthread_mutex_unlock(&s->lock);
+    return was_paused;
 }
 
-void suspension_unknown(struct suspension *pause)
+void suspension_unknown(struct suspension *s)
 {
-    pthread_mutex_lock(&pause->lock);
-    pause->probing = false;
-    pthread_mutex_unlock(&pause->lock);
+    pthread_mutex_lock(&s->lock);
+    s->probing = false;
+    pthread_mutex_unlock(&s->lock);
 }
 
-struct suspension_view suspension_snapshot(struct suspension *pause)
+struct suspension_view suspension_snapshot(struct suspension *s)
 {
-    pthread_mutex_lock(&pause->lock);
-    struct suspension_view view = {.paused = pause->failures > 0 && pause->asked_us == 0,
-                                   .probing = pause->probing,
-                                   .until_us = pause->until_us,
-                                   .since_us = pause->since_us,
-                                   .began_us = pause->began_us};
+    pthread_mutex_lock(&s->lock);
+    struct suspension_view view = {.paused = s->failures > 0 && s->check_ok_us == 0,
+                                   .probing = s->probing,
+                                   .until_us = s->until_us,
+                                   .since_us = s->since_us,
+                                   .began_us = s->began_us};
     int64_t probed_us = clock_monotonic_us() + PROBE_MS * 1000;
-    if (pause->probing && view.until_us < probed_us)
+    if (s->probing && view.until_us < probed_us)
         view.until_us = probed_us;
-    memcpy(view.reason, pause->reason, sizeof view.reason);
-    pthread_mutex_unlock(&pause->lock);
+    memcpy(view.reason, s->reason, sizeof view.reason);
+    pthread_mutex_unlock(&s->lock);
     return view;
 }

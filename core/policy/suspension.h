@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* suspension.h - something that is out of order is left alone, and tried by one at a time. */
+/*
+ * suspension.h - what is unavailable is not tried until a pause is over, which grows with every
+ * failure, and then by one worker at a time.
+ *
+ * Used twice: inside a publisher's circuit breaker (breaker.h), and on its own for the store.
+ * All workers share one; `lock` protects every field. Times are monotonic microseconds unless
+ * said otherwise.
+ */
 #ifndef CORE_POLICY_SUSPENSION_H
 #define CORE_POLICY_SUSPENSION_H
 
@@ -8,61 +15,63 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAUSE_MIN_MS 500
-#define PAUSE_MAX_MS 30000
-
-/* The state of one publisher, or of the store, shared by all workers. */
 struct suspension {
     pthread_mutex_t lock;
-    uint32_t failures; /* in a row; 0: in order */
-    bool probing;      /* one worker is trying */
-    int64_t until_us;  /* monotonic: nobody tries before */
-    int64_t least_ms;  /* a pause that was asked for; the later ones are not shorter */
-    int64_t since_us;  /* wall clock: out of order since */
-    int64_t began_us;  /* the same, monotonic */
-    int64_t asked_us;  /* monotonic: it has said since that it is in order; 0: not */
-    bool told_back;    /* and an operator was told */
-    char reason[256];
-    int64_t told_us; /* monotonic: when an operator was told last, and of which reason */
-    char told[256];
+    int64_t shortest_ms, longest_ms; /* bounds of the growing pause */
+    uint32_t failures;               /* in a row; 0: available */
+    bool probing;                    /* one worker is trying */
+    int64_t until_us;                /* no worker tries before */
+    int64_t min_pause_ms; /* a pause that was asked for; the later ones are not shorter */
+    int64_t since_us;     /* unavailable since, wall clock */
+    int64_t began_us;     /* the same, monotonic */
+    int64_t check_ok_us;  /* its check passed since then, with no message yet; 0: no */
+    bool reported_ok;     /* and that was logged */
+    char reason[256];     /* of the last failure */
+    char reported[256];   /* the reason that was logged last, and when */
+    int64_t reported_us;
 };
 
 /* A copy to look at. */
 struct suspension_view {
     bool paused;
     bool probing;
-    int64_t until_us; /* while somebody tries: a little more */
+    int64_t until_us; /* while one worker tries: a little more */
     int64_t since_us;
     int64_t began_us;
     char reason[256];
 };
 
-void suspension_init(struct suspension *pause);
-void suspension_destroy(struct suspension *pause);
+void suspension_init(struct suspension *s, int64_t shortest_ms, int64_t longest_ms);
+void suspension_destroy(struct suspension *s);
 
 /*
- * 0: go ahead, and tell how it went by suspension_failed, suspension_passed or suspension_unknown.
- * Otherwise how many ms to leave it alone. *ret_trial (NULL allowed): it was out of order, this is
- * a trial.
+ * 0: go ahead; then report by suspension_failed, suspension_passed, suspension_check_ok or
+ * suspension_unknown how it went. Otherwise the ms to wait. *ret_trial (NULL allowed): it was
+ * unavailable, and this caller is the one who tries.
  */
-int64_t suspension_enter(struct suspension *pause, bool *ret_trial);
+int64_t suspension_enter(struct suspension *s, bool *ret_trial);
 
-/* Out of order: left alone for after_ms, or with 0 for a time that grows with every failure and is
- * not shorter than what was asked for last, as far as that is below PAUSE_MAX_MS.
- * True when it is news: in order before, or for another reason than was told. *ret_ms: how long. */
-bool suspension_failed(struct suspension *pause, int64_t after_ms, const char *reason, size_t n,
+/*
+ * It is unavailable: for after_ms, or with 0 for a time that grows with every failure and is not
+ * shorter than the after_ms of this outage, as far as that is below the longest pause. True when
+ * that is to be logged: it was available before, or the reason is another one. *ret_ms: how long.
+ */
+bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reason, size_t n,
                        int64_t *ret_ms);
-/* In order. True when it was out of order before, as far as an operator knows. */
-bool suspension_passed(struct suspension *pause);
-/*
- * It says that it is in order, and nothing was asked of it yet. It counts as such, but the next who
- * enters makes a trial, and should that fail soon, then the pause goes on to grow.
- * `tells`: an operator is told of it. True when it was out of order before.
- */
-bool suspension_check_ok(struct suspension *pause, bool tells);
-/* The trial said nothing either way. */
-void suspension_unknown(struct suspension *pause);
 
-struct suspension_view suspension_snapshot(struct suspension *pause);
+/* It works. True when that is to be logged: it was unavailable as far as the log says. */
+bool suspension_passed(struct suspension *s);
+
+/*
+ * Its own check passed, but it was given no work yet. It counts as available, but the next who
+ * enters makes a trial, and when that fails soon the pause goes on to grow. `reported`: the caller
+ * logs it. True when it was unavailable before.
+ */
+bool suspension_check_ok(struct suspension *s, bool reported);
+
+/* The trial ended without an answer. */
+void suspension_unknown(struct suspension *s);
+
+struct suspension_view suspension_snapshot(struct suspension *s);
 
 #endif

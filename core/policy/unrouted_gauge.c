@@ -3,43 +3,40 @@
 
 #include "base/clock.h"
 
-#include <string.h>
-
-void unrouted_gauge_init(struct unrouted_gauge *held, int64_t period_ms)
+void unrouted_gauge_init(struct unrouted_gauge *gauge, int64_t period_ms)
 {
-    memset(held, 0, sizeof *held);
-    pthread_mutex_init(&held->lock, NULL);
-    held->period_us = period_ms * 1000;
+    *gauge = (struct unrouted_gauge){.period_us = period_ms * 1000};
+    pthread_mutex_init(&gauge->lock, NULL);
 }
 
-void unrouted_gauge_destroy(struct unrouted_gauge *held)
+void unrouted_gauge_destroy(struct unrouted_gauge *gauge)
 {
-    pthread_mutex_destroy(&held->lock);
+    pthread_mutex_destroy(&gauge->lock);
 }
 
-static void turn_over(struct unrouted_gauge *held)
+static void begin_period(struct unrouted_gauge *gauge)
 {
-    int64_t period = clock_monotonic_us() / held->period_us;
-    if (period == held->period)
+    int64_t period = clock_monotonic_us() / gauge->period_us;
+    if (period == gauge->period)
         return;
-    held->previous = period == held->period + 1 ? held->current : 0;
-    held->current = 0;
-    held->period = period;
+    gauge->previous = period == gauge->period + 1 ? gauge->current : 0;
+    gauge->current = 0;
+    gauge->period = period;
 }
 
-void unrouted_gauge_count(struct unrouted_gauge *held)
+void unrouted_gauge_count(struct unrouted_gauge *gauge)
 {
-    pthread_mutex_lock(&held->lock);
-    turn_over(held);
-    held->current++;
-    pthread_mutex_unlock(&held->lock);
+    pthread_mutex_lock(&gauge->lock);
+    begin_period(gauge);
+    gauge->current++;
+    pthread_mutex_unlock(&gauge->lock);
 }
 
-uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *held)
+uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *gauge)
 {
-    pthread_mutex_lock(&held->lock);
-    turn_over(held);
-    uint64_t n = held->current > held->previous ? held->current : held->previous;
-    pthread_mutex_unlock(&held->lock);
+    pthread_mutex_lock(&gauge->lock);
+    begin_period(gauge);
+    uint64_t n = gauge->current > gauge->previous ? gauge->current : gauge->previous;
+    pthread_mutex_unlock(&gauge->lock);
     return n;
 }

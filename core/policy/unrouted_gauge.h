@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* unrouted_gauge.h - how many unrouted messages are held: each comes by once in a period. */
+/*
+ * unrouted_gauge.h - how many unrouted messages are kept. Each is claimed once in a period, so the
+ * messages of a whole period are counted. All threads; `lock` protects every field.
+ */
 #ifndef CORE_POLICY_UNROUTED_GAUGE_H
 #define CORE_POLICY_UNROUTED_GAUGE_H
 
@@ -14,10 +17,10 @@ struct unrouted_gauge {
     uint64_t previous;
 };
 
-void unrouted_gauge_init(struct unrouted_gauge *held, int64_t period_ms);
-void unrouted_gauge_destroy(struct unrouted_gauge *held);
-void unrouted_gauge_count(struct unrouted_gauge *held);
+void unrouted_gauge_init(struct unrouted_gauge *gauge, int64_t period_ms);
+void unrouted_gauge_destroy(struct unrouted_gauge *gauge);
+void unrouted_gauge_count(struct unrouted_gauge *gauge);
 /* The more complete of the last two periods. */
-uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *held);
+uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *gauge);
 
 #endif

@@ -1,73 +1,109 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* batch.c - the arrays through which a batch passes, made once and reused. */
-#include "relay/context.h"
+#include "relay/batch.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "common/utf8.h"
 
-static void free_arrays(struct batch *desk)
+#include <outbox/helpers.h>
+
+#include <assert.h>
+
+#define REASONS_KEEP 4096
+
+void batch_init(struct batch *batch)
 {
-    free(desk->publisher);
-    free(desk->index);
-    free(desk->msgs);
-    free(desk->outcomes);
-    free(desk->outcome_ptrs);
-    free(desk->items);
-    free(desk->item_ptrs);
-    free(desk->stale);
-    desk->size = 0;
+    *batch = (struct batch){.reasons = ARENA_INIT(REASONS_KEEP), .arrays = ARENA_INIT(0)};
 }
 
-static int grow(struct batch *desk, size_t n)
+void batch_free(struct batch *batch)
 {
-    free_arrays(desk);
-    desk->publisher = calloc(n, sizeof *desk->publisher);
-    desk->index = calloc(n, sizeof *desk->index);
-    desk->msgs = calloc(n, sizeof *desk->msgs);
-    desk->outcomes = calloc(n, sizeof *desk->outcomes);
-    desk->outcome_ptrs = calloc(n, sizeof *desk->outcome_ptrs);
-    desk->items = calloc(n, sizeof *desk->items);
-    desk->item_ptrs = calloc(n, sizeof *desk->item_ptrs);
-    desk->stale = calloc(n, sizeof *desk->stale);
-    if (!desk->publisher || !desk->index || !desk->msgs || !desk->outcomes || !desk->outcome_ptrs ||
-        !desk->items || !desk->item_ptrs || !desk->stale)
-        return -1;
+    arena_free(&batch->arrays);
+    arena_free(&batch->reasons);
+}
+
+int batch_reserve(struct batch *batch, size_t n)
+{
+    struct arena *a = &batch->arrays;
+    if (n <= batch->size)
+        return OUTBOX_OK;
+    arena_reset(a);
+    batch->size = 0;
+    batch->publisher = arena_array(a, n, sizeof *batch->publisher);
+    batch->index = arena_array(a, n, sizeof *batch->index);
+    batch->msgs = arena_array(a, n, sizeof *batch->msgs);
+    batch->outcomes = arena_array(a, n, sizeof *batch->outcomes);
+    batch->outcome_ptrs = arena_array(a, n, sizeof *batch->outcome_ptrs);
+    batch->items = arena_array(a, n, sizeof *batch->items);
+    batch->item_ptrs = arena_array(a, n, sizeof *batch->item_ptrs);
+    batch->stale = arena_array(a, n, sizeof *batch->stale);
+    if (!batch->publisher || !batch->index || !batch->msgs || !batch->outcomes ||
+        !batch->outcome_ptrs || !batch->items || !batch->item_ptrs || !batch->stale)
+        return OUTBOX_E_RETRY;
     for (size_t i = 0; i < n; i++) {
-        desk->outcome_ptrs[i] = &desk->outcomes[i];
-        desk->item_ptrs[i] = &desk->items[i];
+        batch->outcome_ptrs[i] = &batch->outcomes[i];
+        batch->item_ptrs[i] = &batch->items[i];
     }
-    desk->size = n;
-    return 0;
+    batch->size = n;
+    return OUTBOX_OK;
 }
 
-int batch_reserve(struct batch *desk, size_t n)
+/* A publisher's share keeps the batch's order, and stores look messages up by it. */
+static bool is_sorted(const struct outbox_batch *claimed)
 {
-    return n > desk->size ? grow(desk, n) : 0;
+    for (uint32_t i = 1; i < claimed->n; i++)
+        if (claimed->messages[i - 1]->seq > claimed->messages[i]->seq)
+            return false;
+    return true;
 }
 
-int batch_take(struct batch *desk, struct outbox_batch *batch)
+int batch_take(struct batch *batch, struct outbox_batch *claimed)
 {
-    desk->batch = batch;
-    desk->n_items = desk->n_kept = 0;
-    return batch_reserve(desk, batch->n);
+    assert(is_sorted(claimed));
+    batch->claimed = claimed;
+    batch_forget_items(batch);
+    return batch_reserve(batch, claimed->n);
 }
 
-void batch_clear(struct batch *desk)
+void batch_clear(struct batch *batch)
 {
-    desk->batch = NULL;
-    desk->n_items = desk->n_kept = 0;
-    arena_reset(&desk->reasons);
+    batch->claimed = NULL;
+    batch_forget_items(batch);
+    arena_reset(&batch->reasons);
 }
 
-void batch_free(struct batch *desk)
+void batch_queue(struct batch *batch, uint32_t index, const struct outbox_settle *settle)
 {
-    free_arrays(desk);
-    arena_free(&desk->reasons);
+    struct outbox_settle *item = &batch->items[batch->n_items++];
+    *item = *settle;
+    item->size = sizeof *item;
+    item->index = index;
 }
 
-struct outbox_settle *batch_item(struct batch *desk, uint32_t index)
+void batch_keep_reasons(struct batch *batch)
 {
-    struct outbox_settle *item = &desk->items[desk->n_items++];
-    *item = (struct outbox_settle){.size = sizeof *item, .index = index};
-    return item;
+    for (; batch->n_kept < batch->n_items; batch->n_kept++) {
+        struct outbox_str *reason = &batch->items[batch->n_kept].reason;
+        if (reason->p && arena_str(&batch->reasons, reason->p, (size_t)reason->n, reason) < 0)
+            *reason = outbox_cstr("out of memory for the reason");
+    }
+}
+
+void batch_forget_items(struct batch *batch)
+{
+    batch->n_items = batch->n_kept = 0;
+    batch->deferred_ms = 0;
+}
+
+void batch_log(const struct batch *batch, struct log *log, int level, const char *text,
+               uint32_t index, const char *publisher, const struct outbox_settle *settle)
+{
+    const struct outbox_message *msg = batch->claimed->messages[index];
+    char id[64], topic[128], reason[512];
+    if (!log_enabled(log, level))
+        return;
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
+    utf8_clean(settle->reason.p, (size_t)settle->reason.n, reason, sizeof reason);
+    log_event(log, level, text, "id", id, "topic", topic, "publisher", publisher, "retries",
+              LOG_NUM((int64_t)msg->retries + ((settle->flags & OUTBOX_SETTLE_CHARGE) != 0)),
+              "reason", reason, NULL);
 }

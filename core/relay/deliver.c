@@ -1,246 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* deliver.c - one publisher's share of a batch: published in chunks, each settled at once. */
-#include "relay/context.h"
+#include "relay/deliver.h"
 
 #include "base/clock.h"
 #include "common/failpoint.h"
-#include "common/utf8.h"
-#include "policy/outcome.h"
+#include "relay/heartbeat.h"
+#include "relay/publisher_health.h"
+#include "relay/settle.h"
 
-#include <outbox/helpers.h>
+/* What a publisher's check may take before a probe, ms. */
+#define PROBE_CHECK_MS 5000
 
-/* A publisher that does not answer whether it is in order is not asked for long. */
-#define CHECK_MS 5000
-
-/* What a publish call said about the publisher as a whole. */
-enum health { HEALTH_UNKNOWN, HEALTH_PASSED, HEALTH_FAILED };
-
-struct chunk {
-    size_t publisher;
-    const uint32_t *index; /* into the batch */
-    size_t n;
-    int64_t timeout_ms;
-    bool whole_time; /* it had all of batch_timeout */
-    int result;      /* of the call */
-    struct outbox_err err;
-};
-
-static const struct publisher_config *configured(const struct worker *w, size_t publisher)
+static size_t least(size_t a, size_t b)
 {
-    return &w->relay->config->publishers[publisher];
+    return a < b ? a : b;
 }
 
 static void publish(struct worker *w, struct chunk *chunk)
 {
-    struct batch *desk = &w->desk;
-    struct instance *instance = &w->publishers[chunk->publisher];
-    for (size_t i = 0; i < chunk->n; i++)
-        desk->outcomes[i] = (struct outbox_outcome){.size = sizeof(struct outbox_outcome)};
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
-    if ((chunk->result = publisher_open(w, chunk->publisher, &chunk->err)) < 0)
-        return;
-    chunk->result = instance->plugin->ops.publisher.publish(instance->self, desk->msgs, chunk->n,
-                                                            &call, desk->outcome_ptrs, &chunk->err);
+    chunk->result = publisher_publish(&w->publishers[chunk->publisher], w->batch.msgs, chunk->n,
+                                      &call, w->batch.outcome_ptrs, &chunk->err);
     failpoint("after_confirm");
 }
 
-/* Whose answer says that the publisher as a whole is out of order: its place, or n. */
-static size_t find_culprit(const struct worker *w, const struct chunk *chunk)
+/* False: not all messages were given the time that they needed. */
+static bool queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t pause_ms)
 {
-    size_t i = 0;
-    while (i < chunk->n && w->desk.outcomes[i].verdict != OUTBOX_UNAVAILABLE)
-        i++;
-    return i;
-}
-
-/* What is known when nobody said that it is out of order. */
-static enum health diagnose(const struct worker *w, const struct chunk *chunk)
-{
-    size_t known = 0;
+    bool fits = true;
     for (size_t i = 0; i < chunk->n; i++)
-        known += w->desk.outcomes[i].verdict != OUTBOX_UNSET;
-    if (relay_stopping(w->relay) || chunk->result == OUTBOX_E_CANCELLED)
-        return known > 0 ? HEALTH_PASSED : HEALTH_UNKNOWN;
-    if (chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT)
-        return HEALTH_FAILED;
-    if (known > 0)
-        return HEALTH_PASSED;
-    return chunk->whole_time ? HEALTH_FAILED : HEALTH_UNKNOWN;
+        if (!settle_queue_outcome(w, chunk->index[i], chunk->publisher, &w->batch.outcomes[i],
+                                  pause_ms))
+            fits = chunk->whole_time && chunk->result != OUTBOX_E_TIMEOUT;
+    return fits;
 }
 
-/* A message that keeps its publisher unavailable while others get through is itself to blame. */
-static bool blame(struct worker *w, struct chunk *chunk, size_t culprit)
+/* Messages of a suspended publisher are delayed, rather than claimed again and again. */
+static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t *index, size_t n,
+                              int64_t pause_ms)
 {
-    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
-    uint64_t id = breaker_id(w->desk.msgs[culprit]->row_id);
-    if (!breaker_blames(breaker, id))
-        return false;
-    breaker_charged(breaker, id);
-    w->desk.outcomes[culprit].verdict = OUTBOX_RETRY;
-    for (size_t i = culprit + 1; i < chunk->n; i++) /* nobody else is */
-        if (w->desk.outcomes[i].verdict == OUTBOX_UNAVAILABLE)
-            w->desk.outcomes[i].verdict = OUTBOX_UNSET;
-    return true;
+    static const struct outbox_outcome unavailable = {.size = sizeof unavailable,
+                                                      .verdict = OUTBOX_UNAVAILABLE};
+    for (size_t i = 0; i < n; i++)
+        settle_queue_outcome(w, index[i], publisher, &unavailable, pause_ms);
+    return settle_part(w);
 }
 
-static void tell_accepted(struct worker *w, const struct chunk *chunk)
-{
-    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
-    for (size_t i = 0; breaker_has_suspects(breaker) && i < chunk->n; i++)
-        if (w->desk.outcomes[i].verdict == OUTBOX_ACCEPTED)
-            breaker_accepted(breaker, breaker_id(w->desk.msgs[i]->row_id));
-}
+/* ---- after a relay died: see policy/poison.h ---- */
 
-/* Tells the others how the publisher is; how long it is left alone, ms, or 0. */
-static int64_t report_health(struct worker *w, struct chunk *chunk)
-{
-    size_t publisher = chunk->publisher, culprit = find_culprit(w, chunk);
-    const struct outbox_outcome *said = culprit < chunk->n ? &w->desk.outcomes[culprit] : NULL;
-    struct outbox_str reason = outbox_cstr(chunk->err.text);
-    tell_accepted(w, chunk);
-    if (said && !blame(w, chunk, culprit))
-        return publisher_failed(w, publisher, breaker_id(w->desk.msgs[culprit]->row_id),
-                                said->after_ms, said->reason.p ? said->reason : reason);
-    switch (said ? HEALTH_PASSED : diagnose(w, chunk)) {
-    case HEALTH_PASSED:
-        publisher_passed(w, publisher);
-        return 0;
-    case HEALTH_FAILED:
-        if (reason.n == 0 && chunk->result == OUTBOX_OK)
-            reason = outbox_cstr("it said nothing about any message within batch_timeout");
-        return publisher_failed(w, publisher, 0, 0, reason);
-    default:
-        breaker_unknown(&w->relay->publishers[publisher].breaker);
-        return 0;
-    }
-}
-
-static void count(struct worker *w, size_t publisher, const struct outbox_message *msg,
-                  const struct outbox_outcome *outcome, const struct outbox_settle *item)
-{
-    struct publisher_state *state = &w->relay->publishers[publisher];
-    bool failed = item->action == OUTBOX_SETTLE_FAILED;
-    if (outcome->verdict == OUTBOX_ACCEPTED)
-        state->accepted++;
-    else if (failed)
-        state->failed++;
-    else if (outcome->verdict == OUTBOX_RETRY)
-        state->retried++;
-    int level = failed ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG;
-    if (outcome->verdict == OUTBOX_ACCEPTED || !log_enabled(w->relay->log, level))
-        return;
-    char id[64], topic[128], reason[512];
-    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
-    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
-    utf8_clean(item->reason.p, (size_t)item->reason.n, reason, sizeof reason);
-    log_event(w->relay->log, level, failed ? "message failed" : "message will be tried again", "id",
-              id, "topic", topic, "publisher", configured(w, publisher)->name, "retries",
-              LOG_NUM((int64_t)msg->retries + ((item->flags & OUTBOX_SETTLE_CHARGE) != 0)),
-              "reason", reason, NULL);
-}
-
-static struct outcome_terms terms_of(const struct worker *w, size_t publisher, int64_t pause_ms)
-{
-    return (struct outcome_terms){
-        .delivery = &configured(w, publisher)->delivery,
-        .delete_done = w->relay->config->retention_ms == 0,
-        .pause_ms = pause_ms,
-        .store_delays = (w->store.capabilities & OUTBOX_STORE_DELAY) != 0,
-    };
-}
-
-static void queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t pause_ms)
-{
-    struct batch *desk = &w->desk;
-    struct outcome_terms terms = terms_of(w, chunk->publisher, pause_ms);
-    for (size_t i = 0; i < chunk->n; i++) {
-        const struct outbox_outcome *outcome = &desk->outcomes[i];
-        struct outbox_settle settle;
-        if (!outcome_settle(&terms, desk->msgs[i], outcome, &settle)) {
-            w->cut_short |= !chunk->whole_time || chunk->result == OUTBOX_E_TIMEOUT;
-            continue;
-        }
-        settle.index = chunk->index[i];
-        *batch_item(desk, chunk->index[i]) = settle;
-        count(w, chunk->publisher, desk->msgs[i], outcome, &settle);
-    }
-    w->put_off_ms = pause_ms > w->put_off_ms ? pause_ms : w->put_off_ms;
-}
-
-static bool settles_in_parts(const struct worker *w)
-{
-    return (w->store.capabilities & OUTBOX_STORE_PARTIAL) != 0;
-}
-
-void worker_charge(struct worker *w, uint32_t index)
-{
-    struct batch *desk = &w->desk;
-    const struct outbox_message *msg = desk->batch->messages[index];
-    size_t publisher = desk->publisher[index];
-    struct outcome_terms terms = terms_of(w, publisher, 0);
-    const struct outbox_outcome outcome = {
-        .size = sizeof outcome,
-        .verdict = OUTBOX_RETRY,
-        .reason = outbox_cstr("the relay died while this message alone was being published")};
-    struct outbox_settle settle;
-    outcome_settle(&terms, msg, &outcome, &settle);
-    settle.index = index;
-    *batch_item(desk, index) = settle;
-    count(w, publisher, msg, &outcome, &settle);
-    desk->publisher[index] = ROUTE_NONE;
-    w->ends |= !settles_in_parts(w);
-}
-
-/* A paused publisher's messages are put off rather than claimed again and again. */
-static void put_off(struct worker *w, const uint32_t *index, size_t n, int64_t ms)
-{
-    if (!(w->store.capabilities & OUTBOX_STORE_DELAY))
-        return;
-    for (size_t i = 0; i < n; i++) {
-        struct outbox_settle *item = batch_item(&w->desk, index[i]);
-        item->action = OUTBOX_SETTLE_RETRY;
-        item->delay_ms = ms;
-    }
-    w->put_off_ms = ms > w->put_off_ms ? ms : w->put_off_ms;
-    worker_settle_part(w);
-}
-
-static bool claim_is_held(struct worker *w)
-{
-    pthread_mutex_lock(&w->hold.lock);
-    bool held = w->hold.lease_n == 0 || clock_monotonic_us() < w->hold.until_us;
-    pthread_mutex_unlock(&w->hold.lock);
-    if (!held)
-        log_event(w->relay->log, OUTBOX_LOG_WARNING,
-                  "the claim ran out before publishing; another relay may have these messages",
-                  NULL);
-    return held;
-}
-
-/* A publisher that was out of order is asked first; then one message goes, another than the last.
- */
-static int64_t probe(struct worker *w, size_t publisher, const struct breaker_pass *pass, size_t n)
-{
-    struct batch *desk = &w->desk;
-    struct outbox_err err = {.size = sizeof err};
-    int64_t ms = configured(w, publisher)->delivery.batch_timeout_ms;
-    int r = publisher_check(w, publisher, ms < CHECK_MS ? ms : CHECK_MS, &err);
-    if (r < 0 && r != OUTBOX_E_CANCELLED)
-        return publisher_failed(w, publisher, 0, 0, outbox_cstr(err.text));
-    for (size_t i = 0; i < n; i++) {
-        uint32_t other = desk->index[i];
-        if (breaker_id(desk->batch->messages[other]->row_id) == pass->not_this)
-            continue;
-        desk->index[i] = desk->index[0];
-        desk->index[0] = other;
-        break;
-    }
-    return 0;
-}
-
-static void record(struct worker *w)
+static void write_row(struct worker *w)
 {
     struct outbox_err err = {.size = sizeof err};
     if (heartbeat_record(w->relay, &err) < 0)
@@ -248,113 +57,141 @@ static void record(struct worker *w)
                   err.text, NULL);
 }
 
-/*
- * On probation: a part of the chunk, noted down before it goes. False: it must not go, because it
- * could not be noted down, or because its turn came too late.
- */
-static bool note_down(struct worker *w, struct chunk *chunk)
+/* Commits which messages are in flight next, as many of the chunk as may be. False: it failed, so
+ * they must not be sent. */
+static bool record_in_flight(struct worker *w, struct chunk *chunk)
 {
-    struct poison *probation = &w->relay->probation;
+    struct poison *poison = &w->relay->poison;
     struct outbox_err err = {.size = sizeof err};
-    chunk->n = poison_chunk_limit(probation, w->desk.msgs, chunk->n);
-    int r = poison_record(probation, w->desk.msgs, chunk->n);
+    int r = poison_record(poison, w->batch.msgs, chunk->n, &chunk->n);
     if (r == 0)
         r = heartbeat_record(w->relay, &err);
-    if (r < 0) {
-        log_event(w->relay->log, w->unnoted++ == 0 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG,
-                  "cannot note down what is about to be sent; trying again", "error", err.text,
-                  NULL);
-        poison_withdraw(probation);
-        return false;
-    }
-    w->unnoted = 0;
-    int64_t left = (w->deadline_us - clock_monotonic_us()) / 1000;
-    if (left < chunk->timeout_ms) {
-        chunk->timeout_ms = left;
-        chunk->whole_time = false;
-        w->cut_short = true;
-    }
-    if (left > 0 && !relay_stopping(w->relay) && claim_is_held(w))
+    if (r == 0) {
+        w->record_failures = 0;
         return true;
-    poison_withdraw(probation);
-    record(w);
+    }
+    poison_clear(poison, false);
+    log_event(w->relay->log, w->record_failures++ == 0 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG,
+              "cannot record which messages are sent next; trying again", "error", err.text, NULL);
     return false;
 }
 
-static void has_survived(struct worker *w)
+/* Written again at once: a death from now on is not these messages' fault. */
+static void clear_in_flight(struct worker *w, bool survived)
 {
-    /* What arrived is not sent again because the next chunk kills us. */
-    w->ends = !settles_in_parts(w);
-    poison_clear(&w->relay->probation);
-    record(w);
+    poison_clear(&w->relay->poison, survived);
+    write_row(w);
 }
 
-static size_t least(size_t a, size_t b)
+/* ---- chunks ---- */
+
+/* The first chunk has all of batch_timeout, later ones what is left of it; none has more than the
+ * batch has. False: there is no time left, or no right to publish. */
+static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
 {
-    return a < b ? a : b;
+    int64_t now = clock_monotonic_us();
+    int64_t batch_left_ms = (w->batch.deadline_us - now) / 1000;
+    if (!chunk->whole_time)
+        chunk->timeout_ms = (deadline_us - now) / 1000;
+    if (batch_left_ms < chunk->timeout_ms) {
+        chunk->timeout_ms = batch_left_ms;
+        chunk->whole_time = false;
+    }
+    if (context_stopping(w->relay) || chunk->timeout_ms <= 0)
+        return false;
+    if (lease_is_valid(&w->lease))
+        return true;
+    log_event(w->relay->log, OUTBOX_LOG_WARNING,
+              "the claim ran out before publishing; another relay may have these messages", NULL);
+    return false;
 }
 
-/* In chunks, each within what is left of the time. */
-static void deliver_all(struct worker *w, size_t publisher, size_t n, size_t limit)
+/*
+ * Each chunk is settled before the next is sent, so that a death loses the outcomes of one chunk
+ * only. The first chunk's time counts from here, and recording one may take long: whether there is
+ * time left, and whether the messages are still ours, is looked at last, right before they go.
+ * After a death each chunk is recorded; if the store cannot settle a part of a batch the batch ends
+ * with its first chunk then, lest the next one kills us and this one is sent again.
+ */
+static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_t n, size_t limit,
+                                       bool *ret_cut_short)
 {
-    struct batch *desk = &w->desk;
-    struct breaker *breaker = &w->relay->publishers[publisher].breaker;
-    const struct delivery *terms = &configured(w, publisher)->delivery;
-    int64_t deadline = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
-    bool whole_time = deadline <= w->deadline_us;
-    int64_t pause_ms = 0;
-    if (!whole_time)
-        deadline = w->deadline_us;
-    for (size_t done = 0; done < n && pause_ms == 0 && !w->lost && !w->ends;) {
-        int64_t left =
-            whole_time ? terms->batch_timeout_ms : (deadline - clock_monotonic_us()) / 1000;
-        if (relay_stopping(w->relay) || left <= 0 || !claim_is_held(w)) {
-            w->cut_short |= left <= 0;
-            breaker_unknown(breaker);
-            return;
-        }
-        struct chunk chunk = {.publisher = publisher,
-                              .index = desk->index + done,
-                              .n = least(least(n - done, terms->batch_size), limit),
-                              .timeout_ms = left,
-                              .whole_time = whole_time};
-        bool probation = poison_is_suspected(&w->relay->probation);
+    struct batch *batch = &w->batch;
+    struct publisher_state *to = &w->relay->publishers[publisher];
+    const struct delivery *terms = &to->config->delivery;
+    int64_t deadline_us = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
+    struct chunk chunk;
+    for (size_t done = 0; done < n; done += chunk.n) {
+        chunk = (struct chunk){.publisher = publisher,
+                               .index = batch->index + done,
+                               .n = least(least(n - done, terms->batch_size), limit),
+                               .timeout_ms = terms->batch_timeout_ms,
+                               .whole_time = done == 0};
         for (size_t i = 0; i < chunk.n; i++)
-            desk->msgs[i] = desk->batch->messages[chunk.index[i]];
-        if (probation && !note_down(w, &chunk)) {
-            breaker_unknown(breaker);
-            return;
+            batch->msgs[i] = batch->claimed->messages[chunk.index[i]];
+        bool recorded = poison_is_suspected(&w->relay->poison);
+        if (recorded && !record_in_flight(w, &chunk)) {
+            breaker_unknown(&to->breaker);
+            return BATCH_UNRECORDED;
+        }
+        if (!has_time(w, &chunk, deadline_us)) {
+            if (recorded)
+                clear_in_flight(w, false);
+            breaker_unknown(&to->breaker);
+            *ret_cut_short |= chunk.timeout_ms <= 0;
+            return BATCH_OPEN;
         }
         publish(w, &chunk);
-        pause_ms = report_health(w, &chunk);
-        queue_outcomes(w, &chunk, pause_ms);
-        worker_settle_part(w);
-        if (probation)
-            has_survived(w);
-        if (chunk.result == OUTBOX_E_BROKEN)
-            instance_close(&w->publishers[publisher]); /* opened again when next needed */
-        done += chunk.n;
-        whole_time = false;
-        limit = breaker_limit(breaker);
-        if (pause_ms > 0 && done < n)
-            put_off(w, desk->index + done, n - done, pause_ms);
+        int64_t pause_ms = publisher_health_report(w, &chunk);
+        *ret_cut_short |= !queue_outcomes(w, &chunk, pause_ms);
+        enum batch_state state = settle_part(w);
+        if (recorded)
+            clear_in_flight(w, true);
+        if (state != BATCH_OPEN || (recorded && !settle_is_partial(w)))
+            return state != BATCH_OPEN ? state : BATCH_CLOSED;
+        if (pause_ms > 0)
+            return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
+        limit = breaker_limit(&to->breaker);
+    }
+    return BATCH_OPEN;
+}
+
+/* ---- a share ---- */
+
+/* A probe sends another message than the one that failed last, if there is another. */
+static void choose_probe(struct batch *batch, size_t n, uint64_t avoid_id)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t other = batch->index[i];
+        if (breaker_id(batch->claimed->messages[other]->row_id) == avoid_id)
+            continue;
+        batch->index[i] = batch->index[0];
+        batch->index[0] = other;
+        return;
     }
 }
 
-void worker_deliver(struct worker *w, size_t publisher)
+enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut_short)
 {
-    struct batch *desk = &w->desk;
+    struct batch *batch = &w->batch;
+    struct publisher_state *to = &w->relay->publishers[publisher];
     size_t n = 0;
-    for (uint32_t i = 0; i < desk->batch->n; i++)
-        if (desk->publisher[i] == publisher)
-            desk->index[n++] = i;
-    if (n == 0 || w->lost || w->ends || relay_stopping(w->relay))
-        return;
-    struct breaker_pass pass = breaker_enter(&w->relay->publishers[publisher].breaker);
-    if (pass.probe)
-        pass.wait_ms = probe(w, publisher, &pass, n);
+    *ret_cut_short = false;
+    for (uint32_t i = 0; i < batch->claimed->n; i++)
+        if (batch->publisher[i] == publisher)
+            batch->index[n++] = i;
+    if (n == 0 || context_stopping(w->relay))
+        return BATCH_OPEN;
+    struct breaker_pass pass = breaker_enter(&to->breaker);
+    if (pass.probe) {
+        int64_t ms = to->config->delivery.batch_timeout_ms;
+        int r = publisher_health_check(w, publisher, ms < PROBE_CHECK_MS ? ms : PROBE_CHECK_MS,
+                                       &pass.wait_ms);
+        if (r == OUTBOX_E_CANCELLED)
+            return BATCH_OPEN;
+        choose_probe(batch, n, pass.avoid_id);
+    }
     if (pass.wait_ms > 0)
-        put_off(w, desk->index, n, pass.wait_ms);
-    else
-        deliver_all(w, publisher, n, pass.limit);
+        return defer(w, publisher, batch->index, n, pass.wait_ms);
+    return deliver_chunks(w, publisher, n, pass.limit, ret_cut_short);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* heartbeat.c - this relay's row in the store: how it is, for people and for other relays. */
-#include "relay/context.h"
+#include "relay/heartbeat.h"
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -11,16 +10,12 @@
 
 #include <outbox/helpers.h>
 
-#include <poll.h>
-#include <string.h>
-
-/* A row is written anew at least so often while nothing changes: its relay counts as live. */
+/* An unchanged row is written again after this long, because a relay counts as live by it. */
 #define ALIVE_MS 30000
 /* What writing it may take. */
 #define PUT_MS 2000
-#define LOCK_AGAIN_MS 5
-/* Beyond what a dead relay may have held: time to publish it. */
-#define PROBATION_MORE_MS 30000
+/* Time to publish what a dead relay had claimed, once it is free. */
+#define PUBLISH_CLAIMED_MS 30000
 #define WARN_AGAIN_US (600 * 1000000ll)
 
 static struct json_object *publisher_json(const struct publisher_state *state,
@@ -50,7 +45,7 @@ static struct json_object *state_json(struct relay *relay)
     if (!state || !publishers)
         goto fail;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.pause);
+        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.suspension);
         struct json_object *one = publisher_json(&relay->publishers[i], &view);
         if (!one || json_object_object_add(publishers, relay->config->publishers[i].name, one) < 0)
             goto fail;
@@ -58,9 +53,9 @@ static struct json_object *state_json(struct relay *relay)
     if (json_object_object_add(state, "publishers", publishers) < 0)
         goto fail;
     publishers = NULL;
-    if (json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->held)) < 0 ||
+    if (json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->unrouted)) < 0 ||
         json_add_int(state, "stale", (int64_t)relay->stale) < 0 ||
-        predecessor_add_self(state) < 0 || poison_add_state(&relay->probation, state) < 0)
+        predecessor_add_self(state) < 0 || poison_add_state(&relay->poison, state) < 0)
         goto fail;
     return state;
 fail:
@@ -69,11 +64,11 @@ fail:
     return NULL;
 }
 
-static int add_rate(struct json_object *state, const struct heartbeat_view *view, uint64_t accepted,
+static int add_rate(struct json_object *state, const struct heartbeat *last, uint64_t accepted,
                     int64_t now)
 {
-    double seconds = view->at_us ? (double)(now - view->at_us) / 1e6 : 0;
-    double rate = seconds > 0 ? (double)(accepted - view->accepted) / seconds : 0;
+    double seconds = last->at_us ? (double)(now - last->at_us) / 1e6 : 0;
+    double rate = seconds > 0 ? (double)(accepted - last->accepted) / seconds : 0;
     struct json_object *rates = json_object_new_object();
     if (!rates || json_object_object_add(rates, "published_per_second",
                                          json_object_new_double((double)(int64_t)rate)) < 0) {
@@ -83,7 +78,7 @@ static int add_rate(struct json_object *state, const struct heartbeat_view *view
     return json_object_object_add(state, "rate", rates);
 }
 
-/* Writes the row; under registry_lock. */
+/* Writes the row. Under heartbeat_lock. */
 static int put(struct relay *relay, struct json_object *state, bool clean, int64_t timeout_ms,
                struct outbox_err *err)
 {
@@ -97,64 +92,60 @@ static int put(struct relay *relay, struct json_object *state, bool clean, int64
         .version = outbox_cstr(PACKAGE_VERSION),
     };
     struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
-    return store_relay_put(&relay->registry_store, &row, &call, err);
+    return store_relay_put(&relay->heartbeat_store, &row, &call, err);
 }
 
-/* A worker may write the row for long, and renewing must not wait for that. */
-static bool lock_within(struct relay *relay, int64_t ms)
+/* Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
+static int put_state(struct relay *relay, struct heartbeat *last, bool clean, int64_t timeout_ms,
+                     struct outbox_err *err)
 {
-    int64_t until_us = clock_monotonic_us() + ms * 1000;
-    while (pthread_mutex_trylock(&relay->registry_lock) != 0) {
-        if (clock_monotonic_us() >= until_us)
-            return false;
-        poll(NULL, 0, LOCK_AGAIN_MS);
-    }
-    return true;
-}
-
-int heartbeat_put(struct relay *relay, struct heartbeat_view *view, bool clean,
-                  struct outbox_err *err)
-{
-    int64_t now = clock_monotonic_us(), third = relay->config->lease_ms / 3;
-    uint64_t accepted = relay_accepted(relay);
-    if (!lock_within(relay, clean ? STORE_CALL_MS : third))
-        return outbox_fail(err, OUTBOX_E_TIMEOUT, "a worker is writing the relay's row");
+    int64_t now = clock_monotonic_us();
+    uint64_t accepted = context_accepted(relay);
     struct json_object *state = state_json(relay);
     uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
-    bool same = hash == view->hash && view->at_us && now - view->at_us < ALIVE_MS * 1000ll;
+    bool due = !last || clean || hash != last->hash || !last->at_us ||
+               now - last->at_us >= ALIVE_MS * 1000ll;
     int r = OUTBOX_OK;
-    if (!state || (!same && add_rate(state, view, accepted, now) < 0)) {
+    if (!state || (last && due && add_rate(state, last, accepted, now) < 0))
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    } else if (clean || !same) {
-        int64_t most = third < PUT_MS ? third : PUT_MS;
-        /* A farewell that the store does not hear must not use up all the time for stopping. */
-        r = put(relay, state, clean, clean ? relay_left_ms(relay, 2 * most) / 2 : most, err);
-        if (r == OUTBOX_OK)
-            *view = (struct heartbeat_view){accepted, now, hash, view->warned_us};
-    }
+    else if (due)
+        r = put(relay, state, clean, timeout_ms, err);
+    if (r == OUTBOX_OK && last && due)
+        *last = (struct heartbeat){accepted, now, hash, last->warned_us};
     json_object_put(state);
-    pthread_mutex_unlock(&relay->registry_lock);
+    return r;
+}
+
+int heartbeat_put(struct relay *relay, struct heartbeat *last, bool clean, struct outbox_err *err)
+{
+    int64_t third = relay->config->lease_ms / 3;
+    int64_t timeout_ms = third < PUT_MS ? third : PUT_MS;
+    /* A farewell that the store does not take must not use up all the time for stopping. */
+    if (clean)
+        timeout_ms = context_left_ms(relay, 2 * timeout_ms) / 2;
+    /* Else a worker is writing the row right now, and renewing leases must not wait for that. */
+    if (pthread_mutex_trylock(&relay->heartbeat_lock) != 0)
+        return OUTBOX_OK;
+    int r = put_state(relay, last, clean, timeout_ms, err);
+    pthread_mutex_unlock(&relay->heartbeat_lock);
     return r;
 }
 
 int heartbeat_record(struct relay *relay, struct outbox_err *err)
 {
-    pthread_mutex_lock(&relay->registry_lock);
-    struct json_object *state = state_json(relay);
-    int r = state ? put(relay, state, false, STORE_CALL_MS, err)
-                  : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    json_object_put(state);
-    pthread_mutex_unlock(&relay->registry_lock);
+    pthread_mutex_lock(&relay->heartbeat_lock);
+    int r = put_state(relay, NULL, false, STORE_CALL_MS, err);
+    pthread_mutex_unlock(&relay->heartbeat_lock);
     return r;
 }
 
-/* So long it stays unknown who was in flight when one ended: until what that held is free again,
- * and was published. */
+/* Until when a message of a dead relay may be claimed that its row does not name: its lease has to
+ * end, and all that it had claimed has to be published. */
 static int64_t unknown_until_us(const struct relay *relay)
 {
-    int64_t held =
+    int64_t claimed_ms =
         relay->config->lease_ms > relay->hold_ms ? relay->config->lease_ms : relay->hold_ms;
-    return clock_monotonic_us() + (2 * held + PROBATION_MORE_MS) * 1000;
+    return clock_monotonic_us() + (2 * claimed_ms + PUBLISH_CLAIMED_MS) * 1000;
 }
 
 static void inherit_from(struct relay *relay, const struct outbox_relay_row *row)
@@ -163,44 +154,52 @@ static void inherit_from(struct relay *relay, const struct outbox_relay_row *row
     char id[64];
     utf8_clean(row->id.p, (size_t)row->id.n, id, sizeof id);
     log_event(relay->log, OUTBOX_LOG_WARNING,
-              "a relay of this name ended without saying so; for a while each batch is noted down "
-              "before it is sent, so that a message that kills relays would be found",
+              "a relay of this name ended uncleanly; for a while messages are recorded before they "
+              "are sent, so that a message that kills relays would be found",
               "instance", id, NULL);
-    poison_begin(&relay->probation, state, unknown_until_us(relay));
+    poison_begin(&relay->poison, state, unknown_until_us(relay));
     json_object_put(state);
 }
 
-int predecessors_load(struct relay *relay, struct outbox_err *err)
+/* Under heartbeat_lock. The row is written before anything is published: with what is known, which
+ * must not be lost with this relay, too; and so that a successor knows of this one at all, if the
+ * first batch kills it. Without a death to tell of, a relay that may not write its row goes on. */
+static int load_predecessors(struct relay *relay, struct outbox_err *err)
 {
     struct outbox_relay_page *page;
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
     bool any = false;
-    if (relay->has_looked)
-        return OUTBOX_OK;
-    pthread_mutex_lock(&relay->registry_lock);
-    int r = relay->has_looked ? OUTBOX_E_CANCELLED
-                              : store_relay_list(&relay->registry_store, &call, &page, err);
+    int r = store_relay_list(&relay->heartbeat_store, &call, &page, err);
     for (uint32_t i = 0; r == 0 && i < page->n; i++)
         if (predecessor_is(page, page->rows[i], relay->config->name, relay->id)) {
             inherit_from(relay, page->rows[i]);
             any = true;
         }
-    pthread_mutex_unlock(&relay->registry_lock);
-    if (r == 0 && any) /* what is known must not be lost with this relay, too */
-        r = heartbeat_record(relay, err);
-    if (r == 0 || r == OUTBOX_E_NOTSUP)
-        relay->has_looked = true;
-    return relay->has_looked ? OUTBOX_OK : r;
+    if (r == 0 && (r = put_state(relay, NULL, false, STORE_CALL_MS, err)) < 0 && !any)
+        return OUTBOX_OK;
+    return r == OUTBOX_E_NOTSUP ? OUTBOX_OK : r;
 }
 
-void heartbeat_compare(struct relay *relay, struct heartbeat_view *view,
-                       const struct outbox_call *call)
+int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    if (relay->predecessors_loaded)
+        return OUTBOX_OK;
+    pthread_mutex_lock(&relay->heartbeat_lock);
+    if (!relay->predecessors_loaded)
+        r = load_predecessors(relay, err);
+    relay->predecessors_loaded = r == OUTBOX_OK;
+    pthread_mutex_unlock(&relay->heartbeat_lock);
+    return r;
+}
+
+void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct outbox_call *call)
 {
     int64_t now = clock_monotonic_us();
     struct outbox_relay_page *page;
     struct outbox_err err = {.size = sizeof err};
-    if ((view->warned_us != INT64_MIN && now - view->warned_us < WARN_AGAIN_US) ||
-        store_relay_list(&relay->keeper_store, call, &page, &err) < 0)
+    if ((last->warned_us != INT64_MIN && now - last->warned_us < WARN_AGAIN_US) ||
+        store_relay_list(&relay->janitor_store, call, &page, &err) < 0)
         return;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
@@ -213,6 +212,6 @@ void heartbeat_compare(struct relay *relay, struct heartbeat_view *view,
         log_event(relay->log, OUTBOX_LOG_WARNING,
                   "another relay works on this table with other publishers or routes", "relay",
                   name, NULL);
-        view->warned_us = now;
+        last->warned_us = now;
     }
 }

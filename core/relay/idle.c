@@ -1,69 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* idle.c - what publishers need while there is nothing to publish. */
-#include "relay/context.h"
+#include "relay/idle.h"
 
 #include "base/clock.h"
+#include "relay/publisher_health.h"
 
-#include <outbox/helpers.h>
+/* A publisher that does not answer its check must not delay an idle worker for long. */
+#define IDLE_CHECK_MS 2000
+/* A once-relay ends soon after the last message, not at the next poll. */
+#define ONCE_US 100000
 
-/* An idle worker must not be held up for long by somebody who does not answer. */
-#define CHECK_MS 2000
-
-static bool wants_tending(const struct instance *instance)
+/* Lets a publisher serve its connection. When it wants that again, monotonic us. */
+static int64_t keepalive(struct worker *w, size_t publisher)
 {
-    const struct outbox_publisher_ops *ops = &instance->plugin->ops.publisher;
-    return instance->self && ops->keepalive && ops->capabilities &&
-           (ops->capabilities(instance->self) & OUTBOX_PUB_KEEPALIVE);
-}
-
-/* When it wants to be called again, monotonic us. */
-static int64_t tend(struct worker *w, size_t publisher)
-{
-    struct instance *instance = &w->publishers[publisher];
-    struct outbox_keepalive tending = {.size = sizeof tending};
+    struct outbox_keepalive keepalive;
     struct outbox_err err = {.size = sizeof err};
-    if (!wants_tending(instance))
+    int r = publisher_keepalive(&w->publishers[publisher], &keepalive, &err);
+    if (r == OUTBOX_E_NOTSUP)
         return INT64_MAX;
-    int r = instance->plugin->ops.publisher.keepalive(instance->self, &tending, &err);
-    if (r == OUTBOX_OK && tending.verdict == OUTBOX_UNAVAILABLE)
-        publisher_failed(w, publisher, 0, 0, tending.reason);
-    if (r == OUTBOX_E_BROKEN)
-        instance_close(instance);
-    return r == OUTBOX_E_BROKEN || tending.again_ms == 0
+    if (r == OUTBOX_OK && keepalive.verdict == OUTBOX_UNAVAILABLE)
+        publisher_health_failed(w, publisher, 0, 0, keepalive.reason);
+    return r == OUTBOX_E_BROKEN || keepalive.again_ms == 0
                ? INT64_MAX
-               : clock_monotonic_us() + (int64_t)tending.again_ms * 1000;
+               : clock_monotonic_us() + (int64_t)keepalive.again_ms * 1000;
 }
 
-/* Without messages nothing else would find out that it is back. The first one is a probe still. */
-static void look_after(struct worker *w, size_t publisher)
+/* Without messages nothing else would find out that a publisher is back. When it is to be checked
+ * again, monotonic us. */
+static int64_t probe(struct worker *w, size_t publisher)
 {
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
-    struct outbox_err err = {.size = sizeof err};
-    struct suspension_view view = suspension_snapshot(&breaker->pause);
-    if (!view.paused || relay_stopping(w->relay))
-        return;
-    struct breaker_pass pass = breaker_enter(breaker);
-    if (pass.wait_ms > 0)
-        return;
-    int r = publisher_check(w, publisher, CHECK_MS, &err);
-    if (r == OUTBOX_OK)
-        publisher_asked(w, publisher);
-    else if (r == OUTBOX_E_CANCELLED)
-        breaker_unknown(breaker);
-    else
-        publisher_failed(w, publisher, 0, 0, outbox_cstr(err.text));
+    int64_t pause_ms;
+    if (suspension_snapshot(&breaker->suspension).paused && !context_stopping(w->relay) &&
+        breaker_enter(breaker).wait_ms == 0 &&
+        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK)
+        publisher_health_check_ok(w, publisher);
+    struct suspension_view view = suspension_snapshot(&breaker->suspension);
+    return view.paused ? view.until_us : INT64_MAX;
 }
 
-int64_t worker_tend(struct worker *w)
+static int64_t earlier(int64_t a, int64_t b)
 {
-    int64_t again_us = INT64_MAX;
-    for (size_t i = 0; i < w->relay->config->n_publishers; i++) {
-        int64_t again = tend(w, i);
-        again_us = again < again_us ? again : again_us;
-        look_after(w, i);
-        struct suspension_view view = suspension_snapshot(&w->relay->publishers[i].breaker.pause);
-        if (view.paused && view.until_us < again_us)
-            again_us = view.until_us;
+    return a < b ? a : b;
+}
+
+void idle_wait(struct worker *w, int64_t due_us)
+{
+    struct relay *relay = w->relay;
+    int64_t own_us = relay->mode.once ? clock_monotonic_us() + ONCE_US : INT64_MAX;
+    for (size_t i = 0; i < relay->config->n_publishers; i++) {
+        own_us = earlier(own_us, keepalive(w, i));
+        own_us = earlier(own_us, probe(w, i));
     }
-    return again_us;
+    wakeup_wait(&relay->wakeup, due_us, own_us);
 }

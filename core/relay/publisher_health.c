@@ -1,72 +1,113 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* publisher_health.c - how a publisher is: asked, and told to the other workers and to the
- * operator. */
-#include "relay/context.h"
+#include "relay/publisher_health.h"
 
 #include <outbox/helpers.h>
 
-#include <stdio.h>
-
-static const struct publisher_config *configured(const struct worker *w, size_t publisher)
-{
-    return &w->relay->config->publishers[publisher];
-}
-
-int publisher_open(struct worker *w, size_t publisher, struct outbox_err *err)
-{
-    const struct publisher_config *p = configured(w, publisher);
-    struct instance *instance = &w->publishers[publisher];
-    char label[80];
-    if (instance->self)
-        return OUTBOX_OK;
-    snprintf(label, sizeof label, "publisher %s", p->name);
-    return instance_open(instance, p->plugin, p->options, label, w->relay->log, err);
-}
-
-int publisher_check(struct worker *w, size_t publisher, int64_t timeout_ms, struct outbox_err *err)
-{
-    struct instance *instance = &w->publishers[publisher];
-    struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
-    err->text[0] = '\0';
-    int r = publisher_open(w, publisher, err);
-    if (r == 0)
-        r = instance->plugin->ops.publisher.check(instance->self, &call, err);
-    if (r < 0 && err->text[0] == '\0')
-        outbox_fail(err, r, "it is not in order, and gave no reason");
-    if (r == OUTBOX_E_BROKEN)
-        instance_close(instance);
-    return r < 0 ? r : OUTBOX_OK;
-}
-
-static void tell_back(struct worker *w, size_t publisher)
+static void log_back(struct worker *w, size_t publisher)
 {
     log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
-              configured(w, publisher)->name, NULL);
+              w->relay->publishers[publisher].config->name, NULL);
 }
 
-void publisher_passed(struct worker *w, size_t publisher)
+int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
+                                int64_t after_ms, struct outbox_str reason)
 {
-    if (breaker_passed(&w->relay->publishers[publisher].breaker))
-        tell_back(w, publisher);
-}
-
-void publisher_asked(struct worker *w, size_t publisher)
-{
-    if (breaker_check_ok(&w->relay->publishers[publisher].breaker))
-        tell_back(w, publisher);
-}
-
-int64_t publisher_failed(struct worker *w, size_t publisher, uint64_t culprit, int64_t after_ms,
-                         struct outbox_str reason)
-{
-    struct breaker *breaker = &w->relay->publishers[publisher].breaker;
+    struct publisher_state *state = &w->relay->publishers[publisher];
     int64_t pause_ms = 0;
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
-    if (breaker_failed(breaker, culprit, after_ms, reason.p, (size_t)reason.n, &pause_ms))
+    if (breaker_failed(&state->breaker, culprit, after_ms, reason.p, (size_t)reason.n, &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "publisher is unavailable; its messages wait, uncharged", "publisher",
-                  configured(w, publisher)->name, "reason",
-                  suspension_snapshot(&breaker->pause).reason, NULL);
+                  state->config->name, "reason",
+                  suspension_snapshot(&state->breaker.suspension).reason, NULL);
     return pause_ms;
+}
+
+/* ---- its own check ---- */
+
+int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
+                           int64_t *ret_pause_ms)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
+    int r = publisher_check(&w->publishers[publisher], &call, &err);
+    if (r == OUTBOX_E_CANCELLED)
+        breaker_unknown(&w->relay->publishers[publisher].breaker);
+    else if (r < 0)
+        *ret_pause_ms = publisher_health_failed(w, publisher, 0, 0, outbox_cstr(err.text));
+    return r;
+}
+
+void publisher_health_check_ok(struct worker *w, size_t publisher)
+{
+    if (breaker_check_ok(&w->relay->publishers[publisher].breaker))
+        log_back(w, publisher);
+}
+
+/* ---- a publish call ---- */
+
+/* Whose answer says that the publisher is unavailable: its place in the chunk, or n. */
+static size_t find_culprit(const struct worker *w, const struct chunk *chunk)
+{
+    size_t i = 0;
+    while (i < chunk->n && w->batch.outcomes[i].verdict != OUTBOX_UNAVAILABLE)
+        i++;
+    return i;
+}
+
+/* A message that keeps its publisher unavailable while others are accepted is itself to blame. */
+static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, uint64_t id)
+{
+    struct outbox_outcome *outcomes = w->batch.outcomes;
+    if (!breaker_blames(&w->relay->publishers[chunk->publisher].breaker, id))
+        return false;
+    outcomes[culprit].verdict = OUTBOX_RETRY;
+    for (size_t i = culprit + 1; i < chunk->n; i++) /* no other message is */
+        if (outcomes[i].verdict == OUTBOX_UNAVAILABLE)
+            outcomes[i].verdict = OUTBOX_UNSET;
+    return true;
+}
+
+static void report_accepted(struct worker *w, const struct chunk *chunk)
+{
+    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
+    for (size_t i = 0; breaker_has_suspects(breaker) && i < chunk->n; i++)
+        if (w->batch.outcomes[i].verdict == OUTBOX_ACCEPTED)
+            breaker_accepted(breaker, breaker_id(w->batch.msgs[i]->row_id));
+}
+
+/*
+ * An answer to a message says most: "unavailable" suspends the publisher, unless that message is
+ * known for it; any other answer shows that the publisher works. Without any answer a failed call
+ * suspends it, and so does silence for the whole batch_timeout. Silence in a shorter time, or in a
+ * call that was ended because the relay stops, says nothing.
+ */
+int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
+{
+    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
+    struct outbox_str reason = outbox_cstr(chunk->err.text);
+    size_t culprit = find_culprit(w, chunk), known = 0;
+    for (size_t i = 0; i < chunk->n; i++)
+        known += w->batch.outcomes[i].verdict != OUTBOX_UNSET;
+    report_accepted(w, chunk);
+    bool stopped = context_stopping(w->relay) || chunk->result == OUTBOX_E_CANCELLED;
+    bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
+    if (culprit < chunk->n) {
+        const struct outbox_outcome *answer = &w->batch.outcomes[culprit];
+        uint64_t id = breaker_id(w->batch.msgs[culprit]->row_id);
+        if (!blame(w, chunk, culprit, id))
+            return publisher_health_failed(w, chunk->publisher, id, answer->after_ms,
+                                           answer->reason.p ? answer->reason : reason);
+    } else if (broken || (known == 0 && !stopped && chunk->whole_time)) {
+        if (reason.n == 0 && chunk->result == OUTBOX_OK)
+            reason = outbox_cstr("it answered for no message within batch_timeout");
+        return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
+    } else if (known == 0) {
+        breaker_unknown(breaker);
+        return 0;
+    }
+    if (breaker_passed(breaker))
+        log_back(w, chunk->publisher);
+    return 0;
 }

@@ -1,82 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/context.h"
+#include "relay/relay.h"
 
 #include "base/clock.h"
+#include "relay/context.h"
+#include "relay/janitor.h"
+#include "relay/watcher.h"
+#include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <uuid.h>
 
+/* A batch is held a little longer than the longest batch_timeout, so that the first publisher has
+ * all of it. */
+#define HOLD_MORE_MS 1000
+/* A pause between two trials of an unavailable store: the first, and the longest, ms. */
+#define STORE_PAUSE_MIN_MS 500
+#define STORE_PAUSE_MAX_MS 30000
+/* For how long, and how often, a store is asked what is left that is not ready yet, ms. */
 #define COUNT_MS 2000
 #define COUNT_AGAIN_MS 20
-
-static void signal_fd(int fd)
-{
-    uint64_t one = 1;
-    /* An eventfd takes a one unless it is nearly full, and then it is readable anyway. */
-    if (write(fd, &one, sizeof one) < 0)
-        return;
-}
-
-bool relay_stopping(const struct relay *relay)
-{
-    return relay->stopping;
-}
-
-void relay_remember_outage(struct relay *relay, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    pthread_mutex_lock(&relay->outage_lock);
-    vsnprintf(relay->outage, sizeof relay->outage, fmt, ap);
-    pthread_mutex_unlock(&relay->outage_lock);
-    va_end(ap);
-}
-
-bool relay_gives_up(struct relay *relay, struct suspension *pause, const char *what)
-{
-    struct suspension_view view = suspension_snapshot(pause);
-    if (!view.paused || clock_monotonic_us() - view.began_us < relay->mode.wait_ms * 1000)
-        return false;
-    relay_remember_outage(relay, "%s was unavailable for %.1f s: %s", what,
-                          (double)(clock_monotonic_us() - view.began_us) / 1e6, view.reason);
-    return true;
-}
-
-int64_t relay_left_ms(const struct relay *relay, int64_t most)
-{
-    int64_t deadline = relay->deadline_us;
-    int64_t left = (deadline - clock_monotonic_us()) / 1000;
-    return deadline == INT64_MAX || left > most ? most : left;
-}
-
-/* Keeper and watcher are needed as long as anybody works. */
-static void quit(struct relay *relay)
-{
-    signal_fd(relay->quit_fd);
-    wakeup_close(&relay->bell);
-}
-
-void relay_thread_ended(struct relay *relay)
-{
-    if (atomic_fetch_sub(&relay->running, 1) == 1)
-        signal_fd(relay->ended_fd);
-}
-
-void relay_worker_ended(struct relay *relay)
-{
-    if (atomic_fetch_sub(&relay->working, 1) == 1)
-        quit(relay);
-    relay_thread_ended(relay);
-}
 
 int relay_ended_fd(const struct relay *relay)
 {
@@ -96,11 +45,11 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         if (config->publishers[i].delivery.batch_timeout_ms > relay->hold_ms)
             relay->hold_ms = config->publishers[i].delivery.batch_timeout_ms;
     relay->hold_ms += HOLD_MORE_MS;
-    wakeup_init(&relay->bell, config->poll_interval_ms);
-    suspension_init(&relay->store_pause);
-    unrouted_gauge_init(&relay->held, UNROUTED_HOLD_MS);
-    poison_init(&relay->probation);
-    pthread_mutex_init(&relay->registry_lock, NULL);
+    wakeup_init(&relay->wakeup, config->poll_interval_ms);
+    suspension_init(&relay->store_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
+    unrouted_gauge_init(&relay->unrouted, UNROUTED_HOLD_MS);
+    poison_init(&relay->poison);
+    pthread_mutex_init(&relay->heartbeat_lock, NULL);
     pthread_mutex_init(&relay->outage_lock, NULL);
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -109,10 +58,13 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot make an eventfd: %m");
     relay->publishers = calloc(config->n_publishers + 1, sizeof *relay->publishers);
     relay->workers = calloc(config->workers, sizeof *relay->workers);
-    if (!relay->publishers || !relay->workers)
+    relay->threads = calloc(config->workers + 2, sizeof *relay->threads);
+    if (!relay->publishers || !relay->workers || !relay->threads)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
-    for (size_t i = 0; i < config->n_publishers; i++)
+    for (size_t i = 0; i < config->n_publishers; i++) {
+        relay->publishers[i].config = &config->publishers[i];
         breaker_init(&relay->publishers[i].breaker);
+    }
     for (size_t i = 0; i < config->workers; i++)
         worker_init(&relay->workers[i], relay);
     return OUTBOX_OK;
@@ -121,41 +73,38 @@ static int prepare(struct relay *relay, struct outbox_err *err)
 static int open_all(struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
-    int r = store_open(&relay->keeper_store, config->store_plugin, config->store_options,
-                       relay->log, err);
-    if (r == 0)
-        r = store_open(&relay->registry_store, config->store_plugin, config->store_options,
-                       relay->log, err);
-    if (r == 0)
-        r = store_open(&relay->watcher_store, config->store_plugin, config->store_options,
-                       relay->log, err);
+    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
+                              &relay->watcher_store};
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
+        r = store_open(stores[i], config->store_plugin, config->store_options, relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++)
         r = worker_open(&relay->workers[i], err);
     return r;
 }
 
+static int start_thread(struct relay *relay, void *(*main)(void *), void *arg,
+                        struct outbox_err *err)
+{
+    if (pthread_create(&relay->threads[relay->n_threads], NULL, main, arg) != 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
+    relay->n_threads++;
+    return OUTBOX_OK;
+}
+
 static int start_threads(struct relay *relay, struct outbox_err *err)
 {
     bool watches = relay->watcher_store.capabilities & OUTBOX_STORE_WAITS;
+    int r = OUTBOX_OK;
     relay->working = relay->config->workers;
     relay->running = relay->working + 1 + watches;
-    for (size_t i = 0; i < relay->config->workers; i++) {
-        struct worker *worker = &relay->workers[i];
-        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
-            relay->working -= relay->config->workers - i;
-            return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-        }
-        relay->n_workers++;
-    }
-    relay->keeper_started = pthread_create(&relay->keeper, NULL, janitor_main, relay) == 0;
-    if (!relay->keeper_started)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-    if (watches) {
-        relay->watcher_started = pthread_create(&relay->watcher, NULL, watcher_main, relay) == 0;
-        if (!relay->watcher_started)
-            return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread");
-    }
-    return OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < relay->config->workers; i++)
+        r = start_thread(relay, worker_main, &relay->workers[i], err);
+    if (r == 0)
+        r = start_thread(relay, janitor_main, relay, err);
+    if (r == 0 && watches)
+        r = start_thread(relay, watcher_main, relay, err);
+    return r;
 }
 
 int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
@@ -191,20 +140,12 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
 
 void relay_stop(struct relay *relay)
 {
-    /* From the first call on: asking again puts nothing off. */
+    /* The time counts from the first call on. */
     if (!relay->stopping)
         relay->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
     relay->stopping = true;
-    signal_fd(relay->stop_fd);
-    wakeup_close(&relay->bell);
-}
-
-uint64_t relay_accepted(const struct relay *relay)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        n += relay->publishers[i].accepted;
-    return n;
+    eventfd_write(relay->stop_fd, 1);
+    wakeup_close(&relay->wakeup);
 }
 
 void relay_snapshot(const struct relay *relay, struct relay_report *report)
@@ -217,16 +158,16 @@ void relay_snapshot(const struct relay *relay, struct relay_report *report)
     }
 }
 
-/* The keeper may just have been called back from connecting, which a store may need a moment to get
- * over: zero would be a lie then. */
+/* The janitor's call may just have been cancelled while it connected, which a store may need a
+ * moment to get over: zero would be a lie then. */
 static void count_waiting(struct relay *relay, struct relay_report *report)
 {
     struct outbox_stats stats = {.size = sizeof stats};
     int64_t end_us = clock_monotonic_us() + (relay->outage[0] ? 0 : COUNT_MS * 1000);
-    struct outbox_call call = store_call(relay_left_ms(relay, STORE_CALL_MS), -1);
+    struct outbox_call call = store_call(context_left_ms(relay, STORE_CALL_MS), -1);
     struct outbox_str every_lane = {NULL, 0};
     int r;
-    while ((r = store_stats(&relay->keeper_store, every_lane, 0, &call, &stats, NULL)) ==
+    while ((r = store_stats(&relay->janitor_store, every_lane, 0, &call, &stats, NULL)) ==
                OUTBOX_E_RETRY &&
            clock_monotonic_us() < end_us)
         poll(NULL, 0, COUNT_AGAIN_MS);
@@ -238,18 +179,16 @@ static void count_waiting(struct relay *relay, struct relay_report *report)
 
 void relay_finish(struct relay *relay, struct relay_report *report)
 {
-    for (size_t i = 0; i < relay->n_workers; i++)
-        pthread_join(relay->workers[i].thread, NULL);
-    quit(relay);
-    if (relay->keeper_started)
-        pthread_join(relay->keeper, NULL);
-    if (relay->watcher_started)
-        pthread_join(relay->watcher, NULL);
+    for (size_t i = 0; i < relay->n_threads; i++) {
+        if (i == relay->config->workers)
+            context_quit(relay);
+        pthread_join(relay->threads[i], NULL);
+    }
 
     relay_snapshot(relay, report);
-    report->unrouted = unrouted_gauge_snapshot(&relay->held);
+    report->unrouted = unrouted_gauge_snapshot(&relay->unrouted);
     memcpy(report->outage, relay->outage, sizeof report->outage);
-    if (relay->mode.once && relay->n_workers > 0)
+    if (relay->mode.once && relay->n_threads > 0)
         count_waiting(relay, report);
 }
 
@@ -262,21 +201,19 @@ void relay_free(struct relay *relay)
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
         breaker_destroy(&relay->publishers[i].breaker);
     free(relay->workers);
+    free(relay->threads);
     free(relay->publishers);
-    store_close(&relay->keeper_store);
-    store_close(&relay->registry_store);
-    pthread_mutex_destroy(&relay->registry_lock);
-    poison_destroy(&relay->probation);
+    store_close(&relay->janitor_store);
+    store_close(&relay->heartbeat_store);
+    pthread_mutex_destroy(&relay->heartbeat_lock);
+    poison_destroy(&relay->poison);
     store_close(&relay->watcher_store);
-    wakeup_destroy(&relay->bell);
-    suspension_destroy(&relay->store_pause);
-    unrouted_gauge_destroy(&relay->held);
+    wakeup_destroy(&relay->wakeup);
+    suspension_destroy(&relay->store_suspension);
+    unrouted_gauge_destroy(&relay->unrouted);
     pthread_mutex_destroy(&relay->outage_lock);
-    if (relay->stop_fd >= 0)
-        close(relay->stop_fd);
-    if (relay->ended_fd >= 0)
-        close(relay->ended_fd);
-    if (relay->quit_fd >= 0)
-        close(relay->quit_fd);
+    close(relay->stop_fd);
+    close(relay->ended_fd);
+    close(relay->quit_fd);
     free(relay);
 }

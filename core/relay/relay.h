@@ -9,13 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A relay counts as live for this long after its last sign in the registry, microseconds. */
-#define RELAY_LIVE_US INT64_C(90000000)
-
 /* How to run. Zero: until stopped. */
 struct relay_mode {
     bool once;       /* end when nothing is due */
-    int64_t wait_ms; /* once: give up when the store or a publisher is out of order for so long */
+    int64_t wait_ms; /* once: give up when the store or a publisher was unavailable for so long */
 };
 
 struct relay;
@@ -31,7 +28,7 @@ struct relay_report {
     bool waiting_at_least;
     bool waiting_unknown; /* the store could not be asked */
     bool cut_short;       /* once: relay_stop came before all that is due was done */
-    char outage[384];     /* once: what was out of order for too long; empty: nothing */
+    char outage[384];     /* once: what was unavailable for too long; empty: nothing */
 };
 
 /*
@@ -47,9 +44,6 @@ int relay_ended_fd(const struct relay *relay);
 
 /* Begin nothing new; finish or give back what is in flight within shutdown_timeout. Any thread. */
 void relay_stop(struct relay *relay);
-
-/* Messages accepted so far. Any thread. */
-uint64_t relay_accepted(const struct relay *relay);
 
 /* What was done so far, without what only the end can tell. Any thread. */
 void relay_snapshot(const struct relay *relay, struct relay_report *report);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* watcher.c - waits for the store's news and wakes one idle worker. While none is idle nobody needs
- * to be woken, and the store is told so: it may cost producers something. */
-#include "relay/context.h"
+#include "relay/watcher.h"
 
 #include "base/clock.h"
+#include "relay/context.h"
 
 #include <poll.h>
 
@@ -13,13 +12,15 @@
 /* All workers are busy for longer than a few messages take. */
 #define BUSY_US 50000
 
+/* While no worker is idle none has to be woken, and the store is to stop its notifications, which
+ * may cost producers time. */
 static void await_idle(struct relay *relay)
 {
     struct outbox_call call = store_call(STORE_CALL_MS, relay->quit_fd);
-    if (wakeup_await_idle(&relay->bell, clock_monotonic_us() + BUSY_US))
+    if (wakeup_await_idle(&relay->wakeup, clock_monotonic_us() + BUSY_US))
         return;
     store_wait_stop(&relay->watcher_store, &call, NULL);
-    wakeup_await_idle(&relay->bell, INT64_MAX);
+    wakeup_await_idle(&relay->wakeup, INT64_MAX);
 }
 
 void *watcher_main(void *arg)
@@ -34,13 +35,13 @@ void *watcher_main(void *arg)
         struct outbox_call call = store_call(WATCH_CALL_MS, relay->quit_fd);
         int r = store_wait(&relay->watcher_store, &call, &err);
         if (r == OUTBOX_OK) {
-            wakeup_signal(&relay->bell);
+            wakeup_signal(&relay->wakeup);
         } else if (r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED) {
             log_event(relay->log, OUTBOX_LOG_DEBUG, "cannot wait for news; polling", "error",
                       err.text, NULL);
             poll(&quit, 1, WATCH_AGAIN_MS);
         }
     }
-    relay_thread_ended(relay);
+    context_thread_ended(relay);
     return NULL;
 }

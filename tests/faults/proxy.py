@@ -160,8 +160,8 @@ class Proxy:
                 proxy.lock.acquire()
 
             def __exit__(self, *_):
+                proxy.wake_w.send(b"x")  # under the lock: a proxy that has ended closes it
                 proxy.lock.release()
-                proxy.wake_w.send(b"x")
         return Change()
 
     def _run(self):

@@ -82,7 +82,7 @@ class Database(detour.Fire):
         fault = self.fault("silence")
         self.everywhere("database", "stall")
         inquiries = [self.inquiry(100, after) for after in (0, 1, 1.6)]
-        self.until_told(["the store is unavailable", "cannot settle; trying on"], since, self.CALL + detour.SLACK)
+        self.until_told(["the store is unavailable", "cannot settle; trying again"], since, self.CALL + detour.SLACK)
         noticed = time.monotonic() - began
         for inquiry in inquiries:
             self.until_answered(*inquiry)

@@ -50,29 +50,39 @@ START_TEST(open_one_probes_with_another_message_and_the_others_wait)
     struct breaker_pass pass = enter_soon();
     ck_assert(pass.probe);
     ck_assert_uint_eq(pass.limit, 1);
-    ck_assert_uint_eq(pass.not_this, 7);
+    ck_assert_uint_eq(pass.avoid_id, 7);
     ck_assert_int_gt(breaker_enter(&breaker).wait_ms, 0);
     fail_with(8);
-    ck_assert_uint_eq(enter_soon().not_this, 8);
+    ck_assert_uint_eq(enter_soon().avoid_id, 8);
 }
 END_TEST
 
-START_TEST(its_own_word_is_told_unless_a_message_said_otherwise)
+START_TEST(a_passed_check_is_logged_unless_a_message_said_otherwise)
 {
     fail_with(0);
     ck_assert(enter_soon().probe);
     ck_assert(breaker_check_ok(&breaker));
     ck_assert(enter_soon().probe);        /* the first message is one still */
-    ck_assert(!breaker_passed(&breaker)); /* and was told */
+    ck_assert(!breaker_passed(&breaker)); /* and was logged */
     fail_with(7);
     ck_assert(enter_soon().probe);
     ck_assert(!breaker_check_ok(&breaker));
     struct breaker_pass pass = enter_soon();
     ck_assert_uint_eq(pass.limit, 1);
-    ck_assert_uint_eq(pass.not_this, 7);
+    ck_assert_uint_eq(pass.avoid_id, 7);
     fail_with(0); /* a check */
-    ck_assert_uint_eq(enter_soon().not_this, 7);
+    ck_assert_uint_eq(enter_soon().avoid_id, 7);
     ck_assert(breaker_passed(&breaker));
+}
+END_TEST
+
+/* A publisher may ask for a longer pause than the breaker's longest, but not for ever. */
+START_TEST(a_pause_that_was_asked_for_has_an_end)
+{
+    int64_t ms;
+    breaker_failed(&breaker, 0, INT64_MAX / 1000, "closed until noon", 17, &ms);
+    ck_assert_int_le(ms, BREAKER_PAUSE_ASKED_MAX_MS);
+    ck_assert_int_gt(ms, BREAKER_PAUSE_MAX_MS);
 }
 END_TEST
 
@@ -102,10 +112,10 @@ START_TEST(a_message_is_blamed_the_third_time_that_others_got_through)
         fail_with(7);
         breaker_accepted(&breaker, 8);
     }
+    ck_assert(!breaker_blames(&breaker, 9));
     ck_assert(breaker_blames(&breaker, 7));
     ck_assert(!breaker_blames(&breaker, 9));
-    breaker_charged(&breaker, 7);
-    ck_assert(!breaker_blames(&breaker, 7)); /* until others got through again */
+    ck_assert(!breaker_blames(&breaker, 7)); /* charged: until others got through again */
     breaker_accepted(&breaker, 9);
     ck_assert(breaker_blames(&breaker, 7));
 }
@@ -173,7 +183,8 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, closed_it_lets_everything_through);
     tcase_add_test(tc, open_one_probes_with_another_message_and_the_others_wait);
-    tcase_add_test(tc, its_own_word_is_told_unless_a_message_said_otherwise);
+    tcase_add_test(tc, a_passed_check_is_logged_unless_a_message_said_otherwise);
+    tcase_add_test(tc, a_pause_that_was_asked_for_has_an_end);
     tcase_add_test(tc, after_an_outage_batches_grow_step_by_step);
     tcase_add_test(tc, a_message_is_blamed_the_third_time_that_others_got_through);
     tcase_add_test(tc, nobody_is_blamed_for_what_happens_to_ever_other_messages);

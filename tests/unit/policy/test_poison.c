@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a relay on probation writes down: who was in flight, and who is still suspect. */
+/* What a relay records after a death: which messages are in flight, and which are suspect. */
 #include "base/clock.h"
 #include "policy/poison.h"
 #include "unit.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct poison probation;
+static struct poison poison;
 static struct outbox_message messages[4];
 static const struct outbox_message *msgs[4];
 static char ids[4][2];
@@ -17,7 +17,7 @@ static char ids[4][2];
 /* Somebody died with these in flight. */
 static void set_up(void)
 {
-    poison_init(&probation);
+    poison_init(&poison);
     for (size_t i = 0; i < 4; i++) {
         snprintf(ids[i], sizeof ids[i], "%c", (char)('a' + i));
         messages[i] =
@@ -26,52 +26,143 @@ static void set_up(void)
     }
     struct json_object *state =
         json_tokener_parse("{\"probation\":{\"in_flight\":[\"a\",\"b\",\"c\",\"d\"]}}");
-    poison_begin(&probation, state, clock_monotonic_us());
+    poison_begin(&poison, state, clock_monotonic_us());
     json_object_put(state);
 }
 
 static void tear_down(void)
 {
-    poison_destroy(&probation);
+    poison_destroy(&poison);
 }
 
 static void ck_state(const char *want)
 {
     struct json_object *state = json_object_new_object();
-    ck_assert_int_eq(poison_add_state(&probation, state), 0);
+    ck_assert_int_eq(poison_add_state(&poison, state), 0);
     const char *text = json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN);
     ck_assert_msg(strstr(text, want) != NULL, "%s has no %s", text, want);
     json_object_put(state);
 }
 
-START_TEST(who_came_back_alive_is_cleared)
+/* How many of the messages from `first` on are in flight together. */
+static size_t record(size_t first)
 {
-    ck_assert_uint_eq(poison_chunk_limit(&probation, msgs, 4), 2); /* halves */
-    ck_assert_int_eq(poison_record(&probation, msgs, 2), 0);
+    size_t n = 0;
+    ck_assert_int_eq(poison_record(&poison, msgs + first, 4 - first, &n), 0);
+    return n;
+}
+
+/* Another relay dies with this state, and the next one takes over. */
+static void die(const char *text)
+{
+    struct json_object *state = json_tokener_parse(text);
+    poison_begin(&poison, state, clock_monotonic_us());
+    json_object_put(state);
+}
+
+START_TEST(what_survived_is_cleared)
+{
+    ck_assert_uint_eq(record(0), 2); /* halves */
     ck_state("\"in_flight\":[\"a\",\"b\"]");
-    poison_clear(&probation);
-    ck_state("{\"suspects\":[\"d\",\"c\"]}");
+    poison_clear(&poison, true);
+    ck_state("{\"suspects\":[\"c\",\"d\"]}");
+    ck_assert_uint_eq(record(2), 2);
+    poison_clear(&poison, true);
+    ck_assert(!poison_is_suspected(&poison));
 }
 END_TEST
 
-START_TEST(who_was_not_sent_after_all_is_suspect_still)
+START_TEST(what_was_not_sent_is_suspect_still)
 {
-    ck_assert_int_eq(poison_record(&probation, msgs, 2), 0);
-    poison_withdraw(&probation);
+    ck_assert_uint_eq(record(0), 2);
+    poison_clear(&poison, false);
     ck_state("{\"suspects\":[\"a\",\"b\",\"c\",\"d\"]}");
-    ck_assert(poison_is_suspected(&probation));
-    ck_assert_int_eq(poison_record(&probation, msgs, 1), 0); /* the turn is free again */
-    poison_clear(&probation);
+    ck_assert(poison_is_suspected(&poison));
+    ck_assert_uint_eq(record(3), 1); /* no other chunk is in flight */
+    poison_clear(&poison, true);
+}
+END_TEST
+
+START_TEST(deaths_halve_the_suspects_down_to_one_which_is_charged_once)
+{
+    die("{\"probation\":{\"in_flight\":[\"c\",\"d\"],\"suspects\":[\"a\",\"b\",\"c\",\"d\"]}}");
+    ck_state("{\"suspects\":[\"c\",\"d\"]}");
+    ck_assert_uint_eq(record(0), 2); /* a and b are cleared, and not sent with c */
+    poison_clear(&poison, true);
+    ck_assert_uint_eq(record(2), 1);
+    poison_clear(&poison, false);
+    ck_assert(!poison_pop_charge(&poison, msgs[2]->row_id));
+    die("{\"probation\":{\"in_flight\":[\"c\"],\"suspects\":[\"c\",\"d\"]}}");
+    ck_state("{\"suspects\":[\"d\"],\"alone\":[\"c\"],\"charges\":[\"c\"]}");
+    ck_assert(poison_pop_charge(&poison, msgs[2]->row_id));
+    ck_assert(!poison_pop_charge(&poison, msgs[2]->row_id));
+    ck_assert(!poison_pop_charge(&poison, msgs[3]->row_id));
+    ck_state("\"alone\":[\"c\"]}");
+}
+END_TEST
+
+START_TEST(what_was_found_goes_alone_until_it_survives)
+{
+    die("{\"probation\":{\"in_flight\":[\"b\"]}}");
+    die("{\"probation\":{\"in_flight\":[\"a\",\"c\",\"d\"],\"alone\":[\"b\"]}}");
+    ck_assert_uint_eq(record(0), 1); /* not with b */
+    poison_clear(&poison, true);
+    ck_assert_uint_eq(record(1), 1);
+    poison_clear(&poison, true);
+    ck_assert_uint_eq(record(1), 1); /* accepted for once: b is as any other, c is suspect */
+    poison_clear(&poison, true);
+}
+END_TEST
+
+START_TEST(what_comes_with_a_death_of_which_nothing_is_known_is_recorded_for_a_while)
+{
+    struct poison other;
+    size_t n = 0;
+    poison_init(&other);
+    ck_assert(!poison_is_suspected(&other));
+    poison_begin(&other, NULL, clock_monotonic_us() + 60000000);
+    ck_assert(poison_is_suspected(&other));
+    ck_assert_int_eq(poison_record(&other, msgs, 4, &n), 0);
+    ck_assert_uint_eq(n, 4); /* no one is suspect */
+    poison_clear(&other, true);
+    other.until_us = clock_monotonic_us();
+    ck_assert(!poison_is_suspected(&other));
+    poison_destroy(&other);
+}
+END_TEST
+
+START_TEST(suspects_that_never_come_are_forgotten)
+{
+    poison.until_us = clock_monotonic_us() - INT64_C(899000000);
+    ck_assert(poison_is_suspected(&poison));
+    poison.until_us -= 1000000;
+    ck_assert(!poison_is_suspected(&poison));
+}
+END_TEST
+
+START_TEST(nonsense_in_a_row_is_passed_over)
+{
+    static const char *const texts[] = {
+        "{}", "{\"probation\":7}", "{\"probation\":{\"in_flight\":{}}}",
+        "{\"probation\":{\"in_flight\":[1,null,[]],\"alone\":\"a\"}}"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        die(texts[i]);
+    ck_state("{\"suspects\":[\"a\",\"b\",\"c\",\"d\"]}");
 }
 END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("probation");
-    TCase *tc = tcase_create("probation");
+    Suite *suite = suite_create("poison");
+    TCase *tc = tcase_create("poison");
     tcase_add_checked_fixture(tc, set_up, tear_down);
-    tcase_add_test(tc, who_came_back_alive_is_cleared);
-    tcase_add_test(tc, who_was_not_sent_after_all_is_suspect_still);
+    tcase_add_test(tc, what_survived_is_cleared);
+    tcase_add_test(tc, what_was_not_sent_is_suspect_still);
+    tcase_add_test(tc, deaths_halve_the_suspects_down_to_one_which_is_charged_once);
+    tcase_add_test(tc, what_was_found_goes_alone_until_it_survives);
+    tcase_add_test(tc, what_comes_with_a_death_of_which_nothing_is_known_is_recorded_for_a_while);
+    tcase_add_test(tc, suspects_that_never_come_are_forgotten);
+    tcase_add_test(tc, nonsense_in_a_row_is_passed_over);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

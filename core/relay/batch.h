@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* batch.h - a claimed batch on its way through one worker. */
+#ifndef CORE_RELAY_BATCH_H
+#define CORE_RELAY_BATCH_H
+
+#include "base/log.h"
+#include "common/arena.h"
+
+#include <outbox/publisher.h>
+#include <outbox/store.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What may still be done with a batch, in order: the later, the less. */
+enum batch_state {
+    BATCH_OPEN,       /* more of it may be published */
+    BATCH_CLOSED,     /* it has to be settled, and its rest released, before more is published */
+    BATCH_UNRECORDED, /* the same, because the relay's row cannot be written: see poison.h */
+    BATCH_LOST,       /* the store dropped it, nothing can be settled */
+    BATCH_UNSETTLED,  /* its outcomes were given up: the worker ends */
+};
+
+/* Arrays hold `size` elements each; those of a chunk are used by one publish call at a time. */
+struct batch {
+    struct outbox_batch *claimed; /* the store's batch; messages are in order of seq */
+    int64_t deadline_us;          /* monotonic: when it is to be settled */
+    size_t size;
+    size_t *publisher; /* of each message, or ROUTE_NONE: settled by the routing itself */
+    uint32_t *index;   /* of one publisher's messages in `claimed`, in order */
+
+    const struct outbox_message **msgs; /* of a chunk */
+    struct outbox_outcome *outcomes;    /* of a chunk */
+    struct outbox_outcome **outcome_ptrs;
+
+    struct outbox_settle *items; /* waiting to be settled */
+    const struct outbox_settle **item_ptrs;
+    uint8_t *stale;
+    size_t n_items;
+    size_t n_kept;       /* of these, with a reason that is in `reasons` */
+    int64_t deferred_ms; /* the longest time for which one waits for a suspended publisher */
+    struct arena reasons;
+    struct arena arrays;
+};
+
+/* What one publish call gets. */
+struct chunk {
+    size_t publisher;
+    const uint32_t *index; /* of its messages in `claimed` */
+    size_t n;
+    int64_t timeout_ms;
+    bool whole_time; /* timeout_ms is all of batch_timeout */
+    int result;      /* of the call */
+    struct outbox_err err;
+};
+
+void batch_init(struct batch *batch);
+void batch_free(struct batch *batch);
+/* Room for n messages, before any is claimed. */
+int batch_reserve(struct batch *batch, size_t n);
+
+/* Begins with what the store claimed. */
+int batch_take(struct batch *batch, struct outbox_batch *claimed);
+void batch_clear(struct batch *batch);
+
+/* Queues what is to become of a message. Its reason is borrowed until it is settled or kept. */
+void batch_queue(struct batch *batch, uint32_t index, const struct outbox_settle *settle);
+/* Copies the reasons of the queue, because a publisher's are gone with its next call. */
+void batch_keep_reasons(struct batch *batch);
+/* Queued items are settled, or given up. */
+void batch_forget_items(struct batch *batch);
+
+/* One line on a message and what becomes of it. `publisher` NULL: none saw it. */
+void batch_log(const struct batch *batch, struct log *log, int level, const char *text,
+               uint32_t index, const char *publisher, const struct outbox_settle *settle);
+
+#endif
