@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* name.c - the table's name: taken apart, quoted, and put into statements. */
+#include "connection/table_name.h"
 #include "common/utf8.h"
-#include "postgres.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #define SCHEMA_MAX 63
 #define TABLE_MAX 50
 
-void name_free(struct table_name *name)
+void table_name_free(struct table_name *name)
 {
     free(name->schema);
     free(name->table);
@@ -24,17 +24,15 @@ static char *take_part(const char **text, bool *ret_no_memory)
 {
     const char *p = *text;
     size_t n = 0;
-    bool ends = *p != '"';
+    bool quoted = *p == '"', ends = !quoted;
     char *part = malloc(strlen(p) + 1);
     if (!part) {
         *ret_no_memory = true;
         return NULL;
     }
-    if (ends) {
-        while (*p && *p != '.' && *p != '"')
-            part[n++] = *p++;
-    }
-    for (p += !ends; !ends && *p; p++) {
+    while (!quoted && *p && *p != '.' && *p != '"')
+        part[n++] = *p++;
+    for (p += quoted; !ends && *p; p++) {
         ends = *p == '"' && *++p != '"'; /* a doubled one is one of the name's */
         if (ends)
             break;
@@ -54,7 +52,7 @@ static bool fits(const char *part, size_t max)
     return !part || strlen(part) <= max;
 }
 
-int name_parse(const char *text, struct table_name *ret, struct outbox_err *err)
+int table_name_parse(const char *text, struct table_name *ret, struct outbox_err *err)
 {
     const char *p = text;
     bool no_memory = false;
@@ -65,11 +63,11 @@ int name_parse(const char *text, struct table_name *ret, struct outbox_err *err)
         name.table = take_part(&p, &no_memory);
     }
     if (no_memory) {
-        name_free(&name);
+        table_name_free(&name);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
     if (!name.table || *p || !fits(name.schema, SCHEMA_MAX) || !fits(name.table, TABLE_MAX)) {
-        name_free(&name);
+        table_name_free(&name);
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "table: `%.100s` cannot be a table's name; NAME or SCHEMA.NAME is one, "
                            "either part in double quotes if it has a dot, and NAME has at most %d "
@@ -103,14 +101,15 @@ static size_t mark_at(const char *p)
     return end ? (size_t)(end - p) + 1 : 0;
 }
 
-char *name_render(const struct store *s, const char *sql)
+char *table_name_render(const struct table_name *name, const char *schema, const char *sql)
 {
-    const char *schema = s->name.schema ? s->name.schema : s->schema;
     char *out = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&out, &n);
     if (!f)
         return NULL;
+    if (name->schema)
+        schema = name->schema;
     while (*sql) {
         size_t mark = mark_at(sql);
         if (!mark) {
@@ -121,7 +120,7 @@ char *name_render(const struct store *s, const char *sql)
             put_quoted(f, schema, "", 0);
             putc('.', f);
         }
-        put_quoted(f, s->name.table, sql + 2, mark - 3);
+        put_quoted(f, name->table, sql + 2, mark - 3);
         sql += mark;
     }
     if (fclose(f) != 0) {
