@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* listener.c - after the gate was shut one more claim is due, because a producer that committed
  * just before has not notified. */
-#include "listener.h"
 #include "connection/enter.h"
 #include "connection/failure.h"
 #include "connection/pipeline.h"
@@ -10,8 +9,6 @@
 #include "schema/statements.h"
 #include "store.h"
 
-#include <stdlib.h>
-
 /* Producers that hold the gate open and do not end are waited for this long; until they do, the
  * host claims as often. */
 #define GATE_MS "100"
@@ -19,29 +16,6 @@
 #define SHADOW_MS 1000
 
 #define ARGUMENTS STATEMENTS_GATE ", $1::int8::oid::int4"
-
-struct listener *listener_new(const struct outbox_host *host, const struct table_name *name,
-                              struct outbox_str conninfo, struct outbox_str password,
-                              enum prepare prepare)
-{
-    struct listener *l = calloc(1, sizeof *l);
-    if (!l)
-        return NULL;
-    int r = conn_init(&l->conn, host, name, conninfo, password);
-    l->conn.prepare = prepare;
-    if (r == OUTBOX_OK)
-        return l;
-    listener_free(l);
-    return NULL;
-}
-
-void listener_free(struct listener *l)
-{
-    if (!l)
-        return;
-    conn_free(&l->conn);
-    free(l);
-}
 
 /* What a SELECT with the table's oid as $1 returns. */
 static int query(struct listener *l, const char *sql, bool *ret, struct outbox_err *err)
@@ -134,9 +108,10 @@ static int await_notification(struct listener *l, struct outbox_err *err)
 
 int op_wait(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
-    struct listener *l = ((struct store *)instance)->listener;
+    struct store *s = instance;
+    struct listener *l = &s->listener;
     bool shadow = false;
-    if (!l)
+    if (!s->notify)
         return outbox_fail(err, OUTBOX_E_NOTSUP, "notify is off");
     int r = check_enter(&l->conn, true, call, err);
     if (r == 0 && !conn_has_session(&l->conn, l->listening))
@@ -161,10 +136,10 @@ int op_wait(void *instance, const struct outbox_call *call, struct outbox_err *e
 /* Producers need not notify: nobody waits. */
 int op_wait_stop(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
-    struct listener *l = ((struct store *)instance)->listener;
+    struct listener *l = &((struct store *)instance)->listener;
     bool opened;
     int r = OUTBOX_OK;
-    if (!l || !conn_has_session(&l->conn, l->gate))
+    if (!conn_has_session(&l->conn, l->gate))
         return r;
     enter_resume(&l->conn, call);
     if (l->conn.db)

@@ -15,10 +15,4 @@ struct listener {
     bool claim_is_due;  /* something may have been missed */
 };
 
-/* See conn_init. NULL without memory. */
-struct listener *listener_new(const struct outbox_host *host, const struct table_name *name,
-                              struct outbox_str conninfo, struct outbox_str password,
-                              enum prepare prepare);
-void listener_free(struct listener *l);
-
 #endif

@@ -2,7 +2,6 @@
 /* plugin.c - store-postgres: what it is, its options, its life. */
 #include "claim/claim_mode.h"
 #include "connection/connect.h"
-#include "listener.h"
 #include "operations.h"
 #include "schema/check.h"
 #include "schema/init.h"
@@ -63,7 +62,7 @@ static void close_store(void *instance)
         struct outbox_call call = {.size = sizeof call, .timeout_ms = 1000, .cancel_fd = -1};
         op_release(s, &s->claim.held->batch, &call, NULL);
     }
-    listener_free(s->listener);
+    conn_free(&s->listener.conn);
     conn_free(&s->conn);
     claim_batch_free(s);
     PQclear(s->page.rows);
@@ -87,12 +86,12 @@ static int init_store(struct store *s, const struct outbox_host *host, const str
     s->page.arena = (struct arena)ARENA_INIT(0);
     s->backlog.due_us = s->backlog.lease_us = INT64_MAX;
     int r = conn_init(&s->conn, host, &s->name, conninfo, password);
-    s->conn.prepare = prepares[chosen(host, cfg, "prepare", prepare_choices)];
-    if (r < 0 || !s->notify)
-        return r;
-    s->listener = listener_new(host, &s->name, notify_conninfo.p ? notify_conninfo : conninfo,
-                               password, s->conn.prepare);
-    return s->listener ? OUTBOX_OK : OUTBOX_E_RETRY;
+    if (r == OUTBOX_OK && s->notify)
+        r = conn_init(&s->listener.conn, host, &s->name,
+                      notify_conninfo.p ? notify_conninfo : conninfo, password);
+    s->conn.prepare = s->listener.conn.prepare =
+        prepares[chosen(host, cfg, "prepare", prepare_choices)];
+    return r;
 }
 
 static int open_store(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,

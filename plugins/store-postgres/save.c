@@ -37,7 +37,7 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, &changed, err);
     arena_reset(&s->conn.scratch);
     if (r < 0 && failure_is(&s->conn, "23505"))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "a message with this id exists already");
+        return outbox_fail(err, OUTBOX_E_CONFIG, "there is a message with this id already");
     return r;
 }
 

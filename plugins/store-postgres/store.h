@@ -10,9 +10,9 @@
 #include "claim/claimed.h"
 #include "claim/row_quarantine.h"
 #include "connection/conn.h"
+#include "listener.h"
 
 struct claim_mode;
-struct listener;
 
 /* What one claim leaves to the next. */
 struct claim_state {
@@ -42,7 +42,7 @@ struct store {
     struct backlog backlog;
     struct row_quarantine quarantine;
     struct page page;
-    struct listener *listener; /* notify = on */
+    struct listener listener; /* notify = on */
 };
 
 /* Begins a call, see check_enter; not while a batch is held. */

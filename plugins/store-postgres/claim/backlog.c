@@ -6,7 +6,7 @@
 #include "store.h"
 
 #define READ_US INT64_C(1000000)
-/* How often to look for rows that are `processing` without a lease, and for stuck sessions. */
+/* Between two searches for rows that are `processing` without a lease, and for stuck sessions. */
 #define STRAY_US INT64_C(5000000)
 
 /* ---- reading ---- */

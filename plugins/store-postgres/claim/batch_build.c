@@ -81,10 +81,8 @@ static int compare_messages(const void *a, const void *b)
 
 static struct outbox_message *find(const struct batch_build *b, int64_t seq)
 {
-    struct outbox_message key = {.seq = seq}, *at = &key;
-    struct outbox_message **found =
-        bsearch(&at, b->messages, b->n, sizeof *b->messages, compare_messages);
-    return found ? *found : NULL;
+    uint32_t i = row_find((const struct outbox_message *const *)b->messages, b->n, seq);
+    return i < b->n ? b->messages[i] : NULL;
 }
 
 /* Marks a message whose payload did not come; a leased row may be deleted by anybody. */
@@ -137,8 +135,8 @@ static int load_large(struct batch_build *b, struct outbox_err *err)
 
 /*
  * The invariant of a batch: its messages are sorted by seq, and no two have the same. Rows come by
- * several statements in no order; find() and settle_sql_find() search by seq, and a host publishes
- * in the order of the batch.
+ * several statements in no order; row_find() searches by seq, here and for a settle, and a host
+ * publishes in the order of the batch.
  */
 int batch_build_end(struct batch_build *b, struct outbox_err *err)
 {

@@ -2,11 +2,18 @@
 /* claim.c - rows become ours for a time. */
 #include "claim/claim_batch.h"
 #include "claim/claim_mode.h"
-#include "claim/claim_unreadable.h"
 #include "operations.h"
 #include "store.h"
 
 #define HOLD_DEFAULT_MS 60000
+
+/* A little more than the host means to hold the batch: then the server ends the transaction. */
+static int64_t hold_of(const struct outbox_claim *claim)
+{
+    int64_t ms =
+        OUTBOX_HAS(claim, hold_ms) && claim->hold_ms > 0 ? claim->hold_ms : HOLD_DEFAULT_MS;
+    return ms + ms / 4 + 2000;
+}
 
 /* After a batch that was smaller than the host wanted, for its bytes or for a bad row, the next one
  * is for twice as many rows at most: rows that do not get into the batch are claimed for nothing.
@@ -58,8 +65,7 @@ int op_claim(void *instance, const struct outbox_claim *wanted, const struct out
         return outbox_fail(err, OUTBOX_E_CONFIG, "a batch is held already");
     if (claim.lane.p)
         return outbox_fail(err, OUTBOX_E_NOTSUP, "store-postgres has no lanes yet");
-    bool has_hold = OUTBOX_HAS(wanted, hold_ms) && wanted->hold_ms > 0;
-    s->conn.hold_ms = s->mode->hold_ms(has_hold ? wanted->hold_ms : HOLD_DEFAULT_MS);
+    s->conn.hold_ms = s->mode->keeps_transaction ? hold_of(wanted) : 0;
     claim.limit = limit_of(s, wanted);
     int r = store_enter(s, call, err);
     if (r == 0)

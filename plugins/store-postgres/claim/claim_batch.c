@@ -4,11 +4,12 @@
  *
  * A busy claim is one round trip and begins behind the last row that it saw: dead rows before it
  * need not be walked over. That is a hint only, since late commits, retries and rows that others
- * gave back lie below it. So a claim that gets less than its limit looks there, too, and every
- * claim does once a second; then it also reads the backlog.
+ * gave back lie below it. So a claim that gets less than its limit goes on there, and so does every
+ * claim once a second, which also reads the backlog.
  */
 #include "claim/claim_batch.h"
 #include "claim/claim_mode.h"
+#include "connection/random.h"
 #include "store.h"
 
 void claim_batch_free(struct store *s)
@@ -29,7 +30,7 @@ int claim_batch_begin(struct claim_batch *b, struct store *s, const struct outbo
         b->c->states = arena_array(&s->claim.arena, claim->limit, 1);
     if (!b->c || !b->c->states || batch_build_begin(&b->build, s, claim) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return s->mode->begin(b, err);
+    return random_token(&b->c->token, err);
 }
 
 int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
@@ -122,8 +123,8 @@ static int take_rows(struct claim_batch *b, struct outbox_err *err)
     struct backlog *backlog = &b->s->backlog;
     uint32_t limit = b->build.claim->limit, half = (limit + 1) / 2, n_due = 0;
     int64_t now = deadline_now_us(&b->s->conn.deadline);
-    bool look = now >= backlog->next_read_us, due = backlog->due || now >= backlog->due_us;
-    int64_t bound = b->bound = look ? INT64_MIN : b->s->claim.bound;
+    bool read = now >= backlog->next_read_us, due = backlog->due || now >= backlog->due_us;
+    int64_t bound = b->bound = read ? INT64_MIN : b->s->claim.bound;
     int r = OUTBOX_OK;
     if (due) {
         r = take_due(b, half, err);
@@ -132,7 +133,7 @@ static int take_rows(struct claim_batch *b, struct outbox_err *err)
     }
     backlog->due &= n_due == half;
     if (r == 0 && has_room(b))
-        r = take_fresh(b, bound, INT64_MAX, look, err);
+        r = take_fresh(b, bound, INT64_MAX, read, err);
     if (r == 0 && has_room(b) && (bound > INT64_MIN || !b->backlog_seen))
         r = take_fresh(b, INT64_MIN, bound, !b->backlog_seen, err);
     if (r == 0 && has_room(b) && backlog->due && (!due || n_due == half))
@@ -149,7 +150,7 @@ int claim_batch_take(struct claim_batch *b, struct store *s, const struct outbox
     if (r < 0)
         return r;
     r = take_rows(b, err);
-    if (r == 0)
+    if (r == 0 && b->build.n_excess > 0 && s->mode->release_excess)
         r = s->mode->release_excess(b, err);
     if (r == 0)
         r = batch_build_end(&b->build, err);

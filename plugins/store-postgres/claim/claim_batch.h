@@ -29,6 +29,12 @@ int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
 /* Returns r. A claim that failed, or got no rows, holds nothing any more. */
 int claim_batch_end(struct claim_batch *b, int r);
 
+/* claim_unreadable.c: a claim failed with r, and *err says why. If that was for rows that cannot be
+ * read, another one is made, for fewer rows: of good ones, or of a bad one without what is in it.
+ * claim->limit becomes what that one was for. */
+int claim_unreadable(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
+                     struct outbox_err *err);
+
 /* Frees what the messages of the last batch point into. */
 void claim_batch_free(struct store *s);
 

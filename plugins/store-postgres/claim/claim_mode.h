@@ -16,6 +16,7 @@ enum claim_kind { CLAIM_LOCKS, CLAIM_LEASES };
  * add_args adds, then for fresh_but the rows to avoid. */
 struct claim_mode {
     enum claim_kind kind;
+    bool keeps_transaction; /* as long as the batch is held */
     uint64_t capabilities;
     const char *fresh;
     const char *fresh_but;
@@ -24,14 +25,11 @@ struct claim_mode {
     enum stmt fresh_stmt;
     enum stmt due_stmt;
 
-    /* How long the server may keep the transaction of a batch that the host holds for `ms`. */
-    int64_t (*hold_ms)(int64_t ms);
-    int (*begin)(struct claim_batch *b, struct outbox_err *err);
     void (*add_args)(const struct claim_batch *b, struct pg_args *args);
     /* Runs `main`, and `backlog` unless NULL, in one round trip. */
     int (*run)(struct claim_batch *b, struct step *main, struct step *backlog,
                struct outbox_err *err);
-    /* Frees rows that were claimed and are not in the batch. */
+    /* Frees rows that were claimed and did not fit; NULL: they are free when the batch is. */
     int (*release_excess)(struct claim_batch *b, struct outbox_err *err);
     /* Frees all that a claim holds which does not become a batch; as far as that can be done now.
      */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * claim_unreadable.c - a claim fails for a row that the server cannot read (its storage is damaged)
- * or not send (no UTF-8 can be made of a text), and does not say for which.
+ * or not send (no UTF-8 can be made of a text), and the error does not name it.
  *
  * The claim is made again for half as many rows, until it succeeds, and then the rows are good, or
  * is for FEW. Those are read one by one; a bad one is claimed alone, without what is in it, so that
@@ -9,7 +9,6 @@
  * some of them meanwhile: so it is halved like this, and not searched by common/bisect.h, which
  * wants ranges of items that stay the same. The next claims grow again, see limit_of in claim.c.
  */
-#include "claim/claim_unreadable.h"
 #include "claim/claim_mode.h"
 #include "claim/claim_sql.h"
 #include "claim/row.h"
@@ -78,7 +77,7 @@ static int take_row(struct claim_batch *b, struct store *s, const struct outbox_
             r = row_mark_unreadable(&s->claim.arena, why, b->build.messages[0], &failure);
         r = claim_batch_end(b, r);
     }
-    b->build.full = true; /* there is more, perhaps */
+    b->build.full = true; /* there may be more */
     if (r < 0 && failure_is_unreadable_row(&s->conn) && row_quarantine_add(s, seq, failure.text))
         return OUTBOX_OK;
     return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_OK;

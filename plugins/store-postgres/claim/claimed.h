@@ -6,7 +6,7 @@
 #include "connection/conn.h"
 
 /* What became of a row of the batch. A settle call that fails may have settled some rows all the
- * same; the next one leaves those alone. */
+ * same; the next call skips those. */
 enum row_state {
     ROW_HELD,
     ROW_IN_DOUBT, /* locks: held when the answer to its settle was lost */
@@ -19,7 +19,7 @@ enum row_state {
 /* `batch` first: the host's pointer is ours. Its messages are sorted by seq, see claim_batch.h. */
 struct claimed {
     struct outbox_batch batch;
-    int64_t token; /* leases: in each of its rows */
+    int64_t token; /* leases: random, in each of its rows */
     char lease[24];
     uint64_t session; /* locks: whose transaction holds the rows; 0: it was ended */
     int64_t xid;      /* of that transaction ... */

@@ -7,13 +7,11 @@
 #include "claim/claim_mode.h"
 #include "claim/claim_sql.h"
 #include "claim/row.h"
-#include "connection/pg_column.h"
 #include "connection/random.h"
 #include "operations.h"
 #include "store.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 /* How long a server may work on for a client that is gone, us. */
 #define LOST_US INT64_C(10000000)
@@ -32,17 +30,6 @@
     "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"                     \
     " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"                    \
     " WHERE m.ctid = picked.ctid RETURNING " columns
-
-static int64_t hold_ms(int64_t ms)
-{
-    (void)ms;
-    return 0; /* no transaction stays open */
-}
-
-static int begin(struct claim_batch *b, struct outbox_err *err)
-{
-    return random_token(&b->c->token, err);
-}
 
 static void add_args(const struct claim_batch *b, struct pg_args *args)
 {
@@ -65,8 +52,6 @@ static int release_excess(struct claim_batch *b, struct outbox_err *err)
 {
     struct pg_args args = {.arena = &b->s->conn.scratch};
     uint64_t n;
-    if (b->build.n_excess == 0)
-        return OUTBOX_OK;
     pg_args_ints(&args, b->build.excess, b->build.n_excess);
     pg_args_int(&args, b->c->token);
     return pipeline_change(&b->s->conn, STMT_EXCESS,
@@ -75,7 +60,7 @@ static int release_excess(struct claim_batch *b, struct outbox_err *err)
                            &args, &n, err);
 }
 
-/* A claim whose answer was lost may still be committed: the next claims look for it. */
+/* A claim whose answer was lost may still be committed: the next claims give it back. */
 static void cancel(struct claim_batch *b)
 {
     struct store *s = b->s;
@@ -110,8 +95,6 @@ const struct claim_mode leases_mode = {
     .these = LEASED(UNREADABLE_COLUMNS, THESE_ROWS, "$3", "$4", "$5", "$6"),
     .fresh_stmt = STMT_FRESH_LEASE,
     .due_stmt = STMT_DUE_LEASE,
-    .hold_ms = hold_ms,
-    .begin = begin,
     .add_args = add_args,
     .run = run,
     .release_excess = release_excess,
@@ -120,7 +103,7 @@ const struct claim_mode leases_mode = {
     .release = release,
 };
 
-/* ---- leases of others, and lost ones ---- */
+/* ---- what ends or changes leases ---- */
 
 int leases_expire(struct store *s, struct outbox_err *err)
 {
@@ -179,33 +162,21 @@ int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
              const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err)
 {
     struct store *s = instance;
-    char text[24];
+    int64_t n;
     *ret_held = 0;
-    if (lease.n >= sizeof text)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "renew: no such lease");
-    memcpy(text, lease.p, (size_t)lease.n);
-    text[lease.n] = '\0';
-    int64_t token = strtoll(text, NULL, 10);
     int r = store_enter(s, call, err);
     if (r < 0)
         return r;
-    struct pg_args until = {.arena = &s->conn.scratch}, held = {.arena = &s->conn.scratch};
-    pg_args_int(&until, token);
-    pg_args_int(&until, lease_ms);
-    pg_args_int(&held, token);
-    struct step steps[] = {
-        {.stmt = STMT_RENEW,
-         .sql = "UPDATE {t_leases} SET until = clock_timestamp() + $2::int8::float8 * interval '1 "
-                "millisecond'"
-                " WHERE lease = $1",
-         .args = &until},
-        {.stmt = STMT_LEASE_HELD,
-         .sql = "SELECT count(*) FROM {t} WHERE status = 'processing' AND lease = $1",
-         .args = &held},
-    };
-    r = pipeline_run(&s->conn, steps, 2, err);
-    if (r == OUTBOX_OK && pipeline_changed(steps[0].result) > 0)
-        *ret_held = (uint64_t)pg_column_int(steps[1].result, 0, 0);
-    pipeline_clear(steps, 2);
+    struct pg_args args = {.arena = &s->conn.scratch};
+    pg_args_text(&args, lease);
+    pg_args_int(&args, lease_ms);
+    r = pipeline_number(&s->conn,
+                        "WITH renewed AS (UPDATE {t_leases} SET until = clock_timestamp() +"
+                        "  $2::int8::float8 * interval '1 millisecond' WHERE lease = $1::int8"
+                        "  RETURNING lease)"
+                        " SELECT count(*) FROM {t} m JOIN renewed ON m.lease = renewed.lease"
+                        " WHERE m.status = 'processing'",
+                        &args, &n, err);
+    *ret_held = (uint64_t)n;
     return r;
 }

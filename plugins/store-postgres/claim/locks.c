@@ -10,18 +10,6 @@
 
 #define LOCKED(columns, rows) "SELECT " columns " FROM {t} m WHERE " rows
 
-/* A little more than the host means to hold the batch: then the server ends the transaction. */
-static int64_t hold_ms(int64_t ms)
-{
-    return ms + ms / 4 + 2000;
-}
-
-static int begin(struct claim_batch *b, struct outbox_err *err)
-{
-    (void)b, (void)err;
-    return OUTBOX_OK;
-}
-
 static void add_args(const struct claim_batch *b, struct pg_args *args)
 {
     (void)b, (void)args;
@@ -47,13 +35,6 @@ static int run(struct claim_batch *b, struct step *main, struct step *backlog,
     return r;
 }
 
-/* Rows that are not in the batch are free when it is. */
-static int release_excess(struct claim_batch *b, struct outbox_err *err)
-{
-    (void)b, (void)err;
-    return OUTBOX_OK;
-}
-
 static void cancel(struct claim_batch *b)
 {
     pipeline_rollback(&b->s->conn);
@@ -77,6 +58,7 @@ static int release(struct store *s, struct claimed *c, const struct outbox_call 
 
 const struct claim_mode locks_mode = {
     .kind = CLAIM_LOCKS,
+    .keeps_transaction = true,
     .capabilities = OUTBOX_STORE_FREES_ON_DEATH,
     .fresh = LOCKED(ROW_COLUMNS, FRESH_ROWS),
     .fresh_but = LOCKED(ROW_COLUMNS, FRESH_ROWS_BUT("$5")),
@@ -84,11 +66,8 @@ const struct claim_mode locks_mode = {
     .these = LOCKED(UNREADABLE_COLUMNS, THESE_ROWS),
     .fresh_stmt = STMT_FRESH_LOCK,
     .due_stmt = STMT_DUE_LOCK,
-    .hold_ms = hold_ms,
-    .begin = begin,
     .add_args = add_args,
     .run = run,
-    .release_excess = release_excess,
     .cancel = cancel,
     .keep = keep,
     .release = release,

@@ -97,3 +97,16 @@ struct outbox_message *row_message(const PGresult *rows, int row, struct arena *
         return NULL;
     return m;
 }
+
+uint32_t row_find(const struct outbox_message *const *messages, uint32_t n, int64_t seq)
+{
+    uint32_t low = 0, high = n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (messages[middle]->seq < seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && messages[low]->seq == seq ? low : n;
+}

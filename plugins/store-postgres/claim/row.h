@@ -62,6 +62,8 @@ struct outbox_message *row_message(const PGresult *rows, int row, struct arena *
  * memory. */
 int row_headers(struct outbox_str text, uint64_t max, struct arena *arena,
                 struct outbox_message *m);
+/* The index of the message with this seq in an array sorted by seq, or n. */
+uint32_t row_find(const struct outbox_message *const *messages, uint32_t n, int64_t seq);
 /* Why is the message's defect. */
 int row_mark_unreadable(struct arena *arena, const char *why, struct outbox_message *m,
                         struct outbox_err *err);

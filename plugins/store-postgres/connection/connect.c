@@ -37,12 +37,11 @@ struct attempt {
     size_t n;
     char *conninfo;
     char *password;
-    char *purpose;
     struct refusal refusal; /* the last one; then this one */
     PGconn *db;
 };
 
-/* ---- what conninfo says ---- */
+/* ---- conninfo ---- */
 
 /* libpq's own text may quote a part of a password. */
 int connect_check_conninfo(const char *option, const char *conninfo, struct outbox_err *err)
@@ -76,7 +75,6 @@ static void drop(void *arg)
     if (a->password)
         explicit_bzero(a->password, strlen(a->password));
     free(a->password);
-    free(a->purpose);
     free(a);
 }
 
@@ -127,10 +125,9 @@ static struct attempt *new_attempt(const struct conn *conn, const char *purpose)
     if (a) {
         a->conninfo = strdup(conn->conninfo);
         a->password = conn->password ? strdup(conn->password) : NULL;
-        a->purpose = strdup(purpose);
         a->refusal = conn->refusal;
     }
-    if (!a || !options || !a->conninfo || !a->purpose || (conn->password && !a->password)) {
+    if (!a || !options || !a->conninfo || (conn->password && !a->password)) {
         PQconninfoFree(options);
         if (a)
             drop(a);
@@ -145,7 +142,7 @@ static struct attempt *new_attempt(const struct conn *conn, const char *purpose)
     add(a, "dbname", a->conninfo);
     if (a->password)
         add(a, "password", a->password);
-    add(a, "fallback_application_name", a->purpose);
+    add(a, "fallback_application_name", purpose);
     add(a, "client_encoding", "UTF8");
     PQconninfoFree(options);
     return a;

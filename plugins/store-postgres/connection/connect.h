@@ -6,8 +6,8 @@
 
 /* Does conninfo make sense? OUTBOX_E_CONFIG; shows nothing of it. */
 int connect_check_conninfo(const char *option, const char *conninfo, struct outbox_err *err);
-/* Connects within the call's deadline; `purpose` is the application_name unless conninfo has one.
- */
+/* Connects within the call's deadline; `purpose`, a literal, is the application_name unless
+ * conninfo has one. */
 int connect_open(struct conn *conn, const char *purpose, struct outbox_err *err);
 
 #endif

@@ -10,7 +10,7 @@
 
 #define SERVER_MIN 120000
 
-/* Everything that the server says between calls, too; only a farewell matters. */
+/* Every notice of the server, between calls too; only the last one before it hangs up matters. */
 static void take_notice(void *arg, const PGresult *notice)
 {
     struct conn *conn = arg;
@@ -19,7 +19,7 @@ static void take_notice(void *arg, const PGresult *notice)
         severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
-/* A server that ended the connection has said so, and hangs up behind it. */
+/* A server that ended the connection has sent a notice, and then hung up. */
 static void drop_dead(struct conn *conn)
 {
     struct pollfd fd = {.fd = conn->db ? PQsocket(conn->db) : -1, .events = POLLIN};

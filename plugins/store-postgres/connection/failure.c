@@ -107,7 +107,7 @@ bool failure_ends_connection(const struct conn *conn)
     return conn->sqlstate[0] == '\0' || (i < N_KNOWN && known[i].ends);
 }
 
-/* The server said so on a connection that goes on, and would say so again. */
+/* Such an error leaves the connection alive, and would come again. */
 static bool is_one_of(const struct conn *conn, const char *const *states)
 {
     while (*states && !failure_is(conn, *states))

@@ -68,7 +68,7 @@ static bool send_step(struct conn *conn, const struct step *step, struct sending
 
 /* ---- receiving ---- */
 
-/* The next result of the pipeline, NULL between two statements; r tells why there is none. */
+/* The next result of the pipeline, NULL between two statements; a failure is why there is none. */
 static int next_result(struct conn *conn, PGresult **ret)
 {
     int r = OUTBOX_OK, unsent;
@@ -273,7 +273,7 @@ static int run_with_settings(struct conn *conn, struct step *const *steps, size_
     return r < 0 ? r : run(conn, steps, n, err);
 }
 
-/* There is a pooler after all, or somebody drops prepared statements: then without. */
+/* There is a pooler after all, or something drops prepared statements: then without. */
 static bool lost_statements(struct conn *conn)
 {
     if (!failure_is(conn, "26000") && !failure_is(conn, "42P05"))

@@ -18,64 +18,52 @@ void table_name_free(struct table_name *name)
     *name = (struct table_name){NULL, NULL};
 }
 
-/* One part, in double quotes or plain, up to a dot; *text moves behind it. NULL: bad, or
- * (*ret_no_memory) there was none. */
-static char *take_part(const char **text, bool *ret_no_memory)
+/* One part, in double quotes or plain, up to a dot, into out[]; *text moves behind it. */
+static bool take_part(const char **text, char *out, size_t max)
 {
     const char *p = *text;
-    size_t n = 0;
     bool quoted = *p == '"', ends = !quoted;
-    char *part = malloc(strlen(p) + 1);
-    if (!part) {
-        *ret_no_memory = true;
-        return NULL;
-    }
-    while (!quoted && *p && *p != '.' && *p != '"')
-        part[n++] = *p++;
-    for (p += quoted; !ends && *p; p++) {
-        ends = *p == '"' && *++p != '"'; /* a doubled one is one of the name's */
-        if (ends)
+    size_t n = 0;
+    for (p += quoted; *p; p++) {
+        if (quoted && *p == '"' && *++p != '"') { /* a doubled one is one of the name's */
+            ends = true;
             break;
-        part[n++] = *p;
+        }
+        if (!quoted && (*p == '.' || *p == '"'))
+            break;
+        out[n++] = *p;
     }
-    part[n] = '\0';
+    out[n] = '\0';
     *text = p;
-    if (!ends || n == 0 || !utf8_is_clean(part, n)) {
-        free(part);
-        return NULL;
-    }
-    return part;
-}
-
-static bool fits(const char *part, size_t max)
-{
-    return !part || strlen(part) <= max;
+    return ends && n > 0 && n <= max && utf8_is_clean(out, n);
 }
 
 int table_name_parse(const char *text, struct table_name *ret, struct outbox_err *err)
 {
     const char *p = text;
-    bool no_memory = false;
-    struct table_name name = {NULL, take_part(&p, &no_memory)};
-    if (name.table && *p == '.') {
-        p++;
-        name.schema = name.table;
-        name.table = take_part(&p, &no_memory);
-    }
-    if (no_memory) {
+    struct table_name name = {malloc(strlen(text) + 1), malloc(strlen(text) + 1)};
+    if (!name.schema || !name.table) {
         table_name_free(&name);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
-    if (!name.table || *p || !fits(name.schema, SCHEMA_MAX) || !fits(name.table, TABLE_MAX)) {
-        table_name_free(&name);
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "table: `%.100s` cannot be a table's name; NAME or SCHEMA.NAME is one, "
-                           "either part in double quotes if it has a dot, and NAME has at most %d "
-                           "bytes",
-                           text, TABLE_MAX);
+    bool in_schema = take_part(&p, name.schema, SCHEMA_MAX) && *p == '.';
+    if (in_schema) {
+        p++;
+    } else {
+        p = text;
+        free(name.schema);
+        name.schema = NULL;
     }
-    *ret = name;
-    return OUTBOX_OK;
+    if (take_part(&p, name.table, TABLE_MAX) && !*p) {
+        *ret = name;
+        return OUTBOX_OK;
+    }
+    table_name_free(&name);
+    return outbox_fail(err, OUTBOX_E_CONFIG,
+                       "table: `%.100s` cannot be a table's name; NAME or SCHEMA.NAME is one, "
+                       "either part in double quotes if it has a dot, and NAME has at most %d "
+                       "bytes",
+                       text, TABLE_MAX);
 }
 
 /* ---- into statements ---- */

@@ -78,38 +78,25 @@ int check_version(struct conn *conn, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
-int check_has_trigger(struct conn *conn, bool *ret_exists, bool *ret_enabled,
-                      struct outbox_err *err)
+int check_trigger(struct conn *conn, enum check_trigger *ret, struct outbox_err *err)
 {
     struct pg_args args = {.arena = &conn->scratch};
-    PGresult *found;
+    int64_t n;
     pg_args_int(&args, conn->oid);
     pg_args_text(&args, outbox_cstr(conn->name->table));
-    int r = pipeline_query(conn, STMT_NONE,
-                           "SELECT tgenabled <> 'D' FROM pg_catalog.pg_trigger WHERE tgrelid ="
-                           " $1::int8::oid AND tgname = $2::text || '_notify'",
-                           &args, &found, err);
-    *ret_exists = r == OUTBOX_OK && PQntuples(found) > 0;
-    *ret_enabled = *ret_exists && pg_column_int(found, 0, 0) != 0;
-    PQclear(found);
+    int r = pipeline_number(conn,
+                            "SELECT CASE tgenabled WHEN 'D' THEN 1 ELSE 2 END FROM"
+                            " pg_catalog.pg_trigger WHERE tgrelid = $1::int8::oid AND tgname ="
+                            " $2::text || '_notify'",
+                            &args, &n, err);
+    *ret = (enum check_trigger)n;
     return r;
-}
-
-static int check_trigger(struct conn *conn, struct outbox_err *err)
-{
-    bool exists, enabled;
-    int r = check_has_trigger(conn, &exists, &enabled, err);
-    if (r < 0 || enabled)
-        return r;
-    return outbox_fail(err, OUTBOX_E_CONFIG,
-                       "notify = on, but the table %s.%s has no trigger that notifies; run "
-                       "`outboxd init` to make it",
-                       conn->schema, conn->name->table);
 }
 
 int check_table(struct conn *conn, bool notify, struct outbox_err *err)
 {
     enum check_form form;
+    enum check_trigger trigger;
     int r = check_find(conn, &form, err);
     if (r < 0)
         return r;
@@ -122,7 +109,14 @@ int check_table(struct conn *conn, bool notify, struct outbox_err *err)
                            "the table %s.%s has an older form; run `outboxd init` to upgrade it",
                            conn->schema, conn->name->table);
     r = check_version(conn, err);
-    return r == OUTBOX_OK && notify ? check_trigger(conn, err) : r;
+    if (r == OUTBOX_OK && notify)
+        r = check_trigger(conn, &trigger, err);
+    if (r == OUTBOX_OK && notify && trigger != TRIGGER_ENABLED)
+        r = outbox_fail(err, OUTBOX_E_CONFIG,
+                        "notify = on, but the table %s.%s has no trigger that notifies; run "
+                        "`outboxd init` to make it",
+                        conn->schema, conn->name->table);
+    return r;
 }
 
 int check_enter(struct conn *conn, bool notify, const struct outbox_call *call,

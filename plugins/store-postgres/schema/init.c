@@ -9,69 +9,65 @@
 
 #include <stdlib.h>
 
-/* ---- statements for people ---- */
+typedef int statement_fn(void *ctx, const char *sql, struct outbox_err *err);
 
-static int render(const struct conn *conn, const struct outbox_exec *exec, const char *sql,
-                  struct outbox_err *err)
-{
-    char *text = sql ? table_name_render(conn->name, conn->schema, sql) : NULL;
-    int r = text ? exec->run(exec->ctx, text, NULL, 0, err)
-                 : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    free(text);
-    return r;
-}
-
-static int render_all(const struct conn *conn, const struct outbox_exec *exec,
-                      const char *const *statements, struct outbox_err *err)
+/* Calls run for each statement of a list, and stops at the first failure. */
+static int each_of(const char *const *statements, statement_fn *run, void *ctx,
+                   struct outbox_err *err)
 {
     int r = OUTBOX_OK;
     for (; r == 0 && *statements; statements++)
-        r = render(conn, exec, *statements, err);
+        r = run(ctx, *statements, err);
+    return r;
+}
+
+/* The same for all that make the tables. */
+static int each_statement(statement_fn *run, void *ctx, struct outbox_err *err)
+{
+    int r = each_of(statements_table, run, ctx, err);
+    if (r == 0)
+        r = each_of(statements_storage, run, ctx, err);
+    for (const struct statements_index *i = statements_indexes; r == 0 && i->name; i++) {
+        char *sql = ddl_index(i, "");
+        r = sql ? run(ctx, sql, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        free(sql);
+    }
+    return r < 0 ? r : each_of(statements_companions, run, ctx, err);
+}
+
+struct rendering {
+    const struct conn *conn;
+    const struct outbox_exec *exec;
+};
+
+static int render(void *ctx, const char *sql, struct outbox_err *err)
+{
+    const struct rendering *x = ctx;
+    char *text = table_name_render(x->conn->name, x->conn->schema, sql);
+    int r = text ? x->exec->run(x->exec->ctx, text, NULL, 0, err)
+                 : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    free(text);
     return r;
 }
 
 int init_render(const struct conn *conn, bool notify, const struct outbox_exec *exec,
                 struct outbox_err *err)
 {
-    int r = render_all(conn, exec, statements_table, err);
-    if (r == 0)
-        r = render_all(conn, exec, statements_storage, err);
-    for (const struct statements_index *i = statements_indexes; r == 0 && i->name; i++) {
-        char *sql = ddl_index(i, "");
-        r = render(conn, exec, sql, err);
-        free(sql);
-    }
-    if (r == 0)
-        r = render_all(conn, exec, statements_companions, err);
-    return r < 0 || !notify ? r : render_all(conn, exec, statements_notify, err);
+    struct rendering x = {conn, exec};
+    int r = each_statement(render, &x, err);
+    return r < 0 || !notify ? r : each_of(statements_notify, render, &x, err);
 }
 
-/* ---- the tables ---- */
-
-static int create_indexes(struct conn *conn, struct outbox_err *err)
+static int execute(void *ctx, const char *sql, struct outbox_err *err)
 {
-    int r = OUTBOX_OK;
-    for (const struct statements_index *i = statements_indexes; r == 0 && i->name; i++) {
-        char *sql = ddl_index(i, "");
-        r = sql ? pipeline_exec(conn, sql, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        free(sql);
-    }
-    return r;
+    return pipeline_exec(ctx, sql, err);
 }
 
 /* All of it or nothing. */
 static int create(struct conn *conn, struct outbox_err *err)
 {
     int r = pipeline_begin(conn, err);
-    if (r == 0)
-        r = ddl_run(conn, statements_table, err);
-    if (r == 0)
-        r = ddl_run(conn, statements_storage, err);
-    if (r == 0)
-        r = create_indexes(conn, err);
-    if (r == 0)
-        r = ddl_run(conn, statements_companions, err);
-    return pipeline_end(conn, r, err);
+    return pipeline_end(conn, r < 0 ? r : each_statement(execute, conn, err), err);
 }
 
 /* A dump of the schema alone leaves the version out. A role that may only read must not fail here.
@@ -107,9 +103,10 @@ static int init_form(struct conn *conn, const char **ret_what, int64_t *ret_rows
 
 static int init_trigger(struct conn *conn, struct outbox_err *err)
 {
-    bool exists, enabled;
-    int r = check_has_trigger(conn, &exists, &enabled, err);
-    return r < 0 || exists ? r : ddl_run_patiently(conn, statements_notify, err);
+    enum check_trigger trigger;
+    int r = check_trigger(conn, &trigger, err);
+    return r < 0 || trigger != TRIGGER_MISSING ? r
+                                               : ddl_run_patiently(conn, statements_notify, err);
 }
 
 int init_table(struct conn *conn, bool notify, const struct outbox_call *call, char *text,
@@ -118,7 +115,7 @@ int init_table(struct conn *conn, bool notify, const struct outbox_call *call, c
     enum check_form form;
     const char *what = "";
     int64_t rows = 0;
-    struct init_lock lock;
+    struct conn lock;
     int r = enter_connected(conn, call, err);
     if (r < 0)
         return r;
@@ -129,7 +126,7 @@ int init_table(struct conn *conn, bool notify, const struct outbox_call *call, c
         r = check_find(conn, &form, err);
     if (r == 0 && notify)
         r = init_trigger(conn, err);
-    init_lock_end(&lock);
+    conn_free(&lock);
     if (r < 0)
         return r;
     int n = snprintf(text, cap, "table %s.%s %s (schema %d)%s", conn->schema, conn->name->table,

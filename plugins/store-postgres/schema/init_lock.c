@@ -30,26 +30,20 @@ static int try_to_lock(struct conn *conn, bool *ret, struct outbox_err *err)
 
 /* The lock is tried again and again instead of waited for: a session that builds an index waits for
  * all older statements, and so for one that waits for this lock. */
-int init_lock_begin(struct init_lock *lock, const struct conn *conn, struct outbox_err *err)
+int init_lock_begin(struct conn *lock, const struct conn *conn, struct outbox_err *err)
 {
-    struct conn *own = &lock->conn;
-    bool locked = false;
     struct outbox_str password = {NULL, 0};
+    bool locked = false;
     if (conn->password)
         password = outbox_cstr(conn->password);
-    if (conn_init(own, conn->host, conn->name, outbox_cstr(conn->conninfo), password) < 0)
+    if (conn_init(lock, conn->host, conn->name, outbox_cstr(conn->conninfo), password) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    own->prepare = PREPARE_OFF;
-    own->deadline = conn->deadline;
-    int r = enter_connect(own, "outboxd init", err);
-    while (r == 0 && (r = try_to_lock(own, &locked, err)) == 0 && !locked)
-        if (!deadline_sleep(&own->deadline, AGAIN_MS))
+    lock->prepare = PREPARE_OFF;
+    lock->deadline = conn->deadline;
+    int r = enter_connect(lock, "outboxd init", err);
+    while (r == 0 && (r = try_to_lock(lock, &locked, err)) == 0 && !locked)
+        if (!deadline_sleep(&lock->deadline, AGAIN_MS))
             r = outbox_fail(err, OUTBOX_E_TIMEOUT,
                             "another `outboxd init` is at work on the table %s", conn->name->table);
     return r;
-}
-
-void init_lock_end(struct init_lock *lock)
-{
-    conn_free(&lock->conn);
 }

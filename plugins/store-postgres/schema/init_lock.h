@@ -9,12 +9,8 @@
 
 #include "connection/conn.h"
 
-struct init_lock {
-    struct conn conn;
-};
-
-/* Connects to where `conn` is, within its deadline. init_lock_end in any case. */
-int init_lock_begin(struct init_lock *lock, const struct conn *conn, struct outbox_err *err);
-void init_lock_end(struct init_lock *lock);
+/* `lock` is a connection to where `conn` is, within its deadline. It ends with conn_free, in any
+ * case. */
+int init_lock_begin(struct conn *lock, const struct conn *conn, struct outbox_err *err);
 
 #endif

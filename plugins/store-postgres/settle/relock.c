@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * relock.c - three steps, of which the order matters:
+ * relock.c - when the transaction that held a batch is over without having settled it (a refused
+ * row, a cut connection, a server that ended it or crashed), those rows are locked once more which
+ * nobody has touched meanwhile: no message is sent twice because a connection broke, and none is
+ * changed that another relay has had. Three steps, of which the order matters:
  *
  *   1. The old session is ended, or ends its settle, so that its transaction is decided and its
  *      locks are free. It may outlive our connection, since a server notices late.
- *   2. If the last settle's answer was lost, the server says whether it was committed.
+ *   2. If the last settle's answer was lost, the server knows whether it was committed.
  *   3. A new transaction locks the rows that still are at the address where they were claimed. Any
  *      change moves a row, so such a row had no other settle; and a row that moved is another
  *      relay's, or was settled by the commit of step 2.
  */
-#include "settle/relock.h"
 #include "connection/failure.h"
 #include "connection/pg_column.h"
+#include "settle/settle_sql.h"
 
-/* How often to look whether a session has ended. */
+/* Between two checks whether a session has ended. */
 #define AGAIN_MS 20
 
-/* The session is known by its number and that of its transaction: behind a pooler the session alone
- * may be somebody else's by now. One that works on our settle ($3) is let end, unless it waits for
- * us. */
+/* The session is known by its number and that of its transaction: a pooler may have given the
+ * session to another client by now. A session that works on our settle ($3) may finish it, unless
+ * it waits for us. */
 static int end_old_session(struct settle_sql *q, struct outbox_err *err)
 {
     for (;;) {

@@ -5,10 +5,9 @@
  * keeps nothing else from being settled, least of all what was accepted. Savepoints would do as
  * much in one transaction, and would cost every settle; this costs only those that are refused.
  */
-#include "settle/settle_bisect.h"
 #include "common/bisect.h"
 #include "connection/failure.h"
-#include "settle/settle_try.h"
+#include "settle/settle_sql.h"
 
 /* A reason that the database cannot hold is written in ASCII. */
 static int try_wanted(struct settle_sql *q, struct outbox_err *err)

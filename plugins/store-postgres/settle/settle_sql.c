@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settle/settle_sql.h"
 #include "claim/claim_mode.h"
+#include "claim/row.h"
 #include "common/utf8.h"
 
 /* What last_error holds at most, bytes. */
@@ -43,21 +44,10 @@ uint8_t *settle_sql_state(const struct settle_sql *q, size_t i)
     return &q->c->states[q->items[i]->index];
 }
 
-/* The batch is sorted by seq, see batch_build_end. */
 size_t settle_sql_find(const struct settle_sql *q, int64_t seq)
 {
-    const struct outbox_message *const *messages = q->c->batch.messages;
-    size_t low = 0, high = q->c->batch.n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (messages[middle]->seq < seq)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == q->c->batch.n || messages[low]->seq != seq || q->item_of[low] == 0)
-        return q->n;
-    return q->item_of[low] - 1;
+    uint32_t n = q->c->batch.n, index = row_find(q->c->batch.messages, n, seq);
+    return index < n && q->item_of[index] > 0 ? q->item_of[index] - 1 : q->n;
 }
 
 /* Processed or deleted, with nothing to note: by far most of all. */

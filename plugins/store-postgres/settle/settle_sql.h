@@ -47,4 +47,17 @@ size_t settle_sql_mark(const struct settle_sql *q, enum settle_part part);
 /* Puts the statements of these items, by part, into steps[N_PARTS], args[N_PARTS]; how many. */
 size_t settle_sql_steps(const struct settle_sql *q, struct step *steps, struct pg_args *args);
 
+/* ---- settle_try.c, relock.c, settle_bisect.c ---- */
+
+/* Settles the wanted items in one transaction: all, or none on failure. Then their states are
+ * ROW_SETTLED or ROW_STALE. */
+int settle_try(struct settle_sql *q, struct outbox_err *err);
+/* Begins a transaction that holds what it can of the wanted rows, after the one that did is over.
+ * Their states are then ROW_HELD; ROW_LOST; or ROW_SETTLED by the last try, and those are wanted no
+ * more. */
+int relock_rows(struct settle_sql *q, struct outbox_err *err);
+/* Settles all items; their states say what became of them. Fails if none could be settled, or for
+ * another reason than that the table refuses rows. */
+int settle_bisect(struct settle_sql *q, struct outbox_err *err);
+
 #endif

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "settle/settle_try.h"
 #include "claim/claim_mode.h"
 #include "connection/pg_column.h"
-#include "settle/relock.h"
+#include "settle/settle_sql.h"
 
 /* ---- locks: in the transaction that holds the rows, which ends with it ---- */
 
-/* A trigger or a policy may skip rows without an error, and does not say which: all of that part
- * will be sent again. */
+/* A trigger or a policy may skip rows without an error, and only their number is known: all of
+ * that part counts as skipped. */
 static void check_changed(struct settle_sql *q, const struct step *steps)
 {
     uint64_t skipped = 0;
