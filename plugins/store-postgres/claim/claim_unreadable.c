@@ -115,7 +115,7 @@ int claim_unreadable(struct claim_batch *b, struct store *s, struct outbox_claim
            deadline_left_ms(d) >= d->timeout_ms / 8) {
         s->claim.bound = INT64_MIN; /* as find_first */
         if (claim->limit > FEW) {
-            claim->limit /= 2;
+            claim->limit = claim->limit / 2 > FEW ? claim->limit / 2 : FEW;
         } else {
             bool found;
             r = take_bad_row(b, s, claim, &found, err);

@@ -160,7 +160,7 @@ static int refused(struct conn *conn, const struct attempt *a, struct outbox_err
         strncmp(text, "could not match ", 16) == 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "conninfo: %.*s", (int)strcspn(text, "\n"), text);
     if (PQconnectionNeedsPassword(a->db))
-        return failure_set(conn, a->db, "28P01", "it wants a password, and there is none", err);
+        return failure_set(conn, a->db, "28P01", "the server wants a password, and none is given", err);
     return failure_of(conn, a->db, NULL, err);
 }
 
