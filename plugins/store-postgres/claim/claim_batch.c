@@ -87,18 +87,13 @@ static int take_fresh(struct claim_batch *b, int64_t above, int64_t upto, bool w
     struct store *s = b->s;
     struct pg_args args = {.arena = &s->conn.scratch};
     struct step main = {.stmt = s->mode->fresh_stmt, .sql = s->mode->fresh, .args = &args};
-    size_t n_but = row_quarantine_expire(s);
     uint32_t before = b->build.n;
     pg_args_int(&args, (int64_t)b->build.inline_max);
+    pg_args_ints(&args, s->quarantine.seqs, row_quarantine_expire(s));
     pg_args_int(&args, above);
     pg_args_int(&args, upto);
     pg_args_int(&args, b->build.claim->limit - b->build.n);
     s->mode->add_args(b, &args);
-    if (n_but) { /* which is rare */
-        pg_args_ints(&args, s->quarantine.seqs, n_but);
-        main.stmt = STMT_NONE;
-        main.sql = s->mode->fresh_but;
-    }
     int r = claim_batch_run(b, main, with_backlog, err);
     if (r == 0 && b->build.n > before)
         b->bound = b->build.messages[b->build.n - 1]->seq;

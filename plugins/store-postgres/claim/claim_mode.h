@@ -2,7 +2,7 @@
 /*
  * claim_mode.h - the two ways of holding rows: by locks, in a transaction that stays open
  * (locks.c), or by a mark that expires (leases.c). All that differs is in this table, but for what
- * a settle does, see settle.c.
+ * a settle does, see settle_try.c.
  */
 #ifndef STORE_POSTGRES_CLAIM_CLAIM_MODE_H
 #define STORE_POSTGRES_CLAIM_CLAIM_MODE_H
@@ -12,14 +12,13 @@
 
 enum claim_kind { CLAIM_LOCKS, CLAIM_LEASES };
 
-/* Statements claim rows and return ROW_COLUMNS. Their arguments: those of claim_sql.h, then what
- * add_args adds, then for fresh_but the rows to avoid. */
+/* Statements claim rows and return ROW_COLUMNS. Their arguments are those of claim_sql.h, then what
+ * add_args adds. */
 struct claim_mode {
     enum claim_kind kind;
     bool keeps_transaction; /* as long as the batch is held */
     uint64_t capabilities;
     const char *fresh;
-    const char *fresh_but;
     const char *due;
     const char *these; /* UNREADABLE_COLUMNS instead */
     enum stmt fresh_stmt;

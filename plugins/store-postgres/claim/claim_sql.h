@@ -7,11 +7,12 @@
 #define DELAYED "m.status = 'pending' AND m.available_at IS NOT NULL AND m.lane IS NULL"
 #define DUE DELAYED " AND m.available_at <= statement_timestamp()"
 
-/* $1 is inline_max, of ROW_COLUMNS. Fresh rows: behind $2, up to $3, $4 at most. */
-#define BEHIND " AND m.seq > $2 AND m.seq <= $3 ORDER BY m.seq LIMIT $4 FOR UPDATE SKIP LOCKED"
-#define FRESH_ROWS READY BEHIND
-#define FRESH_ROWS_BUT(rows) READY " AND m.seq <> ALL (" rows ")" BEHIND
-/* Rows that waited for a time which has come: not $2, $3 at most. */
+/* $1 is inline_max, of ROW_COLUMNS; $2 are rows to avoid. Fresh rows: behind $3, up to $4, $5 at
+ * most. */
+#define FRESH_ROWS                                                               \
+    READY " AND m.seq <> ALL ($2) AND m.seq > $3 AND m.seq <= $4 ORDER BY m.seq" \
+          " LIMIT $5 FOR UPDATE SKIP LOCKED"
+/* Rows that waited for a time which has come: $3 at most. */
 #define DUE_ROWS \
     DUE " AND m.seq <> ALL ($2) ORDER BY m.available_at LIMIT $3 FOR UPDATE SKIP LOCKED"
 /* Of the rows $2 those that can be claimed. */

@@ -89,8 +89,7 @@ static int release(struct store *s, struct claimed *c, const struct outbox_call 
 const struct claim_mode leases_mode = {
     .kind = CLAIM_LEASES,
     .capabilities = OUTBOX_STORE_PARTIAL | OUTBOX_STORE_RENEWS,
-    .fresh = LEASED(ROW_COLUMNS, FRESH_ROWS, "$5", "$6", "$7", "$8"),
-    .fresh_but = LEASED(ROW_COLUMNS, FRESH_ROWS_BUT("$9"), "$5", "$6", "$7", "$8"),
+    .fresh = LEASED(ROW_COLUMNS, FRESH_ROWS, "$6", "$7", "$8", "$9"),
     .due = LEASED(ROW_COLUMNS, DUE_ROWS, "$4", "$5", "$6", "$7"),
     .these = LEASED(UNREADABLE_COLUMNS, THESE_ROWS, "$3", "$4", "$5", "$6"),
     .fresh_stmt = STMT_FRESH_LEASE,

@@ -61,7 +61,6 @@ const struct claim_mode locks_mode = {
     .keeps_transaction = true,
     .capabilities = OUTBOX_STORE_FREES_ON_DEATH,
     .fresh = LOCKED(ROW_COLUMNS, FRESH_ROWS),
-    .fresh_but = LOCKED(ROW_COLUMNS, FRESH_ROWS_BUT("$5")),
     .due = LOCKED(ROW_COLUMNS, DUE_ROWS),
     .these = LOCKED(UNREADABLE_COLUMNS, THESE_ROWS),
     .fresh_stmt = STMT_FRESH_LOCK,

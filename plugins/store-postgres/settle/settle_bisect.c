@@ -57,7 +57,7 @@ static int settle_refused(struct settle_sql *q, size_t i, bool *ret_settled, str
 int settle_bisect(struct settle_sql *q, struct outbox_err *err)
 {
     struct bisect b;
-    struct outbox_err refusal = {.size = sizeof refusal};
+    struct outbox_err refusal = {.size = sizeof refusal}; /* err may be NULL */
     int last = OUTBOX_OK;
     bool any = false;
     size_t from, count;
