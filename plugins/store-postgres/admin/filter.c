@@ -15,11 +15,13 @@
 static void put_statuses(FILE *f, uint32_t statuses)
 {
     static const char *const names[] = {"pending", "processing", "processed", "failed"};
-    fputs(" AND m.status IN (NULL", f); /* so that the list is never empty */
+    bool any = false;
     for (unsigned i = 0; i < 4; i++)
-        if (statuses & 1u << i)
-            fprintf(f, ", '%s'", names[i]);
-    fputs(")", f);
+        if (statuses & 1u << i) {
+            fprintf(f, "%s'%s'", any ? ", " : " AND m.status IN (", names[i]);
+            any = true;
+        }
+    fputs(any ? ")" : " AND false", f);
 }
 
 static bool is_uuid(struct outbox_str id)
