@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-postgres: what it is, its options, its life. */
-#include "postgres.h"
+#include "claim/claim_mode.h"
+#include "connection/connect.h"
+#include "operations.h"
+#include "schema/check.h"
+#include "schema/init.h"
+#include "store.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define KEEP_BYTES (256 << 10)
-#define SCRATCH_BYTES (512 << 10)
 
+/* The choices of an option, and what each means. */
 static const char *const claim_choices[] = {"locks", "leases", NULL};
+static const struct claim_mode *const claim_modes[] = {&locks_mode, &leases_mode};
 static const char *const prepare_choices[] = {"auto", "on", "off", NULL};
+static const enum prepare prepares[] = {PREPARE_AUTO, PREPARE_ON, PREPARE_OFF};
 
 static const struct outbox_option options[] = {
     {"conninfo", NULL,
      "How to connect, as libpq takes it: host=... dbname=..., postgresql://..., service=...", NULL,
      0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_REQUIRED | OUTBOX_OPT_MAY_BE_SECRET},
-    {"password", NULL, "The password, where conninfo, PGPASSFILE or ~/.pgpass does not say it.",
+    {"password", NULL, "The password, where conninfo, PGPASSFILE or ~/.pgpass does not have it.",
      NULL, 0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_SECRET},
     {"table", "outbox_messages",
      "The table of messages, with its schema or without; its companions are named after it.", NULL,
@@ -36,97 +42,80 @@ static const struct outbox_option options[] = {
      NULL, 0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_MAY_BE_SECRET},
 };
 
+/* Which of the choices the host made sure it is. */
+static size_t chosen(const struct outbox_host *host, const struct outbox_cfg *cfg,
+                     const char *option, const char *const *choices)
+{
+    struct outbox_str value = host->option_text(cfg, option);
+    size_t i = 0;
+    while (choices[i + 1] && !outbox_str_eq(value, outbox_cstr(choices[i])))
+        i++;
+    return i;
+}
+
 static void close_store(void *instance)
 {
     struct store *s = instance;
     if (!s)
         return;
-    if (s->held) {
+    if (s->claim.held) {
         struct outbox_call call = {.size = sizeof call, .timeout_ms = 1000, .cancel_fd = -1};
-        release(s, &s->held->batch, &call, NULL);
+        op_release(s, &s->claim.held->batch, &call, NULL);
     }
-    close_store(s->watch);
-    db_close(s);
-    claim_forget(s);
-    PQclear(s->page);
-    arena_free(&s->claim_arena);
-    arena_free(&s->page_arena);
-    arena_free(&s->scratch);
-    timed_call_free(s->bounded);
-    name_free(&s->name);
-    free(s->schema);
-    free(s->conninfo);
-    if (s->password)
-        explicit_bzero(s->password, strlen(s->password));
-    free(s->password);
+    conn_free(&s->listener.conn);
+    conn_free(&s->conn);
+    claim_batch_free(s);
+    PQclear(s->page.rows);
+    arena_free(&s->claim.arena);
+    arena_free(&s->page.arena);
+    table_name_free(&s->name);
     free(s);
 }
 
-static char *copy(struct outbox_str text)
+/* OUTBOX_E_RETRY without memory. */
+static int init_store(struct store *s, const struct outbox_host *host, const struct outbox_cfg *cfg)
 {
-    return text.p ? strndup(text.p, (size_t)text.n) : NULL;
-}
-
-/* An instance over one connection string. NULL without memory. */
-static struct store *new_store(const struct outbox_host *host, const struct outbox_cfg *cfg,
-                               struct outbox_str conninfo)
-{
+    struct outbox_str conninfo = host->option_text(cfg, "conninfo");
+    struct outbox_str notify_conninfo = host->option_text(cfg, "notify_conninfo");
     struct outbox_str password = host->option_text(cfg, "password");
-    struct store *s = calloc(1, sizeof *s);
-    if (!s)
-        return NULL;
     s->host = host;
-    s->cancel_fd = -1;
-    s->bound = s->searched = INT64_MIN;
-    s->outlook.delayed_us = s->outlook.lease_us = INT64_MAX;
-    s->claim_arena = (struct arena)ARENA_INIT(KEEP_BYTES);
-    s->page_arena = (struct arena)ARENA_INIT(0);
-    s->scratch = (struct arena)ARENA_INIT(SCRATCH_BYTES);
-    s->bounded = timed_call_new();
-    s->conninfo = copy(conninfo);
-    s->password = copy(password);
-    s->claiming = host->option_text(cfg, "claim").p[1] == 'e' ? CLAIM_LEASES : CLAIM_LOCKS;
-    struct outbox_str prepare = host->option_text(cfg, "prepare");
-    s->preparing = outbox_str_eq(prepare, outbox_cstr("on"))    ? PREPARE_ON
-                   : outbox_str_eq(prepare, outbox_cstr("off")) ? PREPARE_OFF
-                                                                : PREPARE_AUTO;
+    s->mode = claim_modes[chosen(host, cfg, "claim", claim_choices)];
     s->notify = host->option_int(cfg, "notify") != 0;
-    if (s->bounded && s->conninfo && (s->password || !password.p))
-        return s;
-    close_store(s);
-    return NULL;
+    s->claim.bound = INT64_MIN;
+    s->claim.arena = (struct arena)ARENA_INIT(KEEP_BYTES);
+    s->page.arena = (struct arena)ARENA_INIT(0);
+    s->backlog.due_us = s->backlog.lease_us = INT64_MAX;
+    int r = conn_init(&s->conn, host, &s->name, conninfo, password);
+    if (r == OUTBOX_OK && s->notify)
+        r = conn_init(&s->listener.conn, host, &s->name,
+                      notify_conninfo.p ? notify_conninfo : conninfo, password);
+    s->conn.prepare = s->listener.conn.prepare =
+        prepares[chosen(host, cfg, "prepare", prepare_choices)];
+    return r;
 }
 
 static int open_store(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                       struct outbox_err *err)
 {
-    struct outbox_str conninfo = host->option_text(cfg, "conninfo");
     struct outbox_str notify_conninfo = host->option_text(cfg, "notify_conninfo");
-    const char *table = host->option_text(cfg, "table").p;
     struct table_name name = {NULL, NULL};
-    if (!notify_conninfo.p)
-        notify_conninfo = conninfo;
-    int r = conninfo_check("conninfo", conninfo.p, err);
+    int r = connect_check_conninfo("conninfo", host->option_text(cfg, "conninfo").p, err);
+    if (r == 0 && notify_conninfo.p)
+        r = connect_check_conninfo("notify_conninfo", notify_conninfo.p, err);
     if (r == 0)
-        r = conninfo_check("notify_conninfo", notify_conninfo.p, err);
-    if (r == 0)
-        r = name_parse(table, &name, err);
+        r = table_name_parse(host->option_text(cfg, "table").p, &name, err);
     if (r < 0)
         return r;
-    struct store *s = new_store(host, cfg, conninfo);
-    if (s)
-        s->name = name;
-    else
-        name_free(&name);
-    if (s && s->notify) {
-        s->watch = new_store(host, cfg, notify_conninfo);
-        if (!s->watch || name_parse(table, &s->watch->name, NULL) < 0) {
-            close_store(s);
-            s = NULL;
-        }
-    }
-    if (!s)
+    struct store *s = calloc(1, sizeof *s);
+    if (!s) {
+        table_name_free(&name);
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
+    s->name = name;
+    if (init_store(s, host, cfg) < 0) {
+        close_store(s);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
     *ret = s;
     return OUTBOX_OK;
 }
@@ -134,15 +123,34 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
 static uint64_t capabilities(void *instance)
 {
     const struct store *s = instance;
-    uint64_t held = s->claiming == CLAIM_LOCKS ? OUTBOX_STORE_FREES_ON_DEATH
-                                               : OUTBOX_STORE_PARTIAL | OUTBOX_STORE_RENEWS;
-    return held | OUTBOX_STORE_DELAY | (s->notify ? OUTBOX_STORE_WAITS : 0);
+    return s->mode->capabilities | OUTBOX_STORE_DELAY | (s->notify ? OUTBOX_STORE_WAITS : 0);
 }
 
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
-    int r = db_enter(instance, call, err);
-    return r < 0 ? r : schema_check(instance, err);
+    struct store *s = instance;
+    int r = store_enter(s, call, err);
+    return r < 0 ? r : check_table(&s->conn, s->notify, err);
+}
+
+static int schema(void *instance, const struct outbox_exec *exec, struct outbox_err *err)
+{
+    struct store *s = instance;
+    return init_render(&s->conn, s->notify, exec, err);
+}
+
+static int init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
+                struct outbox_err *err)
+{
+    struct store *s = instance;
+    char text[512];
+    int r = init_table(&s->conn, s->notify, call, text, sizeof text, err);
+    if (r < 0)
+        return r;
+    arena_reset(&s->page.arena);
+    return arena_str(&s->page.arena, text, strlen(text), ret) < 0
+               ? outbox_fail(err, OUTBOX_E_RETRY, "out of memory")
+               : OUTBOX_OK;
 }
 
 static const struct outbox_store_ops ops = {
@@ -151,22 +159,22 @@ static const struct outbox_store_ops ops = {
     .close = close_store,
     .capabilities = capabilities,
     .check = check,
-    .schema = schema_render,
-    .init = schema_init,
-    .claim = claim,
-    .settle = settle,
-    .release = release,
-    .renew = renew,
-    .wait = wait_for_news,
-    .wait_stop = wait_rest,
-    .list = list,
-    .requeue = requeue,
-    .discard = discard,
-    .purge = purge,
-    .stats = stats,
-    .relay_put = relay_put,
-    .relay_list = relay_list,
-    .save = save,
+    .schema = schema,
+    .init = init,
+    .claim = op_claim,
+    .settle = op_settle,
+    .release = op_release,
+    .renew = op_renew,
+    .wait = op_wait,
+    .wait_stop = op_wait_stop,
+    .list = op_list,
+    .requeue = op_requeue,
+    .discard = op_discard,
+    .purge = op_purge,
+    .stats = op_stats,
+    .relay_put = op_relay_put,
+    .relay_list = op_relay_list,
+    .save = op_save,
 };
 
 static const struct outbox_plugin plugin = {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* save.c - messages are written: in a producer's transaction, or in one of our own. */
 #include "common/sql_insert.h"
-#include "postgres.h"
+#include "connection/failure.h"
+#include "connection/pipeline.h"
+#include "operations.h"
+#include "store.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* The casts let any driver run the statement with arguments that are texts. */
 static const struct sql_insert_dialect casts = {
@@ -22,44 +24,43 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
                     struct outbox_err *err)
 {
     struct store *s = ctx;
-    struct args args = {.arena = &s->scratch};
-    PGresult *result;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    uint64_t changed;
     for (uint64_t i = 0; i < n; i++) {
         if (given[i]->type == OUTBOX_ARG_INT)
-            args_int(&args, given[i]->i);
+            pg_args_int(&args, given[i]->i);
         else if (given[i]->type == OUTBOX_ARG_BLOB)
-            args_bytes(&args, given[i]->s);
+            pg_args_bytes(&args, given[i]->s);
         else
-            args_text(&args, given[i]->s);
+            pg_args_text(&args, given[i]->s);
     }
-    int r = db_query(s, SLOT_NONE, sql, &args, &result, err);
-    PQclear(result);
-    arena_reset(&s->scratch);
-    if (r < 0 && strcmp(s->failed_state, "23505") == 0)
+    int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, &changed, err);
+    arena_reset(&s->conn.scratch);
+    if (r < 0 && failure_is(&s->conn, "23505"))
         return outbox_fail(err, OUTBOX_E_CONFIG, "there is a message with this id already");
     return r;
 }
 
-int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
-         const struct outbox_exec *exec, const struct outbox_call *call, struct outbox_err *err)
+int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
+            const struct outbox_exec *exec, const struct outbox_call *call, struct outbox_err *err)
 {
     struct store *s = instance;
     const struct outbox_exec here = {.size = sizeof here, .ctx = s, .run = run_here};
     struct sql_insert_dialect dialect = casts;
-    int r = exec ? OUTBOX_OK : db_enter(s, call, err);
     /* Here the name is put in when the statement is sent. */
-    char *table = exec ? name_render(s, "{t}") : NULL;
+    char *table = exec ? table_name_render(&s->name, s->conn.schema, "{t}") : NULL;
+    int r = OUTBOX_OK;
     if (exec && !table)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (!exec)
+        r = store_enter(s, call, err);
     if (r == 0 && !exec)
-        r = db_exec(s, BEGIN, err);
+        r = pipeline_begin(&s->conn, err);
     bool begun = r == 0 && !exec;
     dialect.table = exec ? table : "{t}";
     dialect.available = available;
     for (uint64_t i = 0; r == 0 && i < n; i++)
         r = sql_insert_message(&dialect, rows[i], exec ? exec : &here, err);
     free(table);
-    if (begun)
-        r = r < 0 ? db_rollback(s, r) : db_exec(s, "COMMIT", err);
-    return r;
+    return begun ? pipeline_end(&s->conn, r, err) : r;
 }

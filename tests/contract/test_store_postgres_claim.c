@@ -193,6 +193,32 @@ START_TEST(a_claim_takes_one_round_trip_and_a_settle_another)
 }
 END_TEST
 
+/* Fresh rows, rows that waited, and rows whose payload is loaded by itself come by statements of
+ * their own; the store searches the batch by seq. */
+START_TEST(a_batch_is_sorted_by_seq_whatever_its_rows_are)
+{
+    struct outbox_claim what = a_claim(60);
+    struct outbox_err err;
+    struct outbox_batch *batch;
+    what.max_bytes = 60000; /* 1000 for each */
+    use_mode(_i);
+    struct store *s = instance_as("one", NULL);
+    execute("INSERT INTO " T " (topic, available_at, payload) SELECT 't',"
+            " CASE WHEN i %% 3 = 0 THEN now() - i * interval '1 second' END,"
+            " decode(repeat('ab', CASE WHEN i %% 5 = 0 THEN 3000 ELSE i END), 'hex')"
+            " FROM generate_series(1, 60) i");
+    assert_class(try_claim(s, what, within(5000), &batch, &err), OUTBOX_OK, &err);
+    ck_assert_uint_eq(batch->n, 60);
+    for (uint32_t i = 0; i < 60; i++) {
+        const struct outbox_message *m = batch->messages[i];
+        ck_assert_int_eq(m->seq, batch->messages[0]->seq + i);
+        ck_assert_uint_eq(m->payload.n, (i + 1) % 5 == 0 ? 3000 : i + 1);
+    }
+    ck_assert_uint_eq(settle_all(s, batch, DONE), 0);
+    release(s, batch);
+}
+END_TEST
+
 int main(void)
 {
     unit_needs("OUTBOX_TEST_PG");
@@ -209,5 +235,6 @@ int main(void)
     tcase_add_loop_test(tc, what_it_gave_back_itself_is_claimed_next, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_retry_that_is_due_does_not_make_older_messages_wait, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_claim_takes_one_round_trip_and_a_settle_another, 0, N_MODES);
+    tcase_add_loop_test(tc, a_batch_is_sorted_by_seq_whatever_its_rows_are, 0, MODES_DIRECT);
     return unit_main(suite);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Relays that stopped in the middle of a word: what they hold is freed by the others. */
+/* Relays that stopped while the server waits for them: what they hold is freed by the others. */
 #include "postgres_rig.h"
 #include "unit.h"
 

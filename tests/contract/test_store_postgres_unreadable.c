@@ -12,14 +12,16 @@ static struct outcome {
     uint32_t good;
     uint32_t bad;
     uint32_t stale; /* bad ones that stay as they are */
+    uint32_t batches;
 } drain(struct store *s, struct outbox_claim what, const char *why)
 {
-    struct outcome outcome = {0, 0, 0};
+    struct outcome outcome = {0};
     struct outbox_batch *batch;
     struct outbox_err err;
     for (bool more = true; more; release(s, batch)) {
         assert_class(try_claim(s, what, within(30000), &batch, &err), OUTBOX_OK, &err);
         more = batch->n > 0;
+        outcome.batches += more;
         for (uint32_t i = 0; i < batch->n; i++) {
             const struct outbox_message *m = batch->messages[i];
             outcome.good += m->defect.p == NULL;
@@ -118,6 +120,21 @@ START_TEST(a_row_whose_storage_is_damaged_fails_alone)
     assert_class(store_discard(s, &failed, &after, 10, CALL, &n, &err), OUTBOX_OK, &err);
     ck_assert_uint_eq(n, 1);
     assert_listed(s, 10, 0);
+}
+END_TEST
+
+/* It is found in some tens of tries, and batches become as large as before. */
+START_TEST(a_bad_row_among_many_makes_few_batches_small)
+{
+    use_mode(_i);
+    struct store *s = an_instance();
+    produce(250);
+    produce_damaged(1, "NULL");
+    produce(500);
+    struct outcome outcome = drain(s, a_claim(100), "toast value");
+    ck_assert_uint_eq(outcome.good, 750);
+    ck_assert_uint_eq(outcome.bad, 1);
+    ck_assert_uint_le(outcome.batches, 25);
 }
 END_TEST
 
@@ -251,6 +268,7 @@ int main(void)
     TCase *tc = store_case(suite, "unreadable");
     if (can_damage()) {
         tcase_add_loop_test(tc, a_row_whose_storage_is_damaged_fails_alone, 0, N_WAYS * N_MODES);
+        tcase_add_loop_test(tc, a_bad_row_among_many_makes_few_batches_small, 0, MODES_DIRECT);
         tcase_add_loop_test(tc, rows_that_cannot_be_changed_either_stop_no_others, 0, N_MODES);
     }
     tcase_add_loop_test(tc, a_row_that_is_not_utf_8_fails_alone, 0, 2 * N_ENCODINGS * MODES_DIRECT);

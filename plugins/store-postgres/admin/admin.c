@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* admin.c - rows that are through: failed ones sent again or thrown away, old ones deleted. */
-#include "postgres.h"
+/* admin.c - requeue and discard of failed rows, and purge of old ones. */
+#include "admin/filter.h"
+#include "connection/pipeline.h"
+#include "operations.h"
+#include "store.h"
 
 #include <stdlib.h>
 
@@ -8,15 +11,13 @@
 static int change_rows(struct store *s, const char *sql, const int64_t *seqs, size_t n,
                        uint64_t *ret_n, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    PGresult *result;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    uint64_t changed;
     if (n == 0)
         return OUTBOX_OK;
-    args_ints(&args, seqs, n);
-    int r = db_query(s, SLOT_NONE, sql, &args, &result, err);
-    if (r == 0)
-        *ret_n += db_changed(result);
-    PQclear(result);
+    pg_args_ints(&args, seqs, n);
+    int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, &changed, err);
+    *ret_n += changed;
     return r;
 }
 
@@ -26,20 +27,20 @@ static int change_failed(struct store *s, const char *sql, const struct outbox_f
                          int64_t *after, uint32_t limit, const struct outbox_call *call,
                          uint64_t *ret_n, struct outbox_err *err)
 {
-    struct outbox_filter dead = *filter;
+    struct outbox_filter failed = *filter;
     int64_t *seqs, at = *after;
     size_t n = 0;
     *ret_n = 0;
     if (filter->statuses && !(filter->statuses & OUTBOX_FAILED))
         return OUTBOX_OK;
-    dead.statuses = OUTBOX_FAILED;
-    int r = db_enter(s, call, err);
+    failed.statuses = OUTBOX_FAILED;
+    int r = store_enter(s, call, err);
     if (r < 0)
         return r;
-    arena_reset(&s->page_arena);
-    /* Somebody may be faster with some of them: then the next ones, so that 0 means the end. */
+    arena_reset(&s->page.arena);
+    /* Others may be faster with all of them: then the next ones, so that 0 means the end. */
     do {
-        r = filter_rows(s, &dead, &at, limit, &seqs, &n, err);
+        r = filter_rows(s, &failed, &at, limit, &seqs, &n, err);
         if (r == 0)
             r = change_rows(s, sql, seqs, n, ret_n, err);
     } while (r == 0 && n > 0 && *ret_n == 0);
@@ -48,8 +49,8 @@ static int change_failed(struct store *s, const char *sql, const struct outbox_f
     return r;
 }
 
-int requeue(void *instance, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
-            const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
+int op_requeue(void *instance, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
+               const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
 {
     return change_failed(instance,
                          "UPDATE {t} SET status = 'pending', retries = 0, lane = NULL, lane_seq ="
@@ -58,8 +59,8 @@ int requeue(void *instance, const struct outbox_filter *filter, int64_t *after, 
                          filter, after, limit, call, ret_n, err);
 }
 
-int discard(void *instance, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
-            const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
+int op_discard(void *instance, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
+               const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
 {
     return change_failed(instance, "DELETE FROM {t} WHERE seq = ANY ($1) AND status = 'failed'",
                          filter, after, limit, call, ret_n, err);
@@ -87,32 +88,30 @@ static const struct purge {
 };
 
 static int purge_by_index(struct store *s, const struct purge *purge,
-                          const struct outbox_filter *filter, uint32_t limit, uint64_t *n,
+                          const struct outbox_filter *filter, uint32_t limit, uint64_t *ret_n,
                           struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    PGresult *result;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    uint64_t changed = 0;
     int64_t age = filter->older_than_ms;
-    args_int(&args, limit);
-    args_int(&args, age < 0 ? 0 : age < TIME_MAX_MS ? age : TIME_MAX_MS);
+    pg_args_int(&args, limit);
+    pg_args_int(&args, age < 0 ? 0 : age < TIME_MAX_MS ? age : TIME_MAX_MS);
     char *sql = filter_sql(purge->head, filter, purge->tail, &args);
     if (!sql)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    int r = db_query(s, SLOT_NONE, sql, &args, &result, err);
+    int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, &changed, err);
     free(sql);
-    if (r == 0)
-        *n += db_changed(result);
-    PQclear(result);
+    *ret_n += changed;
     return r;
 }
 
-/* A pattern picks among them: all are looked at. */
+/* A pattern picks among them: all are read. */
 static int purge_by_topic(struct store *s, const struct outbox_filter *filter, uint32_t limit,
                           uint64_t *ret_n, struct outbox_err *err)
 {
     int64_t *seqs, after = INT64_MIN;
     size_t n = 0;
-    arena_reset(&s->page_arena);
+    arena_reset(&s->page.arena);
     int r = filter_rows(s, filter, &after, limit, &seqs, &n, err);
     if (r < 0)
         return r;
@@ -121,8 +120,8 @@ static int purge_by_topic(struct store *s, const struct outbox_filter *filter, u
                        seqs, n, ret_n, err);
 }
 
-int purge(void *instance, const struct outbox_filter *filter, uint32_t limit,
-          const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
+int op_purge(void *instance, const struct outbox_filter *filter, uint32_t limit,
+             const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err)
 {
     struct store *s = instance;
     struct outbox_filter rest = *filter;
@@ -131,7 +130,7 @@ int purge(void *instance, const struct outbox_filter *filter, uint32_t limit,
     if (statuses & ~(OUTBOX_PROCESSED | OUTBOX_FAILED))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "only processed and failed messages can be deleted");
-    int r = db_enter(s, call, err);
+    int r = store_enter(s, call, err);
     rest.statuses = statuses;
     if (r == 0 && filter->topic.p)
         return purge_by_topic(s, &rest, limit, ret_n, err);

@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * filter.c - which rows a person means. All but the pattern of the topic is a condition of the
- * statement; patterns are fnmatch's, as in routes, and PostgreSQL has none that means the same.
- */
-#include "claim/unreadable_search.h"
+#include "admin/filter.h"
+#include "connection/failure.h"
+#include "connection/pg_column.h"
+#include "connection/pipeline.h"
+#include "store.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Rows looked at in one round trip when a pattern picks among them. */
+/* Rows read in one round trip when a pattern picks among them. */
 #define CHUNK 1000
 
 static void put_statuses(FILE *f, uint32_t statuses)
 {
     static const char *const names[] = {"pending", "processing", "processed", "failed"};
-    const char *before = " AND m.status IN (";
+    bool any = false;
     for (unsigned i = 0; i < 4; i++)
         if (statuses & 1u << i) {
-            fprintf(f, "%s'%s'", before, names[i]);
-            before = ", ";
+            fprintf(f, "%s'%s'", any ? ", " : " AND m.status IN (", names[i]);
+            any = true;
         }
-    fputs(before[0] == ',' ? ")" : " AND false", f);
+    fputs(any ? ")" : " AND false", f);
 }
 
 static bool is_uuid(struct outbox_str id)
@@ -36,7 +34,7 @@ static bool is_uuid(struct outbox_str id)
     return id.n == 36;
 }
 
-static void put_ids(FILE *f, const struct outbox_filter *filter, struct args *args)
+static void put_ids(FILE *f, const struct outbox_filter *filter, struct pg_args *args)
 {
     struct outbox_str *ids = arena_array(args->arena, (size_t)filter->n_ids, sizeof *ids);
     size_t n = 0;
@@ -45,13 +43,13 @@ static void put_ids(FILE *f, const struct outbox_filter *filter, struct args *ar
         if (is_uuid(filter->ids[i])) /* no row has another */
             ids[n++] = filter->ids[i];
     if (ids)
-        args_texts(args, ids, n);
+        pg_args_texts(args, ids, n);
     fprintf(f, " AND (m.id = ANY ($%d::text[]::uuid[]) OR m.origin_id = ANY ($%d::text[]::uuid[]))",
             args->n, args->n);
 }
 
 char *filter_sql(const char *head, const struct outbox_filter *filter, const char *tail,
-                 struct args *args)
+                 struct pg_args *args)
 {
     char *sql = NULL;
     size_t n = 0;
@@ -62,11 +60,12 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
     if (filter->statuses)
         put_statuses(f, filter->statuses);
     if (filter->lane.p) {
-        args_text(args, filter->lane);
+        pg_args_text(args, filter->lane);
         fprintf(f, " AND m.lane = $%d", args->n);
     }
     if (filter->older_than_ms > 0) {
-        args_int(args, filter->older_than_ms < TIME_MAX_MS ? filter->older_than_ms : TIME_MAX_MS);
+        pg_args_int(args,
+                    filter->older_than_ms < TIME_MAX_MS ? filter->older_than_ms : TIME_MAX_MS);
         fprintf(f,
                 " AND CASE WHEN m.status = 'processed' AND m.processed_at IS NOT NULL"
                 " THEN m.processed_at ELSE m.created_at END <= statement_timestamp() -"
@@ -83,8 +82,8 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
     return sql;
 }
 
-/* With topics only if somebody asks for them; with those as they are stored if one cannot be sent:
- * then a pattern that is not ASCII may miss some. */
+/* With topics only for a pattern; with those as they are stored if one cannot be sent: then a
+ * pattern that is not ASCII may miss some. */
 #define NEXT(columns) "SELECT " columns " FROM {t} m WHERE m.seq > $1"
 static const char next_seqs[] = NEXT("m.seq");
 static const char next_topics[] = NEXT("m.seq, m.topic");
@@ -92,16 +91,16 @@ static const char next_stored[] =
     NEXT("m.seq, pg_catalog.convert_to(m.topic, pg_catalog.getdatabaseencoding())");
 
 /* The next rows behind `after`, whatever their topic. */
-static int look_at(struct store *s, const char *head, const struct outbox_filter *filter,
-                   int64_t after, uint32_t limit, PGresult **ret, struct outbox_err *err)
+static int read_next(struct store *s, const char *head, const struct outbox_filter *filter,
+                     int64_t after, uint32_t limit, PGresult **ret, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    args_int(&args, after);
-    args_int(&args, limit);
+    struct pg_args args = {.arena = &s->conn.scratch};
+    pg_args_int(&args, after);
+    pg_args_int(&args, limit);
     char *sql = filter_sql(head, filter, " ORDER BY m.seq LIMIT $2", &args);
     if (!sql)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    int r = db_query(s, SLOT_NONE, sql, &args, ret, err);
+    int r = pipeline_query(&s->conn, STMT_NONE, sql, &args, ret, err);
     free(sql);
     return r;
 }
@@ -110,27 +109,27 @@ int filter_rows(struct store *s, const struct outbox_filter *filter, int64_t *af
                 int64_t **ret, size_t *ret_n, struct outbox_err *err)
 {
     uint32_t chunk = filter->topic.p && limit < CHUNK ? CHUNK : limit;
-    int64_t *seqs = arena_array(&s->page_arena, (size_t)limit + 1, sizeof *seqs);
+    int64_t *seqs = arena_array(&s->page.arena, (size_t)limit + 1, sizeof *seqs);
     size_t n = 0;
     bool more = true;
     if (!seqs)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     while (more && n < limit) {
         PGresult *rows;
-        int r = look_at(s, filter->topic.p ? next_topics : next_seqs, filter, *after, chunk, &rows,
-                        err);
-        if (r < 0 && filter->topic.p && unreadable_is_why(s))
-            r = look_at(s, next_stored, filter, *after, chunk, &rows, err);
+        int r = read_next(s, filter->topic.p ? next_topics : next_seqs, filter, *after, chunk,
+                          &rows, err);
+        if (r < 0 && filter->topic.p && failure_is_unreadable_row(&s->conn))
+            r = read_next(s, next_stored, filter, *after, chunk, &rows, err);
         if (r < 0)
             return r;
         more = PQntuples(rows) == (int)chunk;
         for (int i = 0; i < PQntuples(rows) && n < limit; i++) {
-            *after = column_int(rows, i, 0);
+            *after = pg_column_int(rows, i, 0);
             if (!filter->topic.p || fnmatch(filter->topic.p, PQgetvalue(rows, i, 1), 0) == 0)
                 seqs[n++] = *after;
         }
         PQclear(rows);
-        arena_reset(&s->scratch);
+        arena_reset(&s->conn.scratch);
     }
     *ret = seqs;
     *ret_n = n;

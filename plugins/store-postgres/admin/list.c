@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* list.c - rows for people, page by page. */
-#include "claim/unreadable_search.h"
+#include "admin/filter.h"
+#include "claim/row.h"
+#include "connection/failure.h"
+#include "connection/pg_column.h"
+#include "connection/pipeline.h"
+#include "operations.h"
+#include "store.h"
 
 /* A row is shown whatever its size; a page ends after so many bytes of payload. */
 #define PAGE_BYTES INT64_C(16777216)
@@ -14,24 +20,24 @@ static uint32_t status_bit(struct outbox_str name)
                                                             : 0;
 }
 
-static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
-                                   struct outbox_str why)
+/* `why`: it cannot be read; or NULL. */
+static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i, const char *why)
 {
-    struct arena *arena = &s->page_arena;
+    struct arena *arena = &s->page.arena;
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
     struct outbox_message *m = row ? row_message(rows, i, arena, INT64_MAX) : NULL;
-    if (!m || (why.p && unreadable_mark(arena, why, m) < 0) ||
-        column_uuid(rows, i, ROW_ORIGIN, arena, &row->origin_id) < 0)
+    if (!m || (why && row_mark_unreadable(arena, why, m, NULL) < 0) ||
+        pg_column_uuid(rows, i, ROW_ORIGIN, arena, &row->origin_id) < 0)
         return NULL;
     row->size = sizeof *row;
     row->message = m;
-    row->status = status_bit(column_text(rows, i, ROW_N_COLUMNS));
-    row->last_error = column_text(rows, i, ROW_N_COLUMNS + 1);
-    row->lane = column_text(rows, i, ROW_N_COLUMNS + 2);
+    row->status = status_bit(pg_column_text(rows, i, ROW_N_COLUMNS));
+    row->last_error = pg_column_text(rows, i, ROW_N_COLUMNS + 1);
+    row->lane = pg_column_text(rows, i, ROW_N_COLUMNS + 2);
     row->lane_seq =
-        PQgetisnull(rows, i, ROW_N_COLUMNS + 3) ? 0 : column_int(rows, i, ROW_N_COLUMNS + 3);
-    row->processed_us = column_time(rows, i, ROW_N_COLUMNS + 4);
-    row->available_us = column_time(rows, i, ROW_N_COLUMNS + 5);
+        PQgetisnull(rows, i, ROW_N_COLUMNS + 3) ? 0 : pg_column_int(rows, i, ROW_N_COLUMNS + 3);
+    row->processed_us = pg_column_time(rows, i, ROW_N_COLUMNS + 4);
+    row->available_us = pg_column_time(rows, i, ROW_N_COLUMNS + 5);
     return row;
 }
 
@@ -50,78 +56,66 @@ static const char silent_page[] = PAGE(UNREADABLE_COLUMNS, "''::text, NULL::text
 static int load(struct store *s, const char *sql, const int64_t *seqs, size_t n, PGresult **ret,
                 struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    args_int(&args, INT64_MAX);
-    args_ints(&args, seqs, n);
-    args_int(&args, PAGE_BYTES);
-    return db_query(s, SLOT_NONE, sql, &args, ret, err);
+    struct pg_args args = {.arena = &s->conn.scratch};
+    pg_args_int(&args, INT64_MAX);
+    pg_args_ints(&args, seqs, n);
+    pg_args_int(&args, PAGE_BYTES);
+    return pipeline_query(&s->conn, STMT_NONE, sql, &args, ret, err);
 }
 
-/* One of the rows cannot be read: the page is what comes before it, or that row, without what is in
- * it; *ret_why is what the server says of it then. *n: rows that the page stands for. */
-static int load_despite(struct store *s, const int64_t *seqs, size_t *n, PGresult **ret,
-                        struct outbox_str *ret_why, struct outbox_err *err)
+/* Loads a page of *n rows. If one of them cannot be read, the page ends before it: it is tried with
+ * half of the rows, again and again. The first row alone comes without what is in it, and ret_why
+ * is why then. */
+static int load_readable(struct store *s, const int64_t *seqs, size_t *n, PGresult **ret,
+                         struct outbox_err *ret_why, struct outbox_err *err)
 {
-    struct unreadable found;
-    struct candidate *rows = arena_array(&s->scratch, *n, sizeof *rows);
-    struct search search = {.rows = rows,
-                            .n = *n,
-                            .max_message = INT64_MAX,
-                            .whole = true,
-                            .until_us = INT64_MAX,
-                            .found = &found,
-                            .max = 1};
-    if (!rows)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (size_t i = 0; i < *n; i++)
-        rows[i] = (struct candidate){seqs[i], INT64_MAX}; /* one by one */
-    int r = unreadable_search(s, &search, err);
-    if (r < 0)
-        return r;
-    if (search.n_found && search.n_read > 1)
-        *n = search.n_read - 1;
-    if (!search.n_found || search.n_read > 1)
-        return load(s, page, seqs, *n, ret, err);
-    *n = 1;
-    *ret_why = found.why;
-    r = load(s, unreadable_page, seqs, 1, ret, err);
-    return r < 0 && unreadable_is_why(s) ? load(s, silent_page, seqs, 1, ret, err) : r;
+    int r = load(s, page, seqs, *n, ret, ret_why);
+    while (r < 0 && *n > 1 && failure_is_unreadable_row(&s->conn)) {
+        *n /= 2;
+        r = load(s, page, seqs, *n, ret, ret_why);
+    }
+    if (r == OUTBOX_OK)
+        ret_why->text[0] = '\0';
+    else if (failure_is_unreadable_row(&s->conn)) {
+        r = load(s, unreadable_page, seqs, 1, ret, err);
+        return r < 0 && failure_is_unreadable_row(&s->conn)
+                   ? load(s, silent_page, seqs, 1, ret, err)
+                   : r;
+    }
+    return r < 0 ? outbox_fail(err, r, "%s", ret_why->text) : r;
 }
 
-int list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
-         const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
+int op_list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
+            const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err)
 {
     struct store *s = instance;
-    struct outbox_str why = {NULL, 0};
+    struct outbox_err why = {.size = sizeof why};
     int64_t *seqs = NULL;
-    size_t n = 0;
-    int r = db_enter(s, call, err);
+    size_t n = 0, wanted;
+    int r = store_enter(s, call, err);
     if (r < 0)
         return r;
-    arena_reset(&s->page_arena);
+    arena_reset(&s->page.arena);
     /* All of them may have been settled and deleted meanwhile; an empty page would be the end. */
     do {
-        PQclear(s->page);
-        s->page = NULL;
-        why.p = NULL;
+        PQclear(s->page.rows);
+        s->page.rows = NULL;
         r = filter_rows(s, filter, &after, limit, &seqs, &n, err);
-        if (r < 0)
-            break;
-        r = load(s, page, seqs, n, &s->page, err);
-        if (r < 0 && n > 0 && unreadable_is_why(s)) {
-            r = load_despite(s, seqs, &n, &s->page, &why, err);
+        wanted = n;
+        if (r == 0)
+            r = load_readable(s, seqs, &n, &s->page.rows, &why, err);
+        if (n < wanted)
             after = seqs[n - 1];
-        }
-    } while (r == 0 && n > 0 && PQntuples(s->page) == 0);
+    } while (r == 0 && n > 0 && PQntuples(s->page.rows) == 0);
     if (r < 0)
         return r;
-    int found = PQntuples(s->page);
-    struct outbox_page *out = arena_array(&s->page_arena, 1, sizeof *out);
-    struct outbox_row **rows = arena_array(&s->page_arena, (size_t)found + 1, sizeof *rows);
+    int found = PQntuples(s->page.rows);
+    struct outbox_page *out = arena_array(&s->page.arena, 1, sizeof *out);
+    struct outbox_row **rows = arena_array(&s->page.arena, (size_t)found + 1, sizeof *rows);
     if (!out || !rows)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (int i = 0; i < found; i++)
-        if (!(rows[i] = read_row(s, s->page, i, why)))
+        if (!(rows[i] = read_row(s, s->page.rows, i, why.text[0] ? why.text : NULL)))
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     *out = (struct outbox_page){
         .size = sizeof *out, .n = (uint32_t)found, .rows = (const struct outbox_row *const *)rows};

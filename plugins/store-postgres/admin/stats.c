@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stats.c - counts, by indexes, and cut short unless somebody wants them exact. */
-#include "postgres.h"
+/* stats.c - counts, by indexes, and bounded unless OUTBOX_STATS_EXACT is set. */
+#include "connection/pg_column.h"
+#include "connection/pipeline.h"
+#include "operations.h"
+#include "store.h"
 
 #include <stddef.h>
 
@@ -46,31 +49,31 @@ static const struct part {
 };
 #define N_PARTS ((int)(sizeof parts / sizeof parts[0]))
 
-int stats(void *instance, struct outbox_str lane, uint32_t flags, const struct outbox_call *call,
-          struct outbox_stats *ret, struct outbox_err *err)
+int op_stats(void *instance, struct outbox_str lane, uint32_t flags, const struct outbox_call *call,
+             struct outbox_stats *ret, struct outbox_err *err)
 {
     struct store *s = instance;
     struct outbox_stats stats = {.size = sizeof stats};
     int64_t limit = flags & OUTBOX_STATS_EXACT ? INT64_MAX : COUNT_MAX + 1;
     PGresult *row;
-    int r = db_enter(s, call, err);
+    int r = store_enter(s, call, err);
     if (r < 0)
         return r;
-    struct args args = {.arena = &s->scratch};
-    args_int(&args, limit);
-    args_text(&args, lane);
-    r = db_query(s, SLOT_NONE, counts, &args, &row, err);
+    struct pg_args args = {.arena = &s->conn.scratch};
+    pg_args_int(&args, limit);
+    pg_args_text(&args, lane);
+    r = pipeline_query(&s->conn, STMT_NONE, counts, &args, &row, err);
     if (r < 0)
         return r;
     for (int i = 0; i < N_PARTS; i++) {
-        int64_t n = column_int(row, 0, i);
+        int64_t n = pg_column_int(row, 0, i);
         uint64_t *total = (void *)((char *)&stats + parts[i].offset);
         if (n == limit)
             stats.at_least |= parts[i].bit;
         *total += (uint64_t)(n == limit ? n - 1 : n);
     }
-    stats.oldest_pending_us = column_time(row, 0, N_PARTS);
-    stats.now_us = column_time(row, 0, N_PARTS + 1);
+    stats.oldest_pending_us = pg_column_time(row, 0, N_PARTS);
+    stats.now_us = pg_column_time(row, 0, N_PARTS + 1);
     PQclear(row);
     *ret = stats;
     return OUTBOX_OK;

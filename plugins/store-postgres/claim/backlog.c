@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* backlog.c - what is known of the table beside the rows that are ready: delays and leases that
- * end, and what others left behind. */
 #include "claim/backlog.h"
+#include "claim/claim_sql.h"
+#include "claim/leases.h"
+#include "connection/pg_column.h"
+#include "store.h"
 
-#include <stdio.h>
-
-#define LOOK_US INT64_C(1000000)
-/* How often to look for rows that are `processing` without a lease, and for stuck sessions. */
+#define READ_US INT64_C(1000000)
+/* Between two searches for rows that are `processing` without a lease, and for stuck sessions. */
 #define STRAY_US INT64_C(5000000)
 
-/* What waits for a time, and what nobody holds; ms from now. $1: look for strays, too. */
-static const char look_text[] =
+/* ---- reading ---- */
+
+/* What waits for a time, and what nobody holds; ms from now. $1: strays, too. */
+static const char read_text[] =
     "SELECT EXISTS (SELECT 1 FROM {t} m WHERE " DELAYED
     "  AND m.available_at <= statement_timestamp()),"
     " (SELECT pg_catalog.ceil(pg_catalog.date_part('epoch', min(m.available_at) - "
@@ -23,45 +25,48 @@ static const char look_text[] =
     " $1::int8 = 1 AND EXISTS (SELECT 1 FROM {t} m WHERE m.status = 'processing' AND"
     "  (m.lease IS NULL OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease)))";
 
-static int64_t time_in(const PGresult *look, int column, int64_t now)
+struct step backlog_step(struct store *s, struct pg_args *args)
 {
-    int64_t ms = column_int(look, 0, column);
-    return PQgetisnull(look, 0, column) ? INT64_MAX
-                                        : now + (ms < TIME_MAX_MS ? ms : TIME_MAX_MS) * 1000;
+    int64_t now = deadline_now_us(&s->conn.deadline);
+    bool strays = now >= s->backlog.next_stray_us;
+    if (strays)
+        s->backlog.next_stray_us = now + STRAY_US;
+    pg_args_int(args, strays);
+    return (struct step){.stmt = STMT_BACKLOG, .sql = read_text, .args = args};
 }
 
-void outlook_take(struct store *s, const PGresult *look)
+static int64_t time_in(const PGresult *row, int column, int64_t now)
 {
-    int64_t now = s->host->monotonic_us(s->host);
-    struct outlook *o = &s->outlook;
-    o->due = column_int(look, 0, 0) != 0;
-    o->delayed_us = time_in(look, 1, now);
-    o->lease_us = time_in(look, 2, now);
-    o->strays |= column_int(look, 0, 3) != 0;
-    o->look_us = now + LOOK_US;
+    int64_t ms = pg_column_int(row, 0, column);
+    return PQgetisnull(row, 0, column) ? INT64_MAX
+                                       : now + (ms < TIME_MAX_MS ? ms : TIME_MAX_MS) * 1000;
 }
 
-int64_t outlook_next_due_ms(const struct store *s)
+void backlog_read(struct store *s, const PGresult *row)
 {
-    const struct outlook *o = &s->outlook;
-    int64_t us = o->delayed_us < o->lease_us ? o->delayed_us : o->lease_us;
-    int64_t now = s->host->monotonic_us(s->host);
+    int64_t now = deadline_now_us(&s->conn.deadline);
+    struct backlog *b = &s->backlog;
+    b->due = pg_column_int(row, 0, 0) != 0;
+    b->due_us = time_in(row, 1, now);
+    b->lease_us = time_in(row, 2, now);
+    b->strays |= pg_column_int(row, 0, 3) != 0;
+    b->next_read_us = now + READ_US;
+}
+
+int64_t backlog_next_due_ms(const struct store *s)
+{
+    const struct backlog *b = &s->backlog;
+    int64_t us = b->due_us < b->lease_us ? b->due_us : b->lease_us;
+    int64_t now = deadline_now_us(&s->conn.deadline);
     return us == INT64_MAX ? -1 : us <= now ? 0 : (us - now + 999) / 1000;
 }
 
-struct step outlook_step(struct store *s, struct args *args)
+bool backlog_is_due(const struct store *s)
 {
-    int64_t now = s->host->monotonic_us(s->host);
-    args_int(args, now >= s->outlook.stray_us);
-    if (now >= s->outlook.stray_us)
-        s->outlook.stray_us = now + STRAY_US;
-    return (struct step){.slot = SLOT_LOOK, .sql = look_text, .args = args};
+    return s->backlog.strays || deadline_now_us(&s->conn.deadline) >= s->backlog.lease_us;
 }
 
-bool outlook_is_behind(const struct store *s)
-{
-    return s->outlook.strays || s->host->monotonic_us(s->host) >= s->outlook.lease_us;
-}
+/* ---- what was left behind ---- */
 
 /* A relay that was stopped while it received, or in the middle of a settle, keeps its locks: for
  * the server its session is not idle. $1: the table, $2: after how long, $3: the name of
@@ -82,50 +87,51 @@ static const char stuck_text[] =
 static int terminate_stuck(struct store *s, const struct outbox_claim *claim,
                            struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
+    struct pg_args args = {.arena = &s->conn.scratch};
     PGresult *result;
     char leases[80];
-    int64_t now = s->host->monotonic_us(s->host);
-    if (now < s->outlook.stuck_us)
+    int64_t now = deadline_now_us(&s->conn.deadline);
+    if (now < s->backlog.next_stuck_us)
         return OUTBOX_OK;
-    s->outlook.stuck_us = now + STRAY_US;
+    s->backlog.next_stuck_us = now + STRAY_US;
     snprintf(leases, sizeof leases, "%s_leases", s->name.table);
-    args_int(&args, s->oid);
-    args_int(&args, s->claiming == CLAIM_LOCKS ? s->hold_ms : claim->lease_ms);
-    args_text(&args, outbox_cstr(leases));
-    int r = db_query(s, SLOT_TERMINATE, stuck_text, &args, &result, err);
+    pg_args_int(&args, s->conn.oid);
+    pg_args_int(&args, s->conn.hold_ms > 0 ? s->conn.hold_ms : claim->lease_ms);
+    pg_args_text(&args, outbox_cstr(leases));
+    int r = pipeline_query(&s->conn, STMT_TERMINATE, stuck_text, &args, &result, err);
     if (r < 0)
         return r;
     if (PQntuples(result) > 0)
         outbox_logf(s->host, OUTBOX_LOG_WARNING,
-                    "ended %d sessions of relays that stopped in the middle of a word; what they "
-                    "held is free again",
+                    "ended %d sessions of relays that stopped while the server waited for them; "
+                    "what they held is free again",
                     PQntuples(result));
     PQclear(result);
     return OUTBOX_OK;
 }
 
-/* What we claimed and never heard of. */
+/* A claim of leases whose answer never came. */
 static int give_back_lost(struct store *s, struct outbox_err *err)
 {
-    int r = leases_give_back(s, s->lost, err);
-    if (r == 0 && s->host->monotonic_us(s->host) > s->lost_us)
-        s->lost = 0;
+    int r = leases_give_back(s, s->claim.lost_token, err);
+    if (r == 0 && deadline_now_us(&s->conn.deadline) > s->claim.lost_until_us)
+        s->claim.lost_token = 0;
     return r;
 }
 
-int outlook_tidy_up(struct store *s, const struct outbox_claim *claim, struct outbox_err *err)
+int backlog_free_abandoned(struct store *s, const struct outbox_claim *claim,
+                           struct outbox_err *err)
 {
-    struct outlook *o = &s->outlook;
-    int r = s->lost ? give_back_lost(s, err) : OUTBOX_OK;
+    struct backlog *b = &s->backlog;
+    int r = s->claim.lost_token ? give_back_lost(s, err) : OUTBOX_OK;
     if (r == 0)
         r = terminate_stuck(s, claim, err);
-    if (r == 0 && s->host->monotonic_us(s->host) >= o->lease_us) {
-        o->lease_us = INT64_MAX;
+    if (r == 0 && deadline_now_us(&s->conn.deadline) >= b->lease_us) {
+        b->lease_us = INT64_MAX;
         r = leases_expire(s, err);
     }
-    if (r == 0 && o->strays) {
-        o->strays = false;
+    if (r == 0 && b->strays) {
+        b->strays = false;
         r = leases_adopt(s, claim, err);
     }
     return r;

@@ -1,25 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * batch_build.c - rows become the messages of a batch, which holds so many bytes of payload and no
- * more.
- *
- * A claim loads only payloads, and headers, of which as many as it has rows fit; so one round trip
- * brings a batch of ordinary messages, and never more than may be. Larger ones are loaded
- * afterwards, as far as they fit; rows that do not fit are let go.
- */
 #include "claim/batch_build.h"
+#include "claim/row.h"
+#include "connection/pg_column.h"
+#include "connection/pipeline.h"
+#include "store.h"
 
 #include <stdlib.h>
 
-int gather_begin(struct gathering *g, struct store *s, const struct outbox_claim *claim)
+int batch_build_begin(struct batch_build *b, struct store *s, const struct outbox_claim *claim)
 {
-    *g = (struct gathering){.store = s, .claim = claim};
+    *b = (struct batch_build){.store = s, .claim = claim};
     uint64_t share = claim->max_bytes / claim->limit;
-    g->inline_max = share < claim->max_message ? share : claim->max_message;
-    g->messages = arena_array(&s->claim_arena, claim->limit, sizeof *g->messages);
-    g->large = arena_array(&s->claim_arena, claim->limit, sizeof *g->large);
-    g->excess = arena_array(&s->claim_arena, claim->limit, sizeof *g->excess);
-    return g->messages && g->large && g->excess ? 0 : -1;
+    b->inline_max = share < claim->max_message ? share : claim->max_message;
+    b->messages = arena_array(&s->claim.arena, claim->limit, sizeof *b->messages);
+    b->large = arena_array(&s->claim.arena, claim->limit, sizeof *b->large);
+    b->excess = arena_array(&s->claim.arena, claim->limit, sizeof *b->excess);
+    return b->messages && b->large && b->excess ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 struct place {
@@ -34,44 +30,44 @@ static int compare_places(const void *a, const void *b)
 }
 
 /* False without memory. */
-static bool add_row(struct gathering *g, const PGresult *rows, int row)
+static bool add_row(struct batch_build *b, const PGresult *rows, int row)
 {
-    const struct outbox_claim *claim = g->claim;
+    const struct outbox_claim *claim = b->claim;
     bool left_out;
     uint64_t bytes = row_bytes(rows, row, &left_out);
-    struct outbox_message *m = row_message(rows, row, &g->store->claim_arena, claim->max_message);
+    struct outbox_message *m = row_message(rows, row, &b->store->claim.arena, claim->max_message);
     if (!m)
         return false;
     if (left_out && m->defect.p)
         bytes = 0; /* too large: marked, not loaded */
-    g->full |= g->n == claim->limit || (g->n > 0 && bytes > claim->max_bytes - g->bytes);
-    if (g->full) {
-        if (g->n_excess < claim->limit)
-            g->excess[g->n_excess++] = m->seq;
+    b->full |= b->n == claim->limit || (b->n > 0 && bytes > claim->max_bytes - b->bytes);
+    if (b->full) {
+        if (b->n_excess < claim->limit)
+            b->excess[b->n_excess++] = m->seq;
         return true;
     }
     if (left_out && !m->defect.p)
-        g->large[g->n_large++] = m->seq;
+        b->large[b->n_large++] = m->seq;
     /* one larger message travels alone */
-    g->bytes = bytes > claim->max_bytes - g->bytes ? claim->max_bytes : g->bytes + bytes;
-    g->messages[g->n++] = m;
+    b->bytes = bytes > claim->max_bytes - b->bytes ? claim->max_bytes : b->bytes + bytes;
+    b->messages[b->n++] = m;
     return true;
 }
 
-int gather_rows(struct gathering *g, PGresult *rows, struct outbox_err *err)
+int batch_build_rows(struct batch_build *b, PGresult *rows, struct outbox_err *err)
 {
-    struct store *s = g->store;
+    struct store *s = b->store;
     int n = PQntuples(rows);
-    struct place *places = arena_array(&s->scratch, (size_t)n + 1, sizeof *places);
-    s->rows[s->n_rows++] = rows;
+    struct place *places = arena_array(&s->conn.scratch, (size_t)n + 1, sizeof *places);
+    s->claim.rows[s->claim.n_rows++] = rows;
     if (!places)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     for (int i = 0; i < n; i++)
-        places[i] = (struct place){column_int(rows, i, 0), i};
+        places[i] = (struct place){pg_column_int(rows, i, 0), i};
     if (n > 1) /* what UPDATE returns has no order */
         qsort(places, (size_t)n, sizeof *places, compare_places);
     for (int i = 0; i < n; i++)
-        if (!add_row(g, rows, places[i].row))
+        if (!add_row(b, rows, places[i].row))
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     return OUTBOX_OK;
 }
@@ -83,65 +79,68 @@ static int compare_messages(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-void gather_sort(struct gathering *g)
+static struct outbox_message *find(const struct batch_build *b, int64_t seq)
 {
-    if (g->n > 1)
-        qsort(g->messages, g->n, sizeof *g->messages, compare_messages);
+    uint32_t i = row_find((const struct outbox_message *const *)b->messages, b->n, seq);
+    return i < b->n ? b->messages[i] : NULL;
 }
 
-static struct outbox_message *find(const struct gathering *g, int64_t seq)
-{
-    struct outbox_message key = {.seq = seq}, *at = &key;
-    struct outbox_message **found =
-        bsearch(&at, g->messages, g->n, sizeof *g->messages, compare_messages);
-    return found ? *found : NULL;
-}
-
-/* Marks a message whose payload has not come; somebody may delete a leased row. */
+/* Marks a message whose payload did not come; a leased row may be deleted by anybody. */
 static const char missing[] = "its row is gone";
 
-static void expect_large(struct gathering *g)
+static void expect_large(struct batch_build *b)
 {
-    for (uint32_t i = 0; i < g->n_large; i++) {
-        struct outbox_message *m = find(g, g->large[i]);
+    for (uint32_t i = 0; i < b->n_large; i++) {
+        struct outbox_message *m = find(b, b->large[i]);
         if (m)
             m->defect = (struct outbox_str){missing, sizeof missing - 1};
     }
 }
 
-static void drop_missing(struct gathering *g)
+static void drop_missing(struct batch_build *b)
 {
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < g->n; i++)
-        if (g->messages[i]->defect.p != missing)
-            g->messages[kept++] = g->messages[i];
-    g->n = kept;
+    for (uint32_t i = 0; i < b->n; i++)
+        if (b->messages[i]->defect.p != missing)
+            b->messages[kept++] = b->messages[i];
+    b->n = kept;
 }
 
-int gather_payloads(struct gathering *g, struct outbox_err *err)
+static int load_large(struct batch_build *b, struct outbox_err *err)
 {
-    struct store *s = g->store;
-    struct args args = {.arena = &s->scratch};
+    struct store *s = b->store;
+    struct pg_args args = {.arena = &s->conn.scratch};
     PGresult *rows;
-    if (g->n_large == 0)
-        return OUTBOX_OK;
-    args_ints(&args, g->large, g->n_large);
-    int r = db_query(s, SLOT_PAYLOADS,
-                     "SELECT m.seq, m.payload, m.headers::text FROM {t} m WHERE m.seq = ANY($1)",
-                     &args, &rows, err);
+    pg_args_ints(&args, b->large, b->n_large);
+    int r =
+        pipeline_query(&s->conn, STMT_PAYLOADS,
+                       "SELECT m.seq, m.payload, m.headers::text FROM {t} m WHERE m.seq = ANY($1)",
+                       &args, &rows, err);
     if (r < 0)
         return r;
-    s->rows[s->n_rows++] = rows;
-    expect_large(g);
+    s->claim.rows[s->claim.n_rows++] = rows;
+    expect_large(b);
     for (int i = 0; i < PQntuples(rows); i++) {
-        struct outbox_message *m = find(g, column_int(rows, i, 0));
+        struct outbox_message *m = find(b, pg_column_int(rows, i, 0));
         if (!m)
             continue;
         m->defect = (struct outbox_str){NULL, 0};
-        m->payload = column_text(rows, i, 1);
-        if (row_headers(column_text(rows, i, 2), g->claim->max_message, &s->claim_arena, m) < 0)
+        m->payload = pg_column_text(rows, i, 1);
+        if (row_headers(pg_column_text(rows, i, 2), b->claim->max_message, &s->claim.arena, m) < 0)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
-    drop_missing(g);
+    drop_missing(b);
     return OUTBOX_OK;
+}
+
+/*
+ * The invariant of a batch: its messages are sorted by seq, and no two have the same. Rows come by
+ * several statements in no order; row_find() searches by seq, here and for a settle, and a host
+ * publishes in the order of the batch.
+ */
+int batch_build_end(struct batch_build *b, struct outbox_err *err)
+{
+    if (b->n > 1)
+        qsort(b->messages, b->n, sizeof *b->messages, compare_messages);
+    return b->n_large > 0 ? load_large(b, err) : OUTBOX_OK;
 }

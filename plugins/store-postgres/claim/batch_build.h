@@ -1,31 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* batch_build.h - rows become the messages of a batch. Only the claim includes it. */
+/*
+ * batch_build.h - rows become the messages of a batch, which has so many bytes and no more.
+ *
+ * A claim loads payloads and headers only up to the share of the batch's bytes that each row has;
+ * so one round trip brings a batch of ordinary messages, and never more than may be. Larger ones
+ * are loaded afterwards, as far as they fit; rows that do not fit are the excess.
+ */
 #ifndef STORE_POSTGRES_CLAIM_BATCH_BUILD_H
 #define STORE_POSTGRES_CLAIM_BATCH_BUILD_H
 
-#include "postgres.h"
+#include <outbox/plugin.h>
 
-struct gathering {
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct store;
+
+struct batch_build {
     struct store *store;
     const struct outbox_claim *claim;
     uint64_t inline_max; /* payloads up to this come with their rows */
     struct outbox_message **messages;
     uint32_t n;
     uint64_t bytes;
-    int64_t *large; /* of messages whose payload is not there yet */
+    int64_t *large; /* seqs of messages whose payload is not loaded yet */
     uint32_t n_large;
-    int64_t *excess; /* of rows that are held and did not fit */
+    int64_t *excess; /* seqs of rows that were claimed and did not fit */
     uint32_t n_excess;
     bool full; /* something did not fit */
 };
 
-/* -1 without memory. */
-int gather_begin(struct gathering *g, struct store *s, const struct outbox_claim *claim);
+/* OUTBOX_E_RETRY without memory. */
+int batch_build_begin(struct batch_build *b, struct store *s, const struct outbox_claim *claim);
 /* Takes the result over. */
-int gather_rows(struct gathering *g, PGresult *rows, struct outbox_err *err);
-/* In order of seq. */
-void gather_sort(struct gathering *g);
-/* Loads what did not come with its row; after gather_sort. */
-int gather_payloads(struct gathering *g, struct outbox_err *err);
+int batch_build_rows(struct batch_build *b, PGresult *rows, struct outbox_err *err);
+/* Sorts the messages by seq, and loads what did not come with its row. */
+int batch_build_end(struct batch_build *b, struct outbox_err *err);
 
 #endif

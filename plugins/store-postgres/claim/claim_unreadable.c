@@ -1,165 +1,129 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * claim_unreadable.c - a claim that fails for rows that cannot be read. They are looked for, and
- * claimed by themselves without what is in them, so that the host can make dead letters of them.
+ * claim_unreadable.c - a claim fails for a row that the server cannot read (its storage is damaged)
+ * or not send (no UTF-8 can be made of a text), and the error does not name it.
+ *
+ * The claim is made again for half as many rows, until it succeeds, and then the rows are good, or
+ * is for FEW. Those are read one by one; a bad one is claimed alone, without what is in it, so that
+ * the host can make a dead letter of it. A claim takes a prefix of the rows, and others may take
+ * some of them meanwhile: so it is halved like this, and not searched by common/bisect.h, which
+ * wants ranges of items that stay the same. The next claims grow again, see limit_of in claim.c.
  */
-#include "claim/backlog.h"
-#include "claim/claiming.h"
-#include "claim/unreadable_search.h"
+#include "claim/claim_mode.h"
+#include "claim/claim_sql.h"
+#include "claim/row.h"
+#include "connection/failure.h"
+#include "connection/pg_column.h"
+#include "store.h"
 
-/* Rows that one claim makes out. */
-#define FOUND_MAX 64
-#define ROUNDS_MAX 20
+/* One that waited for a time, and a fresh one: half of a batch is for each. */
+#define FEW 2
+/* Tries in which no bad row was found. */
+#define IDLE_MAX 20
 #define AGAIN_MS 5
 
-#define THESE                                                             \
-    "m.status = 'pending' AND m.lane IS NULL AND (m.available_at IS NULL" \
-    " OR m.available_at <= statement_timestamp()) AND m.seq = ANY ($2) FOR UPDATE SKIP LOCKED"
-static const char these_lock[] = "SELECT " UNREADABLE_COLUMNS " FROM {t} m WHERE " THESE;
-static const char these_lease[] = LEASED(UNREADABLE_COLUMNS, THESE, "$3", "$4", "$5", "$6");
+/* The first rows that a claim without a bound would take. $1: rows to avoid, $2: limit. */
+#define FIRST(condition, order)                                                         \
+    "SELECT m.seq FROM {t} m WHERE m.seq <> ALL ($1) AND " condition " ORDER BY " order \
+    " LIMIT $2 FOR UPDATE SKIP LOCKED"
 
-/* What a claim from the beginning may take, and nobody holds. $1: avoided rows, $2: limit, $3:
- * those up to this one were good when they were looked at last, $4: max_message. */
-#define CANDIDATE                                                                          \
-    "SELECT m.seq, CASE WHEN pg_catalog.octet_length(m.payload) <= $4"                     \
-    " THEN pg_catalog.octet_length(m.payload) ELSE 0 END::int8"                            \
-    " + COALESCE(pg_catalog.pg_column_size(m.headers), 0)::int8 FROM {t} m WHERE m.seq <>" \
-    " ALL ($1) AND "
-#define LIMIT_TO " LIMIT $2 FOR UPDATE SKIP LOCKED"
-static const char fresh_candidates[] = CANDIDATE READY " AND m.seq > $3 ORDER BY m.seq" LIMIT_TO;
-static const char due_candidates[] = CANDIDATE DELAYED
-    " AND m.available_at <= statement_timestamp() AND $3 = $3 ORDER BY m.available_at" LIMIT_TO;
-
-static int candidates(struct store *s, const struct outbox_claim *claim, struct candidate **ret,
-                      size_t *ret_n, size_t *ret_n_fresh, struct outbox_err *err)
+/* seqs[2 * FEW] */
+static int find_first(struct store *s, int64_t *seqs, size_t *ret_n, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    struct step steps[] = {
-        {.slot = SLOT_NONE, .sql = fresh_candidates, .args = &args},
-        {.slot = SLOT_NONE, .sql = due_candidates, .args = &args},
-    };
-    uint64_t most = claim->max_message < INT64_MAX ? claim->max_message : INT64_MAX;
-    size_t n = 0, n_fresh = 0;
-    args_ints(&args, s->avoided, avoid_look(s));
-    args_int(&args, claim->limit);
-    args_int(&args, s->searched);
-    args_int(&args, (int64_t)most);
-    if (!(*ret = arena_array(&s->scratch, (size_t)claim->limit * 2, sizeof **ret)))
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    int r = db_run(s, steps, 2, err);
-    for (size_t i = 0; i < 2; i++) {
-        for (int row = 0; r == 0 && row < PQntuples(steps[i].result); row++)
-            (*ret)[n++] = (struct candidate){column_int(steps[i].result, row, 0),
-                                             column_int(steps[i].result, row, 1)};
-        n_fresh = i == 0 ? n : n_fresh;
-        PQclear(steps[i].result);
-    }
+    struct pg_args args = {.arena = &s->conn.scratch};
+    struct step steps[] = {{.sql = FIRST(READY, "m.seq"), .args = &args},
+                           {.sql = FIRST(DUE, "m.available_at"), .args = &args}};
+    size_t n = 0;
+    pg_args_ints(&args, s->quarantine.seqs, row_quarantine_expire(s));
+    pg_args_int(&args, FEW);
+    int r = pipeline_run(&s->conn, steps, 2, err);
+    for (size_t i = 0; r == 0 && i < 2; i++)
+        for (int row = 0; row < PQntuples(steps[i].result); row++)
+            seqs[n++] = pg_column_int(steps[i].result, row, 0);
+    pipeline_clear(steps, 2);
     *ret_n = n;
-    *ret_n_fresh = n_fresh;
     return r;
 }
 
-static int mark_all(struct store *s, const struct claim_now *now, const struct unreadable *rows,
-                    size_t n)
+/* Reads all that a claim would. */
+static int read_row(struct store *s, int64_t seq, uint64_t max_message, struct outbox_err *err)
 {
-    for (uint32_t i = 0; i < now->g.n; i++)
-        for (size_t k = 0; k < n; k++)
-            if (rows[k].seq == now->g.messages[i]->seq &&
-                unreadable_mark(&s->claim_arena, rows[k].why, now->g.messages[i]) < 0)
-                return -1;
-    return 0;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    PGresult *row;
+    pg_args_int(&args, max_message < INT64_MAX ? (int64_t)max_message : INT64_MAX);
+    pg_args_int(&args, seq);
+    int r = pipeline_query(&s->conn, STMT_NONE,
+                           "SELECT " ROW_COLUMNS " FROM {t} m WHERE m.seq = $2", &args, &row, err);
+    PQclear(row);
+    return r;
 }
 
-/* These rows are the batch, as far as they can be had. */
-static int take_these(struct store *s, const struct outbox_claim *claim,
-                      const struct unreadable *rows, size_t n, struct claim_now *now,
-                      struct outbox_err *err)
+/* The row becomes the batch, unless another relay has it. A lease has to be written, for which the
+ * server may have to read the row after all: then it goes to the quarantine. */
+static int take_row(struct claim_batch *b, struct store *s, const struct outbox_claim *claim,
+                    int64_t seq, const char *why, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    bool locks = s->claiming == CLAIM_LOCKS;
-    int64_t *seqs = arena_array(&s->scratch, n + 1, sizeof *seqs);
-    if (!seqs)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (size_t i = 0; i < n; i++)
-        seqs[i] = rows[i].seq;
-    s->failed_state[0] = '\0'; /* what fails now need not be for the rows */
-    int r = claiming_begin(s, claim, now, err);
+    struct pg_args args = {.arena = &s->conn.scratch};
+    struct outbox_err failure = {.size = sizeof failure};
+    s->conn.sqlstate[0] = '\0'; /* what fails now need not be for the row */
+    int r = claim_batch_begin(b, s, claim, &failure);
+    if (r == OUTBOX_OK) {
+        pg_args_int(&args, 0);
+        pg_args_ints(&args, &seq, 1);
+        s->mode->add_args(b, &args);
+        r = claim_batch_run(b, (struct step){.sql = s->mode->these, .args = &args}, false,
+                            &failure);
+        if (r == OUTBOX_OK && b->build.n > 0)
+            r = row_mark_unreadable(&s->claim.arena, why, b->build.messages[0], &failure);
+        r = claim_batch_end(b, r);
+    }
+    b->build.full = true; /* there may be more */
+    if (r < 0 && failure_is_unreadable_row(&s->conn) && row_quarantine_add(s, seq, failure.text))
+        return OUTBOX_OK;
+    return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_OK;
+}
+
+/* Makes a batch of the first bad row; of none if another relay has it, or it is quarantined now. */
+static int take_bad_row(struct claim_batch *b, struct store *s, const struct outbox_claim *claim,
+                        bool *ret_found, struct outbox_err *err)
+{
+    int64_t seqs[2 * FEW];
+    struct outbox_err why = {.size = sizeof why};
+    size_t n, i = 0;
+    b->build.n = 0;
+    *ret_found = false;
+    int r = find_first(s, seqs, &n, err);
     if (r < 0)
         return r;
-    args_int(&args, 0);
-    args_ints(&args, seqs, n);
-    if (!locks)
-        claiming_args_lease(&args, now);
-    struct step main = {.slot = SLOT_NONE, .sql = locks ? these_lock : these_lease, .args = &args};
-    r = claiming_round_trip(s, now, main, false, err);
-    if (r == 0 && mark_all(s, now, rows, n) < 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    now->bound = INT64_MIN;
-    now->g.full = true; /* there is more, perhaps */
-    return claiming_end(s, now, r, err);
+    while (i < n && (r = read_row(s, seqs[i], claim->max_message, &why)) == OUTBOX_OK)
+        i++;
+    *ret_found = i < n && failure_is_unreadable_row(&s->conn);
+    if (*ret_found)
+        return take_row(b, s, claim, seqs[i], why.text, err);
+    if (r < 0)
+        return outbox_fail(err, r, "%s", why.text);
+    deadline_sleep(&s->conn.deadline, AGAIN_MS); /* another relay has it, or is just trying it */
+    return OUTBOX_OK;
 }
 
-/* A lease has to be written, which may have to read the row: then they are tried one by one. */
-static int take_some(struct store *s, const struct outbox_claim *claim,
-                     const struct unreadable *rows, size_t n, struct claim_now *now,
+int claim_unreadable(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
                      struct outbox_err *err)
 {
-    struct outbox_err why = {.size = sizeof why};
-    int r = n > 0 ? take_these(s, claim, rows, n, now, &why) : OUTBOX_OK;
-    for (size_t i = 0; i < n && r < 0 && unreadable_is_why(s); i++) {
-        r = n > 1 ? take_these(s, claim, &rows[i], 1, now, &why) : r;
-        if (r < 0 && unreadable_is_why(s) && !avoid_add(s, rows[i].seq, why.text))
-            return outbox_fail(err, r, "%s", why.text);
-    }
-    if (r == OUTBOX_OK || unreadable_is_why(s)) /* all that failed are left alone now */
-        return OUTBOX_OK;
-    return outbox_fail(err, r, "%s", why.text);
-}
-
-/* Half of the call's time is for the search; the next claim goes on where this one ends. */
-static int look(struct store *s, const struct outbox_claim *claim, struct search *ret,
-                struct outbox_err *err)
-{
-    struct candidate *rows;
-    size_t n_fresh = 0;
-    *ret = (struct search){.max_message = claim->max_message,
-                           .until_us = s->host->monotonic_us(s->host) + db_left_ms(s) * 500};
-    ret->max = claim->limit < FOUND_MAX ? claim->limit : FOUND_MAX;
-    ret->found = arena_array(&s->scratch, ret->max, sizeof *ret->found);
-    if (!ret->found)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    int r = candidates(s, claim, &rows, &ret->n, &n_fresh, err);
-    if (r < 0)
-        return r;
-    ret->rows = rows;
-    r = unreadable_search(s, ret, err);
-    size_t n = ret->n_read < n_fresh ? ret->n_read : n_fresh;
-    if (ret->n_found > 0 || ret->n_read == ret->n)
-        s->searched = INT64_MIN;
-    else if (n > 0)
-        s->searched = rows[n - 1].seq;
-    return r;
-}
-
-int claiming_take_despite(struct store *s, const struct outbox_claim *claim, int r,
-                          struct claim_now *now, struct outbox_err *err)
-{
-    struct search search;
-    /* Without the time for another round the claim's own words are told. */
-    for (int rounds = 0;
-         r < 0 && unreadable_is_why(s) && rounds < ROUNDS_MAX && db_left_ms(s) >= s->timeout_ms / 8;
-         rounds++) {
-        s->bound = INT64_MIN;
-        now->g.n = 0;
-        r = look(s, claim, &search, err);
-        if (r == 0)
-            r = take_some(s, claim, search.found, search.n_found, now, err);
-        if (r < 0 || now->g.n > 0)
-            return r;
-        /* Another has got them, or is just looking at them. */
-        if (search.n_found == 0)
-            db_rest(s, AGAIN_MS);
-        r = claiming_take(s, claim, now, err);
+    const struct deadline *d = &s->conn.deadline;
+    int idle = 0;
+    while (r < 0 && failure_is_unreadable_row(&s->conn) && idle < IDLE_MAX &&
+           deadline_left_ms(d) >= d->timeout_ms / 8) {
+        s->claim.bound = INT64_MIN; /* as find_first */
+        if (claim->limit > FEW) {
+            claim->limit = claim->limit / 2 > FEW ? claim->limit / 2 : FEW;
+        } else {
+            bool found;
+            r = take_bad_row(b, s, claim, &found, err);
+            if (r < 0 || b->build.n > 0)
+                return r;
+            idle = found ? 0 : idle + 1;
+        }
+        r = claim_batch_take(b, s, claim, err);
     }
     return r;
 }

@@ -1,123 +1,181 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * leases.c - claims that are marks in their rows and a row of {t_leases} which says until when. Who
- * settles or expires a claim locks that row first, so that the two never meet half-way.
+ * leases.c - claims that are marks in their rows and a row of {t_leases} which says until when. A
+ * settle and the end of a lease both lock that row first, so that the two never meet half-way.
  */
-#include "postgres.h"
+#include "claim/leases.h"
+#include "claim/claim_mode.h"
+#include "claim/claim_sql.h"
+#include "claim/row.h"
+#include "connection/random.h"
+#include "operations.h"
+#include "store.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 
-/* Random and positive: nobody holds the number of a claim that is not his. */
-int leases_token(int64_t *ret, struct outbox_err *err)
+/* How long a server may work on for a client that is gone, us. */
+#define LOST_US INT64_C(10000000)
+
+/* ---- the mode ---- */
+
+/* The inner statement is kept apart: a join must not run it again and take more than its LIMIT. An
+ * idle relay writes nothing, no lease either. A claim that waited for a lock until nobody waits for
+ * its answer takes nothing. The last four arguments are those of add_args: token, ms, relay, the
+ * call's ms. */
+#define LEASED(columns, rows, token, ms, relay, call)                                           \
+    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()"             \
+    "  < transaction_timestamp() + " call "::int8::float8 * interval '1 millisecond' AND " rows \
+    " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","               \
+    "  clock_timestamp() + " ms "::int8::float8 * interval '1 millisecond', " relay             \
+    "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"                     \
+    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"                    \
+    " WHERE m.ctid = picked.ctid RETURNING " columns
+
+static void add_args(const struct claim_batch *b, struct pg_args *args)
 {
-    ssize_t n;
-    do
-        n = getrandom(ret, sizeof *ret, 0);
-    while (n < 0 && errno == EINTR);
-    if (n != sizeof *ret)
-        return outbox_fail(err, OUTBOX_E_RETRY, "no random numbers: %s", strerror(errno));
-    *ret = (int64_t)((uint64_t)*ret >> 1) | 1;
-    return OUTBOX_OK;
+    pg_args_int(args, b->c->token);
+    pg_args_int(args, b->build.claim->lease_ms);
+    pg_args_text(args, b->build.claim->relay);
+    pg_args_int(args, b->s->conn.deadline.timeout_ms);
 }
+
+static int run(struct claim_batch *b, struct step *main, struct step *backlog,
+               struct outbox_err *err)
+{
+    struct step *steps[] = {main, backlog};
+    int r = pipeline_run_list(&b->s->conn, steps, backlog ? 2 : 1, err);
+    b->begun |= r == OUTBOX_OK && PQntuples(main->result) > 0;
+    return r;
+}
+
+static int release_excess(struct claim_batch *b, struct outbox_err *err)
+{
+    struct pg_args args = {.arena = &b->s->conn.scratch};
+    uint64_t n;
+    pg_args_ints(&args, b->build.excess, b->build.n_excess);
+    pg_args_int(&args, b->c->token);
+    return pipeline_change(&b->s->conn, STMT_EXCESS,
+                           "UPDATE {t} SET status = 'pending', lease = NULL WHERE seq = ANY ($1)"
+                           " AND status = 'processing' AND lease = $2",
+                           &args, &n, err);
+}
+
+/* A claim whose answer was lost may still be committed: the next claims give it back. */
+static void cancel(struct claim_batch *b)
+{
+    struct store *s = b->s;
+    bool lost = !s->conn.db || (b->begun && leases_give_back(s, b->c->token, NULL) < 0);
+    if (lost) {
+        s->claim.lost_token = b->c->token;
+        s->claim.lost_until_us = deadline_now_us(&s->conn.deadline) + LOST_US;
+    }
+}
+
+static void keep(struct claim_batch *b)
+{
+    snprintf(b->c->lease, sizeof b->c->lease, "%" PRId64, b->c->token);
+    b->c->batch.lease = outbox_cstr(b->c->lease);
+}
+
+static int release(struct store *s, struct claimed *c, const struct outbox_call *call,
+                   struct outbox_err *err)
+{
+    if (c->n_left == 0)
+        return OUTBOX_OK;
+    int r = store_enter_held(s, call, err);
+    return r < 0 ? r : leases_give_back(s, c->token, err);
+}
+
+const struct claim_mode leases_mode = {
+    .kind = CLAIM_LEASES,
+    .capabilities = OUTBOX_STORE_PARTIAL | OUTBOX_STORE_RENEWS,
+    .fresh = LEASED(ROW_COLUMNS, FRESH_ROWS, "$6", "$7", "$8", "$9"),
+    .due = LEASED(ROW_COLUMNS, DUE_ROWS, "$4", "$5", "$6", "$7"),
+    .these = LEASED(UNREADABLE_COLUMNS, THESE_ROWS, "$3", "$4", "$5", "$6"),
+    .fresh_stmt = STMT_FRESH_LEASE,
+    .due_stmt = STMT_DUE_LEASE,
+    .add_args = add_args,
+    .run = run,
+    .release_excess = release_excess,
+    .cancel = cancel,
+    .keep = keep,
+    .release = release,
+};
+
+/* ---- what ends or changes leases ---- */
 
 int leases_expire(struct store *s, struct outbox_err *err)
 {
-    PGresult *result;
-    int r = db_query(s, SLOT_EXPIRE,
-                     "WITH dead AS (DELETE FROM {t_leases} WHERE lease IN (SELECT lease FROM"
-                     "  {t_leases} WHERE until <= statement_timestamp() FOR UPDATE SKIP LOCKED)"
-                     "  RETURNING lease)"
-                     " UPDATE {t} m SET status = 'pending', lease = NULL FROM dead"
-                     " WHERE m.status = 'processing' AND m.lease = dead.lease",
-                     NULL, &result, err);
-    if (r < 0)
-        return r;
-    uint64_t n = db_changed(result);
-    PQclear(result);
-    if (n > 0) {
+    uint64_t n;
+    int r = pipeline_change(&s->conn, STMT_EXPIRE,
+                            "WITH dead AS (DELETE FROM {t_leases} WHERE lease IN (SELECT lease FROM"
+                            "  {t_leases} WHERE until <= statement_timestamp()"
+                            "  FOR UPDATE SKIP LOCKED) RETURNING lease)"
+                            " UPDATE {t} m SET status = 'pending', lease = NULL FROM dead"
+                            " WHERE m.status = 'processing' AND m.lease = dead.lease",
+                            NULL, &n, err);
+    if (r == OUTBOX_OK && n > 0) {
         s->host->count(s->host, "lease_expired_total", (int64_t)n);
         outbox_logf(s->host, OUTBOX_LOG_WARNING,
                     "%" PRIu64 " messages were held by a relay that did not end cleanly; they are "
                     "free again and may arrive twice",
                     n);
     }
-    return OUTBOX_OK;
+    return r;
 }
 
 /* Another program's relay marked rows and knows no leases: they expire like any from now on. */
 int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    PGresult *result;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    uint64_t n;
     int64_t token;
-    int r = leases_token(&token, err);
+    int r = random_token(&token, err);
     if (r < 0)
         return r;
-    args_int(&args, token);
-    args_int(&args, claim->lease_ms);
-    args_text(&args, claim->relay);
-    r = db_query(s, SLOT_ADOPT,
-                 "WITH mine AS (INSERT INTO {t_leases} (lease, until, relay) VALUES ($1,"
-                 "  clock_timestamp() + $2::int8::float8 * interval '1 millisecond', $3))"
-                 " UPDATE {t} m SET lease = $1 WHERE m.status = 'processing' AND (m.lease IS NULL"
-                 "  OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))",
-                 &args, &result, err);
-    PQclear(result);
-    return r;
+    pg_args_int(&args, token);
+    pg_args_int(&args, claim->lease_ms);
+    pg_args_text(&args, claim->relay);
+    return pipeline_change(
+        &s->conn, STMT_ADOPT,
+        "WITH mine AS (INSERT INTO {t_leases} (lease, until, relay) VALUES ($1,"
+        "  clock_timestamp() + $2::int8::float8 * interval '1 millisecond', $3))"
+        " UPDATE {t} m SET lease = $1 WHERE m.status = 'processing' AND (m.lease IS NULL"
+        "  OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))",
+        &args, &n, err);
 }
 
 int leases_give_back(struct store *s, int64_t token, struct outbox_err *err)
 {
-    struct args args = {.arena = &s->scratch};
-    PGresult *result;
-    args_int(&args, token);
-    int r = db_query(s, SLOT_RELEASE,
-                     "WITH ended AS (DELETE FROM {t_leases} WHERE lease = $1 RETURNING lease)"
-                     " UPDATE {t} m SET status = 'pending', lease = NULL FROM ended"
-                     " WHERE m.status = 'processing' AND m.lease = ended.lease",
-                     &args, &result, err);
-    PQclear(result);
-    return r;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    uint64_t n;
+    pg_args_int(&args, token);
+    return pipeline_change(&s->conn, STMT_RELEASE,
+                           "WITH ended AS (DELETE FROM {t_leases} WHERE lease = $1 RETURNING lease)"
+                           " UPDATE {t} m SET status = 'pending', lease = NULL FROM ended"
+                           " WHERE m.status = 'processing' AND m.lease = ended.lease",
+                           &args, &n, err);
 }
 
-int renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
-          const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err)
+int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
+             const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err)
 {
     struct store *s = instance;
-    char text[24];
+    int64_t n;
     *ret_held = 0;
-    if (lease.n >= sizeof text)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "renew: no such lease");
-    memcpy(text, lease.p, (size_t)lease.n);
-    text[lease.n] = '\0';
-    int64_t token = strtoll(text, NULL, 10);
-    int r = db_enter(s, call, err);
+    int r = store_enter(s, call, err);
     if (r < 0)
         return r;
-    struct args until = {.arena = &s->scratch}, held = {.arena = &s->scratch};
-    args_int(&until, token);
-    args_int(&until, lease_ms);
-    args_int(&held, token);
-    struct step steps[] = {
-        {.slot = SLOT_RENEW,
-         .sql = "UPDATE {t_leases} SET until = clock_timestamp() + $2::int8::float8 * interval '1 "
-                "millisecond'"
-                " WHERE lease = $1",
-         .args = &until},
-        {.slot = SLOT_LEASE_HELD,
-         .sql = "SELECT count(*) FROM {t} WHERE status = 'processing' AND lease = $1",
-         .args = &held},
-    };
-    r = db_run(s, steps, 2, err);
-    if (r < 0)
-        return r;
-    if (db_changed(steps[0].result) > 0)
-        *ret_held = (uint64_t)column_int(steps[1].result, 0, 0);
-    PQclear(steps[0].result);
-    PQclear(steps[1].result);
-    return OUTBOX_OK;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    pg_args_text(&args, lease);
+    pg_args_int(&args, lease_ms);
+    r = pipeline_number(&s->conn,
+                        "WITH renewed AS (UPDATE {t_leases} SET until = clock_timestamp() +"
+                        "  $2::int8::float8 * interval '1 millisecond' WHERE lease = $1::int8"
+                        "  RETURNING lease)"
+                        " SELECT count(*) FROM {t} m JOIN renewed ON m.lease = renewed.lease"
+                        " WHERE m.status = 'processing'",
+                        &args, &n, err);
+    *ret_held = (uint64_t)n;
+    return r;
 }

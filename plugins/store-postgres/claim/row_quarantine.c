@@ -1,39 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* row_quarantine.c - rows that nothing can be done with: one such row must not stop all the others.
- */
-#include "claim/unreadable_search.h"
+#include "claim/row_quarantine.h"
+#include "store.h"
 
-#include <string.h>
+#define QUARANTINE_US INT64_C(60000000)
 
-#define AVOID_US INT64_C(60000000)
-
-static void forget_first(struct store *s)
+size_t row_quarantine_expire(struct store *s)
 {
-    s->n_avoided--;
-    memmove(s->avoided, s->avoided + 1, s->n_avoided * sizeof *s->avoided);
-    memmove(s->avoided_until, s->avoided_until + 1, s->n_avoided * sizeof *s->avoided_until);
+    struct row_quarantine *q = &s->quarantine;
+    int64_t now = q->n ? deadline_now_us(&s->conn.deadline) : 0;
+    size_t n = 0;
+    while (n < q->n && q->until_us[n] <= now)
+        n++;
+    q->n -= n;
+    memmove(q->seqs, q->seqs + n, q->n * sizeof *q->seqs);
+    memmove(q->until_us, q->until_us + n, q->n * sizeof *q->until_us);
+    return q->n;
 }
 
-size_t avoid_look(struct store *s)
+bool row_quarantine_add(struct store *s, int64_t seq, const char *why)
 {
-    int64_t now = s->n_avoided ? s->host->monotonic_us(s->host) : 0;
-    while (s->n_avoided && s->avoided_until[0] <= now)
-        forget_first(s);
-    return s->n_avoided;
-}
-
-bool avoid_add(struct store *s, int64_t seq, const char *why)
-{
-    for (size_t i = 0; i < avoid_look(s); i++)
-        if (s->avoided[i] == seq)
+    struct row_quarantine *q = &s->quarantine;
+    size_t n = row_quarantine_expire(s);
+    for (size_t i = 0; i < n; i++)
+        if (q->seqs[i] == seq)
             return true;
-    if (s->n_avoided == AVOIDED_MAX)
+    if (n == ROW_QUARANTINE_MAX)
         return false;
     outbox_logf(s->host, OUTBOX_LOG_ERROR,
-                "the row with seq %lld of %s.%s cannot be changed, and is left alone for a minute; "
-                "look at the table's indexes, checks and triggers, or delete it: %s",
-                (long long)seq, s->schema, s->name.table, why);
-    s->avoided[s->n_avoided] = seq;
-    s->avoided_until[s->n_avoided++] = s->host->monotonic_us(s->host) + AVOID_US;
+                "the row with seq %lld of %s.%s cannot be changed, and is not claimed for a "
+                "minute; look at the table's indexes, checks and triggers, or delete the row: %s",
+                (long long)seq, s->conn.schema, s->name.table, why);
+    q->seqs[n] = seq;
+    q->until_us[n] = deadline_now_us(&s->conn.deadline) + QUARANTINE_US;
+    q->n++;
     return true;
 }

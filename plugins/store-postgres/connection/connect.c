@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * connect.c - connecting, in a thread of its own, because finding a host's address knows no
- * deadline.
+ * deadline. `struct attempt` belongs to that thread until timed_call_run returns it; nothing else
+ * is shared.
  *
- * libpq says in words only why a server refused a connection. They are asked for once more with the
- * SQLSTATE, and then remembered, so that a wrong password is tried once and not twice each time.
+ * libpq tells only in words why a server refused a connection. After a new message the connection
+ * is tried once more with the SQLSTATE in it; the answer is kept for as long as the message stays
+ * the same, so that a wrong password is tried once and not twice each time.
  */
-#include "postgres.h"
+#include "connection/connect.h"
+#include "connection/failure.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define KEYS_MAX 10
 
@@ -36,22 +37,16 @@ struct attempt {
     size_t n;
     char *conninfo;
     char *password;
-    char *purpose;
     struct refusal refusal; /* the last one; then this one */
     PGconn *db;
 };
 
-/* ---- what conninfo says ---- */
-
-static PQconninfoOption *parse(const char *conninfo)
-{
-    return PQconninfoParse(conninfo, NULL);
-}
+/* ---- conninfo ---- */
 
 /* libpq's own text may quote a part of a password. */
-int conninfo_check(const char *option, const char *conninfo, struct outbox_err *err)
+int connect_check_conninfo(const char *option, const char *conninfo, struct outbox_err *err)
 {
-    PQconninfoOption *options = parse(conninfo);
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
     if (!options)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s: not a connection string; `host=... dbname=...` or "
@@ -62,7 +57,7 @@ int conninfo_check(const char *option, const char *conninfo, struct outbox_err *
     return OUTBOX_OK;
 }
 
-static bool says(const PQconninfoOption *options, const char *key)
+static bool has_value(const PQconninfoOption *options, const char *key)
 {
     for (; options && options->keyword; options++)
         if (strcmp(options->keyword, key) == 0)
@@ -80,7 +75,6 @@ static void drop(void *arg)
     if (a->password)
         explicit_bzero(a->password, strlen(a->password));
     free(a->password);
-    free(a->purpose);
     free(a);
 }
 
@@ -100,16 +94,16 @@ static void read_refusal(const char *text, struct refusal *ret)
 static void work(void *arg)
 {
     struct attempt *a = arg;
-    char said[sizeof a->refusal.said];
+    char message[sizeof a->refusal.message];
     a->db = PQconnectdbParams(a->keys, a->values, 1);
     if (!a->db || PQstatus(a->db) == CONNECTION_OK)
         return;
-    snprintf(said, sizeof said, "%s", PQerrorMessage(a->db));
-    if (strcmp(said, a->refusal.said) == 0)
+    snprintf(message, sizeof message, "%s", PQerrorMessage(a->db));
+    if (strcmp(message, a->refusal.message) == 0)
         return;
     a->refusal = (struct refusal){.state = ""};
-    memcpy(a->refusal.said, said, sizeof said);
-    if (!strstr(said, "FATAL"))
+    memcpy(a->refusal.message, message, sizeof message);
+    if (!strstr(message, "FATAL"))
         return;
     PQsetErrorVerbosity(a->db, PQERRORS_VERBOSE);
     PQreset(a->db);
@@ -124,85 +118,76 @@ static void add(struct attempt *a, const char *key, const char *value)
     a->values[a->n++] = value;
 }
 
-static struct attempt *new_attempt(const struct store *s, const char *conninfo, const char *purpose)
+static struct attempt *new_attempt(const struct conn *conn, const char *purpose)
 {
     struct attempt *a = calloc(1, sizeof *a);
-    PQconninfoOption *options = parse(conninfo);
+    PQconninfoOption *options = PQconninfoParse(conn->conninfo, NULL);
     if (a) {
-        a->conninfo = strdup(conninfo);
-        a->password = s->password ? strdup(s->password) : NULL;
-        a->purpose = strdup(purpose);
-        a->refusal = s->refusal;
+        a->conninfo = strdup(conn->conninfo);
+        a->password = conn->password ? strdup(conn->password) : NULL;
+        a->refusal = conn->refusal;
     }
-    if (!a || !options || !a->conninfo || !a->purpose || (s->password && !a->password)) {
+    if (!a || !options || !a->conninfo || (conn->password && !a->password)) {
         PQconninfoFree(options);
         if (a)
             drop(a);
         return NULL;
     }
-    /* A service may say any of them, and only libpq can read it. */
-    bool service = says(options, "service") || getenv("PGSERVICE");
+    /* A service may set any of them, and only libpq can read it. */
+    bool service = has_value(options, "service") || getenv("PGSERVICE");
     for (size_t i = 0; i < sizeof defaults / sizeof defaults[0] && !service; i++)
-        if (!says(options, defaults[i].key) &&
+        if (!has_value(options, defaults[i].key) &&
             (!defaults[i].variable || !getenv(defaults[i].variable)))
             add(a, defaults[i].key, defaults[i].value);
     add(a, "dbname", a->conninfo);
     if (a->password)
         add(a, "password", a->password);
-    add(a, "fallback_application_name", a->purpose);
+    add(a, "fallback_application_name", purpose);
     add(a, "client_encoding", "UTF8");
     PQconninfoFree(options);
     return a;
 }
 
-/* Why libpq gave up, as a class and with advice where it says so. */
-static void tell_refusal(struct store *s, const struct attempt *a, struct outbox_err *err)
+/* Why libpq gave up, as a class and with advice. libpq has no codes for what it finds wrong with
+ * conninfo itself, so those messages are known by their beginning. */
+static int refused(struct conn *conn, const struct attempt *a, struct outbox_err *err)
 {
     const char *text = PQerrorMessage(a->db);
-    s->refusal = a->refusal;
-    if (s->refusal.state[0])
-        failure_say(s, a->db, s->refusal.state, s->refusal.text, err);
-    else if (!PQdb(a->db) || strncmp(text, "invalid ", 8) == 0 ||
-             strncmp(text, "could not match ", 16) == 0)
-        s->failure =
-            outbox_fail(err, OUTBOX_E_CONFIG, "conninfo: %.*s", (int)strcspn(text, "\n"), text);
-    else if (PQconnectionNeedsPassword(a->db))
-        failure_say(s, a->db, "28P01", "it wants a password, and there is none", err);
-    else
-        failure_of(s, a->db, NULL, err);
+    conn->refusal = a->refusal;
+    if (conn->refusal.state[0])
+        return failure_set(conn, a->db, conn->refusal.state, conn->refusal.text, err);
+    if (!PQdb(a->db) || strncmp(text, "invalid ", 8) == 0 ||
+        strncmp(text, "could not match ", 16) == 0)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "conninfo: %.*s", (int)strcspn(text, "\n"), text);
+    if (PQconnectionNeedsPassword(a->db))
+        return failure_set(conn, a->db, "28P01", "the server wants a password, and none is given", err);
+    return failure_of(conn, a->db, NULL, err);
 }
 
-PGconn *db_connect(struct store *s, const char *conninfo, struct timed_call *bounded,
-                   const char *purpose, struct outbox_err *err)
+int connect_open(struct conn *conn, const char *purpose, struct outbox_err *err)
 {
-    PGconn *db = NULL;
-    struct attempt *a = new_attempt(s, conninfo, purpose);
-    s->failed_state[0] = '\0';
-    if (!a) {
-        s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        return NULL;
-    }
-    int r = timed_call_run(bounded, work, drop, a, db_left_ms(s), s->cancel_fd);
-    if (r == OUTBOX_E_TIMEOUT || r == OUTBOX_E_CANCELLED) { /* the attempt is the thread's now */
-        s->failure = r;
-        outbox_fail(err, r,
-                    r == OUTBOX_E_TIMEOUT ? "PostgreSQL: connecting took more than %lld ms"
-                                          : "called back while connecting",
-                    (long long)s->timeout_ms);
-        return NULL;
-    }
-    if (r == OUTBOX_OK && a->db && PQstatus(a->db) == CONNECTION_OK &&
-        PQsetnonblocking(a->db, 1) == 0) {
-        db = a->db;
+    struct attempt *a = new_attempt(conn, purpose);
+    conn->sqlstate[0] = '\0';
+    if (!a)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = timed_call_run(conn->connecting, work, drop, a, deadline_left_ms(&conn->deadline),
+                           conn->deadline.cancel_fd);
+    if (r == OUTBOX_E_TIMEOUT || r == OUTBOX_E_CANCELLED) /* the attempt is the thread's now */
+        return outbox_fail(err, r,
+                           r == OUTBOX_E_TIMEOUT ? "PostgreSQL: connecting took more than %lld ms"
+                                                 : "cancelled while connecting",
+                           (long long)conn->deadline.timeout_ms);
+    if (r == OUTBOX_E_BROKEN)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "PostgreSQL: still connecting since an earlier call");
+    else if (r < 0 || !a->db)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread to connect");
+    else if (PQstatus(a->db) != CONNECTION_OK || PQsetnonblocking(a->db, 1) != 0)
+        r = refused(conn, a, err);
+    if (r == OUTBOX_OK) {
+        conn->db = a->db;
+        conn->session++;
         a->db = NULL;
-    } else if (r == OUTBOX_OK && a->db) {
-        tell_refusal(s, a, err);
-    } else {
-        s->failure =
-            outbox_fail(err, OUTBOX_E_RETRY,
-                        r == OUTBOX_E_BROKEN ? "PostgreSQL: still connecting since an earlier call"
-                                             : "cannot start a thread to connect");
     }
     drop(a);
-    return db;
+    return r;
 }

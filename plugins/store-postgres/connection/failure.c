@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* failure.c - what went wrong, as a class for the host and a text for people. */
+#include "connection/failure.h"
 #include "common/utf8.h"
-#include "postgres.h"
-
-#include <stdio.h>
-#include <string.h>
 
 /* SQLSTATEs by their beginning; the first that matches counts. */
 static const struct {
@@ -74,32 +70,61 @@ static void put_place(const PGconn *db, char *out, size_t cap)
              name ? name : "");
 }
 
-bool failure_ends_connection(const struct store *s)
-{
-    size_t i = find(s->failed_state);
-    return s->failed_state[0] == '\0' || (i < N_KNOWN && known[i].ends);
-}
-
-int failure_of(struct store *s, PGconn *db, const PGresult *result, struct outbox_err *err)
+int failure_of(struct conn *conn, const PGconn *db, const PGresult *result, struct outbox_err *err)
 {
     const char *text = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
     if (!text || !*text)
         text = result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result)
                : db                                    ? PQerrorMessage(db)
                                                        : "out of memory";
-    return failure_say(s, db, result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL, text,
+    return failure_set(conn, db, result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL, text,
                        err);
 }
 
-int failure_say(struct store *s, const PGconn *db, const char *state, const char *text,
+int failure_set(struct conn *conn, const PGconn *db, const char *state, const char *text,
                 struct outbox_err *err)
 {
     char line[280], place[120]; /* with the advice they fit into err */
     put_place(db, place, sizeof place);
-    snprintf(s->failed_state, sizeof s->failed_state, "%s", state ? state : "");
+    snprintf(conn->sqlstate, sizeof conn->sqlstate, "%s", state ? state : "");
     size_t i = state ? find(state) : N_KNOWN;
     one_line(*text ? text : "the connection was lost", line, sizeof line);
-    s->failure = i < N_KNOWN ? known[i].class : OUTBOX_E_RETRY;
-    return outbox_fail(err, s->failure, "%s: %s%s%s%s%s", place, line, state ? " (" : "",
-                       state ? state : "", state ? ")" : "", i < N_KNOWN ? known[i].advice : "");
+    return outbox_fail(err, i < N_KNOWN ? known[i].class : OUTBOX_E_RETRY, "%s: %s%s%s%s%s", place,
+                       line, state ? " (" : "", state ? state : "", state ? ")" : "",
+                       i < N_KNOWN ? known[i].advice : "");
+}
+
+/* ---- the last failure ---- */
+
+bool failure_is(const struct conn *conn, const char *state)
+{
+    return strncmp(conn->sqlstate, state, strlen(state)) == 0;
+}
+
+bool failure_ends_connection(const struct conn *conn)
+{
+    size_t i = find(conn->sqlstate);
+    return conn->sqlstate[0] == '\0' || (i < N_KNOWN && known[i].ends);
+}
+
+/* Such an error leaves the connection alive, and would come again. */
+static bool is_one_of(const struct conn *conn, const char *const *states)
+{
+    while (*states && !failure_is(conn, *states))
+        states++;
+    return conn->db && *states;
+}
+
+bool failure_is_refused_row(const struct conn *conn)
+{
+    static const char *const states[] = {"22", "23", "44", "P0", "54000", "XX001", NULL};
+    return is_one_of(conn, states);
+}
+
+/* No such character in UTF-8, not UTF-8; larger than a text may become; damaged (since PostgreSQL
+ * 13; before, that is an internal error like any other). */
+bool failure_is_unreadable_row(const struct conn *conn)
+{
+    static const char *const states[] = {"22P05", "22021", "54000", "XX001", NULL};
+    return is_one_of(conn, states);
 }

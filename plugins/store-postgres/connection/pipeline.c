@@ -1,135 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pipeline.c - statements to the server and their results back, several in one round trip, none
- * without a deadline. libpq is used without blocking throughout: a pipeline can deadlock otherwise.
+ * pipeline.c - libpq is used without blocking throughout: a pipeline can deadlock otherwise, when
+ * both sides wait for the other to read.
  */
+#include "connection/pipeline.h"
 #include "common/failpoint.h"
-#include "postgres.h"
+#include "connection/failure.h"
+#include "connection/pg_column.h"
+#include "connection/session.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* What is under way when the host wants the call back may take so long, ms. */
+/* A statement that runs when the call is cancelled may take so much longer, ms. */
 #define CANCEL_GRACE_MS 500
 /* So much is always left for a rollback, ms. */
 #define ROLLBACK_MS 200
-#define STEPS_MAX 10
+/* A caller's, and those that run_pooled adds. */
+#define STEPS_MAX 13
 /* The SQLSTATE of a server's own lack of memory. */
 #define NO_MEMORY "53200"
 
-/* ---- time ---- */
-
-int64_t db_left_ms(const struct store *s)
+/* Waits for the server; a statement that runs when the call is cancelled may end, if it does so
+ * soon. */
+static int wait_for_server(struct conn *conn, bool write)
 {
-    return (s->deadline_us - s->host->monotonic_us(s->host)) / 1000;
-}
-
-bool db_rest(const struct store *s, int64_t ms)
-{
-    struct pollfd cancel = {.fd = s->cancel_fd, .events = POLLIN};
-    int64_t left = db_left_ms(s);
-    int n = poll(&cancel, 1, (int)(left < ms ? left < 0 ? 0 : left : ms));
-    return n <= 0 && left > ms;
-}
-
-int db_poll(struct store *s, PGconn *db, bool write)
-{
-    for (;;) {
-        struct pollfd fds[] = {{.fd = PQsocket(db), .events = write ? POLLIN | POLLOUT : POLLIN},
-                               {.fd = s->cancel_fd, .events = POLLIN}};
-        int64_t left = db_left_ms(s);
-        if (left <= 0)
-            return OUTBOX_E_TIMEOUT;
-        int n = poll(fds, s->cancel_fd >= 0 ? 2 : 1, left > INT32_MAX ? INT32_MAX : (int)left);
-        if (n < 0 && errno != EINTR)
-            return OUTBOX_E_TIMEOUT;
-        if (n > 0 && fds[0].revents)
-            return OUTBOX_OK;
-        if (n > 0)
-            return OUTBOX_E_CANCELLED;
-    }
-}
-
-/* What is under way is let end, if that is soon. */
-static int poll_to_end(struct store *s, bool write)
-{
-    int r = db_poll(s, s->db, write);
+    struct deadline *d = &conn->deadline;
+    int r = deadline_poll(d, PQsocket(conn->db), write), cancel_fd = d->cancel_fd;
     if (r != OUTBOX_E_CANCELLED)
         return r;
-    int64_t soon = s->host->monotonic_us(s->host) + CANCEL_GRACE_MS * 1000;
-    int cancel_fd = s->cancel_fd;
-    if (soon < s->deadline_us)
-        s->deadline_us = soon;
-    s->cancel_fd = -1;
-    r = db_poll(s, s->db, write);
-    s->cancel_fd = cancel_fd;
+    deadline_shorten(d, CANCEL_GRACE_MS);
+    d->cancel_fd = -1;
+    r = deadline_poll(d, PQsocket(conn->db), write);
+    d->cancel_fd = cancel_fd;
     return r == OUTBOX_E_TIMEOUT ? OUTBOX_E_CANCELLED : r;
 }
 
 /* ---- sending ---- */
 
-static bool prepares(const struct store *s, enum slot slot)
+static bool is_prepared_by_name(const struct conn *conn, enum stmt stmt)
 {
-    return slot != SLOT_NONE && s->preparing != PREPARE_OFF && !s->prepare_is_off &&
-           (s->preparing == PREPARE_ON || !s->pooled);
+    return stmt != STMT_NONE && conn->prepare != PREPARE_OFF && !conn->prepare_is_off &&
+           (conn->prepare == PREPARE_ON || !conn->pooled);
 }
 
-/* The text of a statement that is not prepared yet. */
-static bool has_text(const struct store *s, const struct step *step)
-{
-    return !prepares(s, step->slot) || !s->prepared[step->slot];
-}
+/* What a step needs while it is under way. */
+struct sending {
+    char *text; /* of a statement that is not prepared yet */
+    bool prepares;
+};
 
-/* `sql`: its text, if it has one. */
-static bool send_step(struct store *s, const struct step *step, const char *sql, bool *ret_prepares)
+static bool send_step(struct conn *conn, const struct step *step, struct sending *x)
 {
-    static const struct args none = {0};
-    static const int binary[ARGS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    const struct args *args = step->args ? step->args : &none;
+    static const struct pg_args none = {0};
+    static const int binary[PG_ARGS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const struct pg_args *args = step->args ? step->args : &none;
     char name[32];
-    bool ok = true, by_name = prepares(s, step->slot);
-    snprintf(name, sizeof name, "outboxd%08" PRIx32 "_%d", s->statements_key, step->slot);
-    *ret_prepares = by_name && sql;
-    if (sql)
-        ok = by_name ? PQsendPrepare(s->db, name, sql, args->n, args->types)
-                     : PQsendQueryParams(s->db, sql, args->n, args->types, args->values,
-                                         args->lengths, binary, 1);
-    if (ok && by_name)
-        ok = PQsendQueryPrepared(s->db, name, args->n, args->values, args->lengths, binary, 1);
-    return ok;
+    if (!is_prepared_by_name(conn, step->stmt))
+        return PQsendQueryParams(conn->db, x->text, args->n, args->types, args->values,
+                                 args->lengths, binary, 1);
+    snprintf(name, sizeof name, "outboxd%08" PRIx32 "_%d", conn->statements_key, step->stmt);
+    x->prepares = x->text != NULL;
+    if (x->prepares && !PQsendPrepare(conn->db, name, x->text, args->n, args->types))
+        return false;
+    return PQsendQueryPrepared(conn->db, name, args->n, args->values, args->lengths, binary, 1);
 }
 
 /* ---- receiving ---- */
 
-/* The next result of the pipeline, NULL between two statements; r tells why there is none. */
-static int next_result(struct store *s, PGresult **ret)
+/* The next result of the pipeline, NULL between two statements; a failure is why there is none. */
+static int next_result(struct conn *conn, PGresult **ret)
 {
     int r = OUTBOX_OK, unsent;
     *ret = NULL;
-    while (r == OUTBOX_OK && ((unsent = PQflush(s->db)) != 0 || PQisBusy(s->db))) {
-        if (unsent < 0 || PQstatus(s->db) != CONNECTION_OK)
+    while (r == OUTBOX_OK && ((unsent = PQflush(conn->db)) != 0 || PQisBusy(conn->db))) {
+        if (unsent < 0 || PQstatus(conn->db) != CONNECTION_OK)
             return OUTBOX_E_BROKEN;
-        r = poll_to_end(s, unsent > 0);
-        if (r == OUTBOX_OK && !PQconsumeInput(s->db))
+        r = wait_for_server(conn, unsent > 0);
+        if (r == OUTBOX_OK && !PQconsumeInput(conn->db))
             return OUTBOX_E_BROKEN;
     }
     if (r == OUTBOX_OK)
-        *ret = PQgetResult(s->db);
+        *ret = PQgetResult(conn->db);
     return r;
 }
 
 /* The one result of a statement. */
-static int take_result(struct store *s, PGresult **ret)
+static int take_result(struct conn *conn, PGresult **ret)
 {
     PGresult *rest = NULL;
-    int r = next_result(s, ret);
+    int r = next_result(conn, ret);
     if (r == OUTBOX_OK && *ret && PQresultStatus(*ret) == PGRES_PIPELINE_SYNC)
         return OUTBOX_OK;
-    while (r == OUTBOX_OK && (r = next_result(s, &rest)) == OUTBOX_OK && rest)
+    while (r == OUTBOX_OK && (r = next_result(conn, &rest)) == OUTBOX_OK && rest)
         PQclear(rest);
     return r;
 }
@@ -141,34 +104,34 @@ static bool is_good(const PGresult *result)
 }
 
 /* Keeps the first failure. */
-static void note_failure(struct store *s, const PGresult *result, int *r, struct outbox_err *err)
+static void note_failure(struct conn *conn, const PGresult *result, int *r, struct outbox_err *err)
 {
     if (*r == OUTBOX_OK && PQresultStatus(result) != PGRES_PIPELINE_ABORTED)
-        *r = failure_of(s, s->db, result, err);
+        *r = failure_of(conn, conn->db, result, err);
 }
 
 /* Receives everything up to the sync. A broken connection is an error of `transport`. */
-static int receive(struct store *s, struct step *steps, const bool *preparing, size_t n,
+static int receive(struct conn *conn, struct step *const *steps, const struct sending *x, size_t n,
                    int *ret_transport, struct outbox_err *err)
 {
     int r = OUTBOX_OK, transport = OUTBOX_OK;
     PGresult *result = NULL;
     for (size_t i = 0; transport == OUTBOX_OK && i < n; i++) {
-        if (preparing[i] && (transport = take_result(s, &result)) == OUTBOX_OK) {
+        if (x[i].prepares && (transport = take_result(conn, &result)) == OUTBOX_OK) {
             if (is_good(result))
-                s->prepared[steps[i].slot] = true;
+                conn->prepared[steps[i]->stmt] = true;
             else
-                note_failure(s, result, &r, err);
+                note_failure(conn, result, &r, err);
             PQclear(result);
         }
-        if (transport == OUTBOX_OK && (transport = take_result(s, &steps[i].result)) == OUTBOX_OK &&
-            !is_good(steps[i].result))
-            note_failure(s, steps[i].result, &r, err);
+        if (transport == OUTBOX_OK &&
+            (transport = take_result(conn, &steps[i]->result)) == OUTBOX_OK &&
+            !is_good(steps[i]->result))
+            note_failure(conn, steps[i]->result, &r, err);
     }
-    if (transport == OUTBOX_OK && (transport = take_result(s, &result)) == OUTBOX_OK) {
-        if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
-            note_failure(s, result, &r,
-                         err); /* a deferred constraint, say: at the implicit commit */
+    if (transport == OUTBOX_OK && (transport = take_result(conn, &result)) == OUTBOX_OK) {
+        if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) /* a deferred constraint, say, at */
+            note_failure(conn, result, &r, err);           /* the implicit commit */
         PQclear(result);
     }
     *ret_transport = transport;
@@ -177,25 +140,23 @@ static int receive(struct store *s, struct step *steps, const bool *preparing, s
 
 /* ---- running ---- */
 
-/* The connection ended, or did not answer in time: what it was doing ends with it. */
-static int lose(struct store *s, int transport, struct outbox_err *err)
+/* The connection failed, and what was open ends with it. */
+static int lose(struct conn *conn, int transport, struct outbox_err *err)
 {
     int r;
-    if (transport == OUTBOX_E_TIMEOUT || transport == OUTBOX_E_CANCELLED) {
-        s->failed_state[0] = '\0';
-        r = s->failure =
-            outbox_fail(err, transport, "PostgreSQL at %s did not answer within %lld ms",
-                        PQhost(s->db), (long long)s->timeout_ms);
-        if (transport == OUTBOX_E_CANCELLED)
-            outbox_fail(err, transport, "called back");
-    } else {
-        r = failure_of(s, s->db, NULL, err);
-    }
-    db_close(s);
+    conn->sqlstate[0] = '\0';
+    if (transport == OUTBOX_E_TIMEOUT)
+        r = outbox_fail(err, transport, "PostgreSQL at %s did not answer within %lld ms",
+                        PQhost(conn->db), (long long)conn->deadline.timeout_ms);
+    else if (transport == OUTBOX_E_CANCELLED)
+        r = outbox_fail(err, transport, "the call was cancelled");
+    else
+        r = failure_of(conn, conn->db, NULL, err);
+    conn_close(conn);
     return r;
 }
 
-static void clear(struct step *steps, size_t n)
+void pipeline_clear(struct step *steps, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         PQclear(steps[i].result);
@@ -203,190 +164,238 @@ static void clear(struct step *steps, size_t n)
     }
 }
 
-static bool send_all(struct store *s, const struct step *steps, char *const *texts, size_t n,
-                     bool *preparing)
+static void clear_list(struct step *const *steps, size_t n)
 {
-    if (!PQenterPipelineMode(s->db))
+    for (size_t i = 0; i < n; i++)
+        pipeline_clear(steps[i], 1);
+}
+
+static bool send_all(struct conn *conn, struct step *const *steps, struct sending *x, size_t n)
+{
+    if (!PQenterPipelineMode(conn->db))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!send_step(s, &steps[i], texts[i], &preparing[i]))
+        if (!send_step(conn, steps[i], &x[i]))
             return false;
-    return PQpipelineSync(s->db);
+    return PQpipelineSync(conn->db);
 }
 
 #ifdef OUTBOX_CRASH_POINTS
-static bool settles(const struct step *steps, size_t n)
+static bool settles(struct step *const *steps, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (steps[i].slot >= SLOT_DELETE_LOCK && steps[i].slot <= SLOT_CHANGE_LEASE)
+        if (steps[i]->stmt >= STMT_DELETE_LOCK && steps[i]->stmt <= STMT_CHANGE_LEASE)
             return true;
     return false;
 }
 #endif
 
-/* Before anything is sent; the connection is none the worse without memory. */
-static int make_texts(struct store *s, struct step *steps, char **texts, size_t n,
+/* Before anything is sent: without memory the connection stays as it is. */
+static int make_texts(struct conn *conn, struct step *const *steps, struct sending *x, size_t n,
                       struct outbox_err *err)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
-        steps[i].result = NULL;
-        ok = !(steps[i].args && steps[i].args->failed) &&
-             (!has_text(s, &steps[i]) || (texts[i] = name_render(s, steps[i].sql)));
+        enum stmt stmt = steps[i]->stmt;
+        bool has_text = !is_prepared_by_name(conn, stmt) || !conn->prepared[stmt];
+        steps[i]->result = NULL;
+        ok = !steps[i]->args || !steps[i]->args->failed;
+        if (ok && has_text)
+            ok = (x[i].text = table_name_render(conn->name, conn->schema, steps[i]->sql)) != NULL;
     }
     if (ok)
         return OUTBOX_OK;
-    snprintf(s->failed_state, sizeof s->failed_state, "%s", NO_MEMORY);
-    return s->failure = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    snprintf(conn->sqlstate, sizeof conn->sqlstate, "%s", NO_MEMORY);
+    return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
 }
 
-static int run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
+static int run(struct conn *conn, struct step *const *steps, size_t n, struct outbox_err *err)
 {
-    bool preparing[STEPS_MAX + 3] = {false};
-    char *texts[STEPS_MAX + 3] = {NULL};
+    struct sending x[STEPS_MAX] = {{0}};
     int transport = OUTBOX_OK;
-    int r = make_texts(s, steps, texts, n, err);
-    bool sent = r == OUTBOX_OK && send_all(s, steps, texts, n, preparing);
+    int r = make_texts(conn, steps, x, n, err);
+    bool sent = r == OUTBOX_OK && send_all(conn, steps, x, n);
     for (size_t i = 0; i < n; i++)
-        free(texts[i]);
+        free(x[i].text);
     if (r < 0)
         return r;
     if (!sent)
-        return lose(s, OUTBOX_E_BROKEN, err);
+        return lose(conn, OUTBOX_E_BROKEN, err);
 #ifdef OUTBOX_CRASH_POINTS
-    if (settles(steps, n) && PQflush(s->db) == 0)
+    if (settles(steps, n) && PQflush(conn->db) == 0)
         failpoint("in_settle"); /* whether it is done is up to the server now */
 #endif
-    r = receive(s, steps, preparing, n, &transport, err);
-    if (transport != OUTBOX_OK) {
-        clear(steps, n);
-        /* What the server said last is a better reason than that it went away. */
-        if (r == OUTBOX_OK)
-            return lose(s, transport, err);
-        db_close(s);
-        return r;
-    }
-    PQexitPipelineMode(s->db);
-    if (r < 0)
-        clear(steps, n);
-    return r;
+    r = receive(conn, steps, x, n, &transport, err);
+    if (transport == OUTBOX_OK)
+        PQexitPipelineMode(conn->db);
+    if (r < 0 || transport != OUTBOX_OK)
+        clear_list(steps, n);
+    /* What the server said last is a better reason than that it went away. */
+    if (r < 0 && transport != OUTBOX_OK)
+        conn_close(conn);
+    return r < 0 || transport == OUTBOX_OK ? r : lose(conn, transport, err);
 }
 
-/* Behind a pooler: settings and steps are one transaction. */
-static int run_pooled(struct store *s, const char *settings, struct step *steps, size_t n,
+/* Behind a pooler the next transaction may run in any session, and so brings its settings along:
+ * they go behind the caller's BEGIN, or, where the steps have none because they are a transaction
+ * by themselves, a transaction is put around both. */
+static int run_pooled(struct conn *conn, struct step *settings, struct step *const *steps, size_t n,
                       struct outbox_err *err)
 {
-    struct step all[STEPS_MAX + 3];
-    size_t begins = strncmp(steps[0].sql, "BEGIN", 5) == 0, k = 0;
-    all[k++] = begins ? steps[0] : (struct step){.slot = SLOT_BEGIN, .sql = BEGIN};
-    all[k++] = (struct step){.slot = SLOT_NONE, .sql = settings};
-    memcpy(all + k, steps + begins, (n - begins) * sizeof *steps);
-    k += n - begins;
+    struct step begin = STEP_BEGIN, commit = STEP_COMMIT, *all[STEPS_MAX];
+    size_t begins = steps[0]->stmt == STMT_BEGIN, k = 0;
+    all[k++] = begins ? steps[0] : &begin;
+    all[k++] = settings;
+    for (size_t i = begins; i < n; i++)
+        all[k++] = steps[i];
     if (!begins)
-        all[k++] = (struct step){.slot = SLOT_COMMIT, .sql = "COMMIT"};
-    int r = run(s, all, k, err);
-    PQclear(all[1].result);
-    if (!begins) {
-        PQclear(all[0].result);
-        PQclear(all[k - 1].result);
-    }
-    memcpy(steps, all + 2 - begins, n * sizeof *steps);
-    if (begins)
-        steps[0] = all[0];
+        all[k++] = &commit;
+    int r = run(conn, all, k, err);
+    PQclear(begin.result);
+    PQclear(settings->result);
+    PQclear(commit.result);
     return r;
 }
 
-static int run_told(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
+static int run_with_settings(struct conn *conn, struct step *const *steps, size_t n,
+                             struct outbox_err *err)
 {
-    struct step told = {.slot = SLOT_NONE};
-    int r = steps[0].alone && s->pooled ? OUTBOX_OK : session_settings(s, &told.sql, err);
-    if (r < 0 || !told.sql)
-        return r < 0 ? r : run(s, steps, n, err);
-    if (s->pooled)
-        return run_pooled(s, told.sql, steps, n, err);
-    /* By themselves: what comes now may be undone. */
-    r = run(s, &told, 1, err);
-    PQclear(told.result);
-    return r < 0 ? r : run(s, steps, n, err);
+    struct step settings = {.stmt = STMT_NONE}, *first = &settings;
+    int r = OUTBOX_OK;
+    if (!steps[0]->outside || !conn->pooled)
+        r = session_settings(conn, &settings.sql, err);
+    if (r == OUTBOX_OK && settings.sql && conn->pooled)
+        return run_pooled(conn, &settings, steps, n, err);
+    if (r == OUTBOX_OK && settings.sql) { /* by themselves: what comes now may be undone */
+        r = run(conn, &first, 1, err);
+        PQclear(settings.result);
+    }
+    return r < 0 ? r : run(conn, steps, n, err);
 }
 
-/* A pooler in between, after all, or somebody who tidies up: then without. */
-static bool lost_statements(struct store *s)
+/* There is a pooler after all, or something drops prepared statements: then without. */
+static bool lost_statements(struct conn *conn)
 {
-    if (strcmp(s->failed_state, "26000") != 0 && strcmp(s->failed_state, "42P05") != 0)
+    if (!failure_is(conn, "26000") && !failure_is(conn, "42P05"))
         return false;
-    if (!s->prepare_is_off)
-        outbox_logf(s->host, OUTBOX_LOG_WARNING,
-                    "prepared statements do not last on this connection; going on without");
-    s->prepare_is_off = true;
+    if (!conn->prepare_is_off)
+        outbox_logf(conn->host, OUTBOX_LOG_WARNING,
+                    "prepared statements do not last on this connection; outboxd goes on without "
+                    "them");
+    conn->prepare_is_off = true;
     return true;
 }
 
-int db_run(struct store *s, struct step *steps, size_t n, struct outbox_err *err)
+int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
+                      struct outbox_err *err)
 {
     for (size_t i = 0; i < n; i++)
-        steps[i].result = NULL;
-    if (!s->db)
-        return s->failure = outbox_fail(err, OUTBOX_E_RETRY, "the connection was lost");
-    bool begins = PQtransactionStatus(s->db) == PQTRANS_IDLE;
+        steps[i]->result = NULL;
+    if (!conn->db)
+        return outbox_fail(err, OUTBOX_E_RETRY, "the connection was lost");
+    bool begins = PQtransactionStatus(conn->db) == PQTRANS_IDLE;
     for (bool again = false;; again = true) {
-        int r = run_told(s, steps, n, err);
+        int r = run_with_settings(conn, steps, n, err);
         if (r == OUTBOX_OK)
             return r;
-        session_forget(s);
-        if (s->db && failure_ends_connection(s))
-            db_close(s);
-        db_rollback(s, r);
-        if (!s->db || again || !lost_statements(s) || !begins)
+        session_forget(conn);
+        if (conn->db && failure_ends_connection(conn))
+            conn_close(conn);
+        pipeline_rollback(conn);
+        if (!conn->db || again || !lost_statements(conn) || !begins)
             return r;
     }
 }
 
-int db_query(struct store *s, enum slot slot, const char *sql, struct args *args, PGresult **ret,
-             struct outbox_err *err)
+int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err)
 {
-    struct step step = {.slot = slot, .sql = sql, .args = args};
-    int r = db_run(s, &step, 1, err);
+    struct step *list[STEPS_MAX];
+    for (size_t i = 0; i < n; i++)
+        list[i] = &steps[i];
+    return pipeline_run_list(conn, list, n, err);
+}
+
+/* One try. */
+void pipeline_rollback(struct conn *conn)
+{
+    struct step step = {.stmt = STMT_ROLLBACK, .sql = "ROLLBACK"}, *steps = &step;
+    struct deadline *d = &conn->deadline;
+    int64_t until_us = d->until_us;
+    char sqlstate[sizeof conn->sqlstate];
+    if (!conn->db || PQtransactionStatus(conn->db) == PQTRANS_IDLE)
+        return;
+    memcpy(sqlstate, conn->sqlstate, sizeof sqlstate); /* the failure's, which is the reason */
+    if (deadline_left_ms(d) < ROLLBACK_MS)
+        d->until_us = deadline_now_us(d) + ROLLBACK_MS * 1000;
+    if (run(conn, &steps, 1, NULL) < 0)
+        conn_close(conn);
+    PQclear(step.result);
+    memcpy(conn->sqlstate, sqlstate, sizeof sqlstate);
+    d->until_us = until_us;
+}
+
+/* ---- one statement ---- */
+
+int pipeline_query(struct conn *conn, enum stmt stmt, const char *sql, struct pg_args *args,
+                   PGresult **ret, struct outbox_err *err)
+{
+    struct step step = {.stmt = stmt, .sql = sql, .args = args};
+    int r = pipeline_run(conn, &step, 1, err);
     *ret = step.result;
     return r;
 }
 
-int db_exec(struct store *s, const char *sql, struct outbox_err *err)
+int pipeline_change(struct conn *conn, enum stmt stmt, const char *sql, struct pg_args *args,
+                    uint64_t *ret_n, struct outbox_err *err)
 {
     PGresult *result;
-    int r = db_query(s, SLOT_NONE, sql, NULL, &result, err);
+    int r = pipeline_query(conn, stmt, sql, args, &result, err);
+    *ret_n = r == OUTBOX_OK ? pipeline_changed(result) : 0;
     PQclear(result);
     return r;
 }
 
-int db_exec_alone(struct store *s, const char *sql, struct outbox_err *err)
+int pipeline_number(struct conn *conn, const char *sql, struct pg_args *args, int64_t *ret,
+                    struct outbox_err *err)
 {
-    struct step step = {.slot = SLOT_NONE, .sql = sql, .alone = true};
-    int r = db_run(s, &step, 1, err);
+    PGresult *result;
+    int r = pipeline_query(conn, STMT_NONE, sql, args, &result, err);
+    *ret = r == OUTBOX_OK && PQntuples(result) > 0 ? pg_column_int(result, 0, 0) : 0;
+    PQclear(result);
+    return r;
+}
+
+static int exec_step(struct conn *conn, struct step step, struct outbox_err *err)
+{
+    int r = pipeline_run(conn, &step, 1, err);
     PQclear(step.result);
     return r;
 }
 
-/* One try; a connection that does not even roll back is dropped, which does. */
-int db_rollback(struct store *s, int r)
+int pipeline_exec(struct conn *conn, const char *sql, struct outbox_err *err)
 {
-    struct step step = {.slot = SLOT_ROLLBACK, .sql = "ROLLBACK"};
-    if (!s->db || PQtransactionStatus(s->db) == PQTRANS_IDLE)
-        return r;
-    int failure = s->failure;
-    int64_t deadline_us = s->deadline_us;
-    if (db_left_ms(s) < ROLLBACK_MS)
-        s->deadline_us = s->host->monotonic_us(s->host) + ROLLBACK_MS * 1000;
-    if (run(s, &step, 1, NULL) < 0)
-        db_close(s);
-    else
-        PQclear(step.result);
-    s->failure = failure;
-    s->deadline_us = deadline_us;
+    return exec_step(conn, (struct step){.sql = sql}, err);
+}
+
+int pipeline_exec_outside(struct conn *conn, const char *sql, struct outbox_err *err)
+{
+    return exec_step(conn, (struct step){.sql = sql, .outside = true}, err);
+}
+
+int pipeline_begin(struct conn *conn, struct outbox_err *err)
+{
+    return exec_step(conn, STEP_BEGIN, err);
+}
+
+int pipeline_end(struct conn *conn, int r, struct outbox_err *err)
+{
+    if (r == OUTBOX_OK)
+        return exec_step(conn, STEP_COMMIT, err);
+    pipeline_rollback(conn);
     return r;
 }
 
-uint64_t db_changed(PGresult *result)
+uint64_t pipeline_changed(PGresult *result)
 {
     return strtoull(PQcmdTuples(result), NULL, 10);
 }

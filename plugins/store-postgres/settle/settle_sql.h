@@ -1,55 +1,63 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settle_sql.h - one settle call on its way. Only the files of settling include it. */
+/* settle_sql.h - one settle call on its way: its items, and the statements that settle their rows.
+ */
 #ifndef STORE_POSTGRES_SETTLE_SETTLE_SQL_H
 #define STORE_POSTGRES_SETTLE_SETTLE_SQL_H
 
-#include "postgres.h"
+#include "connection/pipeline.h"
+#include "store.h"
 
-/* What is written: what the host told; that without reasons; or only that they wait. */
-enum how { HOW_TOLD, HOW_BARE, HOW_PUT_OFF };
+/* What is written of an item. */
+enum settle_mode {
+    SETTLE_FULL,
+    SETTLE_WITHOUT_REASON,
+    SETTLE_POSTPONE, /* only that it waits a minute, uncharged */
+};
 
-struct settling {
+struct settle_sql {
     struct store *s;
     struct claimed *c;
     const struct outbox_settle *const *items;
-    uint8_t *stale;
     size_t n;
-    bool *wanted;    /* items to settle now, normally all */
-    bool *held;      /* of these, those whose rows are ours, as far as known */
-    bool *part;      /* items of the statement that is made */
+    bool *wanted;    /* items to settle now */
+    bool *marked;    /* of these, the items of one statement */
     size_t *item_of; /* by index into the batch, plus one; 0: none */
-    enum how how;
-    bool plain; /* reasons in ASCII */
+    enum settle_mode mode;
+    bool ascii; /* reasons lose what is not ASCII: the database's encoding may not have it */
 };
 
 /* A statement settles one of these. */
-enum part { PART_DELETE, PART_KEEP, PART_CHANGE, N_PARTS };
+enum settle_part { PART_DELETE, PART_KEEP, PART_CHANGE, N_PARTS };
 
-/* In a transaction: settles what is wanted. */
-typedef int settling_fn(struct settling *t, struct outbox_err *err);
+/* Fills the arrays. OUTBOX_E_RETRY without memory. */
+int settle_sql_begin(struct settle_sql *q, struct outbox_err *err);
+/* Wants the items of the range that no earlier try settled; how many. */
+size_t settle_sql_want(struct settle_sql *q, size_t from, size_t count);
+const struct outbox_message *settle_sql_message(const struct settle_sql *q, size_t i);
+/* enum row_state of the item's row */
+uint8_t *settle_sql_state(const struct settle_sql *q, size_t i);
+/* The item of the row with this seq, or q->n. */
+size_t settle_sql_find(const struct settle_sql *q, int64_t seq);
 
-/* Fills the arrays: all is wanted but for what is settled already. -1 without memory. */
-int settling_begin(struct settling *t);
-/* What is wanted is held, and not stale. */
-void settling_retry(struct settling *t);
-const struct outbox_message *settling_message(const struct settling *t, size_t i);
-/* The item of the row with this seq, or t->n. */
-size_t settling_find(const struct settling *t, int64_t seq);
+/* Adds which rows the marked items are: with locks by address; with leases by seq, and the lease.
+ */
+void settle_sql_args(const struct settle_sql *q, struct pg_args *args);
+/* Marks the wanted items whose rows are held and which belong to the part; how many. */
+size_t settle_sql_mark(const struct settle_sql *q, enum settle_part part);
+/* Puts the statements of these items, by part, into steps[N_PARTS], args[N_PARTS]; how many. */
+size_t settle_sql_steps(const struct settle_sql *q, struct step *steps, struct pg_args *args);
 
-/* The rows of the items that `part` marks: by address with locks, by seq with leases. */
-void settling_args_rows(struct args *args, const struct settling *t, const bool *part);
-/* Marks in part[] the items that are held and belong to it; how many. */
-size_t settling_members(const struct settling *t, enum part part);
-/* Puts the statements of those items that are held behind the first n steps; how many there are
- * then. args[N_PARTS]. */
-size_t settling_add_parts(const struct settling *t, struct step *steps, size_t n,
-                          struct args *args);
+/* ---- settle_try.c, relock.c, settle_bisect.c ---- */
 
-/* Instead of the transaction that was lost there is another, which holds what it can; held[] and
- * the batch's lost[] say what. */
-int regain(struct settling *t, struct outbox_err *err);
-
-/* After `by` failed with r: what was refused by the table is settled message by message. */
-int settle_apart(struct settling *t, settling_fn *by, int r, struct outbox_err *err);
+/* Settles the wanted items in one transaction: all, or none on failure. Then their states are
+ * ROW_SETTLED or ROW_STALE. */
+int settle_try(struct settle_sql *q, struct outbox_err *err);
+/* Begins a transaction that holds what it can of the wanted rows, after the one that did is over.
+ * Their states are then ROW_HELD; ROW_LOST; or ROW_SETTLED by the last try, and those are wanted no
+ * more. */
+int relock_rows(struct settle_sql *q, struct outbox_err *err);
+/* Settles all items; their states say what became of them. Fails if none could be settled, or for
+ * another reason than that the table refuses rows. */
+int settle_bisect(struct settle_sql *q, struct outbox_err *err);
 
 #endif

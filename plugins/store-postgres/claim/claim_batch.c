@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * claim_batch.c - rows that another relay holds are passed over.
+ *
+ * A busy claim is one round trip and begins behind the last row that it saw: dead rows before it
+ * need not be walked over. That is a hint only, since late commits, retries and rows that others
+ * gave back lie below it. So a claim that gets less than its limit goes on there, and so does every
+ * claim once a second, which also reads the backlog.
+ */
+#include "claim/claim_batch.h"
+#include "claim/claim_mode.h"
+#include "connection/random.h"
+#include "store.h"
+
+void claim_batch_free(struct store *s)
+{
+    for (size_t i = 0; i < s->claim.n_rows; i++)
+        PQclear(s->claim.rows[i]);
+    s->claim.n_rows = 0;
+    arena_reset(&s->claim.arena);
+}
+
+int claim_batch_begin(struct claim_batch *b, struct store *s, const struct outbox_claim *claim,
+                      struct outbox_err *err)
+{
+    claim_batch_free(s);
+    *b = (struct claim_batch){
+        .s = s, .c = arena_array(&s->claim.arena, 1, sizeof *b->c), .bound = INT64_MIN};
+    if (b->c)
+        b->c->states = arena_array(&s->claim.arena, claim->limit, 1);
+    if (!b->c || !b->c->states || batch_build_begin(&b->build, s, claim) < 0)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    return random_token(&b->c->token, err);
+}
+
+int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
+                    struct outbox_err *err)
+{
+    struct pg_args args = {.arena = &b->s->conn.scratch};
+    struct step backlog;
+    if (with_backlog)
+        backlog = backlog_step(b->s, &args);
+    int r = b->s->mode->run(b, &main, with_backlog ? &backlog : NULL, err);
+    if (r < 0)
+        return r;
+    if (with_backlog) {
+        backlog_read(b->s, backlog.result);
+        PQclear(backlog.result);
+        b->backlog_seen = true;
+    }
+    return batch_build_rows(&b->build, main.result, err);
+}
+
+int claim_batch_end(struct claim_batch *b, int r)
+{
+    if (r < 0)
+        b->build.n = 0;
+    if (b->build.n == 0)
+        b->s->mode->cancel(b);
+    return r;
+}
+
+/* ---- which rows ---- */
+
+static int take_due(struct claim_batch *b, uint32_t limit, struct outbox_err *err)
+{
+    struct store *s = b->s;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    size_t n = row_quarantine_expire(s);
+    int64_t *but = arena_array(&s->conn.scratch, n + b->build.n + 1, sizeof *but);
+    if (!but)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    memcpy(but, s->quarantine.seqs, n * sizeof *but);
+    for (uint32_t i = 0; i < b->build.n; i++)
+        but[n++] = b->build.messages[i]->seq;
+    pg_args_int(&args, (int64_t)b->build.inline_max);
+    pg_args_ints(&args, but, n);
+    pg_args_int(&args, limit);
+    s->mode->add_args(b, &args);
+    struct step main = {.stmt = s->mode->due_stmt, .sql = s->mode->due, .args = &args};
+    return claim_batch_run(b, main, false, err);
+}
+
+static int take_fresh(struct claim_batch *b, int64_t above, int64_t upto, bool with_backlog,
+                      struct outbox_err *err)
+{
+    struct store *s = b->s;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    struct step main = {.stmt = s->mode->fresh_stmt, .sql = s->mode->fresh, .args = &args};
+    uint32_t before = b->build.n;
+    pg_args_int(&args, (int64_t)b->build.inline_max);
+    pg_args_ints(&args, s->quarantine.seqs, row_quarantine_expire(s));
+    pg_args_int(&args, above);
+    pg_args_int(&args, upto);
+    pg_args_int(&args, b->build.claim->limit - b->build.n);
+    s->mode->add_args(b, &args);
+    int r = claim_batch_run(b, main, with_backlog, err);
+    if (r == 0 && b->build.n > before)
+        b->bound = b->build.messages[b->build.n - 1]->seq;
+    return r;
+}
+
+static bool has_room(const struct claim_batch *b)
+{
+    return b->build.n < b->build.claim->limit && !b->build.full;
+}
+
+/*
+ * Up to four statements, each only while there is room:
+ *   1. rows that waited for a time, if some are due: half of the batch at most, so that neither
+ *      retries nor fresh messages starve;
+ *   2. fresh rows behind the bound;
+ *   3. fresh rows below it, and the backlog, unless 2 was without a bound and had the backlog;
+ *   4. more of the rows that waited, if 1 left some or 3 found that there are any.
+ */
+static int take_rows(struct claim_batch *b, struct outbox_err *err)
+{
+    struct backlog *backlog = &b->s->backlog;
+    uint32_t limit = b->build.claim->limit, half = (limit + 1) / 2, n_due = 0;
+    int64_t now = deadline_now_us(&b->s->conn.deadline);
+    bool read = now >= backlog->next_read_us, due = backlog->due || now >= backlog->due_us;
+    int64_t bound = b->bound = read ? INT64_MIN : b->s->claim.bound;
+    int r = OUTBOX_OK;
+    if (due) {
+        r = take_due(b, half, err);
+        n_due = b->build.n;
+        backlog->due_us = INT64_MAX;
+    }
+    backlog->due &= n_due == half;
+    if (r == 0 && has_room(b))
+        r = take_fresh(b, bound, INT64_MAX, read, err);
+    if (r == 0 && has_room(b) && (bound > INT64_MIN || !b->backlog_seen))
+        r = take_fresh(b, INT64_MIN, bound, !b->backlog_seen, err);
+    if (r == 0 && has_room(b) && backlog->due && (!due || n_due == half))
+        r = take_due(b, limit - b->build.n, err);
+    return r;
+}
+
+int claim_batch_take(struct claim_batch *b, struct store *s, const struct outbox_claim *claim,
+                     struct outbox_err *err)
+{
+    int r = backlog_free_abandoned(s, claim, err);
+    if (r == 0)
+        r = claim_batch_begin(b, s, claim, err);
+    if (r < 0)
+        return r;
+    r = take_rows(b, err);
+    if (r == 0 && b->build.n_excess > 0 && s->mode->release_excess)
+        r = s->mode->release_excess(b, err);
+    if (r == 0)
+        r = batch_build_end(&b->build, err);
+    return claim_batch_end(b, r);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn.h - a connection to the database, which is made when it is needed and dropped when it is of
+ * no more use. One thread at a time uses it.
+ */
+#ifndef STORE_POSTGRES_CONNECTION_CONN_H
+#define STORE_POSTGRES_CONNECTION_CONN_H
+
+#include "common/arena.h"
+#include "common/timed_call.h"
+#include "connection/deadline.h"
+#include "connection/table_name.h"
+
+#include <libpq-fe.h>
+
+/* No delay or age is longer: so that a time stays one that PostgreSQL can hold. */
+#define TIME_MAX_MS INT64_C(100000000000000)
+
+/* Statements that are prepared once for each connection; each belongs to one place in the code. */
+enum stmt {
+    STMT_NONE, /* not prepared */
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_ROLLBACK,
+    STMT_XID,
+    STMT_BACKLOG,
+    STMT_EXPIRE,
+    STMT_ADOPT,
+    STMT_FRESH_LOCK,
+    STMT_FRESH_LEASE,
+    STMT_DUE_LOCK,
+    STMT_DUE_LEASE,
+    STMT_PAYLOADS,
+    STMT_EXCESS,
+    STMT_LEASE_LOCK,
+    STMT_LEASE_END,
+    STMT_RELEASE,
+    STMT_DELETE_LOCK,
+    STMT_DELETE_LEASE,
+    STMT_KEEP_LOCK,
+    STMT_KEEP_LEASE,
+    STMT_CHANGE_LOCK,
+    STMT_CHANGE_LEASE,
+    STMT_RELAY_PUT,
+    STMT_RELAY_TIDY,
+    STMT_TERMINATE,
+    N_STMTS
+};
+
+enum prepare { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
+
+/* What a session was set to. */
+struct applied_settings {
+    int64_t statement_ms; /* 0: nothing yet */
+    int64_t hold_ms;
+    bool planner_is_free;
+};
+
+/* Why a server did not take a connection. */
+struct refusal {
+    char message[400]; /* of libpq; empty: none yet */
+    char state[6];     /* empty: not known */
+    char text[200];
+};
+
+struct conn {
+    /* ---- given once */
+    const struct outbox_host *host;
+    const struct table_name *name; /* the owner's */
+    char *conninfo;
+    char *password; /* NULL: as conninfo says */
+    enum prepare prepare;
+
+    /* ---- of the call that runs */
+    struct deadline deadline;
+    struct arena scratch;
+    char sqlstate[6]; /* of its last failure; empty: none */
+
+    /* ---- what the next transactions need of their session */
+    int64_t hold_ms;      /* how long one may stay open while idle; 0: none is kept so */
+    bool planner_is_free; /* upgrading: the planner may sort and scan */
+
+    /* ---- connecting */
+    struct timed_call *connecting;
+    struct refusal refusal; /* the last one */
+
+    /* ---- the session */
+    PGconn *db;        /* NULL: not connected */
+    uint64_t session;  /* counts the sessions of this struct conn, from 1 */
+    bool is_dismissed; /* the server ends the connection */
+    bool pooled;       /* behind a pooler: nothing of a session lasts */
+    bool prepared[N_STMTS];
+    uint32_t statements_key; /* in their names: a pooler mixes connections up */
+    bool prepare_is_off;     /* they did not last */
+    struct applied_settings applied;
+
+    /* ---- the table, found at connecting */
+    char *schema;
+    uint32_t oid; /* 0: it does not exist */
+};
+
+/* Copies the texts; password.p may be NULL. OUTBOX_E_RETRY without memory; conn_free in any case.
+ */
+int conn_init(struct conn *conn, const struct outbox_host *host, const struct table_name *name,
+              struct outbox_str conninfo, struct outbox_str password);
+void conn_free(struct conn *conn);
+/* Drops the session, and what it holds with it. */
+void conn_close(struct conn *conn);
+/* Is that session still connected, as far as known? 0 never is. */
+bool conn_has_session(const struct conn *conn, uint64_t session);
+
+#endif

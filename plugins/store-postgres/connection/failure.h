@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* failure.h - what went wrong, as a class for the host and a text for people. */
+#ifndef STORE_POSTGRES_CONNECTION_FAILURE_H
+#define STORE_POSTGRES_CONNECTION_FAILURE_H
+
+#include "connection/conn.h"
+
+/* Both fill *err and conn->sqlstate, and return the class. Of a failed result; NULL: of the
+ * connection `db`. */
+int failure_of(struct conn *conn, const PGconn *db, const PGresult *result, struct outbox_err *err);
+/* Of a SQLSTATE (NULL: none) and a text. */
+int failure_set(struct conn *conn, const PGconn *db, const char *state, const char *text,
+                struct outbox_err *err);
+
+/* The rest is about the last failure of the call. Does its SQLSTATE begin so? */
+bool failure_is(const struct conn *conn, const char *state);
+/* Is the connection of no more use after it? */
+bool failure_ends_connection(const struct conn *conn);
+/* Did the server refuse a row's new values, or find the row damaged? Then trying again is of no
+ * use, and other rows may succeed. */
+bool failure_is_refused_row(const struct conn *conn);
+/* Can the server not read a row, or not send it? */
+bool failure_is_unreadable_row(const struct conn *conn);
+
+#endif
