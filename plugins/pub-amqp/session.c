@@ -19,7 +19,7 @@ void session_close(struct amqp *a)
 
 /* ---- connecting ---- */
 
-static int take_over(struct amqp *a, struct attempt *attempt)
+static void take_over(struct amqp *a, struct attempt *attempt)
 {
     connection_open(&a->connection, attempt, &a->watchdog, frames_receive, a);
     a->next_host = attempt->host;
@@ -27,7 +27,6 @@ static int take_over(struct amqp *a, struct attempt *attempt)
     outbox_logf(a->host, OUTBOX_LOG_INFO, "connected to %s%s%s%s, heartbeat %d s",
                 a->connection.peer, *attempt->broker ? " (" : "", attempt->broker,
                 *attempt->broker ? ")" : "", attempt->heartbeat_s);
-    return OUTBOX_OK;
 }
 
 static int connect_to(struct amqp *a, size_t host, int64_t us, const struct limits *limits,
@@ -41,22 +40,20 @@ static int connect_to(struct amqp *a, size_t host, int64_t us, const struct limi
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     int r = timed_call_run(a->connecting[host], connect_run, attempt_free, attempt,
                            ms_until(end_us), limits->cancel_fd);
-    if (r == OUTBOX_E_TIMEOUT)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot connect to %s: no answer in time", peer);
     if (r == OUTBOX_E_CANCELLED)
         return outbox_fail(err, r, "cancelled");
-    if (r == OUTBOX_E_BROKEN)
-        r = outbox_fail(
-            err, OUTBOX_E_RETRY,
-            "cannot connect to %s: an earlier attempt still hangs, perhaps in the resolution "
-            "of its name",
-            peer);
-    else if (r < 0)
-        r = outbox_fail(err, r, "cannot connect to %s: no thread for it", peer);
-    else if (attempt->code < 0)
-        r = outbox_fail(err, attempt->code, "cannot connect to %s: %s", peer, attempt->why);
+    if (r == OUTBOX_E_TIMEOUT)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot connect to %s: no answer in time", peer);
+    /* It is ours again. */
+    const char *why = r == OUTBOX_E_BROKEN
+                          ? "an earlier attempt still hangs, perhaps in the resolution of its name"
+                      : r < 0 ? "no thread for it"
+                              : attempt->err.text;
+    r = r < 0 ? OUTBOX_E_RETRY : attempt->err.code;
+    if (r < 0)
+        outbox_fail(err, r, "cannot connect to %s: %s", peer, why);
     else
-        r = take_over(a, attempt);
+        take_over(a, attempt);
     *ret_refused = attempt->login_refused;
     attempt_free(attempt);
     return r;

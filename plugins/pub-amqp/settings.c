@@ -34,24 +34,25 @@ const struct outbox_option settings_options[] = {
     {"queue", NULL, "mode = queue: its name; as `exchange`.", NULL, 0, 0, TEXT, 0},
     {"allow_queues", NULL, "Patterns that a queue named by messages must match.", NULL, 0, 0,
      OUTBOX_OPT_LIST, 0},
-    {"declare", "none", "none; passive: look whether it is there; create: make it when missing.",
-     declares, 0, 0, OUTBOX_OPT_CHOICE, 0},
+    {"declare", "none",
+     "none; passive: check that it exists; create: create it if it does not exist.", declares, 0, 0,
+     OUTBOX_OPT_CHOICE, 0},
     {"exchange_type", "topic", "declare = create: direct, fanout, topic, headers or another.", NULL,
      0, 0, TEXT, 0},
     {"queue_type", "classic", "declare = create: classic or quorum.", queue_types, 0, 0,
      OUTBOX_OPT_CHOICE, 0},
-    {"mandatory", "yes", "A message that no queue gets comes back and is not delivered.", NULL, 0,
-     0, OUTBOX_OPT_BOOL, 0},
+    {"mandatory", "yes", "The broker returns a message that no queue gets; it is not delivered.",
+     NULL, 0, 0, OUTBOX_OPT_BOOL, 0},
     {"persistent", "yes", "Messages survive a restart of the broker.", NULL, 0, 0, OUTBOX_OPT_BOOL,
      0},
-    {"ca_file", NULL, "amqps: whom to trust; default: the system's authorities.", NULL, 0, 0, TEXT,
-     0},
-    {"cert_file", NULL, "amqps: our certificate and its chain, PEM.", NULL, 0, 0, TEXT, 0},
+    {"ca_file", NULL, "amqps: the authorities to trust; default: those of the system.", NULL, 0, 0,
+     TEXT, 0},
+    {"cert_file", NULL, "amqps: the relay's certificate and its chain, PEM.", NULL, 0, 0, TEXT, 0},
     {"key_file", NULL, "amqps: its key, PEM, without a password.", NULL, 0, 0, TEXT, 0},
     {"tls_verify", "yes", "amqps: whether to verify the broker's certificate and name.", NULL, 0, 0,
      OUTBOX_OPT_BOOL, 0},
-    {"heartbeat", "20s", "A silent broker is dead after two of them; 0: none.", NULL, 0, 3600000,
-     OUTBOX_OPT_DURATION, 0},
+    {"heartbeat", "20s", "A broker that sends nothing for two of them is dead; 0: none.", NULL, 0,
+     3600000, OUTBOX_OPT_DURATION, 0},
     {"connect_timeout", "5s", "For one host: its name, TCP, TLS and the login.", NULL, 10, 600000,
      OUTBOX_OPT_DURATION, 0},
     {"confirm_timeout", "10s", "How long a message may wait for its confirm.", NULL, 10, 3600000,
@@ -141,7 +142,8 @@ static int read_tls(const struct section *in)
                            e->key_file, (unsigned)st.st_mode & 07777);
     if (!e->verify)
         outbox_logf(in->host, OUTBOX_LOG_WARNING,
-                    "tls_verify is off: anybody in between can read and change everything");
+                    "tls_verify is off: anybody between the relay and the broker can read and "
+                    "change messages");
     return tls_check(e, in->err);
 }
 

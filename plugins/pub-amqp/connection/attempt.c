@@ -3,8 +3,6 @@
 
 #include "connection/monotonic.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
 
@@ -16,6 +14,7 @@ struct attempt *attempt_new(struct endpoint *endpoint, size_t host, int64_t unti
     a->endpoint = endpoint_ref(endpoint);
     a->host = host;
     a->until_us = until_us;
+    a->err.size = sizeof a->err;
     return a;
 }
 
@@ -27,18 +26,6 @@ void attempt_free(void *attempt)
     amqp_destroy_connection(a->state);
     endpoint_unref(a->endpoint);
     free(a);
-}
-
-int attempt_fail(struct attempt *a, int code, const char *fmt, ...)
-{
-    va_list ap;
-    if (a->code != OUTBOX_OK)
-        return a->code;
-    a->code = code;
-    va_start(ap, fmt);
-    vsnprintf(a->why, sizeof a->why, fmt, ap);
-    va_end(ap);
-    return code;
 }
 
 struct timeval attempt_time_left(const struct attempt *a)

@@ -15,12 +15,11 @@ struct attempt {
     size_t host;
     int64_t until_us;
 
-    /* OUTBOX_OK; OUTBOX_E_CONFIG: a person must act; OUTBOX_E_RETRY: try again, or another host. */
-    int code;
-    bool login_refused; /* the other hosts would refuse it, too */
-    char why[440];      /* without secrets */
+    /* Code 0: it succeeded; OUTBOX_E_CONFIG: a person must act; OUTBOX_E_RETRY: try again. */
+    struct outbox_err err; /* without secrets */
+    bool login_refused;    /* the other hosts would refuse it, too */
 
-    amqp_connection_state_t state; /* logged in, if the code is OUTBOX_OK */
+    amqp_connection_state_t state; /* logged in, if it succeeded */
     int heartbeat_s;               /* as agreed with the broker; the library sends none */
     char broker[96];               /* the broker's product and version */
 };
@@ -28,9 +27,6 @@ struct attempt {
 struct attempt *attempt_new(struct endpoint *endpoint, size_t host, int64_t until_us);
 void attempt_free(void *attempt); /* with its connection; NULL is allowed */
 
-/* Sets the code and the reason, unless there are some. Returns the code. */
-int attempt_fail(struct attempt *a, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 struct timeval attempt_time_left(const struct attempt *a);
 
 #endif

@@ -7,6 +7,8 @@
 #include "connection/monotonic.h"
 #include "connection/tls.h"
 
+#include <outbox/helpers.h>
+
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -65,11 +67,11 @@ static int tcp_connect(struct attempt *a)
     snprintf(port, sizeof port, "%u", host->port);
     amqp_socket_t *s = amqp_tcp_socket_new(a->state);
     if (!s)
-        return attempt_fail(a, OUTBOX_E_RETRY, "out of memory");
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "out of memory");
     int r = getaddrinfo(host->name, port, &hints, &addresses);
     if (r != 0)
-        return attempt_fail(a, OUTBOX_E_RETRY, "cannot resolve the name: %s",
-                            r == EAI_SYSTEM ? strerror(errno) : gai_strerror(r));
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot resolve the name: %s",
+                           r == EAI_SYSTEM ? strerror(errno) : gai_strerror(r));
     for (const struct addrinfo *p = addresses; p; p = p->ai_next)
         left++;
     /* An address that does not answer leaves the others their share of the time. */
@@ -77,8 +79,8 @@ static int tcp_connect(struct attempt *a)
         fd = connect_address(p, now_us() + (a->until_us - now_us()) / left, &e);
     freeaddrinfo(addresses);
     if (fd < 0)
-        return attempt_fail(a, OUTBOX_E_RETRY, "%s",
-                            e == ETIMEDOUT ? "no answer within connect_timeout" : strerror(e));
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "%s",
+                           e == ETIMEDOUT ? "no answer within connect_timeout" : strerror(e));
     amqp_tcp_socket_set_sockfd(s, fd);
     return OUTBOX_OK;
 }
@@ -100,7 +102,7 @@ void connect_run(void *attempt)
 {
     struct attempt *a = attempt;
     a->state = amqp_new_connection();
-    int r = !a->state              ? attempt_fail(a, OUTBOX_E_RETRY, "out of memory")
+    int r = !a->state              ? outbox_fail(&a->err, OUTBOX_E_RETRY, "out of memory")
             : a->endpoint->url.tls ? tls_connect(a)
                                    : tcp_connect(a);
     if (r < 0)

@@ -6,6 +6,8 @@
 #include "connection/reply_code.h"
 #include "connection/tls.h"
 
+#include <outbox/helpers.h>
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/time.h>
@@ -58,29 +60,30 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
         reply->reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         utf8_printable(close->reply_text.bytes, close->reply_text.len, text, sizeof text);
         if (!reply_code_is_final(close->reply_code))
-            return attempt_fail(a, OUTBOX_E_RETRY, "%d %s", close->reply_code, text);
+            return outbox_fail(&a->err, OUTBOX_E_RETRY, "%d %s", close->reply_code, text);
         /* 530 also means that this host is full, or lacks the virtual host; the next may not be. */
         a->login_refused = close->reply_code != AMQP_NOT_ALLOWED;
-        return attempt_fail(a, OUTBOX_E_CONFIG,
-                            "it refuses the login as `%.64s` to the virtual host `%.64s`: %d %s",
-                            endpoint->user, endpoint->url.vhost, close->reply_code, text);
+        return outbox_fail(&a->err, OUTBOX_E_CONFIG,
+                           "it refuses the login as `%.64s` to the virtual host `%.64s`: %d %s",
+                           endpoint->user, endpoint->url.vhost, close->reply_code, text);
     }
     int status = reply->library_error;
     const char *hint = endpoint->url.tls ? "" : "; is it a port for amqps?";
     const char *tls = endpoint->url.tls ? tls_last_error() : NULL;
     if (status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD) {
         a->login_refused = true;
-        return attempt_fail(a, OUTBOX_E_CONFIG, "it does not offer the login mechanism PLAIN");
+        return outbox_fail(&a->err, OUTBOX_E_CONFIG, "it does not offer the login mechanism PLAIN");
     }
     if (status == AMQP_STATUS_TIMEOUT)
-        return attempt_fail(a, OUTBOX_E_RETRY, "no answer to the login within connect_timeout");
+        return outbox_fail(&a->err, OUTBOX_E_RETRY,
+                           "no answer to the login within connect_timeout");
     if (tls)
-        return attempt_fail(a, OUTBOX_E_RETRY, "TLS: %s", tls);
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "TLS: %s", tls);
     if (status == AMQP_STATUS_BAD_AMQP_DATA || status == AMQP_STATUS_WRONG_METHOD ||
         status == AMQP_STATUS_INCOMPATIBLE_AMQP_VERSION)
-        return attempt_fail(a, OUTBOX_E_RETRY, "it does not speak AMQP 0-9-1 there%s", hint);
-    return attempt_fail(a, OUTBOX_E_RETRY, "the login failed: %s%s", amqp_error_string2(status),
-                        hint);
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "it does not speak AMQP 0-9-1 there%s", hint);
+    return outbox_fail(&a->err, OUTBOX_E_RETRY, "the login failed: %s%s",
+                       amqp_error_string2(status), hint);
 }
 
 static struct outbox_str find_text(const amqp_table_t *table, const char *name)
@@ -122,7 +125,8 @@ int login(struct attempt *a)
     if (frame_max < FRAME_MIN || !amqp_release_buffers_ok(a->state) ||
         amqp_tune_connection(a->state, amqp_get_channel_max(a->state), frame_max, 0) !=
             AMQP_STATUS_OK)
-        return attempt_fail(a, OUTBOX_E_RETRY, "it offers frames of less than %d bytes", FRAME_MIN);
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "it offers frames of less than %d bytes",
+                           FRAME_MIN);
     copy_broker(a);
     return OUTBOX_OK;
 }
