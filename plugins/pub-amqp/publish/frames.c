@@ -29,8 +29,8 @@ static void connection_closed(struct amqp *a, const amqp_connection_close_t *clo
     amqp_connection_close_ok_t ok = {0};
     char text[REPLY_TEXT_MAX];
     copy_text(close->reply_text, text, sizeof text);
-    a->connection.closed =
-        connection_send(&a->connection, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok) == OUTBOX_OK;
+    a->connection.closed = amqp_send_method(a->connection.state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD,
+                                            &ok) == AMQP_STATUS_OK;
     connection_fail(&a->connection, "the broker closed the connection: %d %s", close->reply_code,
                     text);
 }
@@ -113,20 +113,16 @@ static void return_header(struct amqp *a, const amqp_basic_properties_t *propert
 {
     struct channel *ch = &a->channel;
     struct sent *sent = NULL;
-    if (ch->returned_code == 0) {
-        protocol_error(a, "it sent a content header that it did not announce");
-        return;
-    }
     if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
         sent = window_find(&a->window,
                            window_hash(properties->message_id.bytes, properties->message_id.len));
-    /* A returned message that nobody knows may be any of them, which would count as delivered. */
-    if (!sent) {
-        protocol_error(a, "it returned a message with an id that is not under way");
-        return;
-    }
-    if (sent->returned) {
-        protocol_error(a, "it returned a message twice");
+    /* A returned message that is not known may be any of them, and would count as delivered. */
+    const char *wrong = ch->returned_code == 0 ? "it sent a content header without a method"
+                        : !sent          ? "it returned a message with an id that is not under way"
+                        : sent->returned ? "it returned a message twice"
+                                         : NULL;
+    if (wrong) {
+        protocol_error(a, wrong);
         return;
     }
     sent->returned = true;
