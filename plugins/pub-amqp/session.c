@@ -145,9 +145,7 @@ static int declare(struct amqp *a, bool passive, const struct limits *limits,
                        passive ? "cannot use the exchange" : "cannot declare the exchange", limits,
                        err);
     }
-    amqp_table_entry_t type = {.key = bytes_of("x-queue-type", 12)};
-    type.value.kind = AMQP_FIELD_KIND_UTF8;
-    type.value.value.bytes = amqp_cstring_bytes(s->quorum ? "quorum" : "classic");
+    amqp_table_entry_t type = table_text("x-queue-type", s->quorum ? "quorum" : "classic");
     amqp_queue_declare_t declare = {
         .queue = name, .passive = passive, .durable = 1, .arguments = {1, &type}};
     return request(a, AMQP_QUEUE_DECLARE_METHOD, &declare, AMQP_QUEUE_DECLARE_OK_METHOD,

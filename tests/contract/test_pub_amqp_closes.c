@@ -99,7 +99,7 @@ START_TEST(a_connection_that_died_while_idle_fails_nothing)
 }
 END_TEST
 
-/* Calls that came back, and how often it has said behind one what it says. */
+/* How many calls have returned, and how often the broker has sent something behind a confirm. */
 static _Atomic int back, behind;
 
 static void close_behind(struct fake *f, uint64_t tag, const char *id)

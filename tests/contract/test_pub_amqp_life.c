@@ -77,7 +77,7 @@ START_TEST(after_a_restart_while_idle_the_first_batch_passes)
     struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
     ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
-    rig_stop_keeping();
+    rig_disconnect();
     let_it_write();
     rig_services(ways[_i % 2], "rabbitmq", NULL);
     rig_services("start", "rabbitmq", NULL);
@@ -87,7 +87,7 @@ START_TEST(after_a_restart_while_idle_the_first_batch_passes)
     if (publish(instance, b, 20000, -1) < 0)
         ck_abort_msg("%s", b->err.text);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    rig_start_again();
+    rig_reconnect();
     ck_assert_int_eq(rig_depth(queue), 40);
     close_publisher(instance);
 }
@@ -98,7 +98,7 @@ START_TEST(a_restart_in_the_middle_loses_nothing)
     static const char *const ways[] = {"stop", "kill"};
     struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 1500, "x"), *warm = a_batch("warm", 1500, "x");
-    rig_stop_keeping();
+    rig_disconnect();
     let_it_write();
     rig_services_in_background(ways[_i], "rabbitmq", NULL);
     /* Goes on until the broker is away. */
@@ -114,7 +114,7 @@ START_TEST(a_restart_in_the_middle_loses_nothing)
     publish_until_accepted(instance, b);
     publish_until_accepted(instance, warm);
     close_publisher(instance);
-    rig_start_again();
+    rig_reconnect();
     for (uint64_t i = 0; i < b->n; i += 97)
         ck_assert_int_ge(rig_arrived(queue, b->msgs[i].id.p), 1);
     for (uint64_t i = 0; i < warm->n; i += 97)
@@ -126,7 +126,7 @@ START_TEST(while_the_broker_is_away_nothing_is_charged)
 {
     struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
-    rig_stop_keeping();
+    rig_disconnect();
     let_it_write();
     rig_services("kill", "rabbitmq", NULL);
     for (int i = 0; i < 3; i++) {
@@ -135,7 +135,7 @@ START_TEST(while_the_broker_is_away_nothing_is_charged)
     }
     ck_assert_msg(strstr(reason(b, 0), "Connection refused"), "%s", reason(b, 0));
     rig_services("start", "rabbitmq", NULL);
-    rig_start_again();
+    rig_reconnect();
     rig_queue(queue, NULL); /* should it have been lost all the same */
     publish_until_accepted(instance, b);
     close_publisher(instance);

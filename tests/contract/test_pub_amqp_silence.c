@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: a broker that says nothing, takes nothing, or has an alarm; and every call comes back.
+/* pub-amqp: a broker that sends nothing, reads nothing, or has an alarm; every call ends in time.
  */
 #include "fake_case.h"
 #include "unit.h"
@@ -105,7 +105,7 @@ START_TEST(a_call_is_never_longer_than_its_time)
 }
 END_TEST
 
-static void *call_back_soon(void *fd)
+static void *cancel_soon(void *fd)
 {
     uint64_t one = 1;
     usleep(300000);
@@ -114,7 +114,7 @@ static void *call_back_soon(void *fd)
     return NULL;
 }
 
-START_TEST(being_called_back_ends_whatever_it_waits_for)
+START_TEST(cancelling_ends_whatever_it_waits_for)
 {
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
@@ -124,7 +124,7 @@ START_TEST(being_called_back_ends_whatever_it_waits_for)
         a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
     struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
     int64_t began = now_ms();
-    ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, &fd), 0);
     ck_assert_int_eq(publish(instance, b, 60000, fd), OUTBOX_E_CANCELLED);
     ck_assert_int_lt(now_ms() - began, 10000);
     ck_assert_uint_eq(b->outcomes[b->n - 1].verdict, OUTBOX_UNSET);
@@ -148,7 +148,7 @@ static void shrink_send_buffer(uint16_t port)
 
 START_TEST(a_write_that_hangs_inside_the_library_ends_in_time)
 {
-    /* Because the call's time is over, or because it is called back. */
+    /* Because the call's time is over, or because it is cancelled. */
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
     fake.silence = FAKE_DEAF_AFTER_FIRST;
@@ -158,7 +158,7 @@ START_TEST(a_write_that_hangs_inside_the_library_ends_in_time)
     shrink_send_buffer(fake.port);
     struct batch *b = a_batch("m", 20, filled(130000));
     int64_t began = now_ms();
-    ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, &fd), 0);
     if (_i == 0) {
         ck_assert_int_eq(publish(instance, b, 1000, -1), OUTBOX_E_RETRY);
         ck_assert_int_le(now_ms() - began, 1000 + LATE_MS);
@@ -372,7 +372,7 @@ int main(void)
     tcase_set_timeout(tc, 180);
     tcase_add_test(tc, connecting_to_a_silent_peer_ends_after_connect_timeout);
     tcase_add_loop_test(tc, a_call_is_never_longer_than_its_time, 0, n);
-    tcase_add_loop_test(tc, being_called_back_ends_whatever_it_waits_for, 0, n);
+    tcase_add_loop_test(tc, cancelling_ends_whatever_it_waits_for, 0, n);
     tcase_add_loop_test(tc, a_write_that_hangs_inside_the_library_ends_in_time, 0, 2);
     tcase_add_test(tc, without_a_confirm_the_connection_is_given_up);
     tcase_add_test(tc, a_silent_host_leaves_time_for_the_next);

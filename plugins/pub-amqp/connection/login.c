@@ -16,14 +16,6 @@
 #define FRAME_MAX 131072
 #define FRAME_MIN 4096
 
-static amqp_table_entry_t text_entry(const char *name, const char *value)
-{
-    amqp_table_entry_t entry = {.key = amqp_cstring_bytes(name)};
-    entry.value.kind = AMQP_FIELD_KIND_UTF8;
-    entry.value.value.bytes = amqp_cstring_bytes(value);
-    return entry;
-}
-
 static amqp_table_entry_t true_entry(const char *name)
 {
     amqp_table_entry_t entry = {.key = amqp_cstring_bytes(name)};
@@ -42,9 +34,9 @@ static amqp_rpc_reply_t send_login(struct attempt *a)
     amqp_table_entry_t capabilities = {.key = amqp_cstring_bytes("capabilities")};
     capabilities.value.kind = AMQP_FIELD_KIND_TABLE;
     capabilities.value.value.table = table;
-    amqp_table_entry_t all[] = {text_entry("product", "outboxd"),
-                                text_entry("version", PACKAGE_VERSION),
-                                text_entry("connection_name", endpoint->client_name), capabilities};
+    amqp_table_entry_t all[] = {table_text("product", "outboxd"),
+                                table_text("version", PACKAGE_VERSION),
+                                table_text("connection_name", endpoint->client_name), capabilities};
     amqp_table_t properties = {sizeof all / sizeof all[0], all};
     return amqp_login_with_properties(a->state, endpoint->url.vhost, AMQP_DEFAULT_MAX_CHANNELS,
                                       FRAME_MAX, endpoint->heartbeat_s, &properties,
@@ -86,26 +78,26 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
                        amqp_error_string2(status), hint);
 }
 
-static struct outbox_str find_text(const amqp_table_t *table, const char *name)
+/* "" when the broker does not say. */
+static void copy_text(const amqp_table_t *table, const char *name, char *out, size_t cap)
 {
+    out[0] = '\0';
     for (int i = 0; i < table->num_entries; i++) {
         const amqp_table_entry_t *entry = &table->entries[i];
+        amqp_bytes_t value = entry->value.value.bytes;
         if (entry->key.len == strlen(name) && memcmp(entry->key.bytes, name, entry->key.len) == 0 &&
             entry->value.kind == AMQP_FIELD_KIND_UTF8)
-            return (struct outbox_str){entry->value.value.bytes.bytes,
-                                       entry->value.value.bytes.len};
+            utf8_printable(value.bytes, value.len, out, cap);
     }
-    return (struct outbox_str){"", 0};
 }
 
 static void copy_broker(struct attempt *a)
 {
     const amqp_table_t *table = amqp_get_server_properties(a->state);
-    struct outbox_str product = find_text(table, "product"), version = find_text(table, "version");
-    char name[64], number[32];
-    utf8_printable(product.p, (size_t)product.n, name, sizeof name);
-    utf8_printable(version.p, (size_t)version.n, number, sizeof number);
-    snprintf(a->broker, sizeof a->broker, "%s%s%s", name, *number ? " " : "", number);
+    char product[64], version[32];
+    copy_text(table, "product", product, sizeof product);
+    copy_text(table, "version", version, sizeof version);
+    snprintf(a->broker, sizeof a->broker, "%s%s%s", product, *version ? " " : "", version);
 }
 
 int login(struct attempt *a)

@@ -93,7 +93,7 @@ START_TEST(an_earlier_deadline_after_a_later_one_counts)
 }
 END_TEST
 
-START_TEST(being_called_back_leaves_the_grace)
+START_TEST(cancelling_leaves_the_grace)
 {
     uint64_t one = 1;
     int cancel = eventfd(0, EFD_CLOEXEC);
@@ -143,7 +143,7 @@ int main(void)
     tcase_add_test(tc, it_is_quiet_when_disarmed);
     tcase_add_test(tc, a_later_deadline_after_an_earlier_one_counts);
     tcase_add_test(tc, an_earlier_deadline_after_a_later_one_counts);
-    tcase_add_test(tc, being_called_back_leaves_the_grace);
+    tcase_add_test(tc, cancelling_leaves_the_grace);
     tcase_add_test(tc, it_waits_for_a_socket_to_watch);
     tcase_add_test(tc, without_being_armed_there_is_no_thread);
     suite_add_tcase(suite, tc);
