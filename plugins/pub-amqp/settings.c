@@ -164,8 +164,10 @@ static int read_endpoint(const struct section *in)
         return r;
     e->heartbeat_s = (int)((int_of(in, "heartbeat") + 999) / 1000);
     gethostname(machine, sizeof machine - 1);
-    if (asprintf(&e->client_name, "outboxd %.100s on %s", in->host->instance, machine) < 0)
+    char *name; /* asprintf leaves it undefined without memory */
+    if (asprintf(&name, "outboxd %.100s on %s", in->host->instance, machine) < 0)
         return out_of_memory(in);
+    e->client_name = name;
     return OUTBOX_OK;
 }
 

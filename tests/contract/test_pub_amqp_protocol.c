@@ -202,7 +202,7 @@ static void ack_the_one_before(struct fake *f, uint64_t tag, const char *id)
         fake_ack(f, tag, false);
 }
 
-START_TEST(a_confirm_that_comes_late_is_nobody_elses)
+START_TEST(a_late_confirm_settles_no_other_message)
 {
     struct instance *instance = publisher_against(ack_the_one_before);
     struct batch *b = a_batch("first", 1, "x");
@@ -218,7 +218,7 @@ START_TEST(a_confirm_that_comes_late_is_nobody_elses)
 }
 END_TEST
 
-START_TEST(a_call_without_time_blames_nobody)
+START_TEST(a_call_without_time_is_no_outage)
 {
     static const enum fake_silence silences[] = {FAKE_SILENT_AT_ONCE, FAKE_SILENT_AFTER_LOGIN};
     static const uint32_t times[] = {0, 1, 20, 300};
@@ -271,8 +271,8 @@ int main(void)
                         sizeof offences / sizeof offences[0]);
     tcase_add_test(tc, no_more_than_a_window_is_unconfirmed);
     tcase_add_test(tc, a_window_of_one_keeps_the_order_of_a_key);
-    tcase_add_test(tc, a_confirm_that_comes_late_is_nobody_elses);
-    tcase_add_loop_test(tc, a_call_without_time_blames_nobody, 0, 8);
+    tcase_add_test(tc, a_late_confirm_settles_no_other_message);
+    tcase_add_loop_test(tc, a_call_without_time_is_no_outage, 0, 8);
     tcase_add_test(tc, a_returned_message_is_not_accepted);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

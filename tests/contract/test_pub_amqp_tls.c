@@ -259,7 +259,7 @@ START_TEST(files_that_do_not_fit_are_found_at_once)
 }
 END_TEST
 
-START_TEST(a_key_with_a_password_asks_nobody)
+START_TEST(a_key_with_a_password_is_refused_without_a_prompt)
 {
     char path[] = "/tmp/outbox-amqp-key-XXXXXX";
     int fd = mkstemp(path);
@@ -300,7 +300,7 @@ int main(void)
     tcase_add_test(tc, a_handshake_that_does_not_go_on_ends_after_connect_timeout);
     tcase_add_test(tc, a_deaf_peer_behind_tls_does_not_hold_a_call);
     tcase_add_test(tc, files_that_do_not_fit_are_found_at_once);
-    tcase_add_test(tc, a_key_with_a_password_asks_nobody);
+    tcase_add_test(tc, a_key_with_a_password_is_refused_without_a_prompt);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

@@ -146,10 +146,12 @@ static int parse_host(struct span part, struct url *ret, struct outbox_err *err)
             return r;
     }
     struct url_host *host = &ret->hosts[ret->n_hosts++];
+    char *peer; /* asprintf leaves it undefined without memory */
     host->port = port;
     host->name = strndup(name.p, name.n);
-    if (!host->name || asprintf(&host->peer, "%.*s:%u", (int)(rest.p - part.p), part.p, port) < 0)
+    if (!host->name || asprintf(&peer, "%.*s:%u", (int)(rest.p - part.p), part.p, port) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    host->peer = peer;
     return OUTBOX_OK;
 }
 

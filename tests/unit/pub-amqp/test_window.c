@@ -115,7 +115,7 @@ START_TEST(what_was_never_sent_cannot_be_confirmed)
 }
 END_TEST
 
-START_TEST(forgotten_ones_settle_nobody)
+START_TEST(forgotten_messages_settle_nothing)
 {
     send_some(0, 3);
     ck_assert_ptr_null(confirm(2, false, true));
@@ -241,7 +241,7 @@ int main(void)
     tcase_add_test(tc, tag_zero_means_all_of_them);
     tcase_add_test(tc, repeating_is_harmless_contradicting_is_not);
     tcase_add_test(tc, what_was_never_sent_cannot_be_confirmed);
-    tcase_add_test(tc, forgotten_ones_settle_nobody);
+    tcase_add_test(tc, forgotten_messages_settle_nothing);
     tcase_add_test(tc, a_message_is_found_by_its_id_until_it_is_confirmed);
     tcase_add_test(tc, hashes_that_meet_do_not_mix);
     tcase_add_test(tc, a_hole_ends_the_room_before_the_ring_wraps);
