@@ -1,50 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keepalive.c - what an idle connection needs: heartbeats, and somebody who listens. */
+#include "keepalive.h"
+
 #include "connection/monotonic.h"
-#include "publisher.h"
+#include "session.h"
 
 #include <string.h>
 
-/* For a heartbeat; there is room for it, so it does not wait. */
-#define TEND_US 500000
-/* Without heartbeats, and while an alarm lasts. */
+/* For a heartbeat, which does not wait, because it is sent only where there is room. */
+#define SERVE_US 500000
+/* When to call again without heartbeats, and while an alarm lasts. */
 #define IDLE_MS 30000
 #define BLOCKED_MS 1000
 
-static uint32_t again_ms(const struct link *l)
+static uint32_t again_ms(const struct connection *conn)
 {
-    int64_t ms = IDLE_MS;
-    if (l->heartbeat_us > 0) {
-        /* A third, so that ours are in time; and when a broker that says nothing counts as dead. */
-        int64_t dead_ms = ms_until(l->heard_us + 2 * l->heartbeat_us) + 1;
-        ms = l->heartbeat_us / 3000 < dead_ms ? l->heartbeat_us / 3000 : dead_ms;
+    int64_t ms = conn->blocked ? BLOCKED_MS : IDLE_MS;
+    if (conn->heartbeat_us > 0) {
+        /* A third, so that ours are in time; and when a silent broker counts as dead. */
+        ms = earlier(ms, conn->heartbeat_us / 3000);
+        ms = earlier(ms, ms_until(conn->received_us + 2 * conn->heartbeat_us) + 1);
     }
-    if (l->blocked && ms > BLOCKED_MS)
-        ms = BLOCKED_MS;
-    return ms < IDLE_MS ? (uint32_t)ms : IDLE_MS;
+    return (uint32_t)ms;
 }
 
-int tend_link(struct amqp *a, struct outbox_keepalive *ret)
+int keepalive_serve(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
 {
-    const struct limits now = {0, -1};
-    struct link *l = &a->link;
-    char peer[300];
+    struct amqp *a = instance;
+    const struct connection *conn = &a->connection;
+    (void)err;
+    arena_reset(&a->arena);
     ret->verdict = OUTBOX_ACCEPTED;
-    if (!l->c || watchdog_arm(&a->watchdog, now_us() + TEND_US, -1, 0) < 0)
+    if (!conn->state || watchdog_arm(&a->watchdog, now_us() + SERVE_US, -1, 0) < 0)
         return OUTBOX_OK;
-    link_wait(a, false, &now);
+    session_catch_up(a);
     watchdog_disarm(&a->watchdog);
-    if (l->dead) {
-        /* Whoever publishes next connects again. */
-        outbox_logf(a->host, OUTBOX_LOG_INFO, "the connection to %s is lost: %s",
-                    link_peer(a, peer), l->why);
-        link_close(a, LINK_UNSENT_IS_LOST);
-        return OUTBOX_OK;
-    }
-    ret->again_ms = again_ms(l);
-    if (l->blocked) {
+    if (!conn->state)
+        return OUTBOX_OK; /* the next call that publishes connects again */
+    ret->again_ms = again_ms(conn);
+    if (conn->blocked) {
         ret->verdict = OUTBOX_UNAVAILABLE;
-        arena_str(&a->arena, l->alarm, strlen(l->alarm), &ret->reason);
+        arena_str(&a->arena, conn->blocked_why, strlen(conn->blocked_why), &ret->reason);
     }
     return OUTBOX_OK;
 }

@@ -1,246 +1,200 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* session.c - from nothing to a channel that takes messages. */
+#include "session.h"
+
 #include "connection/connect.h"
 #include "connection/monotonic.h"
-#include "publisher.h"
+#include "publish/frames.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
+#include <outbox/helpers.h>
 
-/* A refused login is tried again slowly: brokers lock out who insists. */
-#define REFUSED_AFTER_MS 15000
-/* An attempt that hangs, in spite of its own deadlines, gets so much more time. */
+/* An attempt that hangs in spite of its own deadline gets so much more time, or a tenth of it. */
 #define HANG_US 50000
 
-int trouble(struct amqp *a, int code, uint32_t after_ms, const char *fmt, ...)
+void session_close(struct amqp *a)
 {
-    va_list ap;
-    a->trouble.code = code;
-    a->trouble.after_ms = after_ms;
-    va_start(ap, fmt);
-    vsnprintf(a->trouble.text, sizeof a->trouble.text, fmt, ap);
-    va_end(ap);
-    return code;
-}
-
-int trouble_of(struct amqp *a, enum answer answer, const char *what)
-{
-    const struct reply *reply = &a->link.reply;
-    char peer[300];
-    link_peer(a, peer);
-    switch (answer) {
-    case ANSWER_DEAD:
-        return trouble(a, OUTBOX_E_RETRY, 0, "%s: %s", peer, a->link.why);
-    case ANSWER_REFUSED:
-        return trouble(a, reply_is_final(reply->code) ? OUTBOX_E_CONFIG : OUTBOX_E_RETRY, 0,
-                       "%s: %s: %u %s", peer, what, reply->code, reply->text);
-    case ANSWER_CANCELLED:
-        link_die(a, "called back"); /* the answer is still to come */
-        return trouble(a, OUTBOX_E_CANCELLED, 0, "called back");
-    default:
-        link_die(a, "no answer");
-        return trouble(a, OUTBOX_E_TIMEOUT, 0, "%s: %s: no answer in time", peer, what);
-    }
+    connection_close(&a->connection);
+    a->channel = (struct channel){0};
+    window_reset(&a->window);
 }
 
 /* ---- connecting ---- */
 
-static int explain(struct amqp *a, const struct attempt *attempt)
+static void take_over(struct amqp *a, struct attempt *attempt)
 {
-    bool refused = attempt->result == ATTEMPT_REFUSED || attempt->result == ATTEMPT_UNWANTED;
-    char peer[300];
-    a->link.host = attempt->host;
-    link_peer(a, peer);
-    if (refused)
-        return trouble(a, OUTBOX_E_CONFIG, REFUSED_AFTER_MS,
-                       "%s refuses the login as `%.64s` to the virtual host `%.64s`: %s", peer,
-                       a->target->user, a->target->url.vhost, attempt->why);
-    return trouble(a, attempt->result == ATTEMPT_UNTRUSTED ? OUTBOX_E_CONFIG : OUTBOX_E_RETRY,
-                   attempt->result == ATTEMPT_UNTRUSTED ? REFUSED_AFTER_MS : 0,
-                   "cannot connect to %s: %s", peer, attempt->why);
-}
-
-static int take_over(struct amqp *a, struct attempt *attempt)
-{
-    char peer[300];
-    link_open(a, attempt->c, attempt->host, attempt->heartbeat_s);
-    attempt->c = NULL;
+    connection_open(&a->connection, attempt, &a->watchdog, frames_receive, a);
+    a->next_host = attempt->host;
     a->host->count(a->host, "amqp_connects_total", 1);
     outbox_logf(a->host, OUTBOX_LOG_INFO, "connected to %s%s%s%s, heartbeat %d s",
-                link_peer(a, peer), *attempt->broker ? " (" : "", attempt->broker,
+                a->connection.peer, *attempt->broker ? " (" : "", attempt->broker,
                 *attempt->broker ? ")" : "", attempt->heartbeat_s);
-    return OUTBOX_OK;
 }
 
-static int connect_to(struct amqp *a, size_t host, int64_t until_us, const struct limits *limits,
-                      bool *ret_refused)
+static int connect_to(struct amqp *a, size_t host, int64_t us, const struct limits *limits,
+                      bool *ret_refused, struct outbox_err *err)
 {
-    char peer[300];
-    a->link.host = host;
-    link_peer(a, peer);
-    int64_t hang_us = until_us - now_us() < 10 * HANG_US ? (until_us - now_us()) / 10 : HANG_US;
-    int64_t most_us = until_us + hang_us < limits->until_us ? until_us + hang_us : limits->until_us;
-    int64_t ms = (most_us - now_us()) / 1000;
-    struct attempt *attempt =
-        attempt_new(a->target, host, most_us - hang_us < until_us ? most_us - hang_us : until_us);
+    const char *peer = a->settings.endpoint->url.hosts[host].peer;
+    int64_t hang_us = earlier(us / 10, HANG_US);
+    int64_t end_us = earlier(now_us() + us + hang_us, limits->until_us);
+    struct attempt *attempt = attempt_new(a->settings.endpoint, host, end_us - hang_us);
     if (!attempt)
-        return trouble(a, OUTBOX_E_RETRY, 0, "out of memory");
-    int r = timed_call_run(a->connecting[host], attempt_run, attempt_free, attempt, ms < 0 ? 0 : ms,
-                           limits->cancel_fd);
-    if (r == OUTBOX_E_TIMEOUT)
-        return trouble(a, OUTBOX_E_RETRY, 0, "cannot connect to %s: no answer within %lld ms", peer,
-                       (long long)ms);
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = timed_call_run(a->connecting[host], connect_run, attempt_free, attempt,
+                           ms_until(end_us), limits->cancel_fd);
     if (r == OUTBOX_E_CANCELLED)
-        return trouble(a, r, 0, "called back");
-    if (r == OUTBOX_OK)
-        r = attempt->result == ATTEMPT_OK ? take_over(a, attempt) : explain(a, attempt);
-    else if (r == OUTBOX_E_BROKEN)
-        r = trouble(a, OUTBOX_E_RETRY, 0,
-                    "cannot connect to %s: an earlier attempt still hangs, perhaps in the "
-                    "resolution of its name",
-                    peer);
+        return outbox_fail(err, r, "cancelled");
+    if (r == OUTBOX_E_TIMEOUT)
+        return outbox_fail(err, OUTBOX_E_RETRY, "cannot connect to %s: no answer in time", peer);
+    /* It is ours again. */
+    const char *why = r == OUTBOX_E_BROKEN
+                          ? "an earlier attempt still hangs, perhaps in the resolution of its name"
+                      : r < 0 ? "no thread for it"
+                              : attempt->err.text;
+    r = r < 0 ? OUTBOX_E_RETRY : attempt->err.code;
+    if (r < 0)
+        outbox_fail(err, r, "cannot connect to %s: %s", peer, why);
     else
-        r = trouble(a, r, 0, "cannot connect to %s: no thread for it", peer);
-    *ret_refused = attempt->result == ATTEMPT_REFUSED;
+        take_over(a, attempt);
+    *ret_refused = attempt->login_refused;
     attempt_free(attempt);
     return r;
 }
 
-/* The hosts in turn, beginning where it went well last. */
-static int connect_any(struct amqp *a, const struct limits *limits)
+/* Tries the hosts in turn, beginning with the one that was connected last. */
+static int connect_any(struct amqp *a, const struct limits *limits, struct outbox_err *err)
 {
-    size_t n = a->target->url.n_hosts;
+    size_t n = a->settings.endpoint->url.n_hosts, first = a->next_host;
     bool refused = false;
     int r = OUTBOX_E_RETRY;
     for (size_t i = 0; i < n && !refused; i++) {
-        size_t host = (a->next_host + i) % n;
         int64_t now = now_us();
         /* Each gets a share, so that one that does not answer leaves time for the others. */
         int64_t share = (limits->until_us - now) / (int64_t)(n - i);
-        int64_t us = share < a->settings.connect_us ? share : a->settings.connect_us;
+        int64_t us = earlier(share, a->settings.connect_us);
         if (us <= 0)
-            return i > 0 ? r : trouble(a, OUTBOX_E_TIMEOUT, 0, "there was no time to connect");
-        r = connect_to(a, host, now + us, limits, &refused);
+            return i > 0 ? r : outbox_fail(err, OUTBOX_E_TIMEOUT, "there was no time to connect");
+        r = connect_to(a, (first + i) % n, us, limits, &refused, err);
         /* With all of connect_timeout it might have answered: that says nothing about the host. */
         if (r == OUTBOX_E_RETRY && share < a->settings.connect_us && now_us() >= now + us - HANG_US)
-            r = a->trouble.code = OUTBOX_E_TIMEOUT;
-        if (r == OUTBOX_OK)
-            a->next_host = host;
+            r = err->code = OUTBOX_E_TIMEOUT;
         if (r == OUTBOX_OK || r == OUTBOX_E_CANCELLED)
             return r;
         if (n > 1 && i + 1 < n)
-            outbox_logf(a->host, OUTBOX_LOG_INFO, "%s; trying the next host", a->trouble.text);
+            outbox_logf(a->host, OUTBOX_LOG_INFO, "%s; trying the next host", err->text);
     }
-    a->next_host = refused ? a->next_host : (a->next_host + 1) % n;
+    a->next_host = refused ? first : (first + 1) % n;
     return r;
 }
 
 /* ---- the channel ---- */
 
-int session_channel(struct amqp *a, const struct limits *limits)
+/* `what` is for people: "cannot open a channel". */
+static int request(struct amqp *a, amqp_method_number_t id, void *method,
+                   amqp_method_number_t answer, const char *what, const struct limits *limits,
+                   struct outbox_err *err)
 {
-    struct link *l = &a->link;
+    struct connection *conn = &a->connection;
+    const struct reply *reply = &a->channel.reply;
+    int r = connection_request(conn, CHANNEL, id, method, answer, limits);
+    switch (r) {
+    case OUTBOX_OK:
+        return r;
+    case OUTBOX_E_BROKEN:
+        /* Whether it was an outage or too little time is for the host to judge. */
+        return outbox_fail(err,
+                           watchdog_has_fired(conn->watchdog) ? OUTBOX_E_TIMEOUT : OUTBOX_E_RETRY,
+                           "%s: %s", conn->peer, conn->why);
+    case OUTBOX_E_CONFIG:
+        return outbox_fail(err, reply_code_is_final(reply->code) ? r : OUTBOX_E_RETRY,
+                           "%s: %s: %u %s", conn->peer, what, reply->code, reply->text);
+    case OUTBOX_E_CANCELLED:
+        connection_fail(conn, "cancelled"); /* the answer is still to come */
+        return outbox_fail(err, r, "cancelled");
+    default:
+        connection_fail(conn, "no answer");
+        return outbox_fail(err, r, "%s: %s: no answer in time", conn->peer, what);
+    }
+}
+
+int session_open_channel(struct amqp *a, const struct limits *limits, struct outbox_err *err)
+{
+    static const char what[] = "cannot open a channel";
     amqp_channel_open_t open = {.out_of_band = {0, NULL}};
     amqp_confirm_select_t confirm = {.nowait = 0};
-    l->refused = l->channel = false;
     window_reset(&a->window);
-    enum answer answer =
-        link_ask(a, CHANNEL, AMQP_CHANNEL_OPEN_METHOD, &open, AMQP_CHANNEL_OPEN_OK_METHOD, limits);
-    if (answer == ANSWER_OK)
-        answer = link_ask(a, CHANNEL, AMQP_CONFIRM_SELECT_METHOD, &confirm,
-                          AMQP_CONFIRM_SELECT_OK_METHOD, limits);
-    l->channel = answer == ANSWER_OK;
-    return answer == ANSWER_OK ? OUTBOX_OK : trouble_of(a, answer, "cannot open a channel");
+    int r =
+        request(a, AMQP_CHANNEL_OPEN_METHOD, &open, AMQP_CHANNEL_OPEN_OK_METHOD, what, limits, err);
+    if (r == 0)
+        r = request(a, AMQP_CONFIRM_SELECT_METHOD, &confirm, AMQP_CONFIRM_SELECT_OK_METHOD, what,
+                    limits, err);
+    a->channel.open = r == 0;
+    return r;
 }
 
-static enum answer declare_queue(struct amqp *a, bool passive, const struct limits *limits)
+/* Passive: only finds out whether it is there. */
+static int declare(struct amqp *a, bool passive, const struct limits *limits,
+                   struct outbox_err *err)
 {
     const struct settings *s = &a->settings;
-    const struct outbox_message none = {.size = sizeof none};
-    char name[SHORT_MAX + 1], why[WHY_MAX];
-    size_t n = 0;
-    amqp_table_entry_t type = {.key = bytes_of("x-queue-type", 12)};
-    type.value.kind = AMQP_FIELD_KIND_UTF8;
-    type.value.value.bytes = amqp_cstring_bytes(s->quorum ? "quorum" : "classic");
-    template_render(&s->key, &none, name, &n, why);
+    const amqp_bytes_t name = amqp_cstring_bytes(settings_destination(s)->fixed);
+    if (!s->queue_mode) {
+        amqp_exchange_declare_t declare = {.exchange = name,
+                                           .type = amqp_cstring_bytes(s->exchange_type),
+                                           .passive = passive,
+                                           .durable = 1};
+        return request(a, AMQP_EXCHANGE_DECLARE_METHOD, &declare, AMQP_EXCHANGE_DECLARE_OK_METHOD,
+                       passive ? "cannot use the exchange" : "cannot declare the exchange", limits,
+                       err);
+    }
+    amqp_table_entry_t type = table_text("x-queue-type", s->quorum ? "quorum" : "classic");
     amqp_queue_declare_t declare = {
-        .queue = bytes_of(name, n), .passive = passive, .durable = 1, .arguments = {1, &type}};
-    return link_ask(a, CHANNEL, AMQP_QUEUE_DECLARE_METHOD, &declare, AMQP_QUEUE_DECLARE_OK_METHOD,
-                    limits);
-}
-
-static enum answer declare_exchange(struct amqp *a, bool passive, const struct limits *limits)
-{
-    const struct settings *s = &a->settings;
-    const struct outbox_message none = {.size = sizeof none};
-    char name[SHORT_MAX + 1], why[WHY_MAX];
-    size_t n = 0;
-    template_render(&s->exchange, &none, name, &n, why);
-    amqp_exchange_declare_t declare = {.exchange = bytes_of(name, n),
-                                       .type = amqp_cstring_bytes(s->exchange_type),
-                                       .passive = passive,
-                                       .durable = 1};
-    return link_ask(a, CHANNEL, AMQP_EXCHANGE_DECLARE_METHOD, &declare,
-                    AMQP_EXCHANGE_DECLARE_OK_METHOD, limits);
-}
-
-static int declare(struct amqp *a, bool passive, const struct limits *limits)
-{
-    bool queue = a->settings.queue_mode;
-    enum answer answer =
-        queue ? declare_queue(a, passive, limits) : declare_exchange(a, passive, limits);
-    if (answer == ANSWER_OK)
-        return OUTBOX_OK;
-    return trouble_of(a, answer,
-                      queue ? (passive ? "the queue is not to be used" : "cannot declare the queue")
-                      : passive ? "the exchange is not to be used"
-                                : "cannot declare the exchange");
+        .queue = name, .passive = passive, .durable = 1, .arguments = {1, &type}};
+    return request(a, AMQP_QUEUE_DECLARE_METHOD, &declare, AMQP_QUEUE_DECLARE_OK_METHOD,
+                   passive ? "cannot use the queue" : "cannot declare the queue", limits, err);
 }
 
 /* ---- all together ---- */
 
-/* What happened since the last call: an alarm, an end. */
-static void catch_up(struct amqp *a)
+void session_catch_up(struct amqp *a)
 {
     const struct limits now = {0, -1};
-    const struct sent *oldest;
-    char peer[300];
-    if (a->link.c)
-        link_wait(a, false, &now);
-    oldest = a->link.c ? window_oldest(&a->window) : NULL;
-    if (oldest && !a->link.blocked && now_us() > oldest->at_us + a->settings.confirm_us)
-        link_die(a, "no confirm within confirm_timeout");
-    if (!a->link.dead)
+    struct connection *conn = &a->connection;
+    if (!conn->state)
         return;
-    outbox_logf(a->host, OUTBOX_LOG_INFO, "the connection to %s is lost: %s", link_peer(a, peer),
-                a->link.why);
-    link_close(a, LINK_UNSENT_IS_LOST);
+    connection_wait(conn, false, &now);
+    const struct sent *oldest = window_oldest(&a->window);
+    if (oldest && !conn->blocked && now_us() > oldest->at_us + a->settings.confirm_us)
+        connection_fail(conn, "no confirm within confirm_timeout");
+    if (!conn->failed)
+        return;
+    outbox_logf(a->host, OUTBOX_LOG_INFO, "the connection to %s is lost: %s", conn->peer,
+                conn->why);
+    session_close(a);
 }
 
-int session_ready(struct amqp *a, const struct limits *limits)
+int session_ready(struct amqp *a, const struct limits *limits, struct outbox_err *err)
 {
+    const struct connection *conn = &a->connection;
     int r = OUTBOX_OK;
-    char peer[300];
-    catch_up(a);
-    if (!a->link.c)
-        r = connect_any(a, limits);
-    if (r == 0 && a->link.blocked)
-        return trouble(a, OUTBOX_E_RETRY, 0, "%s takes no messages for now: %s", link_peer(a, peer),
-                       a->link.alarm);
-    if (r == 0 && !a->link.channel)
-        r = session_channel(a, limits);
-    if (r == 0 && !a->link.declared && a->settings.declare != DECLARE_NONE) {
-        r = declare(a, a->settings.declare == DECLARE_PASSIVE, limits);
-        a->link.declared = r == 0;
+    session_catch_up(a);
+    if (!conn->state)
+        r = connect_any(a, limits, err);
+    if (r == 0 && conn->blocked)
+        return outbox_fail(err, OUTBOX_E_RETRY, "%s takes no messages for now: %s", conn->peer,
+                           conn->blocked_why);
+    if (r == 0 && !a->channel.open)
+        r = session_open_channel(a, limits, err);
+    if (r == 0 && !a->channel.declared && a->settings.declare != DECLARE_NONE) {
+        r = declare(a, a->settings.declare == DECLARE_PASSIVE, limits, err);
+        a->channel.declared = r == 0;
     }
+    if (r < 0 && conn->failed)
+        session_close(a);
     return r;
 }
 
-int session_look(struct amqp *a, const struct limits *limits)
+int session_check_destination(struct amqp *a, const struct limits *limits, struct outbox_err *err)
 {
-    const struct settings *s = &a->settings;
-    if (s->declare != DECLARE_NONE || !(s->queue_mode ? s->key.fixed : s->exchange.fixed))
+    if (a->settings.declare != DECLARE_NONE || !settings_destination(&a->settings)->fixed)
         return OUTBOX_OK;
-    return declare(a, true, limits);
+    return declare(a, true, limits, err);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settings.c - the options of the section, read and checked against each other. */
-#include "publisher.h"
+#include "settings.h"
+
+#include "connection/tls.h"
+
+#include <outbox/helpers.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,207 +13,257 @@
 
 #define USER_DEFAULT "guest"
 
+static const char *const modes[] = {"pubsub", "queue", NULL};
+/* In the order of enum declare. */
+static const char *const declares[] = {"none", "passive", "create", NULL};
+static const char *const queue_types[] = {"classic", "quorum", NULL};
+
+#define TEXT OUTBOX_OPT_TEXT
+const struct outbox_option settings_options[] = {
+    {"url", NULL, "amqp://USER@HOST:PORT,HOST:PORT/VHOST, or amqps:// for TLS.", NULL, 0, 0, TEXT,
+     OUTBOX_OPT_REQUIRED | OUTBOX_OPT_MAY_BE_SECRET},
+    {"password", NULL, "The user's password; instead of one in `url`.", NULL, 0, 0, TEXT,
+     OUTBOX_OPT_SECRET},
+    {"mode", "pubsub", "pubsub: an exchange, every bound queue gets a copy; queue: one work queue.",
+     modes, 0, 0, OUTBOX_OPT_CHOICE, 0},
+    {"exchange", NULL, "mode = pubsub: its name; may hold {topic}, {key}, {header.NAME}.", NULL, 0,
+     0, TEXT, 0},
+    {"allow_exchanges", NULL, "Patterns that an exchange named by messages must match.", NULL, 0, 0,
+     OUTBOX_OPT_LIST, 0},
+    {"routing_key", NULL, "mode = pubsub: as `exchange`; default: {topic}.", NULL, 0, 0, TEXT, 0},
+    {"queue", NULL, "mode = queue: its name; as `exchange`.", NULL, 0, 0, TEXT, 0},
+    {"allow_queues", NULL, "Patterns that a queue named by messages must match.", NULL, 0, 0,
+     OUTBOX_OPT_LIST, 0},
+    {"declare", "none",
+     "none; passive: check that it exists; create: create it if it does not exist.", declares, 0, 0,
+     OUTBOX_OPT_CHOICE, 0},
+    {"exchange_type", "topic", "declare = create: direct, fanout, topic, headers or another.", NULL,
+     0, 0, TEXT, 0},
+    {"queue_type", "classic", "declare = create: classic or quorum.", queue_types, 0, 0,
+     OUTBOX_OPT_CHOICE, 0},
+    {"mandatory", "yes", "The broker returns a message that no queue gets; it is not delivered.",
+     NULL, 0, 0, OUTBOX_OPT_BOOL, 0},
+    {"persistent", "yes", "Messages survive a restart of the broker.", NULL, 0, 0, OUTBOX_OPT_BOOL,
+     0},
+    {"ca_file", NULL, "amqps: the authorities to trust; default: those of the system.", NULL, 0, 0,
+     TEXT, 0},
+    {"cert_file", NULL, "amqps: the relay's certificate and its chain, PEM.", NULL, 0, 0, TEXT, 0},
+    {"key_file", NULL, "amqps: its key, PEM, without a password.", NULL, 0, 0, TEXT, 0},
+    {"tls_verify", "yes", "amqps: whether to verify the broker's certificate and name.", NULL, 0, 0,
+     OUTBOX_OPT_BOOL, 0},
+    {"heartbeat", "20s", "A broker that sends nothing for two of them is dead; 0: none.", NULL, 0,
+     3600000, OUTBOX_OPT_DURATION, 0},
+    {"connect_timeout", "5s", "For one host: its name, TCP, TLS and the login.", NULL, 10, 600000,
+     OUTBOX_OPT_DURATION, 0},
+    {"confirm_timeout", "10s", "How long a message may wait for its confirm.", NULL, 10, 3600000,
+     OUTBOX_OPT_DURATION, OUTBOX_OPT_BELOW_BATCH_TIMEOUT},
+    {"window", "1000", "How many messages may be unconfirmed.", NULL, 1, 65535, OUTBOX_OPT_INT, 0},
+};
+#undef TEXT
+
+/* What all readers need. */
+struct section {
+    const struct outbox_host *host;
+    const struct outbox_cfg *cfg;
+    struct settings *s;
+    struct outbox_err *err;
+};
+
+static int out_of_memory(const struct section *in)
+{
+    return outbox_fail(in->err, OUTBOX_E_RETRY, "out of memory");
+}
+
+/* "" when it is not set. */
+static const char *text_of(const struct section *in, const char *name)
+{
+    return in->host->option_text(in->cfg, name).p;
+}
+
+static int64_t int_of(const struct section *in, const char *name)
+{
+    return in->host->option_int(in->cfg, name);
+}
+
+static bool is_set(const struct section *in, const char *name)
+{
+    return in->host->option_text(in->cfg, name).n > 0;
+}
+
 /* A copy of a text option; *ret is NULL when it is not set, or empty. */
-static int copy(const struct amqp *a, const struct outbox_cfg *cfg, const char *name, char **ret,
-                struct outbox_err *err)
+static int copy(const struct section *in, const char *name, char **ret)
 {
-    struct outbox_str text = a->host->option_text(cfg, name);
-    *ret = text.n > 0 ? strdup(text.p) : NULL;
-    if (text.n > 0 && !*ret)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return OUTBOX_OK;
+    *ret = is_set(in, name) ? strdup(text_of(in, name)) : NULL;
+    return is_set(in, name) && !*ret ? out_of_memory(in) : OUTBOX_OK;
 }
 
-static bool is_set(const struct amqp *a, const struct outbox_cfg *cfg, const char *name)
-{
-    return a->host->option_text(cfg, name).n > 0;
-}
+/* ---- where to connect to, and as which user ---- */
 
-static bool choice_is(const struct amqp *a, const struct outbox_cfg *cfg, const char *name,
-                      const char *value)
+static int read_login(const struct section *in)
 {
-    return strcmp(a->host->option_text(cfg, name).p, value) == 0;
-}
-
-/* ---- where to, and as whom ---- */
-
-static int read_login(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_err *err)
-{
-    struct target *t = a->target;
-    struct outbox_str password = a->host->option_text(cfg, "password");
-    const char *secret = password.n > 0 ? password.p : t->url.password;
+    struct endpoint *e = in->s->endpoint;
+    struct outbox_str password = in->host->option_text(in->cfg, "password");
+    const char *secret = password.n > 0 ? password.p : e->url.password;
     if (password.n > 0 && memchr(password.p, '\0', (size_t)password.n))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "password: it holds a NUL byte");
-    if (t->url.user && !secret)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
+        return outbox_fail(in->err, OUTBOX_E_CONFIG, "password: it holds a NUL byte");
+    if (e->url.user && !secret)
+        return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "password: `url` names a user, but there is no password; set password "
                            "or password_file");
-    t->user = strdup(t->url.user ? t->url.user : USER_DEFAULT);
-    t->password = strdup(secret ? secret : USER_DEFAULT);
-    if (!t->user || !t->password)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return OUTBOX_OK;
+    e->user = strdup(e->url.user ? e->url.user : USER_DEFAULT);
+    e->password = strdup(secret ? secret : USER_DEFAULT);
+    return e->user && e->password ? OUTBOX_OK : out_of_memory(in);
 }
 
-static int read_tls(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_err *err)
+static int read_tls(const struct section *in)
 {
     static const char *const files[] = {"ca_file", "cert_file", "key_file"};
-    struct target *t = a->target;
-    char **to[] = {&t->ca_file, &t->cert_file, &t->key_file};
+    struct endpoint *e = in->s->endpoint;
+    char **to[] = {&e->ca_file, &e->cert_file, &e->key_file};
     struct stat st;
     int r = OUTBOX_OK;
-    t->verify = a->host->option_int(cfg, "tls_verify") != 0;
+    e->verify = int_of(in, "tls_verify") != 0;
     for (size_t i = 0; r == 0 && i < 3; i++) {
-        r = copy(a, cfg, files[i], to[i], err);
-        if (r == 0 && *to[i] && !t->url.tls)
-            r = outbox_fail(err, OUTBOX_E_CONFIG, "%s: only with a `url` that begins with amqps://",
-                            files[i]);
+        r = copy(in, files[i], to[i]);
+        if (r == 0 && *to[i] && !e->url.tls)
+            r = outbox_fail(in->err, OUTBOX_E_CONFIG,
+                            "%s: only with a `url` that begins with amqps://", files[i]);
     }
-    if (r < 0 || !t->url.tls)
+    if (r < 0 || !e->url.tls)
         return r;
-    if (!t->cert_file != !t->key_file)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: needs %s, too",
-                           t->cert_file ? "cert_file" : "key_file",
-                           t->cert_file ? "key_file" : "cert_file");
-    if (t->key_file && stat(t->key_file, &st) == 0 && (st.st_mode & 007))
-        return outbox_fail(err, OUTBOX_E_CONFIG,
+    if (!e->cert_file != !e->key_file)
+        return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: needs %s, too",
+                           e->cert_file ? "cert_file" : "key_file",
+                           e->cert_file ? "key_file" : "cert_file");
+    if (e->key_file && stat(e->key_file, &st) == 0 && (st.st_mode & 007))
+        return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "key_file: %.200s is a private key, but others can read it (mode %04o); "
                            "chmod o-rwx it",
-                           t->key_file, (unsigned)st.st_mode & 07777);
-    if (!t->verify)
-        outbox_logf(a->host, OUTBOX_LOG_WARNING,
-                    "tls_verify is off: anybody in between can read and change everything");
-    return tls_check(t, err);
+                           e->key_file, (unsigned)st.st_mode & 07777);
+    if (!e->verify)
+        outbox_logf(in->host, OUTBOX_LOG_WARNING,
+                    "tls_verify is off: anybody between the relay and the broker can read and "
+                    "change messages");
+    return tls_check(e, in->err);
 }
 
-static int read_target(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_err *err)
+static int read_endpoint(const struct section *in)
 {
-    struct target *t = calloc(1, sizeof *t);
-    char machine[65] = "", name[256];
-    if (!t)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    t->refs = 1;
-    a->target = t;
-    int r = is_set(a, cfg, "url") ? url_parse(a->host->option_text(cfg, "url").p, &t->url, err)
-                                  : outbox_fail(err, OUTBOX_E_CONFIG, "url: it is empty");
+    struct endpoint *e = in->s->endpoint = calloc(1, sizeof *e);
+    char machine[65] = "";
+    if (!e)
+        return out_of_memory(in);
+    e->refs = 1;
+    int r = is_set(in, "url") ? url_parse(text_of(in, "url"), &e->url, in->err)
+                              : outbox_fail(in->err, OUTBOX_E_CONFIG, "url: it is empty");
     if (r == 0)
-        r = read_login(a, cfg, err);
+        r = read_login(in);
     if (r == 0)
-        r = read_tls(a, cfg, err);
+        r = read_tls(in);
     if (r < 0)
         return r;
-    t->heartbeat_s = (int)((a->host->option_int(cfg, "heartbeat") + 999) / 1000);
+    e->heartbeat_s = (int)((int_of(in, "heartbeat") + 999) / 1000);
     gethostname(machine, sizeof machine - 1);
-    snprintf(name, sizeof name, "outboxd %.100s on %s", a->host->instance, machine);
-    t->client_name = strdup(name);
-    t->client_version = strdup(PACKAGE_VERSION);
-    if (!t->client_name || !t->client_version)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    char *name; /* asprintf leaves it undefined without memory */
+    if (asprintf(&name, "outboxd %.100s on %s", in->host->instance, machine) < 0)
+        return out_of_memory(in);
+    e->client_name = name;
     return OUTBOX_OK;
 }
 
 /* ---- what to publish to ---- */
 
-static int read_allowed(struct amqp *a, const struct outbox_cfg *cfg, const char *option,
-                        const struct template *names, struct outbox_err *err)
+static int read_allowed(const struct section *in, const char *option, const struct template *names)
 {
-    struct settings *s = &a->settings;
-    size_t n = (size_t)a->host->option_count(cfg, option);
+    struct settings *s = in->s;
+    size_t n = (size_t)in->host->option_count(in->cfg, option);
     if (names->fixed && n > 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
+        return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "%s: only for an option `%s` that takes something from the message",
                            option, names->option);
     if (!names->fixed && n == 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
+        return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "%s: `%s` takes something from the message, so the names that it may "
                            "become must be listed here",
                            option, names->option);
     s->allowed = calloc(n + 1, sizeof *s->allowed);
     for (; s->allowed && s->n_allowed < n; s->n_allowed++)
-        if (!(s->allowed[s->n_allowed] = strdup(a->host->option_item(cfg, option, s->n_allowed).p)))
+        if (!(s->allowed[s->n_allowed] =
+                  strdup(in->host->option_item(in->cfg, option, s->n_allowed).p)))
             break;
-    if (!s->allowed || s->n_allowed < n)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return OUTBOX_OK;
+    return s->allowed && s->n_allowed == n ? OUTBOX_OK : out_of_memory(in);
 }
 
-/* An option that the other mode has. */
-static int check_unset(const struct amqp *a, const struct outbox_cfg *cfg, const char *name,
-                       const char *mode, struct outbox_err *err)
+/* The exchange and its routing keys, or the queue. */
+static int read_names(const struct section *in)
 {
-    if (is_set(a, cfg, name) || a->host->option_count(cfg, name) > 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: only with mode = %s", name, mode);
-    return OUTBOX_OK;
+    static const struct {
+        const char *name;
+        bool queue_mode;
+    } own[] = {{"exchange", false},
+               {"routing_key", false},
+               {"allow_exchanges", false},
+               {"queue", true},
+               {"allow_queues", true}};
+    struct settings *s = in->s;
+    const char *name = s->queue_mode ? "queue" : "exchange";
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (own[i].queue_mode != s->queue_mode &&
+            (is_set(in, own[i].name) || in->host->option_count(in->cfg, own[i].name) > 0))
+            return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: only with mode = %s", own[i].name,
+                               modes[own[i].queue_mode]);
+    if (!is_set(in, name))
+        return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: mode = %s needs its name", name,
+                           modes[s->queue_mode]);
+    const char *key = is_set(in, "routing_key") ? text_of(in, "routing_key") : "{topic}";
+    int r =
+        template_parse("exchange", s->queue_mode ? "" : text_of(in, name), &s->exchange, in->err);
+    if (r == 0)
+        r = s->queue_mode ? template_parse(name, text_of(in, name), &s->key, in->err)
+                          : template_parse("routing_key", key, &s->key, in->err);
+    return r < 0 ? r
+                 : read_allowed(in, s->queue_mode ? "allow_queues" : "allow_exchanges",
+                                settings_destination(s));
 }
 
-static int read_pubsub(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_err *err)
+static int read_declare(const struct section *in)
 {
-    struct settings *s = &a->settings;
-    const char *key =
-        is_set(a, cfg, "routing_key") ? a->host->option_text(cfg, "routing_key").p : "{topic}";
-    int r = check_unset(a, cfg, "queue", "queue", err);
-    if (r == 0)
-        r = check_unset(a, cfg, "allow_queues", "queue", err);
-    if (r == 0 && !is_set(a, cfg, "exchange"))
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "exchange: mode = pubsub needs its name");
-    if (r == 0)
-        r = template_parse("exchange", a->host->option_text(cfg, "exchange").p, &s->exchange, err);
-    if (r == 0)
-        r = template_parse("routing_key", key, &s->key, err);
-    return r < 0 ? r : read_allowed(a, cfg, "allow_exchanges", &s->exchange, err);
+    struct settings *s = in->s;
+    const struct template *names = settings_destination(s);
+    int r = copy(in, "exchange_type", &s->exchange_type);
+    if (r < 0)
+        return r;
+    while (strcmp(text_of(in, "declare"), declares[s->declare]) != 0)
+        s->declare++;
+    s->quorum = strcmp(text_of(in, "queue_type"), "quorum") == 0;
+    if (s->declare != DECLARE_NONE && !names->fixed)
+        return outbox_fail(in->err, OUTBOX_E_CONFIG,
+                           "declare: not with an option `%s` that takes something from the message",
+                           names->option);
+    const char *type = s->exchange_type ? s->exchange_type : "";
+    const char *fault = *type ? short_fault(type, strlen(type)) : "is empty";
+    return fault ? outbox_fail(in->err, OUTBOX_E_CONFIG, "exchange_type: it %s", fault) : OUTBOX_OK;
 }
 
-static int read_queue(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_err *err)
+int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
+                  struct settings *ret, struct outbox_err *err)
 {
-    struct settings *s = &a->settings;
-    int r = check_unset(a, cfg, "exchange", "pubsub", err);
+    const struct section in = {host, cfg, ret, err};
+    ret->queue_mode = strcmp(text_of(&in, "mode"), "queue") == 0;
+    ret->mandatory = int_of(&in, "mandatory") != 0;
+    ret->persistent = int_of(&in, "persistent") != 0;
+    ret->confirm_us = int_of(&in, "confirm_timeout") * 1000;
+    ret->connect_us = int_of(&in, "connect_timeout") * 1000;
+    ret->window = (uint32_t)int_of(&in, "window");
+    int r = read_endpoint(&in);
     if (r == 0)
-        r = check_unset(a, cfg, "routing_key", "pubsub", err);
-    if (r == 0)
-        r = check_unset(a, cfg, "allow_exchanges", "pubsub", err);
-    if (r == 0 && !is_set(a, cfg, "queue"))
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "queue: mode = queue needs its name");
-    if (r == 0)
-        r = template_parse("queue", a->host->option_text(cfg, "queue").p, &s->key, err);
-    if (r == 0)
-        r = template_parse("exchange", "", &s->exchange, err);
-    return r < 0 ? r : read_allowed(a, cfg, "allow_queues", &s->key, err);
-}
-
-int settings_read(struct amqp *a, const struct outbox_cfg *cfg, struct outbox_err *err)
-{
-    struct settings *s = &a->settings;
-    const struct outbox_host *host = a->host;
-    s->queue_mode = choice_is(a, cfg, "mode", "queue");
-    s->declare = choice_is(a, cfg, "declare", "create")    ? DECLARE_CREATE
-                 : choice_is(a, cfg, "declare", "passive") ? DECLARE_PASSIVE
-                                                           : DECLARE_NONE;
-    s->quorum = choice_is(a, cfg, "queue_type", "quorum");
-    s->mandatory = host->option_int(cfg, "mandatory") != 0;
-    s->persistent = host->option_int(cfg, "persistent") != 0;
-    s->confirm_us = host->option_int(cfg, "confirm_timeout") * 1000;
-    s->connect_us = host->option_int(cfg, "connect_timeout") * 1000;
-    s->window = (uint32_t)host->option_int(cfg, "window");
-    int r = copy(a, cfg, "exchange_type", &s->exchange_type, err);
-    if (r == 0)
-        r = read_target(a, cfg, err);
-    if (r == 0)
-        r = s->queue_mode ? read_queue(a, cfg, err) : read_pubsub(a, cfg, err);
-    const struct template *names = s->queue_mode ? &s->key : &s->exchange;
-    if (r == 0 && s->declare != DECLARE_NONE && !names->fixed)
-        r = outbox_fail(err, OUTBOX_E_CONFIG,
-                        "declare: not with an option `%s` that takes something from the message",
-                        names->option);
-    if (r == 0 && !s->exchange_type)
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "exchange_type: it is empty");
-    if (r == 0 && short_fault(s->exchange_type, strlen(s->exchange_type)))
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "exchange_type: it %s",
-                        short_fault(s->exchange_type, strlen(s->exchange_type)));
-    return r;
+        r = read_names(&in);
+    return r < 0 ? r : read_declare(&in);
 }
 
 void settings_free(struct settings *s)
 {
+    endpoint_unref(s->endpoint);
     template_free(&s->exchange);
     template_free(&s->key);
     for (size_t i = 0; i < s->n_allowed; i++)

@@ -61,7 +61,7 @@ void rig_lock(void)
         perror(path);
 }
 
-void rig_start_again(void)
+void rig_reconnect(void)
 {
     struct amqp_connection_info info;
     char url[256];
@@ -83,10 +83,10 @@ void rig_start_again(void)
 void rig_start(void)
 {
     n_made = 0;
-    rig_start_again();
+    rig_reconnect();
 }
 
-void rig_stop_keeping(void)
+void rig_disconnect(void)
 {
     amqp_connection_close(c, 200);
     amqp_destroy_connection(c);
@@ -101,7 +101,7 @@ void rig_stop(void)
         else
             amqp_exchange_delete(c, 1, text(made[i].name), 0);
     }
-    rig_stop_keeping();
+    rig_disconnect();
 }
 
 const char *rig_name(const char *prefix)
@@ -295,7 +295,7 @@ void rig_ctl(const char *argument, ...)
     finish(pid, fd, out, sizeof out);
 }
 
-const char *rig_ask(const char *argument, ...)
+const char *rig_ctl_output(const char *argument, ...)
 {
     static char out[65536];
     int fd;

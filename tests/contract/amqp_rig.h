@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * amqp_rig.h - a real RabbitMQ for a test: queues and exchanges of its own, what arrived in them,
- * and the broker's switches. OUTBOX_TEST_AMQP and the like, from scripts/services.sh, say where.
+ * and the broker's switches. OUTBOX_TEST_AMQP and others, set by scripts/services.sh, hold its
+ * address.
  */
 #ifndef TESTS_AMQP_RIG_H
 #define TESTS_AMQP_RIG_H
@@ -17,9 +18,9 @@ void rig_lock(void);
 void rig_start(void);
 /* Deletes what was made, disconnects. */
 void rig_stop(void);
-/* The same connection away and back, around a restart of the broker. */
-void rig_stop_keeping(void);
-void rig_start_again(void);
+/* Disconnects and connects again, around a restart of the broker; keeps what was made. */
+void rig_disconnect(void);
+void rig_reconnect(void);
 
 /* PREFIX-PID; static, one for each prefix. */
 const char *rig_name(const char *prefix);
@@ -52,7 +53,7 @@ void rig_services(const char *argument, ...);
 /* Begins it, and lets it end by itself. */
 void rig_services_in_background(const char *argument, ...);
 void rig_wait_for_services(void);
-/* What rabbitmqctl says; static. */
-const char *rig_ask(const char *argument, ...);
+/* The output of rabbitmqctl; static. */
+const char *rig_ctl_output(const char *argument, ...);
 
 #endif

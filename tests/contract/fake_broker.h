@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fake_broker.h - a broker of AMQP 0-9-1 that misbehaves as it is told. It takes connections one
- * after the other in a thread of its own; what it does with a message is up to the test.
+ * fake_broker.h - a broker of AMQP 0-9-1 that misbehaves on request. It accepts one connection
+ * after the other in a thread of its own, which runs the callbacks of the test.
  */
 #ifndef TESTS_FAKE_BROKER_H
 #define TESTS_FAKE_BROKER_H
@@ -16,14 +16,14 @@ enum fake_silence {
     FAKE_ANSWERS,
     FAKE_SILENT_AT_ONCE,       /* after accepting the connection */
     FAKE_SILENT_AFTER_LOGIN,   /* it does not open channels */
-    FAKE_SILENT_AFTER_PUBLISH, /* it reads on, but says nothing more, not even heartbeats */
+    FAKE_SILENT_AFTER_PUBLISH, /* it reads on, but sends nothing more, not even heartbeats */
     FAKE_DEAF_AFTER_CHANNEL,   /* it does not even read any more */
     FAKE_DEAF_AFTER_FIRST,     /* the same, once it has confirmed a message */
 };
 
 struct fake {
     uint16_t port;
-    /* To be set before fake_start, or left. */
+    /* Set by the test before fake_start; zero is fine. */
     enum fake_silence silence;
     uint16_t heartbeat_s;
     /* A whole message has arrived, the tag-th of its channel; NULL: it is acked. */

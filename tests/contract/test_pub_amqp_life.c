@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: a real RabbitMQ that restarts, is killed, runs out of memory, or is left alone. */
+/* pub-amqp: a real RabbitMQ that restarts, is killed, runs out of memory, or gets nothing to do. */
 #include "amqp_rig.h"
+#include "fake_case.h"
 #include "own_servers.h"
-#include "publisher_contract.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -38,16 +38,7 @@ static void configure(struct outbox_cfg *cfg)
 
 static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
 
-static struct outbox_keepalive tend(struct instance *instance)
-{
-    struct outbox_keepalive ret = {.size = sizeof ret};
-    struct outbox_err err = {.size = sizeof err};
-    ck_assert_int_eq(instance->plugin->ops.publisher.keepalive(instance->self, &ret, &err),
-                     OUTBOX_OK);
-    return ret;
-}
-
-/* Before SIGKILL: a broker that was just told of a queue may not have it on its disk yet. */
+/* Before SIGKILL: a broker that has just created a queue may not have it on its disk yet. */
 static void let_it_write(void)
 {
     rig_ctl("eval", "ok = mnesia:sync_log().", NULL);
@@ -86,17 +77,17 @@ START_TEST(after_a_restart_while_idle_the_first_batch_passes)
     struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
     ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
-    rig_stop_keeping();
+    rig_disconnect();
     let_it_write();
     rig_services(ways[_i % 2], "rabbitmq", NULL);
     rig_services("start", "rabbitmq", NULL);
     if (_i < 2)
-        tend(instance);
+        keepalive(instance);
     b = a_batch("n", 20, "x");
     if (publish(instance, b, 20000, -1) < 0)
         ck_abort_msg("%s", b->err.text);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    rig_start_again();
+    rig_reconnect();
     ck_assert_int_eq(rig_depth(queue), 40);
     close_publisher(instance);
 }
@@ -107,7 +98,7 @@ START_TEST(a_restart_in_the_middle_loses_nothing)
     static const char *const ways[] = {"stop", "kill"};
     struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 1500, "x"), *warm = a_batch("warm", 1500, "x");
-    rig_stop_keeping();
+    rig_disconnect();
     let_it_write();
     rig_services_in_background(ways[_i], "rabbitmq", NULL);
     /* Goes on until the broker is away. */
@@ -123,7 +114,7 @@ START_TEST(a_restart_in_the_middle_loses_nothing)
     publish_until_accepted(instance, b);
     publish_until_accepted(instance, warm);
     close_publisher(instance);
-    rig_start_again();
+    rig_reconnect();
     for (uint64_t i = 0; i < b->n; i += 97)
         ck_assert_int_ge(rig_arrived(queue, b->msgs[i].id.p), 1);
     for (uint64_t i = 0; i < warm->n; i += 97)
@@ -135,7 +126,7 @@ START_TEST(while_the_broker_is_away_nothing_is_charged)
 {
     struct instance *instance = a_publisher(NULL);
     struct batch *b = a_batch("m", 20, "x");
-    rig_stop_keeping();
+    rig_disconnect();
     let_it_write();
     rig_services("kill", "rabbitmq", NULL);
     for (int i = 0; i < 3; i++) {
@@ -144,7 +135,7 @@ START_TEST(while_the_broker_is_away_nothing_is_charged)
     }
     ck_assert_msg(strstr(reason(b, 0), "Connection refused"), "%s", reason(b, 0));
     rig_services("start", "rabbitmq", NULL);
-    rig_start_again();
+    rig_reconnect();
     rig_queue(queue, NULL); /* should it have been lost all the same */
     publish_until_accepted(instance, b);
     close_publisher(instance);
@@ -154,7 +145,7 @@ END_TEST
 static void wait_for_verdict(struct instance *instance, uint32_t verdict)
 {
     int64_t deadline = now_ms() + 20000;
-    while (tend(instance).verdict != verdict) {
+    while (keepalive(instance).verdict != verdict) {
         ck_assert_int_lt(now_ms(), deadline);
         poll(NULL, 0, 50);
     }
@@ -180,8 +171,8 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
     }
     const char *why = mine(strdup(reason(b, 499)), free);
     publish(instance, b, 20000, -1);
-    uint32_t second = b->outcomes[499].verdict, tending = tend(instance).verdict;
-    const char *alarm = tend(instance).reason.p;
+    uint32_t second = b->outcomes[499].verdict, idle = keepalive(instance).verdict;
+    const char *alarm = keepalive(instance).reason.p;
     alarm = mine(strdup(alarm ? alarm : ""), free);
     rig_ctl("set_vm_memory_high_watermark", "absolute", "2GB", NULL);
     ck_assert_int_lt(took, 15000);
@@ -191,7 +182,7 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
         ck_assert_uint_le(unset, 1); /* a new connection risks one */
     }
     ck_assert_uint_eq(second, OUTBOX_UNAVAILABLE);
-    ck_assert_uint_eq(tending, OUTBOX_UNAVAILABLE);
+    ck_assert_uint_eq(idle, OUTBOX_UNAVAILABLE);
     ck_assert_str_eq(alarm, "low on memory");
     wait_for_verdict(instance, OUTBOX_ACCEPTED);
     publish_until_accepted(instance, b);
@@ -206,9 +197,9 @@ START_TEST(an_idle_connection_survives_many_heartbeats)
     publish(instance, b, 20000, -1);
     int64_t until = now_ms() + 20000;
     while (now_ms() < until) {
-        struct outbox_keepalive tending = tend(instance);
-        ck_assert_uint_gt(tending.again_ms, 0); /* it is still there */
-        poll(NULL, 0, (int)tending.again_ms);
+        struct outbox_keepalive state = keepalive(instance);
+        ck_assert_uint_gt(state.again_ms, 0); /* it is still there */
+        poll(NULL, 0, (int)state.again_ms);
     }
     ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
@@ -216,7 +207,7 @@ START_TEST(an_idle_connection_survives_many_heartbeats)
 }
 END_TEST
 
-START_TEST(a_connection_that_nobody_tends_is_replaced)
+START_TEST(a_connection_without_keepalive_is_replaced)
 {
     struct instance *instance = a_publisher("heartbeat", "1s", NULL);
     struct batch *b = a_batch("m", 20, "x");
@@ -242,7 +233,7 @@ int main(void)
     tcase_add_test(tc, while_the_broker_is_away_nothing_is_charged);
     tcase_add_loop_test(tc, an_alarm_pauses_and_its_end_resumes, 0, 2);
     tcase_add_test(tc, an_idle_connection_survives_many_heartbeats);
-    tcase_add_test(tc, a_connection_that_nobody_tends_is_replaced);
+    tcase_add_test(tc, a_connection_without_keepalive_is_replaced);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

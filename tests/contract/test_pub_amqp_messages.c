@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: what a message looks like to whoever gets it, and what cannot become one. */
+/* pub-amqp: what a receiver gets of a message, and what cannot be sent. */
 #include "amqp_rig.h"
 #include "publisher_contract.h"
 #include "unit.h"
@@ -146,7 +146,7 @@ START_TEST(a_body_that_fills_its_frame_is_not_held_back)
 }
 END_TEST
 
-START_TEST(messages_of_one_id_in_one_call_are_told_apart)
+START_TEST(messages_of_one_id_in_one_call_are_distinguished)
 {
     /* Copies of a message: the same id, and only some of them find a queue. */
     struct instance *instance = a_publisher("routing_key", "{key}", NULL);
@@ -293,7 +293,7 @@ int main(void)
     tcase_add_test(tc, a_payload_may_be_null_or_empty);
     tcase_add_loop_test(tc, payloads_of_every_size_arrive_whole, 0, sizeof sizes / sizeof sizes[0]);
     tcase_add_test(tc, a_body_that_fills_its_frame_is_not_held_back);
-    tcase_add_test(tc, messages_of_one_id_in_one_call_are_told_apart);
+    tcase_add_test(tc, messages_of_one_id_in_one_call_are_distinguished);
     tcase_add_test(tc, the_routing_key_is_made_of_the_message);
     tcase_add_test(tc, an_exchange_may_be_named_by_the_message_where_it_is_allowed);
     tcase_add_test(tc, what_does_not_fit_is_rejected_and_its_neighbours_pass);

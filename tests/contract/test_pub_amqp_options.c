@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: a section that cannot work is refused when it is read, and says which option is wrong.
+/* pub-amqp: a section that cannot work is refused when it is read, with the name of the option.
  */
 #include "publisher_contract.h"
 #include "unit.h"
@@ -19,7 +19,7 @@ static void tear_down(void)
     free_made();
 }
 
-/* Pairs of options; what must be said. */
+/* Pairs of options, and the error. */
 static const struct {
     const char *options[8];
     const char *why;

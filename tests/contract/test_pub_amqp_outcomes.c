@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: what the broker refuses, and whose fault that is. */
+/* pub-amqp: what the broker refuses, and which messages are charged for it. */
 #include "amqp_rig.h"
 #include "publisher_contract.h"
 #include "unit.h"

@@ -105,7 +105,7 @@ START_TEST(a_refused_login_is_a_slow_outage_that_shows_no_secret)
 END_TEST
 
 /* A full node says the same as one without the virtual instance, and the next may have room. */
-START_TEST(a_host_that_does_not_want_us_is_not_the_last)
+START_TEST(after_a_host_that_refuses_with_530_the_next_is_tried)
 {
     char url[256];
     snprintf(url, sizeof url, "amqp://outbox:outbox@127.0.0.1:%s,localhost:%s/nowhere", port, port);
@@ -135,22 +135,22 @@ START_TEST(a_password_of_its_own_replaces_that_of_the_url)
 }
 END_TEST
 
-START_TEST(the_broker_can_tell_who_we_are)
+START_TEST(the_broker_lists_the_client_properties)
 {
     rig_queue(queue, NULL);
     struct instance *instance =
         a_publisher("mode", "queue", "queue", queue, "heartbeat", "7s", NULL);
     struct batch *b = a_batch("m", 1, "x");
     publish(instance, b, 20000, -1);
-    const char *list = rig_ask("list_connections", "timeout", "client_properties", NULL);
+    const char *list = rig_ctl_output("list_connections", "timeout", "client_properties", NULL);
     assert_says(list, "outboxd publisher test on ");
     assert_says(list, "\"product\",\"outboxd\"");
     assert_says(list, "{\"connection.blocked\",true}");
     assert_says(list, "7\t");
     close_publisher(instance);
     /* It parts politely. */
-    ck_assert_ptr_null(
-        strstr(rig_ask("list_connections", "client_properties", NULL), "outboxd publisher test"));
+    ck_assert_ptr_null(strstr(rig_ctl_output("list_connections", "client_properties", NULL),
+                              "outboxd publisher test"));
 }
 END_TEST
 
@@ -245,7 +245,7 @@ END_TEST
 
 /* ---- declaring ---- */
 
-START_TEST(create_makes_a_queue_of_the_type_asked_for)
+START_TEST(create_makes_a_queue_of_the_configured_type)
 {
     static const char *const types[] = {"classic", "quorum"};
     struct outbox_err err;
@@ -255,7 +255,7 @@ START_TEST(create_makes_a_queue_of_the_type_asked_for)
     ck_assert_int_eq(check(instance, &err), OUTBOX_OK);
     ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
-    const char *list = rig_ask("list_queues", "name", "durable", "type", NULL);
+    const char *list = rig_ctl_output("list_queues", "name", "durable", "type", NULL);
     char line[400];
     snprintf(line, sizeof line, "%s\ttrue\t%s", queue, types[_i]);
     assert_says(list, line);
@@ -277,7 +277,7 @@ START_TEST(create_makes_a_queue_of_the_type_asked_for)
 }
 END_TEST
 
-START_TEST(create_makes_an_exchange_of_the_type_asked_for)
+START_TEST(create_makes_an_exchange_of_the_configured_type)
 {
     struct outbox_err err;
     struct instance *instance =
@@ -356,15 +356,15 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, a_refused_login_is_a_slow_outage_that_shows_no_secret, 0,
                         sizeof refused / sizeof refused[0]);
-    tcase_add_test(tc, a_host_that_does_not_want_us_is_not_the_last);
+    tcase_add_test(tc, after_a_host_that_refuses_with_530_the_next_is_tried);
     tcase_add_test(tc, a_password_of_its_own_replaces_that_of_the_url);
-    tcase_add_test(tc, the_broker_can_tell_who_we_are);
+    tcase_add_test(tc, the_broker_lists_the_client_properties);
     tcase_add_test(tc, no_permission_for_a_fixed_exchange_is_an_outage);
     tcase_add_loop_test(tc, the_permissions_that_the_guide_names_are_enough, 0, 2);
     tcase_add_test(tc, no_permission_for_one_that_a_message_names_costs_only_that_message);
     tcase_add_test(tc, no_permission_for_a_routing_key_costs_only_that_message);
-    tcase_add_loop_test(tc, create_makes_a_queue_of_the_type_asked_for, 0, 2);
-    tcase_add_test(tc, create_makes_an_exchange_of_the_type_asked_for);
+    tcase_add_loop_test(tc, create_makes_a_queue_of_the_configured_type, 0, 2);
+    tcase_add_test(tc, create_makes_an_exchange_of_the_configured_type);
     tcase_add_test(tc, passive_finds_out_before_anything_is_sent);
     tcase_add_test(tc, the_next_host_is_tried_when_one_refuses);
     tcase_add_test(tc, no_host_at_all_is_an_outage);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: a broker that says nothing, takes nothing, or has an alarm; and every call comes back.
+/* pub-amqp: a broker that sends nothing, reads nothing, or has an alarm; every call ends in time.
  */
-#include "fake_broker.h"
-#include "publisher_contract.h"
+#include "fake_case.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -18,49 +17,27 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fake fake, second;
+static struct fake second;
 
 static void set_up(void)
 {
-    fake = second = (struct fake){0};
+    fake_set_up();
+    second = (struct fake){0};
 }
 
 static void tear_down(void)
 {
-    free_made();
-    fake_stop(&fake);
+    fake_tear_down();
     if (second.port)
         fake_stop(&second);
 }
 
-static void configure(struct outbox_cfg *cfg)
-{
-    struct outbox_err err = {.size = sizeof err};
-    char url[64];
-    options_set(cfg, "url", fake_url(&fake, url), &err);
-    options_set(cfg, "mode", "queue", &err);
-    options_set(cfg, "queue", "q", &err);
-}
-
-static const struct publisher_kind kind = {.plugin = "amqp", .configure = configure};
-
-static struct outbox_keepalive tend(struct instance *instance)
-{
-    struct outbox_keepalive ret = {.size = sizeof ret};
-    struct outbox_err err = {.size = sizeof err};
-    int64_t began = now_ms();
-    ck_assert_int_eq(instance->plugin->ops.publisher.keepalive(instance->self, &ret, &err),
-                     OUTBOX_OK);
-    ck_assert_int_lt(now_ms() - began, 400 + LATE_MS);
-    return ret;
-}
-
-/* Tends as a host does, for so long and so often: one that was held up has the same occasions. */
-static void tend_for(struct instance *instance, int64_t ms, int times)
+/* As a host does, for a time and at least so often: one that was held up has the same occasions. */
+static void keepalive_for(struct instance *instance, int64_t ms, int times)
 {
     int64_t until = now_ms() + ms;
     for (int n = 0; now_ms() < until || n < times; n++) {
-        int64_t again = tend(instance).again_ms, left = until - now_ms();
+        int64_t again = keepalive(instance).again_ms, left = until - now_ms();
         poll(NULL, 0, (int)(left > 0 && (again <= 0 || left < again) ? left : again));
     }
 }
@@ -128,7 +105,7 @@ START_TEST(a_call_is_never_longer_than_its_time)
 }
 END_TEST
 
-static void *call_back_soon(void *fd)
+static void *cancel_soon(void *fd)
 {
     uint64_t one = 1;
     usleep(300000);
@@ -137,7 +114,7 @@ static void *call_back_soon(void *fd)
     return NULL;
 }
 
-START_TEST(being_called_back_ends_whatever_it_waits_for)
+START_TEST(cancelling_ends_whatever_it_waits_for)
 {
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
@@ -147,7 +124,7 @@ START_TEST(being_called_back_ends_whatever_it_waits_for)
         a_publisher("connect_timeout", "60s", "confirm_timeout", "60s", NULL);
     struct batch *b = a_batch("m", silences[_i].n, filled(silences[_i].payload));
     int64_t began = now_ms();
-    ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, &fd), 0);
     ck_assert_int_eq(publish(instance, b, 60000, fd), OUTBOX_E_CANCELLED);
     ck_assert_int_lt(now_ms() - began, 10000);
     ck_assert_uint_eq(b->outcomes[b->n - 1].verdict, OUTBOX_UNSET);
@@ -171,7 +148,7 @@ static void shrink_send_buffer(uint16_t port)
 
 START_TEST(a_write_that_hangs_inside_the_library_ends_in_time)
 {
-    /* Because the call's time is over, or because it is called back. */
+    /* Because the call's time is over, or because it is cancelled. */
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
     fake.silence = FAKE_DEAF_AFTER_FIRST;
@@ -181,7 +158,7 @@ START_TEST(a_write_that_hangs_inside_the_library_ends_in_time)
     shrink_send_buffer(fake.port);
     struct batch *b = a_batch("m", 20, filled(130000));
     int64_t began = now_ms();
-    ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, &fd), 0);
     if (_i == 0) {
         ck_assert_int_eq(publish(instance, b, 1000, -1), OUTBOX_E_RETRY);
         ck_assert_int_le(now_ms() - began, 1000 + LATE_MS);
@@ -239,7 +216,7 @@ START_TEST(an_idle_connection_lives_by_its_heartbeats)
     struct instance *instance = a_publisher("heartbeat", "3s", NULL);
     struct batch *b = a_batch("m", 3, "x");
     ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
-    tend_for(instance, 15000, 15);
+    keepalive_for(instance, 15000, 15);
     for (int i = 0; fake.heartbeats < 5 && i < 6000; i++)
         poll(NULL, 0, 10); /* what was sent arrives */
     ck_assert_int_ge(fake.heartbeats, 5);
@@ -267,7 +244,7 @@ START_TEST(a_broker_that_died_while_idle_is_noticed)
     struct batch *b = a_batch("m", 1, "x");
     int64_t began = now_ms();
     ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
-    while (tend(instance).again_ms > 0 && now_ms() - began < 30000)
+    while (keepalive(instance).again_ms > 0 && now_ms() - began < 30000)
         poll(NULL, 0, 50);
     ck_assert_int_ge(now_ms() - began, 1800);
     ck_assert_int_lt(now_ms() - began, 20000);
@@ -330,9 +307,9 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
         fastest = now_ms() - began < fastest ? now_ms() - began : fastest;
     }
     ck_assert_int_lt(fastest, 300);
-    struct outbox_keepalive tending = tend(instance);
-    ck_assert_uint_eq(tending.verdict, OUTBOX_UNAVAILABLE);
-    ck_assert_str_eq(tending.reason.p, "low on memory");
+    struct outbox_keepalive state = keepalive(instance);
+    ck_assert_uint_eq(state.verdict, OUTBOX_UNAVAILABLE);
+    ck_assert_str_eq(state.reason.p, "low on memory");
     ck_assert_int_eq(fake.messages, sent);
     /* The alarm ends; what was under way is confirmed late, and all goes on. */
     fake_unblock(&fake);
@@ -340,7 +317,7 @@ START_TEST(an_alarm_pauses_and_keeps_the_connection)
     if (sent > 3) /* unless it heard of the alarm before */
         fake_ack(&fake, 4, false);
     poll(NULL, 0, 100);
-    ck_assert_uint_eq(tend(instance).verdict, OUTBOX_ACCEPTED);
+    ck_assert_uint_eq(keepalive(instance).verdict, OUTBOX_ACCEPTED);
     b = a_batch("n", 20, "x");
     ck_assert_msg(publish(instance, b, 10000, -1) == OUTBOX_OK, "%s", b->err.text);
     ck_assert_int_eq(fake.connections, 1);
@@ -387,7 +364,7 @@ END_TEST
 
 int main(void)
 {
-    publisher_use(&kind);
+    publisher_use(&fake_kind);
     Suite *suite = suite_create("amqp silence");
     TCase *tc = tcase_create("silence");
     int n = sizeof silences / sizeof silences[0];
@@ -395,7 +372,7 @@ int main(void)
     tcase_set_timeout(tc, 180);
     tcase_add_test(tc, connecting_to_a_silent_peer_ends_after_connect_timeout);
     tcase_add_loop_test(tc, a_call_is_never_longer_than_its_time, 0, n);
-    tcase_add_loop_test(tc, being_called_back_ends_whatever_it_waits_for, 0, n);
+    tcase_add_loop_test(tc, cancelling_ends_whatever_it_waits_for, 0, n);
     tcase_add_loop_test(tc, a_write_that_hangs_inside_the_library_ends_in_time, 0, 2);
     tcase_add_test(tc, without_a_confirm_the_connection_is_given_up);
     tcase_add_test(tc, a_silent_host_leaves_time_for_the_next);

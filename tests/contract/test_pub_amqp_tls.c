@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pub-amqp: whom it trusts, as whom it shows itself, and what passes through TLS. */
+/* pub-amqp: which brokers it trusts, its own certificate, and messages through TLS. */
 #include "amqp_rig.h"
 #include "fake_broker.h"
 #include "publisher_contract.h"
@@ -155,13 +155,13 @@ START_TEST(the_client_shows_its_certificate)
         a_publisher("cert_file", file("client.pem"), "key_file", file("client.key"), NULL);
     struct batch *b = a_batch("m", 3, "x");
     ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
-    const char *list = rig_ask("list_connections", "ssl", "peer_cert_subject", NULL);
+    const char *list = rig_ctl_output("list_connections", "ssl", "peer_cert_subject", NULL);
     ck_assert_msg(strstr(list, "true\tCN=relay"), "%s", list);
     close_publisher(instance);
 }
 END_TEST
 
-START_TEST(a_port_of_the_other_kind_is_told)
+START_TEST(a_port_of_the_other_kind_is_recognised)
 {
     char url[128];
     assert_refused(a_publisher("url", url_of("localhost", broker_port("OUTBOX_TEST_AMQP_PORT")),
@@ -259,7 +259,7 @@ START_TEST(files_that_do_not_fit_are_found_at_once)
 }
 END_TEST
 
-START_TEST(a_key_with_a_password_asks_nobody)
+START_TEST(a_key_with_a_password_is_refused_without_a_prompt)
 {
     char path[] = "/tmp/outbox-amqp-key-XXXXXX";
     int fd = mkstemp(path);
@@ -295,12 +295,12 @@ int main(void)
     tcase_add_loop_test(tc, an_expired_certificate_or_another_name_is_refused, 0, 3);
     tcase_add_test(tc, without_verification_all_of_that_passes);
     tcase_add_test(tc, the_client_shows_its_certificate);
-    tcase_add_test(tc, a_port_of_the_other_kind_is_told);
+    tcase_add_test(tc, a_port_of_the_other_kind_is_recognised);
     tcase_add_test(tc, large_messages_pass);
     tcase_add_test(tc, a_handshake_that_does_not_go_on_ends_after_connect_timeout);
     tcase_add_test(tc, a_deaf_peer_behind_tls_does_not_hold_a_call);
     tcase_add_test(tc, files_that_do_not_fit_are_found_at_once);
-    tcase_add_test(tc, a_key_with_a_password_asks_nobody);
+    tcase_add_test(tc, a_key_with_a_password_is_refused_without_a_prompt);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

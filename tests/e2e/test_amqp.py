@@ -76,7 +76,7 @@ class Amqp(relay_test.Relay):
         self.assertIn("unroutable", row["last_error"])
         self.assertEqual([p.message_id for p, _, _ in self.taken()], [good])
 
-    def test_a_refused_login_charges_nobody_and_shows_nothing(self):
+    def test_a_refused_login_charges_no_message_and_shows_no_secret(self):
         url = AMQP.replace("outbox:outbox@", "outbox:%s@" % SECRET)
         self.amqp("mode = queue\nqueue = " + self.name, url=url)
         i = self.insert("x")

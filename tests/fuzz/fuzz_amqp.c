@@ -25,7 +25,7 @@ static void fuzz_template(char *text)
     struct outbox_err err = {.size = sizeof err};
     struct template t;
     char *topic = strchr(text, '\n');
-    char out[SHORT_MAX + 1], why[WHY_MAX];
+    char out[SHORT_MAX + 1];
     size_t n;
     if (topic)
         *topic++ = '\0';
@@ -37,7 +37,7 @@ static void fuzz_template(char *text)
                                  .n_headers = 1};
     if (template_parse("queue", text, &t, &err) < 0)
         return;
-    if (template_render(&t, &msg, out, &n, why) == 0 && (n > SHORT_MAX || short_fault(out, n)))
+    if (template_render(&t, &msg, out, &n, &err) == 0 && (n > SHORT_MAX || short_fault(out, n)))
         abort();
     template_free(&t);
 }

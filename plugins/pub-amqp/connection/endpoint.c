@@ -4,25 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct target *target_ref(struct target *target)
+struct endpoint *endpoint_ref(struct endpoint *endpoint)
 {
-    target->refs++;
-    return target;
+    endpoint->refs++;
+    return endpoint;
 }
 
-void target_unref(struct target *target)
+void endpoint_unref(struct endpoint *endpoint)
 {
-    if (!target || --target->refs > 0)
+    if (!endpoint || --endpoint->refs > 0)
         return;
-    if (target->password)
-        explicit_bzero(target->password, strlen(target->password));
-    url_free(&target->url);
-    free(target->user);
-    free(target->password);
-    free(target->ca_file);
-    free(target->cert_file);
-    free(target->key_file);
-    free(target->client_version);
-    free(target->client_name);
-    free(target);
+    if (endpoint->password)
+        explicit_bzero(endpoint->password, strlen(endpoint->password));
+    url_free(&endpoint->url);
+    free(endpoint->user);
+    free(endpoint->password);
+    free(endpoint->ca_file);
+    free(endpoint->cert_file);
+    free(endpoint->key_file);
+    free(endpoint->client_name);
+    free(endpoint);
 }

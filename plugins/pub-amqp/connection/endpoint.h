@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * endpoint.h - where to connect to, as whom and how. Shared by an instance and by attempts to
- * connect that may outlive it; constant once made.
+ * endpoint.h - where to connect to, as which user and how. Shared by an instance and by attempts to
+ * connect that may outlive it: constant once made, except for the atomic count of its references.
  */
 #ifndef PUB_AMQP_CONNECTION_ENDPOINT_H
 #define PUB_AMQP_CONNECTION_ENDPOINT_H
@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-struct target {
+struct endpoint {
     _Atomic int refs;
     struct url url;
     char *user;
@@ -19,15 +19,11 @@ struct target {
     char *cert_file; /* NULL: none */
     char *key_file;
     bool verify;
-    int heartbeat_s;      /* 0: none */
-    char *client_version; /* of the plugin, for the broker's lists */
-    char *client_name;
+    int heartbeat_s;   /* 0: none */
+    char *client_name; /* for the broker's list of connections */
 };
 
-struct target *target_ref(struct target *target);
-void target_unref(struct target *target); /* NULL is allowed */
-
-/* tls.c: are the files there, readable, and do they fit? OUTBOX_E_CONFIG names the option. */
-int tls_check(const struct target *target, struct outbox_err *err);
+struct endpoint *endpoint_ref(struct endpoint *endpoint);
+void endpoint_unref(struct endpoint *endpoint); /* NULL is allowed */
 
 #endif

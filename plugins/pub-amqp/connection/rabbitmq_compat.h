@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rabbitmq_compat.h - the headers of librabbitmq, which moved with its version 0.12. */
+/* rabbitmq_compat.h - the headers of librabbitmq, which moved with its version 0.12, and what they
+ * lack. */
 #ifndef PUB_AMQP_CONNECTION_RABBITMQ_COMPAT_H
 #define PUB_AMQP_CONNECTION_RABBITMQ_COMPAT_H
 
@@ -20,6 +21,14 @@ static inline amqp_bytes_t bytes_of(const char *p, size_t n)
 {
     amqp_bytes_t bytes = {n, (void *)(uintptr_t)p};
     return bytes;
+}
+
+static inline amqp_table_entry_t table_text(const char *key, const char *value)
+{
+    amqp_table_entry_t entry = {.key = amqp_cstring_bytes(key)};
+    entry.value.kind = AMQP_FIELD_KIND_UTF8;
+    entry.value.value.bytes = amqp_cstring_bytes(value);
+    return entry;
 }
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls.c - whom to trust. The library leaves that to us: it loads no authorities by itself, and 0.11
- * knows no addresses in certificates. So OpenSSL verifies during the handshake.
+ * tls.c - which brokers to trust. The library loads no authorities by itself, and its version 0.11
+ * knows no addresses in certificates, so OpenSSL verifies during the handshake.
  */
-#include "connection/connect.h"
+#include "connection/tls.h"
 
 #include <outbox/helpers.h>
 
@@ -30,49 +30,36 @@ static int no_password(char *buffer, int size, int writing, void *arg)
     return -1;
 }
 
-/* The option whose file cannot be used, or NULL. */
-static const char *load_files(SSL_CTX *ctx, const struct target *target)
+static int bad_file(const char *option, const char *path, struct outbox_err *err)
 {
-    SSL_CTX_set_default_passwd_cb(ctx, no_password);
-    ERR_clear_error();
-    if (target->ca_file ? SSL_CTX_load_verify_locations(ctx, target->ca_file, NULL) != 1
-                        : SSL_CTX_set_default_verify_paths(ctx) != 1)
-        return "ca_file";
-    if (target->cert_file && SSL_CTX_use_certificate_chain_file(ctx, target->cert_file) != 1)
-        return "cert_file";
-    if (target->key_file &&
-        (SSL_CTX_use_PrivateKey_file(ctx, target->key_file, SSL_FILETYPE_PEM) != 1 ||
-         SSL_CTX_check_private_key(ctx) != 1))
-        return "key_file";
-    return NULL;
-}
-
-/* ---- open: are the files in order? ---- */
-
-static int check_readable(const char *option, const char *path, struct outbox_err *err)
-{
+    const char *why = tls_last_error();
     if (path && access(path, R_OK) < 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s: cannot read %.200s: %s", option, path,
                            strerror(errno));
+    return outbox_fail(err, OUTBOX_E_CONFIG, "%s: not usable: %s (PEM, without a password)", option,
+                       why ? why : "unknown reason");
+}
+
+static int load_files(SSL_CTX *ctx, const struct endpoint *e, struct outbox_err *err)
+{
+    SSL_CTX_set_default_passwd_cb(ctx, no_password);
+    ERR_clear_error();
+    if (e->ca_file ? SSL_CTX_load_verify_locations(ctx, e->ca_file, NULL) != 1
+                   : SSL_CTX_set_default_verify_paths(ctx) != 1)
+        return bad_file("ca_file", e->ca_file, err);
+    if (e->cert_file && SSL_CTX_use_certificate_chain_file(ctx, e->cert_file) != 1)
+        return bad_file("cert_file", e->cert_file, err);
+    if (e->key_file && (SSL_CTX_use_PrivateKey_file(ctx, e->key_file, SSL_FILETYPE_PEM) != 1 ||
+                        SSL_CTX_check_private_key(ctx) != 1))
+        return bad_file("key_file", e->key_file, err);
     return OUTBOX_OK;
 }
 
-int tls_check(const struct target *target, struct outbox_err *err)
+int tls_check(const struct endpoint *endpoint, struct outbox_err *err)
 {
-    int r = check_readable("ca_file", target->ca_file, err);
-    if (r == 0)
-        r = check_readable("cert_file", target->cert_file, err);
-    if (r == 0)
-        r = check_readable("key_file", target->key_file, err);
-    SSL_CTX *ctx = r == 0 ? SSL_CTX_new(TLS_client_method()) : NULL;
-    if (r < 0)
-        return r;
-    if (!ctx)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot set up TLS");
-    const char *option = load_files(ctx, target);
-    if (option)
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s: not usable: %s (PEM, without a password)",
-                        option, tls_last_error() ? tls_last_error() : "unknown reason");
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    int r = ctx ? load_files(ctx, endpoint, err)
+                : outbox_fail(err, OUTBOX_E_RETRY, "cannot set up TLS");
     SSL_CTX_free(ctx);
     ERR_clear_error();
     return r;
@@ -80,71 +67,74 @@ int tls_check(const struct target *target, struct outbox_err *err)
 
 /* ---- connecting ---- */
 
-/* Remembers what was wrong; OpenSSL then ends the handshake. */
-static int verified(int ok, X509_STORE_CTX *store)
+/* OpenSSL calls it for each certificate of the chain, and ends the handshake if it returns 0. */
+static int on_verified(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct attempt *a = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     if (!ok && a)
-        attempt_fail(a, ATTEMPT_UNTRUSTED, "its certificate is refused: %s",
-                     X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+        outbox_fail(&a->err, OUTBOX_E_CONFIG, "its certificate is refused: %s",
+                    X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
     return ok;
 }
 
 static int set_up(struct attempt *a, SSL_CTX *ctx)
 {
-    const struct target *target = a->target;
-    const char *name = target->url.hosts[a->host].name;
+    const struct endpoint *endpoint = a->endpoint;
+    const char *name = endpoint->url.hosts[a->host].name;
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
     unsigned char address[sizeof(struct in6_addr)];
-    const char *option = load_files(ctx, target);
-    if (option)
-        return attempt_fail(a, ATTEMPT_UNTRUSTED, "%s is not usable: %s", option,
-                            tls_last_error() ? tls_last_error() : "unknown reason");
+    int r = load_files(ctx, endpoint, &a->err);
+    if (r < 0)
+        return r;
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1)
-        return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
-    /* The attempt that `verified` tells is gone by then. */
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot set up TLS");
+    /* At a renegotiation the attempt that on_verified writes to would be gone. */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
-    if (!target->verify)
-        return 0;
+    if (!endpoint->verify)
+        return OUTBOX_OK;
     bool is_address =
         inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (is_address ? X509_VERIFY_PARAM_set1_ip_asc(param, name) != 1
                    : X509_VERIFY_PARAM_set1_host(param, name, 0) != 1)
-        return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot set up TLS");
     SSL_CTX_set_app_data(ctx, a);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, verified);
-    return 0;
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verified);
+    return OUTBOX_OK;
 }
 
 static int explain(struct attempt *a, int status)
 {
     const char *detail = tls_last_error();
+    if (a->err.code != OUTBOX_OK)
+        return a->err.code; /* on_verified has said why */
     if (status == AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED)
-        return attempt_fail(a, ATTEMPT_FAILED, "cannot resolve the name");
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot resolve the name");
     if (status == AMQP_STATUS_TIMEOUT)
-        return attempt_fail(a, ATTEMPT_FAILED, "no answer within connect_timeout");
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "no answer within connect_timeout");
     if (status == AMQP_STATUS_SOCKET_ERROR)
-        return attempt_fail(a, ATTEMPT_FAILED, "cannot connect, it refuses or is not reachable");
-    return attempt_fail(a, ATTEMPT_FAILED, "TLS: %s", detail ? detail : amqp_error_string2(status));
+        return outbox_fail(&a->err, OUTBOX_E_RETRY,
+                           "cannot connect, it refuses or is not reachable");
+    return outbox_fail(&a->err, OUTBOX_E_RETRY, "TLS: %s",
+                       detail ? detail : amqp_error_string2(status));
 }
 
-int tls_open(struct attempt *a)
+int tls_connect(struct attempt *a)
 {
-    const struct url_host *host = &a->target->url.hosts[a->host];
-    amqp_socket_t *s = amqp_ssl_socket_new(a->c);
+    const struct url_host *host = &a->endpoint->url.hosts[a->host];
+    amqp_socket_t *s = amqp_ssl_socket_new(a->state);
     if (!s)
-        return attempt_fail(a, ATTEMPT_FAILED, "cannot set up TLS");
-    amqp_ssl_socket_set_verify_peer(s, a->target->verify);
+        return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot set up TLS");
+    amqp_ssl_socket_set_verify_peer(s, a->endpoint->verify);
     amqp_ssl_socket_set_verify_hostname(s, 0);
     SSL_CTX *ctx = amqp_ssl_socket_get_context(s);
     if (set_up(a, ctx) < 0)
-        return -1;
-    struct timeval left = attempt_left(a);
+        return a->err.code;
+    struct timeval left = attempt_time_left(a);
     int status = amqp_socket_open_noblock(s, host->name, host->port, &left);
-    /* `a` may move on to the caller while the context lives. */
-    SSL_CTX_set_verify(ctx, a->target->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    /* The context lives longer than the attempt. */
+    SSL_CTX_set_verify(ctx, a->endpoint->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_app_data(ctx, NULL);
-    return status == AMQP_STATUS_OK ? 0 : explain(a, status);
+    return status == AMQP_STATUS_OK ? OUTBOX_OK : explain(a, status);
 }

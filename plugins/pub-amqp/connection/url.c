@@ -25,13 +25,6 @@ static int wrong(struct outbox_err *err, const char *what)
     return outbox_fail(err, OUTBOX_E_CONFIG, "url: %s", what);
 }
 
-static struct span until(const char **text, const char *stops)
-{
-    struct span span = {*text, strcspn(*text, stops)};
-    *text += span.n;
-    return span;
-}
-
 static int hex(char c)
 {
     if (c >= '0' && c <= '9')
@@ -40,50 +33,34 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* What %XX stand for, terminated; NULL without memory or with *ret_why. */
-static char *decode(struct span from, const char **ret_why)
+/* A part of the url, terminated and with its %XX replaced. On failure url_free frees it, too. */
+static int decode(struct span from, const char *what, char **ret, struct outbox_err *err)
 {
-    char *out = malloc(from.n + 1);
+    const char *fault = NULL;
     size_t n = 0;
-    *ret_why = NULL;
-    for (size_t i = 0; out && i < from.n; i++) {
+    char *out = *ret = malloc(from.n + 1);
+    if (!out)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (size_t i = 0; i < from.n && !fault; i++) {
         char c = from.p[i];
         if (c == '%') {
             int high = i + 2 < from.n ? hex(from.p[i + 1]) : -1;
             int low = high >= 0 ? hex(from.p[i + 2]) : -1;
             if (low < 0)
-                *ret_why = "a `%` is not followed by two hexadecimal digits; write %25 for a `%`";
+                fault = "has a `%` that no two hexadecimal digits follow; write %25 for a `%`";
             c = (char)(high * 16 + low);
             i += 2;
         }
-        if (!*ret_why && ((unsigned char)c < 0x20 || c == 0x7F))
-            *ret_why = "it holds a NUL or a control character";
-        if (*ret_why) {
-            explicit_bzero(out, n);
-            free(out);
-            return NULL;
-        }
+        if (!fault && ((unsigned char)c < 0x20 || c == 0x7F))
+            fault = "holds a NUL or a control character";
         out[n++] = c;
     }
-    if (out)
-        out[n] = '\0';
-    return out;
-}
-
-static int decode_to(struct span from, const char *what, char **ret, struct outbox_err *err)
-{
-    const char *why;
-    *ret = decode(from, &why);
-    if (!*ret && !why)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (!*ret)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "url: in its %s: %s", what, why);
-    if (strlen(*ret) > NAME_MAX_BYTES)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "url: its %s is longer than %d bytes", what,
-                           NAME_MAX_BYTES);
-    if (!utf8_is_clean(*ret, strlen(*ret)))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "url: its %s is not valid UTF-8", what);
-    return OUTBOX_OK;
+    out[n] = '\0';
+    if (!fault && n > NAME_MAX_BYTES)
+        fault = "is longer than 255 bytes";
+    if (!fault && !utf8_is_clean(out, n))
+        fault = "is not valid UTF-8";
+    return fault ? outbox_fail(err, OUTBOX_E_CONFIG, "url: its %s %s", what, fault) : OUTBOX_OK;
 }
 
 static int parse_user(struct span part, struct url *ret, struct outbox_err *err)
@@ -94,11 +71,11 @@ static int parse_user(struct span part, struct url *ret, struct outbox_err *err)
         return wrong(err, "it has more than one `@`; write %40 for one inside a user or password");
     if (user.n == 0)
         return wrong(err, "there is no user before the `@`");
-    int r = decode_to(user, "user", &ret->user, err);
+    int r = decode(user, "user", &ret->user, err);
     if (r < 0 || !colon)
         return r;
     struct span password = {colon + 1, part.n - user.n - 1};
-    return decode_to(password, "password", &ret->password, err);
+    return decode(password, "password", &ret->password, err);
 }
 
 /* ---- hosts ---- */
@@ -111,16 +88,13 @@ static int host_wrong(const struct url *url, const char *what, struct outbox_err
 static int parse_port(struct span digits, const struct url *url, uint16_t *ret,
                       struct outbox_err *err)
 {
-    uint32_t port = 0;
-    for (size_t i = 0; i < digits.n && port <= 65535; i++) {
-        if (digits.p[i] < '0' || digits.p[i] > '9')
-            return host_wrong(url,
-                              memchr(digits.p, ':', digits.n)
-                                  ? "has more than one `:`; an IPv6 address stands in brackets"
-                                  : "has a port that is not a number",
-                              err);
-        port = port * 10 + (uint32_t)(digits.p[i] - '0');
-    }
+    if (strspn(digits.p, "0123456789") < digits.n)
+        return host_wrong(url,
+                          memchr(digits.p, ':', digits.n)
+                              ? "has more than one `:`; an IPv6 address stands in brackets"
+                              : "has a port that is not a number",
+                          err);
+    unsigned long port = strtoul(digits.p, NULL, 10);
     if (port == 0 || port > 65535)
         return host_wrong(url, "has a port that is not one of 1 to 65535", err);
     *ret = (uint16_t)port;
@@ -129,13 +103,9 @@ static int parse_port(struct span digits, const struct url *url, uint16_t *ret,
 
 static bool is_name(struct span name)
 {
-    for (size_t i = 0; i < name.n; i++) {
-        char c = name.p[i], low = (char)(c | 0x20);
-        if (!((low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-              c == '_'))
-            return false;
-    }
-    return name.n > 0 && name.n < 254;
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    return name.n > 0 && name.n < 254 && strspn(name.p, allowed) >= name.n;
 }
 
 static bool is_ipv6(struct span name)
@@ -175,10 +145,13 @@ static int parse_host(struct span part, struct url *ret, struct outbox_err *err)
         if (r < 0)
             return r;
     }
-    char *copy = strndup(name.p, name.n);
-    if (!copy)
+    struct url_host *host = &ret->hosts[ret->n_hosts++];
+    char *peer; /* asprintf leaves it undefined without memory */
+    host->port = port;
+    host->name = strndup(name.p, name.n);
+    if (!host->name || asprintf(&peer, "%.*s:%u", (int)(rest.p - part.p), part.p, port) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    ret->hosts[ret->n_hosts++] = (struct url_host){copy, port};
+    host->peer = peer;
     return OUTBOX_OK;
 }
 
@@ -210,7 +183,7 @@ static int parse_vhost(const char *path, struct url *ret, struct outbox_err *err
         name = (struct span){path + 1, strlen(path + 1)};
     if (path[0] == '/' && strchr(path + 1, '/'))
         return wrong(err, "its virtual host holds a `/`; write %2F for it");
-    return decode_to(name, "virtual host", &ret->vhost, err);
+    return decode(name, "virtual host", &ret->vhost, err);
 }
 
 static int parse(const char *text, struct url *ret, struct outbox_err *err)
@@ -223,19 +196,18 @@ static int parse(const char *text, struct url *ret, struct outbox_err *err)
     if (strpbrk(text, "?#"))
         return wrong(err, "it has a `?` or `#`: options belong into the section; write %3F or %23 "
                           "for one inside a user or password");
-    struct span authority = until(&text, "/");
-    struct span hosts = authority;
-    for (size_t i = 0; i < authority.n; i++)
-        if (authority.p[i] == '@')
-            hosts = (struct span){authority.p + i + 1, authority.n - i - 1};
+    struct span hosts = {text, strcspn(text, "/")};
+    const char *path = text + hosts.n, *at = memrchr(text, '@', hosts.n);
     int r = OUTBOX_OK;
-    if (strchr(text, '@'))
+    if (strchr(path, '@'))
         return wrong(err, "an `@` stands behind the `/`; write %2F for a `/` inside a password");
-    if (hosts.p != authority.p)
-        r = parse_user((struct span){authority.p, authority.n - hosts.n - 1}, ret, err);
+    if (at) {
+        hosts = (struct span){at + 1, (size_t)(path - at) - 1};
+        r = parse_user((struct span){text, (size_t)(at - text)}, ret, err);
+    }
     if (r == 0)
         r = parse_hosts(hosts, ret, err);
-    return r < 0 ? r : parse_vhost(text, ret, err);
+    return r < 0 ? r : parse_vhost(path, ret, err);
 }
 
 int url_parse(const char *text, struct url *ret, struct outbox_err *err)
@@ -252,7 +224,7 @@ void url_free(struct url *url)
     if (url->password)
         explicit_bzero(url->password, strlen(url->password));
     for (size_t i = 0; i < url->n_hosts; i++)
-        free(url->hosts[i].name);
+        free(url->hosts[i].name), free(url->hosts[i].peer);
     free(url->hosts);
     free(url->user);
     free(url->password);

@@ -15,6 +15,7 @@
 struct url_host {
     char *name; /* without the brackets of an IPv6 address */
     uint16_t port;
+    char *peer; /* name:port, for messages */
 };
 
 struct url {

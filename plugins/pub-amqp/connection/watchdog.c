@@ -3,6 +3,8 @@
 
 #include "connection/monotonic.h"
 
+#include <outbox/abi.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,7 +15,7 @@
 
 void watchdog_init(struct watchdog *w)
 {
-    *w = (struct watchdog){.wake_fd = -1, .fd = -1, .cancel_fd = -1, .asleep_fd = -1};
+    *w = (struct watchdog){.wake_fd = -1, .fd = -1, .cancel_fd = -1, .sleep_cancel_fd = -1};
     pthread_mutex_init(&w->lock, NULL);
 }
 
@@ -23,11 +25,11 @@ static bool is_readable(int fd)
     return poll(&poll_fd, 1, 0) > 0;
 }
 
-/* Under the lock. What there is to do now, and until when to sleep then. */
-static void look(struct watchdog *w, bool cancel)
+/* Under the lock: shuts the socket down if it is time, and decides how long to sleep then. */
+static void update(struct watchdog *w, bool cancel)
 {
     int64_t now = now_us();
-    /* What the thread saw may have been the descriptor of an earlier call. */
+    /* The descriptor that the thread saw may be that of an earlier call, so it is polled again. */
     if (w->armed && cancel && !w->cancelled && is_readable(w->cancel_fd)) {
         w->cancelled = true;
         if (w->deadline_us > now + w->grace_us)
@@ -36,12 +38,12 @@ static void look(struct watchdog *w, bool cancel)
     if (w->armed && now >= w->deadline_us) {
         if (w->fd >= 0)
             shutdown(w->fd, SHUT_RDWR);
-        w->barked = w->barked || w->fd >= 0;
+        w->fired = w->fired || w->fd >= 0;
         /* Should another socket come to be watched, its time is over too. */
         w->deadline_us = now + 10000;
     }
-    w->asleep_us = w->armed ? w->deadline_us : INT64_MAX;
-    w->asleep_fd = w->armed && !w->cancelled ? w->cancel_fd : -1;
+    w->sleep_until_us = w->armed ? w->deadline_us : INT64_MAX;
+    w->sleep_cancel_fd = w->armed && !w->cancelled ? w->cancel_fd : -1;
 }
 
 static void *run(void *arg)
@@ -49,17 +51,17 @@ static void *run(void *arg)
     struct watchdog *w = arg;
     uint64_t woken;
     pthread_mutex_lock(&w->lock);
-    look(w, false);
+    update(w, false);
     while (!w->quit) {
         struct pollfd fds[] = {{.fd = w->wake_fd, .events = POLLIN},
-                               {.fd = w->asleep_fd, .events = POLLIN}};
-        int ms = ms_until(w->asleep_us);
+                               {.fd = w->sleep_cancel_fd, .events = POLLIN}};
+        int ms = ms_until(w->sleep_until_us);
         pthread_mutex_unlock(&w->lock);
         int n = poll(fds, 2, ms);
         if (n > 0 && fds[0].revents && read(fds[0].fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
             abort();
         pthread_mutex_lock(&w->lock);
-        look(w, n > 0 && fds[1].revents);
+        update(w, n > 0 && fds[1].revents);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -77,35 +79,35 @@ static int start(struct watchdog *w)
     sigset_t all, before;
     w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->wake_fd < 0)
-        return -1;
+        return OUTBOX_E_RETRY;
     sigfillset(&all); /* signals are for the host's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&w->thread, NULL, run, w);
     w->started = error == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (w->started)
-        return 0;
+        return OUTBOX_OK;
     close(w->wake_fd);
     w->wake_fd = -1;
     errno = error;
-    return -1;
+    return OUTBOX_E_RETRY;
 }
 
 int watchdog_arm(struct watchdog *w, int64_t deadline_us, int cancel_fd, int64_t grace_us)
 {
     if (!w->started && start(w) < 0)
-        return -1;
+        return OUTBOX_E_RETRY;
     pthread_mutex_lock(&w->lock);
     w->armed = true;
-    w->cancelled = w->barked = false;
+    w->cancelled = w->fired = false;
     w->deadline_us = deadline_us;
     w->cancel_fd = cancel_fd;
     w->grace_us = grace_us;
-    /* It sleeps on if it wakes early enough, so that a call usually costs nothing. */
-    if (w->asleep_us > deadline_us || w->asleep_fd != cancel_fd)
+    /* Usually the thread wakes early enough by itself, so that arming it costs nothing. */
+    if (w->sleep_until_us > deadline_us || w->sleep_cancel_fd != cancel_fd)
         wake(w);
     pthread_mutex_unlock(&w->lock);
-    return 0;
+    return OUTBOX_OK;
 }
 
 void watchdog_watch(struct watchdog *w, int fd)
@@ -122,12 +124,12 @@ void watchdog_disarm(struct watchdog *w)
     pthread_mutex_unlock(&w->lock);
 }
 
-bool watchdog_barked(struct watchdog *w)
+bool watchdog_has_fired(struct watchdog *w)
 {
     pthread_mutex_lock(&w->lock);
-    bool barked = w->barked;
+    bool fired = w->fired;
     pthread_mutex_unlock(&w->lock);
-    return barked;
+    return fired;
 }
 
 void watchdog_destroy(struct watchdog *w)

@@ -1,179 +1,156 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* publish.c - a batch of messages: a window of them under way, each with an outcome. */
+/* publish.c - a batch of messages: a window of them is unconfirmed, each gets an outcome. */
+#include "publish/publish.h"
+
 #include "common/failpoint.h"
 #include "connection/monotonic.h"
 #include "publish/call.h"
+#include "publish/outcome.h"
+#include "publish/resend.h"
+#include "publish/send.h"
+#include "session.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
+#include <outbox/helpers.h>
 
-/* Between two looks at what the broker says. */
+/* After so much the broker's frames are read before more is sent. */
 #define BURST_MESSAGES 64
 #define BURST_BYTES (256 * 1024)
-/* What is kept of a call's time for coming back: at most, and a part of it. */
-#define MARGIN_MAX_US 200000
-#define MARGIN_PART 20
-
-struct limits limits_of(const struct outbox_call *call, int64_t *ret_margin_us)
-{
-    int64_t us = (int64_t)call->timeout_ms * 1000;
-    *ret_margin_us = us / MARGIN_PART < MARGIN_MAX_US ? us / MARGIN_PART : MARGIN_MAX_US;
-    return (struct limits){now_us() + us - *ret_margin_us, call->cancel_fd};
-}
-
-void call_cancel(struct call *c)
-{
-    int64_t until_us = now_us() + (int64_t)c->grace_ms * 1000;
-    c->cancelled = c->stop = true;
-    c->limits.cancel_fd = -1;
-    if (c->limits.until_us > until_us)
-        c->limits.until_us = until_us;
-}
+/* A refused login is tried again slowly: brokers lock out users that repeat it. */
+#define REFUSED_AFTER_MS 15000
 
 /* ---- what is next ---- */
 
-static bool has_next(struct call *c, uint32_t *ret)
+/* The next message that is not sent, has no outcome and need not wait for its key; n: none. */
+static uint32_t next_message(struct call *c)
 {
-    if (c->again_at < c->n_again) {
-        *ret = c->again[c->again_at];
-        return true;
-    }
-    while (c->next < c->n && c->n_failed > 0 && call_must_wait(c, c->next))
+    while (c->next < c->n &&
+           (c->outcomes[c->next]->verdict != OUTBOX_UNSET || outcome_key_must_wait(c, c->next)))
         c->next++;
-    *ret = c->next;
-    return c->next < c->n;
+    return c->next;
 }
 
-static void take_next(struct call *c)
+/*
+ * How many messages may be unconfirmed: a window of them, but only one at a time
+ * - before the first confirm on a connection: a broker with an alarm says so only when something
+ *   was published, and publishes what was sent when the alarm ends, so each message is at risk;
+ * - while a suspect is next or unconfirmed: only the one that is alone is known to be the cause
+ *   when the broker closes the channel again.
+ */
+static uint32_t unconfirmed_limit(struct call *c)
 {
-    c->alone = c->again_at < c->n_again;
-    if (c->alone)
-        c->again_at++;
-    else
-        c->next++;
+    const struct sent *oldest = window_oldest(&c->a->window);
+    bool suspect = next_message(c) < c->suspects_end || (oldest && oldest->index < c->suspects_end);
+    return suspect || c->a->channel.confirms == 0 ? 1 : c->a->settings.window;
 }
 
-/* One at a time to find a culprit, and as long as nobody knows whether the broker takes any. */
-static uint32_t limit(const struct call *c)
-{
-    bool suspect = c->again_at < c->n_again || (c->alone && c->a->window.live > 0);
-    return (suspect && c->suspicion) || !c->a->link.proven ? 1 : c->a->settings.window;
-}
-
-/* Messages of one id go one after the other: it is all that a return tells. */
-static bool may_send(struct call *c)
+/*
+ * May the next message be sent now? While one of the same id is unconfirmed it may not: a return
+ * names a message by its id alone, and could mean either of them.
+ */
+static bool may_send(struct call *c, uint64_t *ret_hash)
 {
     struct amqp *a = c->a;
-    uint32_t index;
-    if (c->stop || a->link.blocked || a->link.stopped || !window_has_room(&a->window, limit(c)) ||
-        !has_next(c, &index))
+    if (c->stop || a->connection.failed || a->connection.blocked || !a->channel.open ||
+        a->channel.paused || next_message(c) == c->n ||
+        !window_has_room(&a->window, unconfirmed_limit(c)))
         return false;
-    if (c->peeked != index)
-        c->hash = window_hash(c->msgs[index]->id.p, (size_t)c->msgs[index]->id.n);
-    c->peeked = index;
-    return !window_find(&a->window, c->hash);
+    *ret_hash = window_hash(c->msgs[c->next]->id.p, (size_t)c->msgs[c->next]->id.n);
+    return !window_find(&a->window, *ret_hash);
 }
 
 /* ---- sending ---- */
 
-static void send_one(struct call *c, size_t *bytes)
+/* Returns the size of its body, if it was sent. */
+static size_t send_next(struct call *c, uint64_t hash)
 {
     struct amqp *a = c->a;
-    struct parcel parcel;
-    uint32_t index = c->peeked;
-    take_next(c);
-    if (!parcel_pack(a, c->msgs[index], &parcel)) {
-        call_conclude(c, index, parcel.innocent ? OUTBOX_LATER : OUTBOX_REJECTED, "%s", parcel.why);
-        return;
+    struct outbox_err err;
+    struct publication p;
+    uint32_t index = c->next++;
+    err.size = sizeof err;
+    if (publication_pack(&a->settings, a->connection.frame_max, c->msgs[index], c->headers, &p,
+                         &err) < 0) {
+        outcome_set(c, index, OUTBOX_REJECTED, "%s", err.text);
+        return 0;
     }
-    if (call_is_gone(c, index, &parcel))
-        return;
+    if (resend_refuse_missing(c, index, &p))
+        return 0;
     /* Counted before: whatever happens while it is sent may be because of it. */
-    window_add(&a->window, index, c->hash, c->now_us);
-    *bytes += parcel.body.len;
-    if (!parcel_send(c, &parcel) || parcel.body.len < BURST_BYTES)
-        return;
-    c->now_us = now_us();
-    struct sent *sent = window_find(&a->window, c->hash);
-    if (sent)
-        sent->at_us = c->now_us;
+    struct sent *sent = window_add(&a->window, index, hash, now_us());
+    send_publication(c, &p);
+    sent->at_us = now_us(); /* a large one takes long */
+    return p.body.len;
 }
 
-static void burst(struct call *c)
+static void send_burst(struct call *c)
 {
-    struct link *l = &c->a->link;
+    uint64_t hash;
     size_t bytes = 0;
-    c->now_us = now_us();
-    /* Stopped for a while, perhaps, while it waited for room. */
-    if (c->now_us >= c->send_until_us) {
+    /* It may have waited for room until it was too late. */
+    if (now_us() >= c->send_until_us) {
         c->stop = true;
         return;
     }
-    if (limit(c) > 1 && c->n - c->next > 1)
-        link_cork(c->a);
-    for (int i = 0; i < BURST_MESSAGES && bytes < BURST_BYTES; i++) {
-        if (l->dead || l->refused || !may_send(c))
-            break;
-        send_one(c, &bytes);
-    }
-    l->spoke_us = c->now_us;
+    connection_collect(&c->a->connection);
+    for (int i = 0; i < BURST_MESSAGES && bytes < BURST_BYTES && may_send(c, &hash); i++)
+        bytes += send_next(c, hash);
 }
 
 /* ---- waiting ---- */
 
+/* When the oldest unconfirmed message has waited for confirm_timeout. */
 static int64_t confirm_due(const struct call *c)
 {
     const struct sent *oldest = window_oldest(&c->a->window);
     return oldest ? oldest->at_us + c->a->settings.confirm_us : INT64_MAX;
 }
 
-/* False: the call is over. */
-static bool wait_for_news(struct call *c, bool to_write)
+/* Waits for frames of the broker, or for room to send more. False: the call is over. */
+static bool wait_and_send(struct call *c, bool to_write)
 {
-    struct amqp *a = c->a;
-    int64_t due_us = confirm_due(c), now;
+    struct connection *conn = &c->a->connection;
     struct limits limits = c->limits;
-    if (due_us < limits.until_us)
-        limits.until_us = due_us;
-    if (to_write && c->send_until_us < limits.until_us)
-        limits.until_us = c->send_until_us;
-    if (!to_write) {
-        link_push(a);
+    limits.until_us = earlier(limits.until_us, confirm_due(c));
+    if (to_write) {
+        limits.until_us = earlier(limits.until_us, c->send_until_us);
+    } else {
+        connection_flush(conn);
         failpoint("after_publish");
     }
-    int got = link_wait(a, to_write, &limits);
-    if (a->link.dead || a->link.refused)
+    int got = connection_wait(conn, to_write, &limits);
+    if (conn->failed || !c->a->channel.open)
         return true;
-    if (got & LINK_CANCEL)
+    if (got & CONNECTION_CANCELLED)
         call_cancel(c);
-    if ((got & LINK_WRITABLE) && to_write && !c->stop)
-        burst(c);
-    now = now_us();
+    if ((got & CONNECTION_WRITABLE) && !c->stop)
+        send_burst(c);
+    int64_t now = now_us();
     if (now >= confirm_due(c)) {
-        c->silent = true;
+        c->stop = true;
+        if (!conn->blocked)
+            connection_fail(conn, "no confirm within %lld ms",
+                            (long long)(c->a->settings.confirm_us / 1000));
         return false;
     }
-    if (now >= c->send_until_us)
-        c->stop = true;
+    c->stop |= now >= c->send_until_us;
     return now < c->limits.until_us;
 }
 
+/* Until all is confirmed, or nothing more can be. */
 static void run(struct call *c)
 {
     struct amqp *a = c->a;
-    struct link *l = &a->link;
-    uint32_t index;
-    while (!l->dead) {
-        if (l->refused) {
-            if (!call_recover(c))
+    uint64_t hash;
+    while (!a->connection.failed) {
+        if (!a->channel.open) {
+            if (resend_after_close(c) < 0)
                 return;
             continue;
         }
-        bool to_write = may_send(c);
-        if (a->window.live == 0 && (c->stop || l->blocked || !has_next(c, &index)))
+        bool to_write = may_send(c, &hash);
+        if (a->window.live == 0 && (c->stop || a->connection.blocked || next_message(c) == c->n))
             return;
-        if (!wait_for_news(c, to_write))
+        if (!wait_and_send(c, to_write))
             return;
     }
 }
@@ -181,49 +158,41 @@ static void run(struct call *c)
 /* ---- the end ---- */
 
 /* Closes what must not be used any more; the result of the call. */
-static int part(struct call *c, struct outbox_err *err)
+static int finish(struct call *c, struct outbox_err *err)
 {
     struct amqp *a = c->a;
-    struct link *l = &a->link;
-    uint32_t index;
-    char peer[300];
-    link_peer(a, peer);
-    if (l->c && !l->dead)
-        link_push(a);
-    if (c->silent && !l->blocked)
-        link_die(a, "no confirm within %lld ms", (long long)(a->settings.confirm_us / 1000));
-    if (l->dead) {
-        int r = outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", peer, l->why);
+    struct connection *conn = &a->connection;
+    outcome_finish(c);
+    if (conn->failed) {
+        int r = outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", conn->peer, conn->why);
         outbox_logf(a->host, OUTBOX_LOG_WARNING,
-                    "the connection to %s is lost, %u messages were "
-                    "under way: %s",
-                    peer, a->window.live, l->why);
-        link_close(a, LINK_UNSENT_IS_LOST);
-        return c->cancelled ? outbox_fail(err, OUTBOX_E_CANCELLED, "called back") : r;
+                    "the connection to %s is lost, %u messages were unconfirmed: %s", conn->peer,
+                    a->window.live, conn->why);
+        session_close(a);
+        return c->cancelled ? outbox_fail(err, OUTBOX_E_CANCELLED, "cancelled") : r;
     }
-    bool open_end = a->window.live > 0 || has_next(c, &index);
+    bool all_done = a->window.live == 0 && next_message(c) == c->n;
+    connection_flush(conn);
     window_forget(&a->window);
-    l->kept = true;
     if (c->cancelled)
-        return outbox_fail(err, OUTBOX_E_CANCELLED, "called back");
+        return outbox_fail(err, OUTBOX_E_CANCELLED, "cancelled");
     if (c->unavailable.p)
         return outbox_fail(err, OUTBOX_E_RETRY, "%.*s", (int)c->unavailable.n, c->unavailable.p);
-    return open_end ? outbox_fail(err, OUTBOX_E_TIMEOUT, "there was no time for all of them")
-                    : OUTBOX_OK;
+    return all_done ? OUTBOX_OK
+                    : outbox_fail(err, OUTBOX_E_TIMEOUT, "there was no time for all of them");
 }
 
 /* Nothing can be sent at all. */
-static int refuse(struct call *c, int code, struct outbox_err *err)
+static int refuse(struct call *c, const struct outbox_err *why, struct outbox_err *err)
 {
-    struct amqp *a = c->a;
-    if (a->link.dead)
-        link_close(a, LINK_UNSENT_IS_LOST);
+    bool refused = why->code == OUTBOX_E_CONFIG && !c->a->connection.state;
     /* Whether it was an outage or too little time is for the host to judge. */
-    if (code != OUTBOX_E_CANCELLED && code != OUTBOX_E_TIMEOUT) {
-        call_unavailable(c, a->trouble.after_ms, "%s", a->trouble.text);
-        call_judge(c);
+    if (why->code != OUTBOX_E_CANCELLED && why->code != OUTBOX_E_TIMEOUT) {
+        outcome_set_unavailable(c, refused ? REFUSED_AFTER_MS : 0, "%s", why->text);
+        outcome_finish(c);
     }
-    return outbox_fail(err, code == OUTBOX_E_CONFIG ? OUTBOX_E_RETRY : code, "%s", a->trouble.text);
+    return outbox_fail(err, why->code == OUTBOX_E_CONFIG ? OUTBOX_E_RETRY : why->code, "%s",
+                       why->text);
 }
 
 /*
@@ -232,59 +201,63 @@ static int refuse(struct call *c, int code, struct outbox_err *err)
  */
 static bool was_stale(const struct call *c, uint64_t confirms_before)
 {
-    const struct link *l = &c->a->link;
-    return l->dead && l->kept && l->confirms == confirms_before && !c->stop &&
-           now_us() < c->limits.until_us;
+    const struct connection *conn = &c->a->connection;
+    return conn->failed && conn->opened_us < c->began_us &&
+           c->a->channel.confirms == confirms_before && !c->stop && now_us() < c->limits.until_us;
 }
 
 static int deliver(struct call *c, struct outbox_err *err)
 {
     struct amqp *a = c->a;
+    const struct connection *conn = &a->connection;
     const struct limits limits = {c->send_until_us, c->limits.cancel_fd};
-    char peer[300];
+    struct outbox_err why = {.size = sizeof why};
     for (;;) {
-        int r = session_ready(a, &limits);
-        if (r < 0)
-            return refuse(c, r, err);
-        uint64_t confirms = a->link.confirms;
+        if (session_ready(a, &limits, &why) < 0)
+            return refuse(c, &why, err);
+        uint64_t confirms = a->channel.confirms;
         run(c);
-        if (!was_stale(c, confirms) || !call_send_again(c, false))
+        if (!was_stale(c, confirms))
             break;
         outbox_logf(a->host, OUTBOX_LOG_INFO, "the connection to %s was lost while idle: %s",
-                    link_peer(a, peer), a->link.why);
-        link_close(a, LINK_UNSENT_IS_LOST);
+                    conn->peer, conn->why);
+        resend_unconfirmed(c);
+        session_close(a);
     }
-    if (a->link.blocked)
-        call_unavailable(c, 0, "%s takes no messages for now: %s", link_peer(a, peer),
-                         a->link.alarm);
-    call_judge(c);
-    return part(c, err);
+    if (conn->blocked)
+        outcome_set_unavailable(c, 0, "%s takes no messages for now: %s", conn->peer,
+                                conn->blocked_why);
+    return finish(c, err);
 }
 
-int publish_messages(struct amqp *a, const struct outbox_message *const *msgs, uint64_t n,
+int publish_messages(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                      const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                      struct outbox_err *err)
 {
-    int64_t margin_us, half_us = (int64_t)call->timeout_ms * 500;
-    struct limits limits = limits_of(call, &margin_us);
-    int64_t confirm_us = a->settings.confirm_us < half_us ? a->settings.confirm_us : half_us;
+    struct amqp *a = instance;
     struct call c = {
         .a = a,
         .msgs = msgs,
         .outcomes = outcomes,
         .n = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX - 1,
-        .peeked = UINT32_MAX,
-        .limits = limits,
-        .send_until_us = limits.until_us - confirm_us,
+        .began_us = now_us(),
         .grace_ms = call->grace_ms,
     };
-    if (n == 0)
-        return OUTBOX_OK;
-    if (watchdog_arm(&a->watchdog, limits.until_us + margin_us / 2, call->cancel_fd,
-                     (int64_t)call->grace_ms * 1000 + margin_us / 2) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread: %s", strerror(errno));
+    uint64_t most_headers = 0;
+    for (uint32_t i = 0; i < c.n; i++)
+        most_headers = msgs[i]->n_headers > most_headers ? msgs[i]->n_headers : most_headers;
+    arena_reset(&a->arena);
+    c.headers = arena_array(&a->arena, most_headers + 1, sizeof *c.headers);
+    if (!c.headers)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for %llu headers",
+                           (unsigned long long)most_headers);
+    int r = n > 0 ? call_begin(a, call, &c.limits, err) : OUTBOX_OK;
+    if (r < 0 || n == 0)
+        return r;
+    c.send_until_us =
+        c.limits.until_us - earlier(a->settings.confirm_us, (int64_t)call->timeout_ms * 500);
     a->call = &c;
-    int r = deliver(&c, err);
+    r = deliver(&c, err);
     a->call = NULL;
     watchdog_disarm(&a->watchdog);
     return r;

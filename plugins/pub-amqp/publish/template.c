@@ -5,7 +5,6 @@
 
 #include <outbox/helpers.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +27,7 @@ static int add(struct template *t, int kind, const char *p, size_t n, struct out
     if (!copy)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     t->parts[t->n_parts++] = (struct template_part){kind, copy, n};
-    t->fixed &= kind == LITERAL;
+    t->fixed = kind == LITERAL && t->n_parts == 1 ? copy : NULL;
     return OUTBOX_OK;
 }
 
@@ -48,9 +47,15 @@ static int add_field(struct template *t, const char *p, size_t n, struct outbox_
 
 static int parse(struct template *t, const char *text, struct outbox_err *err)
 {
+    size_t literals = 0;
     while (*text) {
         size_t n = strcspn(text, "{}");
-        int r = n > 0 ? add(t, LITERAL, text, n, err) : OUTBOX_OK;
+        literals += n;
+        const char *fault =
+            literals > SHORT_MAX ? "is longer than 255 bytes" : short_fault(text, n);
+        int r = fault   ? outbox_fail(err, OUTBOX_E_CONFIG, "%s: it %s", t->option, fault)
+                : n > 0 ? add(t, LITERAL, text, n, err)
+                        : OUTBOX_OK;
         text += n;
         const char *end = *text == '{' ? strchr(text, '}') : NULL;
         if (r == 0 && *text && !end)
@@ -65,29 +70,11 @@ static int parse(struct template *t, const char *text, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
-/* The text between fields has to be possible by itself. */
-static int check_literals(const struct template *t, struct outbox_err *err)
-{
-    size_t total = 0;
-    for (size_t i = 0; i < t->n_parts; i++) {
-        const struct template_part *part = &t->parts[i];
-        const char *fault = part->kind == LITERAL ? short_fault(part->text, part->n) : NULL;
-        total += part->kind == LITERAL ? part->n : 0;
-        if (!fault && total > SHORT_MAX)
-            fault = "is longer than 255 bytes";
-        if (fault)
-            return outbox_fail(err, OUTBOX_E_CONFIG, "%s: it %s", t->option, fault);
-    }
-    return OUTBOX_OK;
-}
-
 int template_parse(const char *option, const char *text, struct template *ret,
                    struct outbox_err *err)
 {
-    *ret = (struct template){.option = option, .fixed = true};
+    *ret = (struct template){.option = option, .fixed = ""};
     int r = parse(ret, text, err);
-    if (r == 0)
-        r = check_literals(ret, err);
     if (r < 0)
         template_free(ret);
     return r;
@@ -150,35 +137,30 @@ static bool find_header(const struct outbox_message *msg, const struct template_
 }
 
 int template_render(const struct template *t, const struct outbox_message *msg,
-                    char out[SHORT_MAX + 1], size_t *ret_n, char why[WHY_MAX])
+                    char out[SHORT_MAX + 1], size_t *ret_n, struct outbox_err *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < t->n_parts; i++) {
         const struct template_part *part = &t->parts[i];
         struct outbox_str text = {part->text, part->n};
-        if (part->kind == HEADER && !find_header(msg, part, &text)) {
-            snprintf(why, WHY_MAX, "%s needs the header `%.255s`, which the message lacks",
-                     t->option, part->text);
-            return -1;
-        }
+        if (part->kind == HEADER && !find_header(msg, part, &text))
+            return outbox_fail(err, OUTBOX_E_CONFIG,
+                               "%s needs the header `%.255s`, which the message lacks", t->option,
+                               part->text);
         if (part->kind == TOPIC)
             text = msg->topic;
         else if (part->kind == KEY)
             text = msg->key;
-        if (text.n > SHORT_MAX - n) {
-            snprintf(why, WHY_MAX, "%s is longer than 255 bytes", t->option);
-            return -1;
-        }
+        if (text.n > SHORT_MAX - n)
+            return outbox_fail(err, OUTBOX_E_CONFIG, "%s is longer than 255 bytes", t->option);
         if (text.n > 0)
             memcpy(out + n, text.p, (size_t)text.n);
         n += (size_t)text.n;
     }
     const char *fault = t->fixed ? NULL : short_fault(out, n);
-    if (fault) {
-        snprintf(why, WHY_MAX, "%s %s", t->option, fault);
-        return -1;
-    }
+    if (fault)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s %s", t->option, fault);
     out[n] = '\0';
     *ret_n = n;
-    return 0;
+    return OUTBOX_OK;
 }

@@ -9,7 +9,6 @@
 
 /* What AMQP has room for in a name. */
 #define SHORT_MAX 255
-#define WHY_MAX 400
 
 struct template_part;
 
@@ -18,7 +17,7 @@ struct template
     const char *option; /* its name, for messages; static */
     struct template_part *parts;
     size_t n_parts;
-    bool fixed; /* nothing of it comes from the message */
+    const char *fixed; /* the whole text, if nothing of it comes from the message; else NULL */
 };
 
 /* OUTBOX_OK, or OUTBOX_E_CONFIG with a text that begins with the option's name. */
@@ -27,11 +26,11 @@ int template_parse(const char *option, const char *text, struct template *ret,
 void template_free(struct template *t);
 
 /*
- * Writes what it makes of a message: at most SHORT_MAX bytes of UTF-8 without control characters.
- * -1 with the reason in why otherwise, and when the message lacks a header.
+ * Writes the text for a message: at most SHORT_MAX bytes of UTF-8 without control characters.
+ * OUTBOX_E_CONFIG with the reason otherwise, and when the message lacks a header.
  */
 int template_render(const struct template *t, const struct outbox_message *msg,
-                    char out[SHORT_MAX + 1], size_t *ret_n, char why[WHY_MAX]);
+                    char out[SHORT_MAX + 1], size_t *ret_n, struct outbox_err *err);
 
 /* What is wrong with a name of AMQP ("is longer than 255 bytes"), or NULL. */
 const char *short_fault(const char *p, size_t n);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "publish/window.h"
 
+#include <outbox/abi.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,10 +27,10 @@ int window_init(struct window *w, uint32_t limit)
     w->slots = calloc(slots, sizeof *w->slots);
     if (!w->ring || !w->slots) {
         window_free(w);
-        return -1;
+        return OUTBOX_E_RETRY;
     }
     window_reset(w);
-    return 0;
+    return OUTBOX_OK;
 }
 
 void window_free(struct window *w)
@@ -97,7 +99,7 @@ static void clear_slot(struct window *w, uint64_t hash)
     }
 }
 
-void window_add(struct window *w, uint32_t index, uint64_t hash, int64_t now_us)
+struct sent *window_add(struct window *w, uint32_t index, uint64_t hash, int64_t now_us)
 {
     struct sent *sent = at(w, w->next);
     *sent = (struct sent){
@@ -105,6 +107,7 @@ void window_add(struct window *w, uint32_t index, uint64_t hash, int64_t now_us)
     w->slots[slot_of(w, hash)] = (uint32_t)(sent - w->ring) + 1;
     w->unconfirmed++;
     w->live++;
+    return sent;
 }
 
 /* ---- confirms ---- */
@@ -153,15 +156,6 @@ const char *window_confirm(struct window *w, uint64_t tag, bool multiple, bool a
 const struct sent *window_oldest(const struct window *w)
 {
     return w->unconfirmed > 0 ? at(w, w->base) : NULL;
-}
-
-void window_indexes(const struct window *w, uint32_t *ret)
-{
-    for (uint64_t tag = w->base; tag < w->next; tag++) {
-        const struct sent *sent = at(w, tag);
-        if (sent->state == UNCONFIRMED && sent->index != SENT_FORGOTTEN)
-            *ret++ = sent->index;
-    }
 }
 
 void window_forget(struct window *w)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * window.h - what was sent on a channel and is not confirmed yet. Confirms name messages by their
- * delivery tag, one or all up to it, in any order; returns name them by their id.
+ * window.h - the messages that were sent on a channel and are not confirmed yet. Confirms name them
+ * by their delivery tag, one or all up to it, in any order; returns name them by their id.
  */
 #ifndef PUB_AMQP_PUBLISH_WINDOW_H
 #define PUB_AMQP_PUBLISH_WINDOW_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The index of a message whose call is over: nobody waits for it any more. */
+/* The index of a message whose call is over: no outcome waits for its confirm. */
 #define SENT_FORGOTTEN UINT32_MAX
 
 struct sent {
@@ -32,7 +32,7 @@ struct window {
     uint64_t base, next;  /* tags: nothing below base is unconfirmed; next is the next one's */
 };
 
-/* For at most `limit` (1 to 65535) messages. 0, or -1 without memory. */
+/* For at most `limit` (1 to 65535) messages. OUTBOX_E_RETRY: no memory. */
 int window_init(struct window *w, uint32_t limit);
 void window_free(struct window *w);
 /* A new channel: tags begin with 1, nothing is unconfirmed. */
@@ -44,7 +44,7 @@ uint64_t window_hash(const void *id, size_t n);
 /* The unconfirmed message with an id of this hash, or NULL. */
 struct sent *window_find(const struct window *w, uint64_t hash);
 /* There is room and no unconfirmed one of this hash. */
-void window_add(struct window *w, uint32_t index, uint64_t hash, int64_t now_us);
+struct sent *window_add(struct window *w, uint32_t index, uint64_t hash, int64_t now_us);
 
 /* Is called for each message that a confirm settles. */
 typedef void (*window_settled_fn)(void *ctx, const struct sent *sent, bool ack);
@@ -57,12 +57,9 @@ const char *window_confirm(struct window *w, uint64_t tag, bool multiple, bool a
 
 /* The oldest unconfirmed one, or NULL. */
 const struct sent *window_oldest(const struct window *w);
-/* The indexes of the unconfirmed ones that are not forgotten, in the order sent; w->live of them.
- */
-void window_indexes(const struct window *w, uint32_t *ret);
-/* The call is over. */
+/* The call is over: forgets the indexes of what is unconfirmed. */
 void window_forget(struct window *w);
-/* The time of all that is unconfirmed begins anew. */
+/* Counts what is unconfirmed as sent now. */
 void window_restart(struct window *w, int64_t now_us);
 
 #endif

@@ -43,14 +43,14 @@ static int64_t shut_at(void)
     return now_us();
 }
 
-START_TEST(it_barks_when_the_time_is_over)
+START_TEST(it_fires_when_the_time_is_over)
 {
     int64_t deadline = now_us() + 200000;
     ck_assert_int_eq(watchdog_arm(&w, deadline, -1, 0), 0);
     watchdog_watch(&w, pair[0]);
     ck_assert_int_ge(shut_at(), deadline);
     ck_assert(is_shut());
-    ck_assert(watchdog_barked(&w));
+    ck_assert(watchdog_has_fired(&w));
     char text[70000] = "";
     ck_assert_int_lt(send(pair[0], text, sizeof text, MSG_NOSIGNAL), 0);
 }
@@ -65,7 +65,7 @@ START_TEST(it_is_quiet_when_disarmed)
     }
     poll(NULL, 0, 600);
     ck_assert(!is_shut());
-    ck_assert(!watchdog_barked(&w));
+    ck_assert(!watchdog_has_fired(&w));
 }
 END_TEST
 
@@ -93,7 +93,7 @@ START_TEST(an_earlier_deadline_after_a_later_one_counts)
 }
 END_TEST
 
-START_TEST(being_called_back_leaves_the_grace)
+START_TEST(cancelling_leaves_the_grace)
 {
     uint64_t one = 1;
     int cancel = eventfd(0, EFD_CLOEXEC);
@@ -115,7 +115,7 @@ START_TEST(it_waits_for_a_socket_to_watch)
 {
     ck_assert_int_eq(watchdog_arm(&w, now_us(), -1, 0), 0);
     poll(NULL, 0, 50);
-    ck_assert(!watchdog_barked(&w));
+    ck_assert(!watchdog_has_fired(&w));
     int64_t now = now_us();
     watchdog_watch(&w, pair[0]);
     ck_assert_int_lt(shut_at(), now + LATE_US);
@@ -139,11 +139,11 @@ int main(void)
     TCase *tc = tcase_create("amqp watchdog");
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, it_barks_when_the_time_is_over);
+    tcase_add_test(tc, it_fires_when_the_time_is_over);
     tcase_add_test(tc, it_is_quiet_when_disarmed);
     tcase_add_test(tc, a_later_deadline_after_an_earlier_one_counts);
     tcase_add_test(tc, an_earlier_deadline_after_a_later_one_counts);
-    tcase_add_test(tc, being_called_back_leaves_the_grace);
+    tcase_add_test(tc, cancelling_leaves_the_grace);
     tcase_add_test(tc, it_waits_for_a_socket_to_watch);
     tcase_add_test(tc, without_being_armed_there_is_no_thread);
     suite_add_tcase(suite, tc);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt.h - one attempt to connect to one host and to log in: what it needs and what became of
+ * it. It runs in a thread of its own (timed_call.h), because name resolution has no deadline, so it
+ * may outlive the instance. One thread has it at a time, so it needs no lock.
+ */
+#ifndef PUB_AMQP_CONNECTION_ATTEMPT_H
+#define PUB_AMQP_CONNECTION_ATTEMPT_H
+
+#include "connection/endpoint.h"
+#include "connection/rabbitmq_compat.h"
+
+struct attempt {
+    struct endpoint *endpoint; /* a reference */
+    size_t host;
+    int64_t until_us;
+
+    /* Code 0: it succeeded; OUTBOX_E_CONFIG: a person must act; OUTBOX_E_RETRY: try again. */
+    struct outbox_err err; /* without secrets */
+    bool login_refused;    /* the other hosts would refuse it, too */
+
+    amqp_connection_state_t state; /* logged in, if it succeeded */
+    int heartbeat_s;               /* as agreed with the broker; the library sends none */
+    char broker[96];               /* the broker's product and version */
+};
+
+struct attempt *attempt_new(struct endpoint *endpoint, size_t host, int64_t until_us);
+void attempt_free(void *attempt); /* with its connection; NULL is allowed */
+
+struct timeval attempt_time_left(const struct attempt *a);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PUB_AMQP_KEEPALIVE_H
+#define PUB_AMQP_KEEPALIVE_H
+
+#include <outbox/publisher.h>
+
+/* The operation `keepalive`, see outbox/publisher.h: heartbeats and alarms while idle. */
+int keepalive_serve(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
+
+#endif

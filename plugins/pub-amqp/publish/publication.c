@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "publish/publication.h"
+
+#include <outbox/helpers.h>
+
+#include <fnmatch.h>
+#include <string.h>
+#include <strings.h>
+
+/* Values of the property delivery-mode. */
+#define TRANSIENT 1
+#define PERSISTENT 2
+
+/* ---- where it goes ---- */
+
+/* A name that came from the message leads only to where the operator allowed it. */
+static int check_allowed(const struct settings *s, const struct template *t, const char *name,
+                         struct outbox_err *err)
+{
+    if (t->fixed)
+        return OUTBOX_OK;
+    if (name[0] == '\0')
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s is empty for this message", t->option);
+    for (size_t i = 0; i < s->n_allowed; i++)
+        if (fnmatch(s->allowed[i], name, 0) == 0)
+            return OUTBOX_OK;
+    return outbox_fail(err, OUTBOX_E_CONFIG, "%s `%.200s` is not among allow_%ss", t->option, name,
+                       t->option);
+}
+
+int publication_address(const struct settings *s, const struct outbox_message *msg,
+                        struct publication *ret, struct outbox_err *err)
+{
+    size_t n = 0, n_key = 0;
+    int r = template_render(&s->exchange, msg, ret->exchange_text, &n, err);
+    if (r == 0)
+        r = template_render(&s->key, msg, ret->key_text, &n_key, err);
+    if (r == 0)
+        r = check_allowed(s, settings_destination(s),
+                          s->queue_mode ? ret->key_text : ret->exchange_text, err);
+    ret->exchange = bytes_of(ret->exchange_text, n);
+    ret->key = bytes_of(ret->key_text, n_key);
+    return r;
+}
+
+/* ---- its properties ---- */
+
+/* A property of at most 255 bytes; `what` is for the error. */
+static int set_text(struct outbox_str from, const char *what, amqp_bytes_t *ret,
+                    struct outbox_err *err)
+{
+    const char *fault = short_text_fault(from.p, (size_t)from.n);
+    *ret = bytes_of(from.p, (size_t)from.n);
+    return fault ? outbox_fail(err, OUTBOX_E_CONFIG, "%s %s", what, fault) : OUTBOX_OK;
+}
+
+static bool is_content_type(struct outbox_str name)
+{
+    return name.n == 12 && strncasecmp(name.p, "content-type", 12) == 0;
+}
+
+/* The first content-type becomes the property of that name, all else goes into the table. */
+static int set_headers(const struct outbox_message *msg, amqp_table_entry_t *headers,
+                       amqp_basic_properties_t *props, struct outbox_err *err)
+{
+    int r = OUTBOX_OK, n = 0;
+    for (uint64_t i = 0; r == 0 && i < msg->n_headers; i++) {
+        const struct outbox_header *h = &msg->headers[i];
+        if (is_content_type(h->name) && !(props->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)) {
+            props->_flags |= AMQP_BASIC_CONTENT_TYPE_FLAG;
+            r = set_text(h->value, "header content-type", &props->content_type, err);
+            continue;
+        }
+        r = set_text(h->name, "the name of a header", &headers[n].key, err);
+        headers[n].value.kind = AMQP_FIELD_KIND_UTF8;
+        headers[n++].value.value.bytes = bytes_of(h->value.p, (size_t)h->value.n);
+    }
+    if (n > 0)
+        props->_flags |= AMQP_BASIC_HEADERS_FLAG;
+    props->headers = (amqp_table_t){n, headers};
+    return r;
+}
+
+/*
+ * The size of a content header frame's payload. AMQP 0-9-1, section 4.2.6.1: class (2 bytes),
+ * weight (2), body size (8), property flags (2), properties. A short string has 1 byte before it, a
+ * long string and a table have 4; a table's entry is a short string, a type (1) and a value
+ * (4.2.5).
+ */
+static size_t header_payload_size(const amqp_basic_properties_t *props)
+{
+    size_t timestamp = 8, delivery_mode = 1;
+    size_t n = 2 + 2 + 8 + 2 + timestamp + delivery_mode;
+    n += 1 + props->message_id.len + 1 + props->type.len;
+    if (props->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
+        n += 1 + props->content_type.len;
+    if (props->_flags & AMQP_BASIC_HEADERS_FLAG)
+        n += 4;
+    for (int i = 0; i < props->headers.num_entries; i++) {
+        const amqp_table_entry_t *entry = &props->headers.entries[i];
+        n += 1 + entry->key.len + 1 + 4 + entry->value.value.bytes.len;
+    }
+    return n;
+}
+
+int publication_pack(const struct settings *s, size_t frame_max, const struct outbox_message *msg,
+                     amqp_table_entry_t *headers, struct publication *ret, struct outbox_err *err)
+{
+    amqp_basic_properties_t *props = &ret->properties;
+    memset(props, 0, sizeof *props);
+    props->_flags = AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TIMESTAMP_FLAG | AMQP_BASIC_TYPE_FLAG |
+                    AMQP_BASIC_DELIVERY_MODE_FLAG;
+    props->timestamp = msg->created_us > 0 ? (uint64_t)msg->created_us / 1000000 : 0;
+    props->delivery_mode = s->persistent ? PERSISTENT : TRANSIENT;
+    ret->body = bytes_of(msg->payload.p, msg->payload.p ? (size_t)msg->payload.n : 0);
+    int r = publication_address(s, msg, ret, err);
+    if (r == 0)
+        r = set_text(msg->id, "id", &props->message_id, err);
+    if (r == 0)
+        r = set_text(msg->topic, "topic", &props->type, err);
+    if (r == 0)
+        r = set_headers(msg, headers, props, err);
+    if (r < 0)
+        return r;
+    size_t size = header_payload_size(props), room = frame_max - FRAME_OVERHEAD;
+    if (size <= room)
+        return OUTBOX_OK;
+    return outbox_fail(err, OUTBOX_E_CONFIG,
+                       "the headers take %zu bytes, and the broker has room for %zu", size, room);
+}

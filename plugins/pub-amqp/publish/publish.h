@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PUB_AMQP_PUBLISH_PUBLISH_H
+#define PUB_AMQP_PUBLISH_PUBLISH_H
+
+#include <outbox/publisher.h>
+
+/* The operation `publish`, see outbox/publisher.h. */
+int publish_messages(void *instance, const struct outbox_message *const *msgs, uint64_t n,
+                     const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                     struct outbox_err *err);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PUB_AMQP_PUBLISH_SEND_H
+#define PUB_AMQP_PUBLISH_SEND_H
+
+#include "publish/call.h"
+#include "publish/publication.h"
+
+/*
+ * Sends a message frame by frame. Stops in the middle when the channel is closed or the connection
+ * fails, also because the call's time is over.
+ */
+void send_publication(struct call *c, const struct publication *p);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* settings.h - the options of the section, checked against each other. Constant once read. */
+#ifndef PUB_AMQP_SETTINGS_H
+#define PUB_AMQP_SETTINGS_H
+
+#include "connection/endpoint.h"
+#include "publish/template.h"
+
+#include <outbox/plugin.h>
+
+enum declare { DECLARE_NONE, DECLARE_PASSIVE, DECLARE_CREATE };
+
+struct settings {
+    struct endpoint *endpoint;
+    bool queue_mode;
+    struct template exchange; /* mode = pubsub */
+    struct template key;      /* the routing key; the queue's name in mode = queue */
+    char **allowed;           /* patterns for names that come from messages */
+    size_t n_allowed;
+    enum declare declare;
+    char *exchange_type;
+    bool quorum;
+    bool mandatory;
+    bool persistent;
+    int64_t confirm_us;
+    int64_t connect_us;
+    uint32_t window;
+};
+
+#define SETTINGS_N_OPTIONS 21
+extern const struct outbox_option settings_options[SETTINGS_N_OPTIONS];
+
+/* Reads and checks every option. On failure settings_free must follow, too. */
+int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
+                  struct settings *ret, struct outbox_err *err);
+void settings_free(struct settings *settings);
+
+/* What names the exchange or queue that has to exist. */
+static inline const struct template *settings_destination(const struct settings *s)
+{
+    return s->queue_mode ? &s->key : &s->exchange;
+}
+
+#endif
