@@ -95,10 +95,10 @@ static int queue_next(struct exchange *e, int64_t now)
         e->outcomes[e->next]->verdict = OUTBOX_REJECTED;
         e->outcomes[e->next]->reason = outbox_cstr(defect);
     } else {
+        const char *text;
         size_t length;
-        struct json_object *object = message_json(msg);
-        const char *text = object ? message_json_text(object, msg, &length) : NULL;
-        int r = text ? coprocess_queue(e->x->co, text, length) : OUTBOX_E_RETRY;
+        struct json_object *object = message_json(msg, &text, &length);
+        int r = object ? coprocess_queue(e->x->co, text, length) : OUTBOX_E_RETRY;
         json_object_put(object);
         if (r < 0)
             return coprocess_fail(e->x, "out of memory");
