@@ -44,15 +44,9 @@ static int spawn(const struct exec *x, char *const *env, const int fds[3], pid_t
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    int e = posix_spawn_file_actions_init(&actions);
-    if (e)
-        return e;
-    e = posix_spawnattr_init(&attr);
-    if (e) {
-        posix_spawn_file_actions_destroy(&actions);
-        return e;
-    }
-    e = set_attributes(&attr);
+    posix_spawn_file_actions_init(&actions); /* glibc's cannot fail, nor can those of attr */
+    posix_spawnattr_init(&attr);
+    int e = set_attributes(&attr);
     for (int i = 0; i < 3; i++)
         e = e ? e : posix_spawn_file_actions_adddup2(&actions, fds[i], i);
     e = e ? e : posix_spawn_file_actions_addclosefrom_np(&actions, 3);

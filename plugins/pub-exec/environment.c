@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "environment.h"
+#include "exec.h"
 
 #include "common/rfc3339.h"
 
@@ -101,9 +101,9 @@ static size_t drop_collisions(struct exec *x, char **headers, size_t n)
             same++;
         if (same == 1) {
             headers[kept++] = headers[i];
-        } else if (x->host->monotonic_us(x->host) - x->collision_logged_us > COLLISION_LOG_US ||
+        } else if (exec_now_us(x) - x->collision_logged_us > COLLISION_LOG_US ||
                    x->collision_logged_us == 0) {
-            x->collision_logged_us = x->host->monotonic_us(x->host);
+            x->collision_logged_us = exec_now_us(x);
             outbox_logf(x->host, OUTBOX_LOG_WARNING,
                         "%zu headers of a message become %.*s; they are left out", same,
                         (int)name_length(headers[i]), headers[i]);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - pub-exec: what it is, its options, its life. */
 #include "coprocess.h"
-#include "environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
