@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connect.h"
-
 #include "db.h"
 #include "schema.h"
-#include "timestamp.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -124,8 +121,9 @@ static int open_file(struct store *s, int more_flags, struct outbox_err *err)
     if (code != SQLITE_OK)
         return db_fail(s, err);
     if (sqlite3_db_readonly(s->db, "main") > 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s cannot be written%s", s->path,
-                           db_advice(SQLITE_READONLY));
+        return outbox_fail(
+            err, OUTBOX_E_CONFIG,
+            "%s cannot be written; outboxd must be able to write the file and its folder", s->path);
     return set_up(s, err);
 }
 

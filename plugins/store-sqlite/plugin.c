@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-sqlite: what it is, its options, its life. */
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 #include "schema.h"
 
 #include <stdlib.h>
@@ -98,7 +96,7 @@ static const struct outbox_store_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .schema = schema_render,
-    .init = init,
+    .init = schema_init,
     .claim = claim,
     .settle = settle,
     .release = settle_release,

@@ -2,11 +2,8 @@
 /* settle.c - what becomes of claimed rows: settled, or released. */
 #include "common/failpoint.h"
 #include "common/utf8.h"
-#include "connect.h"
 #include "db.h"
 #include "lease.h"
-#include "operations.h"
-#include "timestamp.h"
 
 /* What last_error holds at most, bytes. */
 #define REASON_MAX 4096

@@ -4,9 +4,7 @@
  * PRAGMA data_version says whether something was committed. The log is written before the commit
  * counts, so that an event is followed by a few checks.
  */
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 
 #include <errno.h>
 #include <libgen.h>
