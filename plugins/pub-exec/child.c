@@ -103,6 +103,20 @@ int child_poll_ms(const struct child *child, int64_t ms)
     return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
+bool child_write(struct child *child, struct outbox_str text, size_t *written)
+{
+    while (*written < text.n && child->in_fd >= 0) {
+        ssize_t n = write(child->in_fd, text.p + *written, (size_t)text.n - *written);
+        if (n >= 0)
+            *written += (size_t)n;
+        else if (errno == EAGAIN)
+            return false;
+        else if (errno != EINTR)
+            child_close(&child->in_fd);
+    }
+    return true;
+}
+
 void child_signal(const struct child *child, int signal)
 {
     /* Until it is reaped no other process has its number. */

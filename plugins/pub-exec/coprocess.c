@@ -50,15 +50,8 @@ int coprocess_queue(struct coprocess *co, const char *text, size_t n)
 
 void coprocess_write(struct coprocess *co)
 {
-    while (co->written < co->out_n && co->child.in_fd >= 0) {
-        ssize_t n = write(co->child.in_fd, co->out + co->written, co->out_n - co->written);
-        if (n > 0)
-            co->written += (size_t)n;
-        else if (n < 0 && errno == EAGAIN)
-            return;
-        else if (n < 0 && errno != EINTR)
-            child_close(&co->child.in_fd); /* its exit or its time-out shows the rest */
-    }
+    if (!child_write(&co->child, (struct outbox_str){co->out, co->out_n}, &co->written))
+        return;
     if (co->written > 0)
         failpoint("after_publish");
     co->out_n = co->written = 0;

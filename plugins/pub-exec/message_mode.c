@@ -155,19 +155,8 @@ static void start_jobs(struct run *run, int64_t deadline_us, bool first)
 
 static void write_payload(struct run *run, struct job *job)
 {
-    struct outbox_str payload = run->msgs[job->index]->payload;
-    while (job->written < payload.n) {
-        ssize_t n =
-            write(job->child.in_fd, payload.p + job->written, (size_t)payload.n - job->written);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n < 0)
-            break; /* it does not read to the end; its exit code tells whether that is right */
-        job->written += (size_t)n;
-    }
-    child_close(&job->child.in_fd);
+    if (child_write(&job->child, run->msgs[job->index]->payload, &job->written))
+        child_close(&job->child.in_fd);
 }
 
 /* Keeps the beginning of what is there. Bounded: a flood must not keep us from the clock. */
