@@ -151,15 +151,14 @@ static void drop_moved(struct store *s)
     }
 }
 
-static int enter(struct store *s, const struct outbox_call *call, int more_flags, bool check,
-                 struct outbox_err *err)
+static int enter(struct store *s, const struct outbox_call *call, bool init, struct outbox_err *err)
 {
     set_deadline(s, call);
     drop_moved(s);
     if (s->db)
         return OUTBOX_OK;
-    int r = open_file(s, more_flags, err);
-    if (r == 0 && check)
+    int r = open_file(s, init ? SQLITE_OPEN_CREATE : 0, err);
+    if (r == 0 && !init)
         r = schema_check(s, err);
     if (r < 0)
         db_close(s);
@@ -168,12 +167,12 @@ static int enter(struct store *s, const struct outbox_call *call, int more_flags
 
 int connect_enter_init(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    return enter(s, call, SQLITE_OPEN_CREATE, false, err);
+    return enter(s, call, true, err);
 }
 
 int connect_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    return enter(s, call, 0, true, err);
+    return enter(s, call, false, err);
 }
 
 int connect_begin(struct store *s, const struct outbox_call *call, struct outbox_err *err)

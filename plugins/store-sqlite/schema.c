@@ -88,13 +88,13 @@ enum form { MISSING, OLD, OURS };
 
 static int find_form(struct store *s, enum form *ret, struct outbox_err *err)
 {
-#define COUNT_TABLES(name) \
-    "SELECT count(*) FROM sqlite_master WHERE name = '" name "' COLLATE NOCASE"
-    int64_t table = 0, versions = 0;
-    int r = db_read_int(s, STMT_ONCE, COUNT_TABLES("{t}"), DB_NO_ARGS, &table, err);
-    if (r == 0)
-        r = db_read_int(s, STMT_ONCE, COUNT_TABLES("{t}_schema"), DB_NO_ARGS, &versions, err);
-    *ret = !table ? MISSING : versions ? OURS : OLD;
+    int64_t form;
+    int r =
+        db_read_int(s, STMT_ONCE,
+                    "SELECT ('{t}' COLLATE NOCASE IN (SELECT name FROM sqlite_master))"
+                    " * (1 + ('{t}_schema' COLLATE NOCASE IN (SELECT name FROM sqlite_master)))",
+                    DB_NO_ARGS, &form, err);
+    *ret = (enum form)form;
     return r;
 }
 
