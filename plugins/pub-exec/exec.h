@@ -59,6 +59,6 @@ int message_mode_publish(struct exec *x, const struct outbox_message *const *msg
 int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
                         const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                         struct outbox_err *err);
-int stream_mode_keepalive(struct exec *x, struct outbox_keepalive *ret);
+int stream_mode_keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
 
 #endif

@@ -191,14 +191,6 @@ static int publish(void *instance, const struct outbox_message *const *msgs, uin
     return r;
 }
 
-static int keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
-{
-    struct exec *x = instance;
-    (void)err;
-    arena_reset(&x->arena);
-    return stream_mode_keepalive(x, ret);
-}
-
 static const struct outbox_publisher_ops ops = {
     .size = sizeof ops,
     .open = open_exec,
@@ -206,7 +198,7 @@ static const struct outbox_publisher_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .publish = publish,
-    .keepalive = keepalive,
+    .keepalive = stream_mode_keepalive,
 };
 
 static const struct outbox_plugin plugin = {

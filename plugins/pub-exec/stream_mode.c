@@ -315,9 +315,11 @@ int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs
     return r < 0 ? outbox_fail(err, r, "%s", x->last_error) : OUTBOX_OK;
 }
 
-int stream_mode_keepalive(struct exec *x, struct outbox_keepalive *ret)
+int stream_mode_keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
 {
     enum { AGAIN_MS = 1000 };
+    struct exec *x = instance;
+    (void)err;
     ret->verdict = OUTBOX_ACCEPTED;
     if (!x->co || coprocess_reap_ended(x))
         return OUTBOX_OK;
