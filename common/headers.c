@@ -113,17 +113,6 @@ static int copy_object(struct json_object *object, struct arena *arena,
     return 0;
 }
 
-/* json-c before 0.17 does not report it. */
-static bool lacks_memory(enum json_tokener_error error)
-{
-#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8))
-    return error == json_tokener_error_memory;
-#else
-    (void)error;
-    return false;
-#endif
-}
-
 /* *ret: NULL for null. 0; 1 with *why; or OUTBOX_E_RETRY. */
 static int parse(const char *json, size_t n, struct json_object **ret, struct outbox_str *why)
 {
@@ -139,8 +128,10 @@ static int parse(const char *json, size_t n, struct json_object **ret, struct ou
         *ret = json_tokener_parse_ex(tokener, "", 1);
     enum json_tokener_error error = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
-    if (lacks_memory(error))
+#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8)) /* older ones do not report it */
+    if (error == json_tokener_error_memory)
         return OUTBOX_E_RETRY;
+#endif
     if (error != json_tokener_success)
         return defect(why, "headers: not valid JSON");
     if (!whole) /* json-c stops in the middle and reports success when it has no memory */

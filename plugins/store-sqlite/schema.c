@@ -84,7 +84,7 @@ int schema_complete(struct store *s, struct outbox_err *err)
 
 /* ---- what is there ---- */
 
-enum form { MISSING, OLD, OURS };
+enum form { MISSING, OLD, OURS }; /* the values of the statement below */
 
 static int find_form(struct store *s, enum form *ret, struct outbox_err *err)
 {
