@@ -28,25 +28,26 @@ static int make_pipe(int ours, int ret[2])
     return 0;
 }
 
-static int set_attributes(posix_spawnattr_t *attr)
+/* glibc's functions for attributes cannot fail. */
+static void set_attributes(posix_spawnattr_t *attr)
 {
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
-    int e = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                               POSIX_SPAWN_SETSIGDEF);
-    e = e ? e : posix_spawnattr_setpgroup(attr, 0);
-    e = e ? e : posix_spawnattr_setsigmask(attr, &none);
-    return e ? e : posix_spawnattr_setsigdefault(attr, &all);
+    posix_spawnattr_init(attr);
+    posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                       POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(attr, 0);
+    posix_spawnattr_setsigmask(attr, &none);
+    posix_spawnattr_setsigdefault(attr, &all);
 }
 
 static int spawn(const struct exec *x, char *const *env, const int fds[3], pid_t *ret)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    posix_spawn_file_actions_init(&actions); /* glibc's cannot fail, nor can those of attr */
-    posix_spawnattr_init(&attr);
-    int e = set_attributes(&attr);
+    int e = posix_spawn_file_actions_init(&actions);
+    set_attributes(&attr);
     for (int i = 0; i < 3; i++)
         e = e ? e : posix_spawn_file_actions_adddup2(&actions, fds[i], i);
     e = e ? e : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
