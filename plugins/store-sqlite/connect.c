@@ -113,7 +113,6 @@ static int open_file(struct store *s, int more_flags, struct outbox_err *err)
     int code = sqlite3_open_v2(
         s->path, &s->db,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | more_flags, NULL);
-    s->n_connections++;
     if ((code & 0xFF) == SQLITE_CANTOPEN)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s cannot be opened: %s; if it is not there yet, run `outboxd init`",

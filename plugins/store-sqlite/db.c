@@ -79,6 +79,7 @@ void db_close(struct store *s)
         sqlite3_finalize(s->statements[i]);
         s->statements[i] = NULL;
     }
+    wait_end(s);
     sqlite3_close(s->db);
     s->db = NULL;
 }

@@ -35,7 +35,6 @@ static void close_store(void *instance)
         struct outbox_call call = {.size = sizeof call, .timeout_ms = 1000, .cancel_fd = -1};
         settle_release(s, &s->claim.batch->batch, &call, NULL);
     }
-    wait_end(s);
     db_close(s);
     arena_free(&s->claim.arena);
     arena_free(&s->page_arena);

@@ -60,7 +60,6 @@ struct store {
     /* the connection (connect.c, db.c) */
     sqlite3 *db; /* NULL: none */
     sqlite3_stmt *statements[N_STMTS];
-    uint64_t n_connections; /* made so far: the number of this one */
 
     /* the call that runs (connect.c); times are monotonic */
     struct {
@@ -79,10 +78,9 @@ struct store {
 
     struct arena page_arena; /* what the last list, relay_list or init returned */
 
-    /* news of commits (wait.c) */
+    /* news of commits on this connection (wait.c) */
     struct {
         int inotify_fd;
-        uint64_t connection; /* what follows is about this one */
         int64_t data_version;
         int check_ms; /* to the next check for the commit of an event; 0: none is awaited */
     } watch;

@@ -25,7 +25,6 @@ static void watch(struct store *s)
     /* absolute, and past a symbolic link: where the log is */
     char *path = strdup(sqlite3_db_filename(s->db, "main"));
     wait_end(s);
-    s->watch.connection = s->n_connections;
     s->watch.inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (path && s->watch.inotify_fd >= 0 &&
         inotify_add_watch(s->watch.inotify_fd, dirname(path), IN_MODIFY | IN_CREATE) < 0)
@@ -107,7 +106,7 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
     if (r < 0)
         return r;
     /* The watch is there before the first check, so that no commit falls between the two. */
-    if (s->watch.inotify_fd < 0 || s->watch.connection != s->n_connections)
+    if (s->watch.inotify_fd < 0)
         watch(s);
     for (;;) {
         if (event != OUTBOX_E_RETRY)
