@@ -14,24 +14,10 @@ struct arena_block {
     alignas(max_align_t) unsigned char data[];
 };
 
-static struct arena_block *block_new(size_t n)
-{
-    struct arena_block *b;
-    if (n > SIZE_MAX - sizeof *b)
-        return NULL;
-    b = malloc(sizeof *b + n);
-    if (!b)
-        return NULL;
-    b->next = NULL;
-    b->size = n;
-    b->used = 0;
-    return b;
-}
-
 void *arena_alloc(struct arena *a, size_t n)
 {
     const size_t align = alignof(max_align_t);
-    if (n > SIZE_MAX - align)
+    if (n > SIZE_MAX - align - sizeof(struct arena_block))
         return NULL;
     n = (n + align - 1) / align * align;
     struct arena_block *b = a->head;
@@ -40,10 +26,10 @@ void *arena_alloc(struct arena *a, size_t n)
         size_t size = b ? b->size * 2 : BLOCK_MIN;
         if (size < n)
             size = n;
-        struct arena_block *fresh = block_new(size);
+        struct arena_block *fresh = malloc(sizeof *fresh + size);
         if (!fresh)
             return NULL;
-        fresh->next = b;
+        *fresh = (struct arena_block){.next = b, .size = size};
         a->head = b = fresh;
     }
     void *p = b->data + b->used;
@@ -63,8 +49,7 @@ void *arena_array(struct arena *a, size_t n, size_t size)
 
 int arena_str(struct arena *a, const void *p, size_t n, struct outbox_str *ret)
 {
-    ret->p = NULL;
-    ret->n = 0;
+    *ret = (struct outbox_str){NULL, 0};
     if (!p)
         return OUTBOX_OK;
     char *copy = n < SIZE_MAX ? arena_alloc(a, n + 1) : NULL;
@@ -72,8 +57,7 @@ int arena_str(struct arena *a, const void *p, size_t n, struct outbox_str *ret)
         return OUTBOX_E_RETRY;
     memcpy(copy, p, n);
     copy[n] = '\0';
-    ret->p = copy;
-    ret->n = n;
+    *ret = (struct outbox_str){copy, n};
     return OUTBOX_OK;
 }
 

@@ -18,11 +18,6 @@ bool bisect_range(const struct bisect *b, size_t *ret_from, size_t *ret_count)
     return b->at < b->n;
 }
 
-void bisect_limit(struct bisect *b, size_t most)
-{
-    b->size = least(b->size, most);
-}
-
 /* Behind a range that failed as a whole, what is left of it is halved; else ranges double, so that
  * many items at fault do not make each other expensive. */
 void bisect_passed(struct bisect *b)

@@ -34,9 +34,6 @@ void bisect_begin(struct bisect *b, size_t n);
 /* The range to try now, at least one item; false: every item is decided. */
 bool bisect_range(const struct bisect *b, size_t *ret_from, size_t *ret_count);
 
-/* The range that is tried now has at most so many items (at least 1). Before the try. */
-void bisect_limit(struct bisect *b, size_t most);
-
 /* All items of the range are good. */
 void bisect_passed(struct bisect *b);
 

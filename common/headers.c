@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/headers.h"
 
-#include "common/json.h"
+#include "common/message_json.h"
 #include "common/utf8.h"
 
 #include <limits.h>
@@ -22,11 +22,10 @@ static int defect(struct outbox_str *why, const char *text)
 /* ---- what json-c reads wrongly: it cuts a name at \u0000, and whole numbers to 64 bits ---- */
 
 #define DIGITS_MAX 18 /* fit into 64 bits, whatever they are */
-#define BLANKS " \t\r\n"
 
 static const char *skip_blanks(const char *p, const char *end)
 {
-    while (p < end && strchr(BLANKS, *p))
+    while (p < end && strchr(" \t\r\n", *p))
         p++;
     return p;
 }
@@ -53,54 +52,30 @@ static const char *skip_long_number(const char *p, const char *end)
     return is_long && (behind == end || !strchr(".eE", *behind)) ? behind : p;
 }
 
-/* The text that json-c is to read; a copy once something in it had to be repaired. */
-struct repair {
-    struct outbox_str json;
-    const char *done; /* the copy holds the text up to here */
-    char *copy;       /* NULL: still the text itself */
-    size_t used;
-};
-
-static void copy_until(struct repair *r, const char *to)
+/* Copies the text, with quotes around long numbers: a number's text is the header's value anyway.
+ * `out` has twice the room, which two more for each number of so many digits do not fill. */
+static int repair(const char *p, size_t n, char *out, size_t *ret_n, struct outbox_str *why)
 {
-    memcpy(r->copy + r->used, r->done, (size_t)(to - r->done));
-    r->used += (size_t)(to - r->done);
-    r->done = to;
-}
-
-/* A long number gets quotes: its text is the header's value anyway. */
-static int put_quotes(struct repair *r, struct arena *arena, const char *number, const char *behind)
-{
-    /* Two more for each number of so many digits: it cannot become twice as long. */
-    if (!r->copy && !(r->copy = arena_alloc(arena, 2 * (size_t)r->json.n)))
-        return OUTBOX_E_RETRY;
-    copy_until(r, number);
-    r->copy[r->used++] = '"';
-    copy_until(r, behind);
-    r->copy[r->used++] = '"';
-    return 0;
-}
-
-static int repair(struct repair *r, struct arena *arena, struct outbox_str *why)
-{
-    const char *end = r->json.p + r->json.n;
-    for (const char *p = r->json.p; p < end;) {
+    const char *end = p + n, *next;
+    char *o = out;
+    for (; p < end; p = next) {
         bool nul = false;
-        if (*p == '"') {
-            p = skip_blanks(skip_string(p, end, &nul), end);
-            if (nul && p < end && *p == ':')
+        next = *p == '"' ? skip_string(p, end, &nul) : *p == ':' ? skip_blanks(p + 1, end) : p + 1;
+        o = mempcpy(o, p, (size_t)(next - p));
+        if (nul) {
+            const char *colon = skip_blanks(next, end);
+            if (colon < end && *colon == ':')
                 return defect(why, "headers: a name holds a NUL");
-        } else if (*p++ == ':') {
-            const char *number = skip_blanks(p, end);
-            p = skip_long_number(number, end);
-            if (p > number && put_quotes(r, arena, number, p) < 0)
-                return OUTBOX_E_RETRY;
+        }
+        const char *behind = *p == ':' ? skip_long_number(next, end) : next;
+        if (behind > next) {
+            *o++ = '"';
+            o = mempcpy(o, next, (size_t)(behind - next));
+            *o++ = '"';
+            next = behind;
         }
     }
-    if (r->copy) {
-        copy_until(r, end);
-        r->json = (struct outbox_str){r->copy, r->used};
-    }
+    *ret_n = (size_t)(o - out);
     return 0;
 }
 
@@ -138,34 +113,25 @@ static int copy_object(struct json_object *object, struct arena *arena,
     return 0;
 }
 
-/* json-c before 0.17 does not report it. */
-static bool lacks_memory(enum json_tokener_error error)
-{
-#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8))
-    return error == json_tokener_error_memory;
-#else
-    (void)error;
-    return false;
-#endif
-}
-
 /* *ret: NULL for null. 0; 1 with *why; or OUTBOX_E_RETRY. */
-static int parse(struct outbox_str json, struct json_object **ret, struct outbox_str *why)
+static int parse(const char *json, size_t n, struct json_object **ret, struct outbox_str *why)
 {
     *ret = NULL;
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (!tokener)
         return OUTBOX_E_RETRY;
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    *ret = json_tokener_parse_ex(tokener, json.p, (int)json.n);
-    bool whole = json_tokener_get_parse_end(tokener) == json.n;
+    *ret = json_tokener_parse_ex(tokener, json, (int)n);
+    bool whole = json_tokener_get_parse_end(tokener) == n;
     /* A number at the very end is complete only once the parser knows that no more comes. */
     if (json_tokener_get_error(tokener) == json_tokener_continue)
         *ret = json_tokener_parse_ex(tokener, "", 1);
     enum json_tokener_error error = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
-    if (lacks_memory(error))
+#if JSON_C_VERSION_NUM >= ((0 << 16) | (17 << 8)) /* older ones do not report it */
+    if (error == json_tokener_error_memory)
         return OUTBOX_E_RETRY;
+#endif
     if (error != json_tokener_success)
         return defect(why, "headers: not valid JSON");
     if (!whole) /* json-c stops in the middle and reports success when it has no memory */
@@ -188,11 +154,14 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
         return defect(why, "headers: longer than 1 GiB");
     if (!utf8_is_clean(json, n))
         return defect(why, "headers: not valid UTF-8");
-    struct repair repaired = {.json = {json, n}, .done = json};
+    char *repaired = malloc(2 * n);
+    if (!repaired)
+        return OUTBOX_E_RETRY;
     struct json_object *object = NULL;
-    int r = repair(&repaired, arena, why);
+    int r = repair(json, n, repaired, &n, why);
     if (r == 0)
-        r = parse(repaired.json, &object, why);
+        r = parse(repaired, n, &object, why);
+    free(repaired);
     if (r == 0 && object)
         r = copy_object(object, arena, ret, ret_n, why);
     json_object_put(object);

@@ -16,36 +16,36 @@ static const char *const names[] = {"id", "topic", "key", "payload", "headers", 
 struct insert {
     const struct sql_insert_dialect *dialect;
     struct outbox_arg args[SQL_INSERT_COLUMNS];
+    const struct outbox_arg *given[SQL_INSERT_COLUMNS]; /* all of them */
     enum sql_insert_column columns[SQL_INSERT_COLUMNS];
     uint64_t n;
 };
 
-static void add(struct insert *in, enum sql_insert_column column, uint32_t type,
-                struct outbox_str s, int64_t i)
+static void add(struct insert *in, enum sql_insert_column column, struct outbox_arg arg)
 {
+    if (arg.type != OUTBOX_ARG_INT && !arg.s.p)
+        return;
+    arg.size = sizeof arg;
     in->columns[in->n] = column;
-    in->args[in->n++] =
-        (struct outbox_arg){.size = sizeof(struct outbox_arg), .type = type, .s = s, .i = i};
+    in->args[in->n] = arg;
+    in->given[in->n] = &in->args[in->n];
+    in->n++;
 }
 
-static void add_text(struct insert *in, enum sql_insert_column column, struct outbox_str text)
-{
-    if (text.p)
-        add(in, column, OUTBOX_ARG_TEXT, text, 0);
-}
+#define TEXT(text) ((struct outbox_arg){.type = OUTBOX_ARG_TEXT, .s = (text)})
 
 static void fill(struct insert *in, const struct outbox_new *message, const char *headers)
 {
-    const struct outbox_str none = {NULL, 0};
-    add_text(in, SQL_INSERT_ID, message->id);
-    add_text(in, SQL_INSERT_TOPIC, message->topic);
-    add_text(in, SQL_INSERT_KEY, message->key);
-    if (message->payload.p)
-        add(in, SQL_INSERT_PAYLOAD, OUTBOX_ARG_BLOB, message->payload, 0);
-    add_text(in, SQL_INSERT_HEADERS, outbox_cstr(headers));
+    add(in, SQL_INSERT_ID, TEXT(message->id));
+    add(in, SQL_INSERT_TOPIC, TEXT(message->topic));
+    add(in, SQL_INSERT_KEY, TEXT(message->key));
+    add(in, SQL_INSERT_PAYLOAD,
+        (struct outbox_arg){.type = OUTBOX_ARG_BLOB, .s = message->payload});
+    add(in, SQL_INSERT_HEADERS, TEXT(outbox_cstr(headers)));
     if (message->delay_ms > 0)
-        add(in, SQL_INSERT_AVAILABLE, OUTBOX_ARG_INT, none,
-            in->dialect->available(in->dialect->ctx, message->delay_ms));
+        add(in, SQL_INSERT_AVAILABLE,
+            (struct outbox_arg){.type = OUTBOX_ARG_INT,
+                                .i = in->dialect->available(in->dialect->ctx, message->delay_ms)});
 }
 
 /* For free(); NULL without memory. */
@@ -74,18 +74,6 @@ static char *make_sql(const struct insert *in)
     return sql;
 }
 
-static int run(const struct insert *in, const struct outbox_exec *exec, struct outbox_err *err)
-{
-    const struct outbox_arg *args[SQL_INSERT_COLUMNS];
-    char *sql = make_sql(in);
-    for (uint64_t i = 0; i < in->n; i++)
-        args[i] = &in->args[i];
-    int r = sql ? exec->run(exec->ctx, sql, args, in->n, err)
-                : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    free(sql);
-    return r;
-}
-
 static bool is_text(struct outbox_str text)
 {
     return !text.p || utf8_is_clean(text.p, (size_t)text.n);
@@ -101,16 +89,17 @@ int sql_insert_message(const struct sql_insert_dialect *dialect, const struct ou
     if (!is_text(message->id) || !is_text(message->topic) || !is_text(message->key))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "the id, topic or key is not valid UTF-8, or has a NUL");
-    int r = 0;
-    if (message->n_headers > 0)
-        r = headers_render(message->headers, message->n_headers, &headers);
+    int r = message->n_headers ? headers_render(message->headers, message->n_headers, &headers) : 0;
     if (r < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r > 0)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "the headers are not valid UTF-8, or a name is longer than 1 KiB");
     fill(&in, message, headers);
-    r = run(&in, exec, err);
+    char *sql = make_sql(&in);
+    r = sql ? exec->run(exec->ctx, sql, in.given, in.n, err)
+            : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    free(sql);
     free(headers);
     return r;
 }

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -18,134 +19,52 @@
 #define FREE_MS 800
 
 enum state {
-    IDLE,      /* there is no call */
+    IDLE,      /* there is no thread */
     RUNNING,   /* work runs, and the owner waits for it */
-    RETURNED,  /* work has returned, and the owner waited for it */
     ABANDONED, /* the owner waits no more: the thread drops arg when work has returned */
+    ORPHANED,  /* and the owner is gone: the thread frees this struct too */
+    RETURNED,  /* the thread has nothing left to do but to end */
 };
 
 struct timed_call {
-    pthread_mutex_t lock; /* of state and owner_is_gone */
-    pthread_cond_t dropped;
-    enum state state;
-    bool owner_is_gone; /* the thread frees this struct */
-    int returned_fd;    /* readable: state is RETURNED */
+    _Atomic enum state state;
+    int returned_fd; /* readable when state is RETURNED, or soon */
+    pthread_t thread;
     void (*work)(void *);
     void (*drop)(void *);
     void *arg;
-    /* The owner's. It is joined always: libraries keep things for each thread that go only when it
-     * has ended. */
-    pthread_t thread;
-    bool joinable;
 };
+
+/* False: it is in another state, and stays there. */
+static bool change(struct timed_call *call, enum state from, enum state to)
+{
+    return atomic_compare_exchange_strong(&call->state, &from, to);
+}
 
 struct timed_call *timed_call_new(void)
 {
     struct timed_call *call = calloc(1, sizeof *call);
-    if (!call)
-        return NULL;
-    call->returned_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (call->returned_fd < 0) {
+    if (call && (call->returned_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
         free(call);
-        return NULL;
+        call = NULL;
     }
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_mutex_init(&call->lock, NULL);
-    pthread_cond_init(&call->dropped, &attr);
-    pthread_condattr_destroy(&attr);
     return call;
 }
 
 static void destroy(struct timed_call *call)
 {
     close(call->returned_fd);
-    pthread_cond_destroy(&call->dropped);
-    pthread_mutex_destroy(&call->lock);
     free(call);
 }
 
-/* The thread has nothing left to do but to end. */
+/* Joined always: libraries keep things for each thread that go only when it has ended. */
 static void join(struct timed_call *call)
 {
-    if (call->joinable)
-        pthread_join(call->thread, NULL);
-    call->joinable = false;
-}
-
-static void free_until(struct timed_call *call, const struct timespec *until)
-{
-    if (!call)
+    eventfd_t one;
+    if (!change(call, RETURNED, IDLE))
         return;
-    pthread_mutex_lock(&call->lock);
-    while (call->state == ABANDONED &&
-           pthread_cond_timedwait(&call->dropped, &call->lock, until) == 0)
-        ;
-    bool abandoned = call->state == ABANDONED;
-    call->owner_is_gone = abandoned;
-    if (abandoned)
-        pthread_detach(call->thread); /* which needs the lock to go on */
-    pthread_mutex_unlock(&call->lock);
-    if (abandoned)
-        return;
-    join(call);
-    destroy(call);
-}
-
-void timed_call_free_all(struct timed_call *const *all, size_t n)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += FREE_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    for (size_t i = 0; i < n; i++)
-        free_until(all[i], &until);
-}
-
-void timed_call_free(struct timed_call *call)
-{
-    timed_call_free_all(&call, 1);
-}
-
-/* The thread. Once it has set RETURNED, or IDLE while there is an owner, the struct may go: the
- * owner joins the thread before. */
-static void *run(void *arg)
-{
-    struct timed_call *call = arg;
-    uint64_t one = 1;
-    call->work(call->arg);
-    pthread_mutex_lock(&call->lock);
-    bool abandoned = call->state == ABANDONED;
-    if (!abandoned) {
-        call->state = RETURNED;
-        /* It always takes a one: only this thread writes to it. */
-        if (write(call->returned_fd, &one, sizeof one) < 0)
-            abort();
-    }
-    pthread_mutex_unlock(&call->lock);
-    if (!abandoned)
-        return NULL;
-    call->drop(call->arg);
-    pthread_mutex_lock(&call->lock);
-    call->state = IDLE;
-    bool last = call->owner_is_gone;
-    pthread_cond_broadcast(&call->dropped);
-    pthread_mutex_unlock(&call->lock);
-    if (last)
-        destroy(call);
-    return NULL;
-}
-
-static int start(struct timed_call *call)
-{
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the host's threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    call->joinable = pthread_create(&call->thread, NULL, run, call) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return call->joinable ? OUTBOX_OK : OUTBOX_E_RETRY;
+    pthread_join(call->thread, NULL);
+    eventfd_read(call->returned_fd, &one);
 }
 
 static int64_t now_ms(void)
@@ -155,17 +74,13 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static int await_return(const struct timed_call *call, int64_t timeout_ms, int cancel_fd)
+static int await_return(const struct timed_call *call, int64_t until_ms, int cancel_fd)
 {
     struct pollfd fds[] = {{.fd = call->returned_fd, .events = POLLIN},
                            {.fd = cancel_fd, .events = POLLIN}};
-    int64_t until = now_ms() + timeout_ms;
     for (;;) {
-        int64_t left = until - now_ms();
-        int n = poll(fds, cancel_fd >= 0 ? 2 : 1,
-                     left < 0         ? 0
-                     : left > INT_MAX ? INT_MAX
-                                      : (int)left);
+        int64_t left = until_ms - now_ms();
+        int n = poll(fds, 2, left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left);
         if (n < 0 && errno == EINTR)
             continue;
         if (fds[0].revents)
@@ -177,32 +92,74 @@ static int await_return(const struct timed_call *call, int64_t timeout_ms, int c
     }
 }
 
+void timed_call_free_all(struct timed_call *const *all, size_t n)
+{
+    int64_t until_ms = now_ms() + FREE_MS;
+    for (size_t i = 0; i < n; i++) {
+        struct timed_call *call = all[i];
+        if (!call)
+            continue;
+        if (call->state == ABANDONED)
+            await_return(call, until_ms, -1);
+        pthread_t thread = call->thread; /* an orphan may be freed at once */
+        if (change(call, ABANDONED, ORPHANED)) {
+            pthread_detach(thread);
+        } else {
+            join(call);
+            destroy(call);
+        }
+    }
+}
+
+void timed_call_free(struct timed_call *call)
+{
+    timed_call_free_all(&call, 1);
+}
+
+/* The thread. */
+static void *run(void *arg)
+{
+    struct timed_call *call = arg;
+    call->work(call->arg);
+    bool returned = change(call, RUNNING, RETURNED);
+    if (!returned) {
+        call->drop(call->arg);
+        returned = change(call, ABANDONED, RETURNED);
+    }
+    if (returned)
+        eventfd_write(call->returned_fd, 1);
+    else
+        destroy(call);
+    return NULL;
+}
+
+static int start(struct timed_call *call)
+{
+    sigset_t all, before;
+    sigfillset(&all); /* signals are for the host's threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int e = pthread_create(&call->thread, NULL, run, call);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return e ? OUTBOX_E_RETRY : OUTBOX_OK;
+}
+
 int timed_call_run(struct timed_call *call, void (*work)(void *arg), void (*drop)(void *arg),
                    void *arg, int64_t timeout_ms, int cancel_fd)
 {
-    uint64_t one;
-    pthread_mutex_lock(&call->lock);
-    bool busy = call->state == ABANDONED;
-    pthread_mutex_unlock(&call->lock);
-    if (busy)
+    join(call); /* one that was abandoned and has returned since */
+    if (!change(call, IDLE, RUNNING))
         return OUTBOX_E_BROKEN;
-    join(call); /* one that was abandoned and has ended since */
     call->work = work;
     call->drop = drop;
     call->arg = arg;
-    call->state = RUNNING;
     int r = start(call);
-    if (r == OUTBOX_OK)
-        r = await_return(call, timeout_ms, cancel_fd);
-    pthread_mutex_lock(&call->lock);
-    if (call->state == RETURNED)
-        r = OUTBOX_OK; /* just now, perhaps */
-    call->state = call->joinable && r < 0 ? ABANDONED : IDLE;
-    pthread_mutex_unlock(&call->lock);
-    if (r < 0)
+    if (r < 0) {
+        call->state = IDLE;
         return r;
-    if (read(call->returned_fd, &one, sizeof one) < 0)
-        abort(); /* it was written to under the lock */
+    }
+    r = await_return(call, now_ms() + timeout_ms, cancel_fd);
+    if (r < 0 && change(call, RUNNING, ABANDONED))
+        return r;
     join(call);
-    return r;
+    return OUTBOX_OK;
 }

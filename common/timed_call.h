@@ -3,8 +3,8 @@
  * timed_call.h - a deadline for library calls that have none (name resolution, handshakes): they
  * are made in a thread of their own, and abandoned to it when they do not return in time.
  *
- * A timed_call belongs to one thread, its owner; between the owner and the thread of the call a
- * mutex inside guards who of them frees what.
+ * A timed_call belongs to one thread, its owner; between the owner and the thread of the call
+ * an atomic state says who of them frees what.
  */
 #ifndef COMMON_TIMED_CALL_H
 #define COMMON_TIMED_CALL_H

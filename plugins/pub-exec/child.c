@@ -28,16 +28,18 @@ static int make_pipe(int ours, int ret[2])
     return 0;
 }
 
-static int set_attributes(posix_spawnattr_t *attr)
+/* glibc's functions for attributes cannot fail. */
+static void set_attributes(posix_spawnattr_t *attr)
 {
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
-    int e = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                               POSIX_SPAWN_SETSIGDEF);
-    e = e ? e : posix_spawnattr_setpgroup(attr, 0);
-    e = e ? e : posix_spawnattr_setsigmask(attr, &none);
-    return e ? e : posix_spawnattr_setsigdefault(attr, &all);
+    posix_spawnattr_init(attr);
+    posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                       POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(attr, 0);
+    posix_spawnattr_setsigmask(attr, &none);
+    posix_spawnattr_setsigdefault(attr, &all);
 }
 
 static int spawn(const struct exec *x, char *const *env, const int fds[3], pid_t *ret)
@@ -45,14 +47,7 @@ static int spawn(const struct exec *x, char *const *env, const int fds[3], pid_t
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     int e = posix_spawn_file_actions_init(&actions);
-    if (e)
-        return e;
-    e = posix_spawnattr_init(&attr);
-    if (e) {
-        posix_spawn_file_actions_destroy(&actions);
-        return e;
-    }
-    e = set_attributes(&attr);
+    set_attributes(&attr);
     for (int i = 0; i < 3; i++)
         e = e ? e : posix_spawn_file_actions_adddup2(&actions, fds[i], i);
     e = e ? e : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
@@ -107,6 +102,20 @@ int child_poll_ms(const struct child *child, int64_t ms)
     if (child->pid > 0 && child->pid_fd < 0 && ms > CHECK_MS)
         return CHECK_MS;
     return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : (int)ms;
+}
+
+bool child_write(struct child *child, struct outbox_str text, size_t *written)
+{
+    while (*written < text.n && child->in_fd >= 0) {
+        ssize_t n = write(child->in_fd, text.p + *written, (size_t)text.n - *written);
+        if (n >= 0)
+            *written += (size_t)n;
+        else if (errno == EAGAIN)
+            return false;
+        else if (errno != EINTR)
+            child_close(&child->in_fd);
+    }
+    return true;
 }
 
 void child_signal(const struct child *child, int signal)

@@ -24,6 +24,9 @@ struct child {
  */
 int child_start(const struct exec *x, char *const *env, int in_fd, bool want_out,
                 struct child *ret);
+/* Writes what is left of a text to its stdin, as far as the pipe takes it; false: more is left. A
+ * stdin that is not read any more is closed: its exit or its time-out shows the rest. */
+bool child_write(struct child *child, struct outbox_str text, size_t *written);
 /* To the whole group. */
 void child_signal(const struct child *child, int signal);
 /* Has it ended? It stays to be reaped. */

@@ -50,15 +50,8 @@ int coprocess_queue(struct coprocess *co, const char *text, size_t n)
 
 void coprocess_write(struct coprocess *co)
 {
-    while (co->written < co->out_n && co->child.in_fd >= 0) {
-        ssize_t n = write(co->child.in_fd, co->out + co->written, co->out_n - co->written);
-        if (n > 0)
-            co->written += (size_t)n;
-        else if (n < 0 && errno == EAGAIN)
-            return;
-        else if (n < 0 && errno != EINTR)
-            child_close(&co->child.in_fd); /* its exit or its time-out shows the rest */
-    }
+    if (!child_write(&co->child, (struct outbox_str){co->out, co->out_n}, &co->written))
+        return;
     if (co->written > 0)
         failpoint("after_publish");
     co->out_n = co->written = 0;
@@ -124,7 +117,7 @@ static void forget(struct exec *x)
         x->n_failed = 0;
     } else {
         int64_t ms = backoff_bound_ms(RESTART_MIN_MS, RESTART_MAX_MS, x->n_failed++);
-        x->restart_us = x->host->monotonic_us(x->host) + ms * 1000;
+        x->restart_us = exec_now_us(x) + ms * 1000;
     }
     free(co->out);
     free(co);
@@ -174,9 +167,9 @@ static bool ends_within(const struct exec *x, int ms)
 {
     const struct child *child = &x->co->child;
     struct pollfd ended = {.fd = child->pid_fd, .events = POLLIN};
-    int64_t until_us = x->host->monotonic_us(x->host) + ms * INT64_C(1000);
+    int64_t until_us = exec_now_us(x) + ms * INT64_C(1000);
     while (!child_has_ended(child)) {
-        int64_t left_ms = (until_us - x->host->monotonic_us(x->host)) / 1000;
+        int64_t left_ms = (until_us - exec_now_us(x)) / 1000;
         if (left_ms <= 0)
             return false;
         poll(&ended, 1, child_poll_ms(child, left_ms));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "environment.h"
+#include "exec.h"
 
 #include "common/rfc3339.h"
 
@@ -77,17 +77,12 @@ static bool holds_nul(const struct outbox_message *msg)
     return nul;
 }
 
-static size_t name_length(const char *entry)
-{
-    return strcspn(entry, "=");
-}
-
 static int compare_names(const void *a, const void *b)
 {
     const char *x = *(char *const *)a, *y = *(char *const *)b;
-    size_t nx = name_length(x), ny = name_length(y);
-    int c = memcmp(x, y, nx < ny ? nx : ny);
-    return c ? c : (nx > ny) - (nx < ny);
+    for (; *x == *y && *x != '='; x++)
+        y++;
+    return *x - *y;
 }
 
 /* Headers that become one name are all left out: which one is meant cannot be known. */
@@ -101,12 +96,12 @@ static size_t drop_collisions(struct exec *x, char **headers, size_t n)
             same++;
         if (same == 1) {
             headers[kept++] = headers[i];
-        } else if (x->host->monotonic_us(x->host) - x->collision_logged_us > COLLISION_LOG_US ||
+        } else if (exec_now_us(x) - x->collision_logged_us > COLLISION_LOG_US ||
                    x->collision_logged_us == 0) {
-            x->collision_logged_us = x->host->monotonic_us(x->host);
+            x->collision_logged_us = exec_now_us(x);
             outbox_logf(x->host, OUTBOX_LOG_WARNING,
                         "%zu headers of a message become %.*s; they are left out", same,
-                        (int)name_length(headers[i]), headers[i]);
+                        (int)strcspn(headers[i], "="), headers[i]);
         }
         i += same;
     }

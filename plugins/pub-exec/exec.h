@@ -37,12 +37,28 @@ struct exec {
     char last_error[512];      /* why the last co-process ended */
 };
 
+static inline int64_t exec_now_us(const struct exec *x)
+{
+    return x->host->monotonic_us(x->host);
+}
+
+/* ---- environment.c: what a program gets of our environment, and its message ---- */
+
+/* Copies what passes from the environment of this process. */
+int environment_base(struct exec *x, const struct outbox_cfg *cfg);
+/* The environment for a message, in the arena. A *ret_why that is not NULL: the message cannot be
+ * given to a program, there is no environment. */
+int environment_of(struct exec *x, const struct outbox_message *msg, char ***ret,
+                   const char **ret_why);
+
+/* ---- the modes ---- */
+
 int message_mode_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
                          const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                          struct outbox_err *err);
 int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs, uint64_t n,
                         const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                         struct outbox_err *err);
-int stream_mode_keepalive(struct exec *x, struct outbox_keepalive *ret);
+int stream_mode_keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
 
 #endif

@@ -3,7 +3,6 @@
 #include "child.h"
 #include "common/failpoint.h"
 #include "common/utf8.h"
-#include "environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,11 +44,6 @@ struct run {
     bool stop; /* start nothing more */
     bool cancelled;
 };
-
-static int64_t now_us(const struct exec *x)
-{
-    return x->host->monotonic_us(x->host);
-}
 
 /* The reason is what happened, and what the program wrote to its stderr. */
 static void set_outcome(struct run *run, uint64_t index, uint32_t verdict, const char *what,
@@ -140,7 +134,7 @@ static void start(struct run *run, struct job *job)
     *job = (struct job){.child = job->child,
                         .index = index,
                         .written = in_fd >= 0 ? (size_t)msg->payload.n : 0,
-                        .deadline_us = now_us(run->x) + run->x->timeout_ms * 1000};
+                        .deadline_us = exec_now_us(run->x) + run->x->timeout_ms * 1000};
     run->n_running++;
 }
 
@@ -148,7 +142,7 @@ static void start(struct run *run, struct job *job)
 static void start_jobs(struct run *run, int64_t deadline_us, bool first)
 {
     for (uint32_t i = 0; i < run->x->concurrency; i++) {
-        int64_t left_us = deadline_us - now_us(run->x);
+        int64_t left_us = deadline_us - exec_now_us(run->x);
         if (!first && left_us < run->x->timeout_ms * 1000)
             return;
         /* What cannot be started is over at once. */
@@ -161,19 +155,8 @@ static void start_jobs(struct run *run, int64_t deadline_us, bool first)
 
 static void write_payload(struct run *run, struct job *job)
 {
-    struct outbox_str payload = run->msgs[job->index]->payload;
-    while (job->written < payload.n) {
-        ssize_t n =
-            write(job->child.in_fd, payload.p + job->written, (size_t)payload.n - job->written);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n < 0)
-            break; /* it does not read to the end; its exit code tells whether that is right */
-        job->written += (size_t)n;
-    }
-    child_close(&job->child.in_fd);
+    if (child_write(&job->child, run->msgs[job->index]->payload, &job->written))
+        child_close(&job->child.in_fd);
 }
 
 /* Keeps the beginning of what is there. Bounded: a flood must not keep us from the clock. */
@@ -216,12 +199,12 @@ static void finish(struct run *run, struct job *job)
 static void time_out(struct run *run, struct job *job)
 {
     child_signal(&job->child, job->n_signals++ == 0 && !job->cut_short ? SIGTERM : SIGKILL);
-    job->deadline_us = now_us(run->x) + TERM_GRACE_MS * 1000;
+    job->deadline_us = exec_now_us(run->x) + TERM_GRACE_MS * 1000;
 }
 
 static void cancel(struct run *run, uint32_t grace_ms)
 {
-    int64_t last = now_us(run->x) + (int64_t)grace_ms * 1000;
+    int64_t last = exec_now_us(run->x) + (int64_t)grace_ms * 1000;
     run->cancelled = run->stop = true;
     for (uint32_t i = 0; i < run->x->concurrency; i++) {
         struct job *job = &run->jobs[i];
@@ -247,7 +230,7 @@ static void wait_once(struct run *run, const struct outbox_call *call)
             first = job->deadline_us;
     }
     fds[3 * n] = (struct pollfd){.fd = run->cancelled ? -1 : call->cancel_fd, .events = POLLIN};
-    int64_t left_ms = (first - now_us(run->x) + 999) / 1000;
+    int64_t left_ms = (first - exec_now_us(run->x) + 999) / 1000;
     for (uint32_t i = 0; i < n; i++)
         left_ms = child_poll_ms(&run->jobs[i].child, left_ms);
     poll(fds, 3 * n + 1, (int)left_ms);
@@ -263,7 +246,7 @@ static void wait_once(struct run *run, const struct outbox_call *call)
             read_stderr(job);
         if (child_has_ended(&job->child))
             finish(run, job);
-        else if (now_us(run->x) >= job->deadline_us)
+        else if (exec_now_us(run->x) >= job->deadline_us)
             time_out(run, job);
     }
 }
@@ -273,7 +256,7 @@ int message_mode_publish(struct exec *x, const struct outbox_message *const *msg
                          struct outbox_err *err)
 {
     struct run run = {.x = x, .msgs = msgs, .n = n, .outcomes = outcomes};
-    int64_t deadline_us = now_us(x) + (int64_t)call->timeout_ms * 1000;
+    int64_t deadline_us = exec_now_us(x) + (int64_t)call->timeout_ms * 1000;
     run.jobs = arena_array(&x->arena, x->concurrency, sizeof *run.jobs);
     if (!run.jobs)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - pub-exec: what it is, its options, its life. */
 #include "coprocess.h"
-#include "environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,13 +142,10 @@ static bool may_run(const struct exec *x, const char *folder, size_t n, const ch
 static bool is_there(const struct exec *x)
 {
     const char *name = x->argv[0], *path = getenv("PATH");
-    char usual[256];
     if (strchr(name, '/'))
         return may_run(x, "", 0, name);
-    if (!path) {
-        size_t n = confstr(_CS_PATH, usual, sizeof usual);
-        path = n > 0 && n <= sizeof usual ? usual : "/bin:/usr/bin";
-    }
+    if (!path)
+        path = "/bin:/usr/bin"; /* as glibc */
     for (size_t n;; path += n + 1) {
         n = strcspn(path, ":");
         if (may_run(x, path, n, name))
@@ -195,14 +191,6 @@ static int publish(void *instance, const struct outbox_message *const *msgs, uin
     return r;
 }
 
-static int keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
-{
-    struct exec *x = instance;
-    (void)err;
-    arena_reset(&x->arena);
-    return stream_mode_keepalive(x, ret);
-}
-
 static const struct outbox_publisher_ops ops = {
     .size = sizeof ops,
     .open = open_exec,
@@ -210,7 +198,7 @@ static const struct outbox_publisher_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .publish = publish,
-    .keepalive = keepalive,
+    .keepalive = stream_mode_keepalive,
 };
 
 static const struct outbox_plugin plugin = {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reply.h"
 
+#include <outbox/helpers.h>
+
 #include <stdbool.h>
 #include <string.h>
 
@@ -36,20 +38,9 @@ static bool text_of(struct json_object *object, const char *name, struct outbox_
     if (!json_object_object_get_ex(object, name, &value) ||
         !json_object_is_type(value, json_type_string))
         return false;
-    ret->p = json_object_get_string(value);
-    ret->n = (uint64_t)json_object_get_string_len(value);
+    *ret = (struct outbox_str){json_object_get_string(value),
+                               (uint64_t)json_object_get_string_len(value)};
     return true;
-}
-
-static bool verdict_of(struct outbox_str status, uint32_t *ret)
-{
-    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
-        if (status.n == strlen(statuses[i].name) &&
-            memcmp(status.p, statuses[i].name, (size_t)status.n) == 0) {
-            *ret = statuses[i].verdict;
-            return true;
-        }
-    return false;
 }
 
 const char *reply_parse(const char *line, size_t n, struct reply *ret)
@@ -66,7 +57,10 @@ const char *reply_parse(const char *line, size_t n, struct reply *ret)
         return "a reply has no `id`";
     if (!text_of(ret->owner, "status", &status))
         return "a reply has no `status`";
-    if (!verdict_of(status, &ret->verdict))
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        if (outbox_str_eq(status, outbox_cstr(statuses[i].name)))
+            ret->verdict = statuses[i].verdict;
+    if (ret->verdict == OUTBOX_UNSET)
         return "a reply's `status` is none of ok, retry, later, reject and unavailable";
     text_of(ret->owner, "reason", &ret->reason);
     if (json_object_object_get_ex(ret->owner, "after_ms", &after)) {

@@ -38,11 +38,6 @@ struct exchange {
     bool cancelled;
 };
 
-static int64_t now_us(const struct exec *x)
-{
-    return x->host->monotonic_us(x->host);
-}
-
 static void skip_answered(struct exchange *e)
 {
     while (e->oldest < e->next && e->sent[e->oldest].answered)
@@ -95,10 +90,10 @@ static int queue_next(struct exchange *e, int64_t now)
         e->outcomes[e->next]->verdict = OUTBOX_REJECTED;
         e->outcomes[e->next]->reason = outbox_cstr(defect);
     } else {
+        const char *text;
         size_t length;
-        struct json_object *object = message_json(msg);
-        const char *text = object ? message_json_text(object, msg, &length) : NULL;
-        int r = text ? coprocess_queue(e->x->co, text, length) : OUTBOX_E_RETRY;
+        struct json_object *object = message_json(msg, &text, &length);
+        int r = object ? coprocess_queue(e->x->co, text, length) : OUTBOX_E_RETRY;
         json_object_put(object);
         if (r < 0)
             return coprocess_fail(e->x, "out of memory");
@@ -113,7 +108,7 @@ static int queue_next(struct exchange *e, int64_t now)
 static int send_some(struct exchange *e)
 {
     struct exec *x = e->x;
-    int64_t now = now_us(x);
+    int64_t now = exec_now_us(x);
     uint64_t most = max_in_flight(x);
     int r = OUTBOX_OK;
     if (now + x->timeout_ms * 1000 > e->deadline_us && e->next > 0)
@@ -133,7 +128,7 @@ static void note_pace(struct exchange *e)
 {
     struct exec *x = e->x;
     uint64_t oldest = e->oldest;
-    int64_t now = now_us(x), took = now - e->last_reply_us;
+    int64_t now = exec_now_us(x), took = now - e->last_reply_us;
     x->reply_interval_us = x->reply_interval_us < 0 ? took : (x->reply_interval_us * 7 + took) / 8;
     e->last_reply_us = now;
     skip_answered(e);
@@ -190,7 +185,7 @@ static int take_replies(struct exchange *e, bool has_ended)
 
 static void cancel(struct exchange *e, uint32_t grace_ms)
 {
-    int64_t last = now_us(e->x) + (int64_t)grace_ms * 1000;
+    int64_t last = exec_now_us(e->x) + (int64_t)grace_ms * 1000;
     e->cancelled = e->stop = true;
     if (last < e->deadline_us)
         e->deadline_us = last;
@@ -212,7 +207,7 @@ static int wait_once(struct exchange *e, const struct outbox_call *call)
     int64_t until_us = e->deadline_us;
     if (e->oldest < e->next && e->sent[e->oldest].sent_us + x->timeout_ms * 1000 < until_us)
         until_us = e->sent[e->oldest].sent_us + x->timeout_ms * 1000;
-    poll(fds, 5, child_poll_ms(child, (until_us - now_us(x) + 999) / 1000));
+    poll(fds, 5, child_poll_ms(child, (until_us - exec_now_us(x) + 999) / 1000));
     if (fds[4].revents)
         cancel(e, call->grace_ms);
     if (fds[2].revents)
@@ -263,7 +258,7 @@ static int run(struct exchange *e, const struct outbox_call *call)
             return OUTBOX_OK;
         if (r == 0)
             r = wait_once(e, call);
-        int64_t now = now_us(x);
+        int64_t now = exec_now_us(x);
         if (r == 0 && is_timed_out(e, now)) {
             time_out(e);
             return OUTBOX_OK;
@@ -278,7 +273,7 @@ static int run(struct exchange *e, const struct outbox_call *call)
 
 static int set_unavailable(struct exec *x, uint64_t n, struct outbox_outcome *const *outcomes)
 {
-    int64_t ms = (x->restart_us - now_us(x) + 999) / 1000;
+    int64_t ms = (x->restart_us - exec_now_us(x) + 999) / 1000;
     for (uint64_t i = 0; i < n; i++) {
         outcomes[i]->verdict = OUTBOX_UNAVAILABLE;
         outcomes[i]->after_ms = (uint32_t)ms;
@@ -302,14 +297,14 @@ int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs
                          .outcomes = outcomes,
                          .n = n,
                          .sent = arena_array(&x->arena, n, sizeof *e.sent),
-                         .deadline_us = now_us(x) + (int64_t)call->timeout_ms * 1000};
+                         .deadline_us = exec_now_us(x) + (int64_t)call->timeout_ms * 1000};
     if (n == 0 || call->timeout_ms < x->timeout_ms)
         return OUTBOX_OK;
     if (!e.sent)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (x->co && coprocess_reap_ended(x))
         x->restart_us = 0;
-    if (now_us(x) < x->restart_us)
+    if (exec_now_us(x) < x->restart_us)
         return set_unavailable(x, n, outcomes);
     int r = x->co ? OUTBOX_OK : coprocess_start(x, err);
     if (r < 0)
@@ -320,9 +315,11 @@ int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs
     return r < 0 ? outbox_fail(err, r, "%s", x->last_error) : OUTBOX_OK;
 }
 
-int stream_mode_keepalive(struct exec *x, struct outbox_keepalive *ret)
+int stream_mode_keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
 {
     enum { AGAIN_MS = 1000 };
+    struct exec *x = instance;
+    (void)err;
     ret->verdict = OUTBOX_ACCEPTED;
     if (!x->co || coprocess_reap_ended(x))
         return OUTBOX_OK;

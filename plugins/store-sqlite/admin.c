@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* admin.c - requeue and discard of failed rows, purge of old ones. */
-#include "connect.h"
 #include "db.h"
-#include "filter.h"
-#include "operations.h"
-#include "timestamp.h"
+#include "row.h"
 
 /* ---- requeue, discard: failed rows ---- */
 

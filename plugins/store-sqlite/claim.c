@@ -3,10 +3,8 @@
  * claim.c - rows become ours for a time. The backlog is read without a lock, so that an idle relay
  * never writes; only if there is one, a transaction takes rows of it.
  */
-#include "connect.h"
 #include "db.h"
 #include "lease.h"
-#include "operations.h"
 #include "row.h"
 
 #include <inttypes.h>
@@ -228,8 +226,7 @@ static int compare_seq(const void *a, const void *b)
 
 static void fill(struct claimed *c, const struct builder *b, const struct backlog *backlog)
 {
-    if (b->n > 1)
-        qsort(b->messages, b->n, sizeof *b->messages, compare_seq);
+    qsort(b->messages, b->n, sizeof *b->messages, compare_seq);
     c->n_unsettled = b->n;
     c->batch = (struct outbox_batch){.size = sizeof c->batch,
                                      .n = b->n,

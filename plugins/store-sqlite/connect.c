@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connect.h"
-
 #include "db.h"
 #include "schema.h"
-#include "timestamp.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -116,7 +113,6 @@ static int open_file(struct store *s, int more_flags, struct outbox_err *err)
     int code = sqlite3_open_v2(
         s->path, &s->db,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | more_flags, NULL);
-    s->n_connections++;
     if ((code & 0xFF) == SQLITE_CANTOPEN)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s cannot be opened: %s; if it is not there yet, run `outboxd init`",
@@ -124,8 +120,9 @@ static int open_file(struct store *s, int more_flags, struct outbox_err *err)
     if (code != SQLITE_OK)
         return db_fail(s, err);
     if (sqlite3_db_readonly(s->db, "main") > 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s cannot be written%s", s->path,
-                           db_advice(SQLITE_READONLY));
+        return outbox_fail(
+            err, OUTBOX_E_CONFIG,
+            "%s cannot be written; outboxd must be able to write the file and its folder", s->path);
     return set_up(s, err);
 }
 
@@ -153,15 +150,14 @@ static void drop_moved(struct store *s)
     }
 }
 
-static int enter(struct store *s, const struct outbox_call *call, int more_flags, bool check,
-                 struct outbox_err *err)
+static int enter(struct store *s, const struct outbox_call *call, bool init, struct outbox_err *err)
 {
     set_deadline(s, call);
     drop_moved(s);
     if (s->db)
         return OUTBOX_OK;
-    int r = open_file(s, more_flags, err);
-    if (r == 0 && check)
+    int r = open_file(s, init ? SQLITE_OPEN_CREATE : 0, err);
+    if (r == 0 && !init)
         r = schema_check(s, err);
     if (r < 0)
         db_close(s);
@@ -170,12 +166,12 @@ static int enter(struct store *s, const struct outbox_call *call, int more_flags
 
 int connect_enter_init(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    return enter(s, call, SQLITE_OPEN_CREATE, false, err);
+    return enter(s, call, true, err);
 }
 
 int connect_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    return enter(s, call, 0, true, err);
+    return enter(s, call, false, err);
 }
 
 int connect_begin(struct store *s, const struct outbox_call *call, struct outbox_err *err)

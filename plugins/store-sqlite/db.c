@@ -23,7 +23,8 @@ static int class_of(const struct store *s, int code)
     }
 }
 
-const char *db_advice(int code)
+/* What to do about a result code, as the end of a sentence; "" if nothing is known. */
+static const char *advice(int code)
 {
     switch (code & 0xFF) {
     case SQLITE_BUSY:
@@ -64,7 +65,7 @@ int db_fail(struct store *s, struct outbox_err *err)
     else
         outbox_fail(err, class, "%s: %s%s%s (SQLite %d)%s", s->path,
                     s->db ? sqlite3_errmsg(s->db) : "out of memory", *reason ? ": " : "", reason,
-                    code, db_advice(code));
+                    code, advice(code));
     /* A lock passes, and a refused row says nothing about the connection; all else may. */
     if (class != OUTBOX_E_CANCELLED && class != OUTBOX_E_TIMEOUT &&
         (code & 0xFF) != SQLITE_CONSTRAINT)
@@ -78,6 +79,7 @@ void db_close(struct store *s)
         sqlite3_finalize(s->statements[i]);
         s->statements[i] = NULL;
     }
+    wait_end(s);
     sqlite3_close(s->db);
     s->db = NULL;
 }

@@ -43,8 +43,6 @@ int db_end(struct store *s, int r, struct outbox_err *err);
 /* Fills *err from the connection, returns the class, and closes a connection that may be at fault.
  */
 int db_fail(struct store *s, struct outbox_err *err);
-/* What to do about a result code of SQLite, as the end of a sentence; "" if nothing is known. */
-const char *db_advice(int code);
 void db_close(struct store *s);
 
 /* Puts the table's name for every {t}; for sqlite3_free. NULL without memory. */
@@ -56,5 +54,24 @@ struct outbox_str db_column(sqlite3_stmt *q, int column);
 int64_t db_now(const struct store *s);
 /* So many milliseconds from now, or before if negative; never beyond what a time can be. */
 int64_t db_now_plus(const struct store *s, int64_t ms);
+
+/* ---- connect.c: how a call begins: its deadline, and a connection, made when needed ---- */
+
+/* Begins a call, on a database whose table fits. */
+int connect_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+/* The same, and begins a transaction that writes. */
+int connect_begin(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+/* Begins a call of init: the file may be made, the table may be missing. */
+int connect_enter_init(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+
+/* ---- timestamp.c: times as the table has them, and as others may have written them ---- */
+
+#define TIMESTAMP_SIZE 32
+/* 2026-11-23 19:47:00.123, as the table has it; returns out. */
+const char *timestamp_format(int64_t us, char out[TIMESTAMP_SIZE]);
+/* Any form that SQLite takes for a date, or a number; 0 when it cannot be read. */
+int64_t timestamp_column(sqlite3_stmt *q, int column);
+/* The SQL function outbox_timestamp(X): the same, of any value. */
+void timestamp_sql(sqlite3_context *context, int n, sqlite3_value **values);
 
 #endif

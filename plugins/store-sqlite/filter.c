@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "filter.h"
-
 #include "db.h"
+#include "row.h"
 
 /* SQLite takes 32766 arguments; the first ones are not ids. */
 #define FIRST_ID 7

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lease.h"
 
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 
 int lease_new(struct store *s, const struct outbox_claim *claim, int64_t *ret,
               struct outbox_err *err)

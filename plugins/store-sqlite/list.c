@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* list.c - rows for people, page by page. */
-#include "connect.h"
 #include "db.h"
-#include "filter.h"
-#include "operations.h"
 #include "row.h"
-#include "timestamp.h"
 
 /* A row is shown whatever its size. */
 #define NO_LIMIT INT64_MAX

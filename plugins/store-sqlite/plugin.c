@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-sqlite: what it is, its options, its life. */
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 #include "schema.h"
 
 #include <stdlib.h>
@@ -37,7 +35,6 @@ static void close_store(void *instance)
         struct outbox_call call = {.size = sizeof call, .timeout_ms = 1000, .cancel_fd = -1};
         settle_release(s, &s->claim.batch->batch, &call, NULL);
     }
-    wait_end(s);
     db_close(s);
     arena_free(&s->claim.arena);
     arena_free(&s->page_arena);
@@ -98,7 +95,7 @@ static const struct outbox_store_ops ops = {
     .capabilities = capabilities,
     .check = check,
     .schema = schema_render,
-    .init = init,
+    .init = schema_init,
     .claim = claim,
     .settle = settle,
     .release = settle_release,

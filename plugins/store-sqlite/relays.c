@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* relays.c - the table of relays: each keeps a row, and any deletes the rows of dead ones. */
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 #include "row.h"
-#include "timestamp.h"
 
 /* Rows of relays that were not alive for this time are deleted. */
 #define TIDY_MS (INT64_C(86400) * 1000)

@@ -3,7 +3,6 @@
 
 #include "common/message_row.h"
 #include "db.h"
-#include "timestamp.h"
 
 int row_text(sqlite3_stmt *q, int column, struct arena *arena, struct outbox_str *ret)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* row.h - a row as a message; what cannot be published as it stands is marked, not dropped. */
+/* row.h - a row as a message; what cannot be published as it stands is marked, not dropped. And
+ * which rows a person means (filter.c). */
 #ifndef STORE_SQLITE_ROW_H
 #define STORE_SQLITE_ROW_H
 
@@ -28,5 +29,11 @@ int row_message(sqlite3_stmt *q, uint64_t max_message, struct arena *arena,
                 struct outbox_message **ret);
 /* A copy of a column. */
 int row_text(sqlite3_stmt *q, int column, struct arena *arena, struct outbox_str *ret);
+
+/* A statement: HEAD, which ends in a condition, then those of the filter, then TAIL. ?1 to ?3 are
+ * the caller's. As db_query. */
+int filter_query(struct store *s, const char *head, const struct outbox_filter *filter,
+                 const char *tail, const struct outbox_arg *args, size_t n_args, sqlite3_stmt **ret,
+                 struct outbox_err *err);
 
 #endif

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* save.c - messages are written: in a producer's transaction, or in one of our own. */
 #include "common/sql_insert.h"
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 
 static int64_t available(void *ctx, int64_t delay_ms)
 {

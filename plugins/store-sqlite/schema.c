@@ -2,9 +2,9 @@
 #include "schema.h"
 
 #include "db.h"
-#include "operations.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* For sqlite3_mprintf: its name, and what an upgrade puts at the end: columns that were added to an
  * older table. The first ten columns are those of the Go package `outbox`, whose producers write
@@ -84,29 +84,31 @@ int schema_complete(struct store *s, struct outbox_err *err)
 
 /* ---- what is there ---- */
 
-int schema_form(struct store *s, enum schema_form *ret, struct outbox_err *err)
+enum form { MISSING, OLD, OURS }; /* the values of the statement below */
+
+static int find_form(struct store *s, enum form *ret, struct outbox_err *err)
 {
-#define COUNT_TABLES(name) \
-    "SELECT count(*) FROM sqlite_master WHERE name = '" name "' COLLATE NOCASE"
-    int64_t table = 0, versions = 0;
-    int r = db_read_int(s, STMT_ONCE, COUNT_TABLES("{t}"), DB_NO_ARGS, &table, err);
-    if (r == 0)
-        r = db_read_int(s, STMT_ONCE, COUNT_TABLES("{t}_schema"), DB_NO_ARGS, &versions, err);
-    *ret = !table ? SCHEMA_MISSING : versions ? SCHEMA_OURS : SCHEMA_OLD;
+    int64_t form;
+    int r =
+        db_read_int(s, STMT_ONCE,
+                    "SELECT ('{t}' COLLATE NOCASE IN (SELECT name FROM sqlite_master))"
+                    " * (1 + ('{t}_schema' COLLATE NOCASE IN (SELECT name FROM sqlite_master)))",
+                    DB_NO_ARGS, &form, err);
+    *ret = (enum form)form;
     return r;
 }
 
 int schema_check(struct store *s, struct outbox_err *err)
 {
-    enum schema_form form;
+    enum form form;
     int64_t needs = 0, version = 0;
-    int r = schema_form(s, &form, err);
+    int r = find_form(s, &form, err);
     if (r < 0)
         return r;
-    if (form == SCHEMA_MISSING)
+    if (form == MISSING)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s has no table %s; run `outboxd init` to make it", s->path, s->table);
-    if (form == SCHEMA_OLD)
+    if (form == OLD)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s: the table %s has an older form; run `outboxd init` to upgrade it",
                            s->path, s->table);
@@ -127,6 +129,62 @@ int schema_check(struct store *s, struct outbox_err *err)
                            ", older than %d; run `outboxd init` to upgrade it",
                            s->path, s->table, version, SCHEMA_VERSION);
     return OUTBOX_OK;
+}
+
+/* ---- init: it is made, upgraded, or found to be up to date ---- */
+
+static int bring_up_to_date(struct store *s, const char **ret_what, int64_t *ret_rows,
+                            struct outbox_err *err)
+{
+    enum form form;
+    int r = find_form(s, &form, err);
+    if (r < 0)
+        return r;
+    switch (form) {
+    case MISSING:
+        *ret_what = "created";
+        r = schema_create(s, s->table, "", err);
+        return r < 0 ? r : schema_complete(s, err);
+    case OLD:
+        *ret_what = "upgraded";
+        return upgrade(s, ret_rows, err);
+    default:
+        *ret_what = "is up to date";
+        r = db_exec(s, SCHEMA_SET_VERSION, err); /* a dump of the schema alone leaves it out */
+        return r < 0 ? r : schema_check(s, err);
+    }
+}
+
+int schema_init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
+                struct outbox_err *err)
+{
+    struct store *s = instance;
+    const char *what = "";
+    int64_t rows = 0;
+    char text[512], kept[64] = "";
+    int r = connect_enter_init(s, call, err);
+    /* Producers first: wait for them as long as the caller does. */
+    s->call.lock_deadline_us = s->call.deadline_us;
+    /* Rewriting names in views and triggers would point them to the table's temporary name; and an
+     * upgrade sorts the whole table, which need not fit in memory. */
+    if (r == 0 && sqlite3_exec(s->db, "PRAGMA legacy_alter_table = ON; PRAGMA temp_store = DEFAULT",
+                               NULL, NULL, NULL) != SQLITE_OK)
+        r = db_fail(s, err);
+    if (r == 0)
+        r = db_begin(s, err);
+    if (r < 0)
+        return r;
+    r = db_end(s, bring_up_to_date(s, &what, &rows, err), err);
+    if (r < 0)
+        return r;
+    if (rows > 0)
+        snprintf(kept, sizeof kept, ", %" PRId64 " rows kept", rows);
+    int n = snprintf(text, sizeof text, "%.300s: table %s %s (schema %d)%s", s->path, s->table,
+                     what, SCHEMA_VERSION, kept);
+    arena_reset(&s->page_arena);
+    return arena_str(&s->page_arena, text, (size_t)n, ret) < 0
+               ? outbox_fail(err, OUTBOX_E_RETRY, "out of memory")
+               : OUTBOX_OK;
 }
 
 /* ---- printing it ---- */

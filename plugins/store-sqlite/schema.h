@@ -20,11 +20,15 @@
 
 /* OK, or OUTBOX_E_CONFIG with what to do. */
 int schema_check(struct store *s, struct outbox_err *err);
-enum schema_form { SCHEMA_MISSING, SCHEMA_OLD, SCHEMA_OURS };
-int schema_form(struct store *s, enum schema_form *ret, struct outbox_err *err);
 /* The table under a name, with more columns than ours. */
 int schema_create(struct store *s, const char *name, const char *columns, struct outbox_err *err);
 /* Its indexes and the tables that belong to it. */
 int schema_complete(struct store *s, struct outbox_err *err);
+
+/* A table of the ten-column form becomes ours: built anew beside it, filled in the order of
+ * creation, and put in its place, all in one transaction, which the caller has begun. Producers
+ * wait meanwhile. *ret_rows: how many rows the table has. OUTBOX_E_CONFIG:
+ * building it anew would lose something that was added to it. */
+int upgrade(struct store *s, int64_t *ret_rows, struct outbox_err *err);
 
 #endif

@@ -2,11 +2,8 @@
 /* settle.c - what becomes of claimed rows: settled, or released. */
 #include "common/failpoint.h"
 #include "common/utf8.h"
-#include "connect.h"
 #include "db.h"
 #include "lease.h"
-#include "operations.h"
-#include "timestamp.h"
 
 /* What last_error holds at most, bytes. */
 #define REASON_MAX 4096
@@ -91,14 +88,6 @@ static int settle_one(struct store *s, const struct claimed *c, const struct out
     return r;
 }
 
-/* The whole transaction is rolled back: a savepoint would cost every batch a copy of the pages that
- * it changes. */
-static int begin_again(struct store *s, struct outbox_err *err)
-{
-    int r = db_exec(s, "ROLLBACK", err);
-    return r < 0 ? r : db_begin(s, err);
-}
-
 /*
  * Most batches are done as a whole, which one statement settles by the lease, without naming a row.
  * If it changed fewer rows than the batch has, some were no longer ours; which ones, only a settle
@@ -112,8 +101,9 @@ static int settle_items(struct store *s, const struct claimed *c,
     int r = OUTBOX_OK;
     if (all_done(c, items, n)) {
         r = settle_whole(s, c, items[0]->flags, &whole, err);
-        if (r == 0 && !whole)
-            r = begin_again(s, err);
+        /* A savepoint would cost every batch a copy of the pages that it changes. */
+        if (r == 0 && !whole && (r = db_exec(s, "ROLLBACK", err)) == 0)
+            r = db_begin(s, err);
     }
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         stale[i] = 0;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stats.c - counts, by indexes, and cut short unless they are wanted exact. */
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
-#include "timestamp.h"
 
 /* More than this is "at least this". */
 #define COUNT_MAX 10000

@@ -60,7 +60,6 @@ struct store {
     /* the connection (connect.c, db.c) */
     sqlite3 *db; /* NULL: none */
     sqlite3_stmt *statements[N_STMTS];
-    uint64_t n_connections; /* made so far: the number of this one */
 
     /* the call that runs (connect.c); times are monotonic */
     struct {
@@ -79,13 +78,45 @@ struct store {
 
     struct arena page_arena; /* what the last list, relay_list or init returned */
 
-    /* news of commits (wait.c) */
+    /* news of commits on this connection (wait.c) */
     struct {
         int inotify_fd;
-        uint64_t connection; /* what follows is about this one */
         int64_t data_version;
         int check_ms; /* to the next check for the commit of an event; 0: none is awaited */
     } watch;
 };
+
+/* The operations, for the table of plugin.c; see <outbox/store.h>. */
+int schema_render(void *instance, const struct outbox_exec *exec, struct outbox_err *err);
+int schema_init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
+                struct outbox_err *err);
+int claim(void *instance, const struct outbox_claim *claim, const struct outbox_call *call,
+          struct outbox_batch **ret, struct outbox_err *err);
+int settle(void *instance, struct outbox_batch *batch, const struct outbox_settle *const *items,
+           uint64_t n, const struct outbox_call *call, uint8_t *stale, struct outbox_err *err);
+int settle_release(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
+                   struct outbox_err *err);
+int lease_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
+                const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err);
+int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_err *err);
+void wait_end(struct store *s);
+int list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
+         const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
+int admin_requeue(void *instance, const struct outbox_filter *filter, int64_t *after,
+                  uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
+                  struct outbox_err *err);
+int admin_discard(void *instance, const struct outbox_filter *filter, int64_t *after,
+                  uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
+                  struct outbox_err *err);
+int admin_purge(void *instance, const struct outbox_filter *filter, uint32_t limit,
+                const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err);
+int stats(void *instance, struct outbox_str lane, uint32_t flags, const struct outbox_call *call,
+          struct outbox_stats *ret, struct outbox_err *err);
+int relays_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,
+               struct outbox_err *err);
+int relays_list(void *instance, const struct outbox_call *call, struct outbox_relay_page **ret,
+                struct outbox_err *err);
+int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
+         const struct outbox_exec *exec, const struct outbox_call *call, struct outbox_err *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "timestamp.h"
+#include "db.h"
 
 #include <stdbool.h>
 #include <stdio.h>

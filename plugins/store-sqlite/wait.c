@@ -4,9 +4,7 @@
  * PRAGMA data_version says whether something was committed. The log is written before the commit
  * counts, so that an event is followed by a few checks.
  */
-#include "connect.h"
 #include "db.h"
-#include "operations.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -27,7 +25,6 @@ static void watch(struct store *s)
     /* absolute, and past a symbolic link: where the log is */
     char *path = strdup(sqlite3_db_filename(s->db, "main"));
     wait_end(s);
-    s->watch.connection = s->n_connections;
     s->watch.inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (path && s->watch.inotify_fd >= 0 &&
         inotify_add_watch(s->watch.inotify_fd, dirname(path), IN_MODIFY | IN_CREATE) < 0)
@@ -75,35 +72,24 @@ static bool is_about_us(struct store *s)
 }
 
 /* Waits for an event about our database. OK; OUTBOX_E_RETRY: it was about another file;
- * OUTBOX_E_TIMEOUT or OUTBOX_E_CANCELLED. */
+ * OUTBOX_E_TIMEOUT or OUTBOX_E_CANCELLED. What has come need not be all that was written: checks
+ * go on after news, until CHECK_MAX_MS. */
 static int await_event(struct store *s, int timeout_ms)
 {
     struct pollfd fds[] = {{.fd = s->watch.inotify_fd, .events = POLLIN},
                            {.fd = s->call.cancel_fd, .events = POLLIN}};
     int n = poll(fds, 2, timeout_ms);
-    if (n < 0)
-        return errno == EINTR ? OUTBOX_OK : OUTBOX_E_TIMEOUT;
-    if (fds[1].revents)
+    if (n > 0 && fds[1].revents)
         return OUTBOX_E_CANCELLED;
-    if (n == 0)
+    if (n == 0 || (n < 0 && errno != EINTR)) {
+        s->watch.check_ms = s->watch.check_ms < CHECK_MAX_MS ? s->watch.check_ms * 2 : 0;
         return OUTBOX_E_TIMEOUT;
-    return is_about_us(s) ? OUTBOX_OK : OUTBOX_E_RETRY;
-}
-
-static int await_cancel(struct store *s, int timeout_ms)
-{
-    struct pollfd cancel = {.fd = s->call.cancel_fd, .events = POLLIN};
-    return poll(&cancel, 1, timeout_ms) > 0 ? OUTBOX_E_CANCELLED : OUTBOX_OK;
-}
-
-/* What has come need not be all that was written: checks go on after news, until CHECK_MAX_MS. */
-static void set_next_check(struct store *s, int event)
-{
-    int check_ms = s->watch.check_ms;
-    if (event == OUTBOX_OK)
-        s->watch.check_ms = 1;
-    else if (event == OUTBOX_E_TIMEOUT)
-        s->watch.check_ms = check_ms < CHECK_MAX_MS ? check_ms * 2 : 0;
+    }
+    if (n > 0 && !is_about_us(s))
+        return OUTBOX_E_RETRY;
+    s->watch.check_ms = 1;
+    /* A long transaction makes very many events. */
+    return poll(&fds[1], 1, 1) > 0 ? OUTBOX_E_CANCELLED : OUTBOX_OK;
 }
 
 /*
@@ -120,7 +106,7 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
     if (r < 0)
         return r;
     /* The watch is there before the first check, so that no commit falls between the two. */
-    if (s->watch.inotify_fd < 0 || s->watch.connection != s->n_connections)
+    if (s->watch.inotify_fd < 0)
         watch(s);
     for (;;) {
         if (event != OUTBOX_E_RETRY)
@@ -133,9 +119,6 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
         if (s->watch.check_ms && s->watch.check_ms < left_ms)
             left_ms = s->watch.check_ms;
         event = await_event(s, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
-        set_next_check(s, event);
-        if (event == OUTBOX_OK)
-            event = await_cancel(s, 1); /* a long transaction makes very many events */
         if (event == OUTBOX_E_CANCELLED)
             return event;
     }
