@@ -25,7 +25,6 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
 {
     struct store *s = ctx;
     struct pg_args args = {.arena = &s->conn.scratch};
-    uint64_t changed;
     for (uint64_t i = 0; i < n; i++) {
         if (given[i]->type == OUTBOX_ARG_INT)
             pg_args_int(&args, given[i]->i);
@@ -34,7 +33,7 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
         else
             pg_args_text(&args, given[i]->s);
     }
-    int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, &changed, err);
+    int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, NULL, err);
     arena_reset(&s->conn.scratch);
     if (r < 0 && failure_is(&s->conn, "23505"))
         return outbox_fail(err, OUTBOX_E_CONFIG, "there is a message with this id already");

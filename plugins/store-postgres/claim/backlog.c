@@ -69,8 +69,7 @@ bool backlog_is_due(const struct store *s)
 /* ---- what was left behind ---- */
 
 /* A relay that was stopped while it received, or in the middle of a settle, keeps its locks: for
- * the server its session is not idle. $1: the table, $2: after how long, $3: the name of
- * {t_leases}. */
+ * the server its session is not idle. $1: the table, $2: after how long, $3: its name. */
 static const char stuck_text[] =
     "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a"
     " WHERE a.usename = current_user AND a.pid <> pg_catalog.pg_backend_pid()"
@@ -82,22 +81,20 @@ static const char stuck_text[] =
     "  WHERE l.pid = a.pid AND l.locktype = 'relation' AND l.mode = 'RowShareLock'"
     "  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
     "   pg_catalog.current_database())"
-    "  AND t.oid = $1::int8::oid AND (c.oid = t.oid OR c.relname = $3::text))";
+    "  AND t.oid = $1::int8::oid AND (c.oid = t.oid OR c.relname = $3::text || '_leases'))";
 
 static int terminate_stuck(struct store *s, const struct outbox_claim *claim,
                            struct outbox_err *err)
 {
     struct pg_args args = {.arena = &s->conn.scratch};
     PGresult *result;
-    char leases[80];
     int64_t now = deadline_now_us(&s->conn.deadline);
     if (now < s->backlog.next_stuck_us)
         return OUTBOX_OK;
     s->backlog.next_stuck_us = now + STRAY_US;
-    snprintf(leases, sizeof leases, "%s_leases", s->name.table);
     pg_args_int(&args, s->conn.oid);
     pg_args_int(&args, s->conn.hold_ms > 0 ? s->conn.hold_ms : claim->lease_ms);
-    pg_args_text(&args, outbox_cstr(leases));
+    pg_args_text(&args, outbox_cstr(s->name.table));
     int r = pipeline_query(&s->conn, STMT_TERMINATE, stuck_text, &args, &result, err);
     if (r < 0)
         return r;

@@ -73,8 +73,9 @@ static int take_row(struct claim_batch *b, struct store *s, const struct outbox_
         s->mode->add_args(b, &args);
         r = claim_batch_run(b, (struct step){.sql = s->mode->these, .args = &args}, false,
                             &failure);
-        if (r == OUTBOX_OK && b->build.n > 0)
-            r = row_mark_unreadable(&s->claim.arena, why, b->build.messages[0], &failure);
+        if (r == OUTBOX_OK && b->build.n > 0 &&
+            row_mark_unreadable(&s->claim.arena, why, b->build.messages[0]) < 0)
+            r = outbox_fail(&failure, OUTBOX_E_RETRY, "out of memory");
         r = claim_batch_end(b, r);
     }
     b->build.full = true; /* there may be more */

@@ -8,7 +8,8 @@
 
 #include <libpq-fe.h>
 
-int64_t pg_column_int(const PGresult *rows, int row, int column); /* 2, 4 or 8 bytes, boolean */
+int64_t pg_column_int(const PGresult *rows, int row,
+                      int column); /* 2, 4, 8 bytes, boolean; NULL: 0 */
 struct outbox_str pg_column_text(const PGresult *rows, int row, int column); /* NULL: p NULL */
 int64_t pg_column_time(const PGresult *rows, int row, int column);           /* us; NULL: 0 */
 uint64_t pg_column_ctid(const PGresult *rows, int row, int column);

@@ -350,7 +350,8 @@ int pipeline_change(struct conn *conn, enum stmt stmt, const char *sql, struct p
 {
     PGresult *result;
     int r = pipeline_query(conn, stmt, sql, args, &result, err);
-    *ret_n = r == OUTBOX_OK ? pipeline_changed(result) : 0;
+    if (ret_n)
+        *ret_n = r == OUTBOX_OK ? pipeline_changed(result) : 0;
     PQclear(result);
     return r;
 }

@@ -34,7 +34,7 @@ void pipeline_clear(struct step *steps, size_t n);
 /* One statement; its result, for PQclear. */
 int pipeline_query(struct conn *conn, enum stmt stmt, const char *sql, struct pg_args *args,
                    PGresult **ret, struct outbox_err *err);
-/* One statement; how many rows it changed. */
+/* One statement; how many rows it changed, unless ret_n is NULL. */
 int pipeline_change(struct conn *conn, enum stmt stmt, const char *sql, struct pg_args *args,
                     uint64_t *ret_n, struct outbox_err *err);
 /* One statement; the number or boolean in its first row, 0 without a row. */

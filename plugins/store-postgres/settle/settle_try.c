@@ -127,10 +127,6 @@ static int settle_by_leases(struct settle_sql *q, struct outbox_err *err)
 
 int settle_try(struct settle_sql *q, struct outbox_err *err)
 {
-    static int (*const by_kind[])(struct settle_sql *, struct outbox_err *) = {
-        [CLAIM_LOCKS] = settle_by_locks,
-        [CLAIM_LEASES] = settle_by_leases,
-    };
     q->s->conn.sqlstate[0] = '\0'; /* so that it is this try's */
-    return by_kind[q->s->mode->kind](q, err);
+    return q->s->mode->kind == CLAIM_LOCKS ? settle_by_locks(q, err) : settle_by_leases(q, err);
 }
