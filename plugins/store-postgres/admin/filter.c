@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/filter.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
 #include "connection/pipeline.h"
 #include "store.h"
 

@@ -6,7 +6,7 @@
 #ifndef STORE_POSTGRES_ADMIN_FILTER_H
 #define STORE_POSTGRES_ADMIN_FILTER_H
 
-#include "connection/pg_args.h"
+#include "connection/pg_binary.h"
 
 #include <outbox/plugin.h>
 

@@ -2,8 +2,6 @@
 /* list.c - rows for people, page by page. */
 #include "admin/filter.h"
 #include "claim/row.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
 #include "connection/pipeline.h"
 #include "operations.h"
 #include "store.h"

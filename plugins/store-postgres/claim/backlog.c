@@ -2,7 +2,6 @@
 #include "claim/backlog.h"
 #include "claim/claim_sql.h"
 #include "claim/leases.h"
-#include "connection/pg_column.h"
 #include "store.h"
 
 #define READ_US INT64_C(1000000)

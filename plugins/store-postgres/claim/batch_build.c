@@ -2,7 +2,6 @@
 #include "claim/batch_build.h"
 #include "claim/row.h"
 #include "common/message_row.h"
-#include "connection/pg_column.h"
 #include "connection/pipeline.h"
 #include "store.h"
 

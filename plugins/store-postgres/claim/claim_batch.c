@@ -9,7 +9,6 @@
  */
 #include "claim/claim_batch.h"
 #include "claim/claim_mode.h"
-#include "connection/random.h"
 #include "store.h"
 
 void claim_batch_free(struct store *s)
@@ -30,7 +29,7 @@ int claim_batch_begin(struct claim_batch *b, struct store *s, const struct outbo
         b->c->states = arena_array(&s->claim.arena, claim->limit, 1);
     if (!b->c || !b->c->states || batch_build_begin(&b->build, s, claim) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return random_token(&b->c->token, err);
+    return conn_token(&b->c->token, err);
 }
 
 int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,

@@ -12,8 +12,6 @@
 #include "claim/claim_mode.h"
 #include "claim/claim_sql.h"
 #include "claim/row.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
 #include "store.h"
 
 /* One that waited for a time, and a fresh one: half of a batch is for each. */

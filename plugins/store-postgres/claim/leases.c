@@ -7,7 +7,6 @@
 #include "claim/claim_mode.h"
 #include "claim/claim_sql.h"
 #include "claim/row.h"
-#include "connection/random.h"
 #include "operations.h"
 #include "store.h"
 
@@ -128,7 +127,7 @@ int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbo
 {
     struct pg_args args = {.arena = &s->conn.scratch};
     int64_t token;
-    int r = random_token(&token, err);
+    int r = conn_token(&token, err);
     if (r < 0)
         return r;
     pg_args_int(&args, token);

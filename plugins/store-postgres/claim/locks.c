@@ -4,8 +4,6 @@
 #include "claim/claim_mode.h"
 #include "claim/claim_sql.h"
 #include "claim/row.h"
-#include "connection/enter.h"
-#include "connection/pg_column.h"
 #include "store.h"
 
 #define LOCKED(columns, rows) "SELECT " columns " FROM {t} m WHERE " rows
@@ -50,7 +48,7 @@ static int release(struct store *s, struct claimed *c, const struct outbox_call 
 {
     (void)err;
     if (claimed_is_open(c, &s->conn)) {
-        enter_resume(&s->conn, call);
+        conn_resume(&s->conn, call);
         pipeline_rollback(&s->conn);
     }
     return OUTBOX_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "claim/row.h"
 #include "common/message_row.h"
-#include "connection/pg_column.h"
+#include "connection/pg_binary.h"
 
 #include <outbox/helpers.h>
 

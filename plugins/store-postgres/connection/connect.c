@@ -8,7 +8,6 @@
  * is tried once more with the SQLSTATE in it; the answer is kept for as long as the message stays
  * the same, so that a wrong password is tried once and not twice each time.
  */
-#include "connection/connect.h"
 #include "connection/failure.h"
 
 #include <stdlib.h>
@@ -160,7 +159,8 @@ static int refused(struct conn *conn, const struct attempt *a, struct outbox_err
         strncmp(text, "could not match ", 16) == 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "conninfo: %.*s", (int)strcspn(text, "\n"), text);
     if (PQconnectionNeedsPassword(a->db))
-        return failure_set(conn, a->db, "28P01", "the server wants a password, and none is given", err);
+        return failure_set(conn, a->db, "28P01", "the server wants a password, and none is given",
+                           err);
     return failure_of(conn, a->db, NULL, err);
 }
 

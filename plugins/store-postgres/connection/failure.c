@@ -44,19 +44,16 @@ static size_t find(const char *state)
     return i;
 }
 
-/* One line of what may be several, without what libpq quotes twice. */
+/* One line of what may be several. */
 static void one_line(const char *text, char *out, size_t cap)
 {
     char line[400];
-    size_t n = strlen(text);
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
-        n--;
-    if (n >= sizeof line)
-        n = sizeof line - 1;
-    memcpy(line, text, n);
-    line[n] = '\0';
+    snprintf(line, sizeof line, "%s", text);
     for (char *p = line; (p = strpbrk(p, "\n\t")); p++)
         *p = ' ';
+    size_t n = strlen(line);
+    while (n > 0 && line[n - 1] == ' ')
+        n--;
     utf8_printable(line, n, out, cap);
 }
 

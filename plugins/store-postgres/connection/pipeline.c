@@ -5,9 +5,6 @@
  */
 #include "connection/pipeline.h"
 #include "common/failpoint.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
-#include "connection/session.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -298,7 +295,7 @@ int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
         int r = run_with_settings(conn, steps, n, err);
         if (r == OUTBOX_OK)
             return r;
-        session_forget(conn);
+        conn->applied.statement_ms = 0;
         if (conn->db && failure_ends_connection(conn))
             conn_close(conn);
         pipeline_rollback(conn);

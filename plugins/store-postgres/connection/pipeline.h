@@ -7,7 +7,8 @@
 #define STORE_POSTGRES_CONNECTION_PIPELINE_H
 
 #include "connection/conn.h"
-#include "connection/pg_args.h"
+#include "connection/failure.h"
+#include "connection/pg_binary.h"
 
 /* One statement of a pipeline. */
 struct step {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "schema/check.h"
-#include "connection/enter.h"
-#include "connection/pg_column.h"
 #include "connection/pipeline.h"
 #include "schema/statements.h"
 
@@ -123,7 +121,7 @@ int check_enter(struct conn *conn, bool notify, const struct outbox_call *call,
                 struct outbox_err *err)
 {
     uint64_t before = conn->session;
-    int r = enter_connected(conn, call, err);
+    int r = conn_enter(conn, call, err);
     if (r < 0 || conn->session == before)
         return r;
     r = check_table(conn, notify, err);

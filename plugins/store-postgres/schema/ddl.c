@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "schema/ddl.h"
-#include "connection/failure.h"
 #include "connection/pipeline.h"
 
 /* How long a statement that locks everybody out waits for its lock, and they behind it. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "schema/init.h"
-#include "connection/enter.h"
 #include "connection/pipeline.h"
 #include "schema/check.h"
 #include "schema/ddl.h"
@@ -116,7 +115,7 @@ int init_table(struct conn *conn, bool notify, const struct outbox_call *call, c
     const char *what = "";
     int64_t rows = 0;
     struct conn lock;
-    int r = enter_connected(conn, call, err);
+    int r = conn_enter(conn, call, err);
     if (r < 0)
         return r;
     r = init_lock_begin(&lock, conn, err);

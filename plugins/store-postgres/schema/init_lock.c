@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "schema/init_lock.h"
-#include "connection/enter.h"
-#include "connection/pg_column.h"
 #include "connection/pipeline.h"
 
 #define AGAIN_MS 200
@@ -32,15 +30,12 @@ static int try_to_lock(struct conn *conn, bool *ret, struct outbox_err *err)
  * all older statements, and so for one that waits for this lock. */
 int init_lock_begin(struct conn *lock, const struct conn *conn, struct outbox_err *err)
 {
-    struct outbox_str password = {NULL, 0};
     bool locked = false;
-    if (conn->password)
-        password = outbox_cstr(conn->password);
-    if (conn_init(lock, conn->host, conn->name, outbox_cstr(conn->conninfo), password) < 0)
+    if (conn_init(lock, conn->host, conn->name, conn->conninfo, conn->password) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     lock->prepare = PREPARE_OFF;
     lock->deadline = conn->deadline;
-    int r = enter_connect(lock, "outboxd init", err);
+    int r = conn_open(lock, "outboxd init", err);
     while (r == 0 && (r = try_to_lock(lock, &locked, err)) == 0 && !locked)
         if (!deadline_sleep(&lock->deadline, AGAIN_MS))
             r = outbox_fail(err, OUTBOX_E_TIMEOUT,

@@ -9,7 +9,6 @@
  *   3. Indexes are built without locking anybody out; the table of the version makes it ours.
  */
 #include "schema/upgrade.h"
-#include "connection/pg_column.h"
 #include "connection/pipeline.h"
 #include "schema/ddl.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "claim/claim_mode.h"
-#include "connection/pg_column.h"
 #include "settle/settle_sql.h"
 
 /* ---- locks: in the transaction that holds the rows, which ends with it ---- */
