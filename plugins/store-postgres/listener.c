@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* listener.c - after the gate was shut one more claim is due, because a producer that committed
- * just before has not notified. */
-#include "connection/pipeline.h"
-#include "operations.h"
-#include "schema/check.h"
-#include "schema/statements.h"
+/*
+ * listener.c - news of commits, on a connection of its own. See statements.c for the gate: it is
+ * shut while the relay waits. After that one more claim is due, because a producer that committed
+ * just before has not notified.
+ */
+#include "schema/schema.h"
 #include "store.h"
 
 /* Producers that hold the gate open and do not end are waited for this long; until they do, the

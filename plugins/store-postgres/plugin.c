@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-postgres: what it is, its options, its life. */
 #include "claim/claim_mode.h"
-#include "operations.h"
-#include "schema/check.h"
-#include "schema/init.h"
-#include "store.h"
 
 #include <stdlib.h>
 
@@ -110,41 +106,14 @@ static uint64_t capabilities(void *instance)
     return s->mode->capabilities | OUTBOX_STORE_DELAY | (s->notify ? OUTBOX_STORE_WAITS : 0);
 }
 
-static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
-{
-    struct store *s = instance;
-    int r = store_enter(s, call, err);
-    return r < 0 ? r : check_table(&s->conn, s->notify, err);
-}
-
-static int schema(void *instance, const struct outbox_exec *exec, struct outbox_err *err)
-{
-    struct store *s = instance;
-    return init_render(&s->conn, s->notify, exec, err);
-}
-
-static int init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
-                struct outbox_err *err)
-{
-    struct store *s = instance;
-    char text[512];
-    int r = init_table(&s->conn, s->notify, call, text, sizeof text, err);
-    if (r < 0)
-        return r;
-    arena_reset(&s->page.arena);
-    return arena_str(&s->page.arena, text, strlen(text), ret) < 0
-               ? outbox_fail(err, OUTBOX_E_RETRY, "out of memory")
-               : OUTBOX_OK;
-}
-
 static const struct outbox_store_ops ops = {
     .size = sizeof ops,
     .open = open_store,
     .close = close_store,
     .capabilities = capabilities,
-    .check = check,
-    .schema = schema,
-    .init = init,
+    .check = op_check,
+    .schema = op_schema,
+    .init = op_init,
     .claim = op_claim,
     .settle = op_settle,
     .release = op_release,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* save.c - messages are written: in a producer's transaction, or in one of our own. */
 #include "common/sql_insert.h"
-#include "connection/pipeline.h"
-#include "operations.h"
 #include "store.h"
 
 #include <stdlib.h>

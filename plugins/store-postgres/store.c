@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store.h"
-#include "schema/check.h"
+#include "schema/schema.h"
 
 int store_enter_held(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/filter.h"
-#include "connection/pipeline.h"
-#include "store.h"
 
 #include <ctype.h>
 #include <fnmatch.h>

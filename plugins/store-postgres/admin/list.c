@@ -2,9 +2,6 @@
 /* list.c - rows for people, page by page. */
 #include "admin/filter.h"
 #include "claim/row.h"
-#include "connection/pipeline.h"
-#include "operations.h"
-#include "store.h"
 
 /* A row is shown whatever its size; a page ends after so many bytes of payload. */
 #define PAGE_BYTES INT64_C(16777216)

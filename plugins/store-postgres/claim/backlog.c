@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/backlog.h"
-#include "claim/claim_sql.h"
-#include "claim/leases.h"
-#include "store.h"
+#include "claim/claim_mode.h"
 
 #define READ_US INT64_C(1000000)
 /* Between two searches for rows that are `processing` without a lease, and for stuck sessions. */

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/batch_build.h"
-#include "claim/row.h"
+#include "claim/claim_batch.h"
 #include "common/message_row.h"
-#include "connection/pipeline.h"
-#include "store.h"
 
 #include <stdlib.h>
 

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* claim.c - rows become ours for a time. */
-#include "claim/claim_batch.h"
 #include "claim/claim_mode.h"
-#include "operations.h"
-#include "store.h"
 
 #define HOLD_DEFAULT_MS 60000
 

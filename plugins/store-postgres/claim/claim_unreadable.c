@@ -10,9 +10,6 @@
  * wants ranges of items that stay the same. The next claims grow again, see limit_of in claim.c.
  */
 #include "claim/claim_mode.h"
-#include "claim/claim_sql.h"
-#include "claim/row.h"
-#include "store.h"
 
 /* One that waited for a time, and a fresh one: half of a batch is for each. */
 #define FEW 2

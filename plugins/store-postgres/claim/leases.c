@@ -3,12 +3,7 @@
  * leases.c - claims that are marks in their rows and a row of {t_leases} which says until when. A
  * settle and the end of a lease both lock that row first, so that the two never meet half-way.
  */
-#include "claim/leases.h"
 #include "claim/claim_mode.h"
-#include "claim/claim_sql.h"
-#include "claim/row.h"
-#include "operations.h"
-#include "store.h"
 
 #include <inttypes.h>
 
@@ -36,15 +31,6 @@ static void add_args(const struct claim_batch *b, struct pg_args *args)
     pg_args_int(args, b->build.claim->lease_ms);
     pg_args_text(args, b->build.claim->relay);
     pg_args_int(args, b->s->conn.deadline.timeout_ms);
-}
-
-static int run(struct claim_batch *b, struct step *main, struct step *backlog,
-               struct outbox_err *err)
-{
-    struct step *steps[] = {main, backlog};
-    int r = pipeline_run_list(&b->s->conn, steps, backlog ? 2 : 1, err);
-    b->begun |= r == OUTBOX_OK && PQntuples(main->result) > 0;
-    return r;
 }
 
 static int release_excess(struct claim_batch *b, struct outbox_err *err)
@@ -93,7 +79,6 @@ const struct claim_mode leases_mode = {
     .fresh_stmt = STMT_FRESH_LEASE,
     .due_stmt = STMT_DUE_LEASE,
     .add_args = add_args,
-    .run = run,
     .release_excess = release_excess,
     .cancel = cancel,
     .keep = keep,

@@ -26,9 +26,6 @@ struct step {
 /* Runs the steps in one round trip; without a BEGIN in front they are one transaction. On failure
  * there are no results, and what was open is rolled back or lost with the connection. */
 int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err);
-/* The same for steps that lie apart. */
-int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
-                      struct outbox_err *err);
 /* Throws the results away. */
 void pipeline_clear(struct step *steps, size_t n);
 

@@ -8,9 +8,7 @@
  *   2. Rows with seq 0 get their numbers, in the order of created_at, some thousands at a time.
  *   3. Indexes are built without locking anybody out; the table of the version makes it ours.
  */
-#include "schema/upgrade.h"
-#include "connection/pipeline.h"
-#include "schema/ddl.h"
+#include "schema/schema.h"
 
 #include <stdlib.h>
 
@@ -220,15 +218,6 @@ static int number_all(struct conn *conn, int64_t *ret_rows, struct outbox_err *e
 
 /* ---- all of it ---- */
 
-/* The companions come last, all or none: the version among them makes the table ours. */
-static int add_companions(struct conn *conn, struct outbox_err *err)
-{
-    int r = pipeline_begin(conn, err);
-    if (r == 0)
-        r = ddl_run(conn, statements_companions, err);
-    return pipeline_end(conn, r, err);
-}
-
 int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
 {
     conn->planner_is_free = true;
@@ -243,8 +232,8 @@ int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
         r = pipeline_exec_outside(conn, "DROP INDEX CONCURRENTLY IF EXISTS {t_upgrade}", err);
     if (r == 0)
         r = ddl_run_patiently(conn, statements_storage, err);
-    if (r == 0)
-        r = add_companions(conn, err);
+    if (r == 0) /* last, all or none: the version among them makes the table ours */
+        r = ddl_run_patiently(conn, statements_companions, err);
     conn->planner_is_free = false;
     return r;
 }

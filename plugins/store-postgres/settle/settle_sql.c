@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settle/settle_sql.h"
-#include "claim/claim_mode.h"
-#include "claim/row.h"
 #include "common/utf8.h"
 
 /* What last_error holds at most, bytes. */

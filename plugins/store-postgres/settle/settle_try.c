@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/claim_mode.h"
 #include "settle/settle_sql.h"
 
 /* ---- locks: in the transaction that holds the rows, which ends with it ---- */
