@@ -37,12 +37,6 @@ struct claimed {
     uint32_t n_left;  /* not ROW_REPORTED */
 };
 
-/* Locks: is the transaction that holds the rows still open, as far as known? */
-static inline bool claimed_is_open(const struct claimed *c, const struct conn *conn)
-{
-    return conn_has_session(conn, c->session);
-}
-
 /* ---- what an instance keeps beside it ---- */
 
 /* What one claim leaves to the next. */

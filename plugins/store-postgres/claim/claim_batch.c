@@ -35,7 +35,7 @@ int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
 {
     struct store *s = b->s;
     struct pg_args args = {.arena = &s->conn.scratch};
-    bool keeps = s->mode->keeps_transaction;
+    bool keeps = s->mode->kind == CLAIM_LOCKS; /* a transaction */
     struct step steps[4];
     size_t n = 0;
     if (keeps && !b->begun)

@@ -65,9 +65,9 @@ void claim_batch_free(struct store *s);
 
 /* ---- claim_unreadable.c ---- */
 
-/* A claim failed with r, and *err says why. If that was for rows that cannot be
- * read, another one is made, for fewer rows: of good ones, or of a bad one without what is in it.
- * claim->limit becomes what that one was for. */
+/* A claim failed with r, and *err says why. If that was for rows that cannot be read, another one
+ * is made, for fewer rows: of good ones, or of a bad one without what is in it. claim->limit
+ * becomes what that one was for. */
 int claim_unreadable(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
                      struct outbox_err *err);
 

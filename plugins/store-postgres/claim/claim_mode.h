@@ -30,13 +30,13 @@
 
 /* ---- how they are held ---- */
 
+/* CLAIM_LOCKS: a transaction stays open as long as the batch is held. */
 enum claim_kind { CLAIM_LOCKS, CLAIM_LEASES };
 
 /* Statements claim rows and return ROW_COLUMNS. Their arguments are those above, then what add_args
  * adds. */
 struct claim_mode {
     enum claim_kind kind;
-    bool keeps_transaction; /* as long as the batch is held */
     uint64_t capabilities;
     const char *fresh;
     const char *due;

@@ -7,7 +7,7 @@
  * is for FEW. Those are read one by one; a bad one is claimed alone, without what is in it, so that
  * the host can make a dead letter of it. A claim takes a prefix of the rows, and others may take
  * some of them meanwhile: so it is halved like this, and not searched by common/bisect.h, which
- * wants ranges of items that stay the same. The next claims grow again, see limit_of in claim.c.
+ * wants ranges of items that stay the same. The next claims grow again, see next_limit in claim.c.
  */
 #include "claim/claim_mode.h"
 

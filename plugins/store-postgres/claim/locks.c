@@ -24,7 +24,7 @@ static int release(struct store *s, struct claimed *c, const struct outbox_call 
                    struct outbox_err *err)
 {
     (void)err;
-    if (claimed_is_open(c, &s->conn)) {
+    if (conn_has_session(&s->conn, c->session)) {
         conn_resume(&s->conn, call);
         pipeline_rollback(&s->conn);
     }
@@ -33,7 +33,6 @@ static int release(struct store *s, struct claimed *c, const struct outbox_call 
 
 const struct claim_mode locks_mode = {
     .kind = CLAIM_LOCKS,
-    .keeps_transaction = true,
     .capabilities = OUTBOX_STORE_FREES_ON_DEATH,
     .fresh = LOCKED(ROW_COLUMNS, FRESH_ROWS),
     .due = LOCKED(ROW_COLUMNS, DUE_ROWS),

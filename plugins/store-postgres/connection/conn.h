@@ -43,7 +43,6 @@ enum stmt {
     STMT_CHANGE_LEASE,
     STMT_RELAY_PUT,
     STMT_RELAY_TIDY,
-    STMT_TERMINATE,
     N_STMTS
 };
 

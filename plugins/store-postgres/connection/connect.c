@@ -93,16 +93,15 @@ static void read_refusal(const char *text, struct refusal *ret)
 static void work(void *arg)
 {
     struct attempt *a = arg;
-    char message[sizeof a->refusal.message];
+    struct refusal refusal = {.state = ""};
     a->db = PQconnectdbParams(a->keys, a->values, 1);
     if (!a->db || PQstatus(a->db) == CONNECTION_OK)
         return;
-    snprintf(message, sizeof message, "%s", PQerrorMessage(a->db));
-    if (strcmp(message, a->refusal.message) == 0)
+    snprintf(refusal.message, sizeof refusal.message, "%s", PQerrorMessage(a->db));
+    if (strcmp(refusal.message, a->refusal.message) == 0)
         return;
-    a->refusal = (struct refusal){.state = ""};
-    memcpy(a->refusal.message, message, sizeof message);
-    if (!strstr(message, "FATAL"))
+    a->refusal = refusal;
+    if (!strstr(refusal.message, "FATAL"))
         return;
     PQsetErrorVerbosity(a->db, PQERRORS_VERBOSE);
     PQreset(a->db);

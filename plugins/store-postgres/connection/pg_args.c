@@ -83,7 +83,7 @@ void pg_args_ints(struct pg_args *args, const int64_t *values, size_t n)
     }
 }
 
-void pg_args_ctids(struct pg_args *args, const uint64_t *values, size_t n)
+void pg_args_ctids(struct pg_args *args, const int64_t *values, size_t n)
 {
     char *p = add_array(args, OID_TID_ARRAY, OID_TID, n, n * 10);
     for (size_t i = 0; p && i < n; i++, p += 10) {

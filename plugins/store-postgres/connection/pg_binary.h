@@ -31,7 +31,7 @@ void pg_args_bytes(struct pg_args *args, struct outbox_str bytes);
 void pg_args_ints(struct pg_args *args, const int64_t *values, size_t n);
 void pg_args_texts(struct pg_args *args, const struct outbox_str *values, size_t n);
 /* Row addresses, each as pg_column_ctid gives it. */
-void pg_args_ctids(struct pg_args *args, const uint64_t *values, size_t n);
+void pg_args_ctids(struct pg_args *args, const int64_t *values, size_t n);
 
 /* ---- pg_column.c ---- */
 

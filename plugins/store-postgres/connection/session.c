@@ -16,9 +16,9 @@
  * not decide any of this. */
 static const struct {
     const char *name;
-    const char *value;
-    int since; /* the server's version */
-} fixed[] = {
+    const char *value; /* NULL: off, unless the planner is free */
+    int since;         /* the server's version */
+} settings[] = {
     /* A plan for any arguments does not know how few rows these want. */
     {"plan_cache_mode", "'force_custom_plan'", 0},
     {"jit", "'off'", 0},
@@ -37,13 +37,13 @@ static const struct {
     {"client_connection_check_interval", "'5s'", 140000},
     /* How long a batch may be held is idle_in_transaction_session_timeout's. */
     {"transaction_timeout", "'0'", 170000},
+    /* Statistics of a bad moment must not make a claim sort the table or read all of it. */
+    {"enable_seqscan", NULL, 0},
+    {"enable_bitmapscan", NULL, 0},
+    {"enable_sort", NULL, 0},
+    {"enable_hashjoin", NULL, 0},
+    {"enable_mergejoin", NULL, 0},
 };
-#define N_FIXED (sizeof fixed / sizeof fixed[0])
-
-/* Statistics of a bad moment must not make a claim sort the table or read all of it. */
-static const char *const planner[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort",
-                                      "enable_hashjoin", "enable_mergejoin"};
-#define N_PLANNER (sizeof planner / sizeof planner[0])
 
 static int64_t statement_timeout(const struct conn *conn)
 {
@@ -63,13 +63,13 @@ static int render(const struct conn *conn, char *sql, size_t cap, int64_t statem
             "SELECT pg_catalog.set_config('statement_timeout', '%" PRId64 "', %s),"
             " pg_catalog.set_config('idle_in_transaction_session_timeout', '%" PRId64 "', %s)",
             statement_ms, local, conn->hold_ms, local);
-    for (size_t i = 0; i < N_FIXED; i++)
-        if (PQserverVersion(conn->db) >= fixed[i].since)
-            fprintf(f, ", pg_catalog.set_config('%s', %s, %s)", fixed[i].name, fixed[i].value,
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        if (PQserverVersion(conn->db) >= settings[i].since)
+            fprintf(f, ", pg_catalog.set_config('%s', %s, %s)", settings[i].name,
+                    settings[i].value       ? settings[i].value
+                    : conn->planner_is_free ? "'on'"
+                                            : "'off'",
                     local);
-    for (size_t i = 0; i < N_PLANNER; i++)
-        fprintf(f, ", pg_catalog.set_config('%s', '%s', %s)", planner[i],
-                conn->planner_is_free ? "on" : "off", local);
     return fclose(f) == 0 ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 

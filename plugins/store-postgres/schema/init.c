@@ -128,7 +128,7 @@ static int try_to_lock(struct conn *conn, bool *ret, struct outbox_err *err)
  * tried again and again instead of waited for: a session that builds an index waits for all older
  * statements, and so for one that waits for this lock.
  */
-static int lock_init(struct conn *lock, const struct conn *conn, struct outbox_err *err)
+static int take_lock(struct conn *lock, const struct conn *conn, struct outbox_err *err)
 {
     bool locked = false;
     if (conn_init(lock, conn->host, conn->name, conn->conninfo, conn->password) < 0)
@@ -155,7 +155,7 @@ int op_init(void *instance, const struct outbox_call *call, struct outbox_str *r
     int r = conn_enter(conn, call, err);
     if (r < 0)
         return r;
-    r = lock_init(&lock, conn, err);
+    r = take_lock(&lock, conn, err);
     if (r == 0)
         r = init_form(conn, &what, &rows, err);
     if (r == 0)

@@ -31,7 +31,7 @@ static int settle_by_locks(struct settle_sql *q, struct outbox_err *err)
 {
     struct step steps[N_PARTS + 1];
     struct pg_args args[N_PARTS];
-    int r = claimed_is_open(q->c, &q->s->conn) ? OUTBOX_OK : relock_rows(q, err);
+    int r = conn_has_session(&q->s->conn, q->c->session) ? OUTBOX_OK : relock_rows(q, err);
     if (r < 0)
         return r;
     size_t n = settle_sql_steps(q, steps, args);
