@@ -68,8 +68,8 @@ bool backlog_is_due(const struct store *s)
  * the server its session is not idle. $1: the table, $2: after how long, $3: its name. */
 static const char stuck_text[] =
     "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))"
-    " FROM pg_catalog.pg_stat_activity a WHERE a.usename = current_user AND a.pid <> "
-    "pg_catalog.pg_backend_pid()"
+    " FROM pg_catalog.pg_stat_activity a WHERE a.usename = current_user"
+    " AND a.pid <> pg_catalog.pg_backend_pid()"
     " AND a.application_name = pg_catalog.current_setting('application_name')"
     " AND a.state = 'active' AND a.wait_event_type = 'Client'"
     " AND a.state_change < clock_timestamp() - $2::int8::float8 * interval '1 millisecond'"

@@ -90,14 +90,12 @@ void conn_resume(struct conn *conn, const struct outbox_call *call)
  * nothing may be left behind in a session. */
 static int find_pooler(struct conn *conn, struct outbox_err *err)
 {
-    PGresult *pid;
+    int64_t pid;
     conn->pooled = true;
-    int r = pipeline_query(conn, STMT_NONE, "SELECT pg_catalog.pg_backend_pid()", NULL, &pid, err);
-    if (r < 0)
-        return r;
-    conn->pooled = pg_column_int(pid, 0, 0) != PQbackendPID(conn->db);
-    PQclear(pid);
-    return OUTBOX_OK;
+    int r = pipeline_number(conn, "SELECT pg_catalog.pg_backend_pid()", NULL, &pid, err);
+    if (r == OUTBOX_OK)
+        conn->pooled = pid != PQbackendPID(conn->db);
+    return r;
 }
 
 int conn_open(struct conn *conn, const char *purpose, struct outbox_err *err)
