@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* listener.c - after the gate was shut one more claim is due, because a producer that committed
- * just before has not notified. */
-#include "connection/enter.h"
-#include "connection/failure.h"
-#include "connection/pipeline.h"
-#include "operations.h"
-#include "schema/check.h"
-#include "schema/statements.h"
+/*
+ * listener.c - news of commits, on a connection of its own. See statements.c for the gate: it is
+ * shut while the relay waits. After that one more claim is due, because a producer that committed
+ * just before has not notified.
+ */
+#include "schema/schema.h"
 #include "store.h"
 
 /* Producers that hold the gate open and do not end are waited for this long; until they do, the
@@ -141,7 +139,7 @@ int op_wait_stop(void *instance, const struct outbox_call *call, struct outbox_e
     int r = OUTBOX_OK;
     if (!conn_has_session(&l->conn, l->gate))
         return r;
-    enter_resume(&l->conn, call);
+    conn_resume(&l->conn, call);
     if (l->conn.db)
         r = query(l, "SELECT pg_catalog.pg_advisory_unlock(" ARGUMENTS ")", &opened, err);
     if (r < 0)

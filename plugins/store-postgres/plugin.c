@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-postgres: what it is, its options, its life. */
 #include "claim/claim_mode.h"
-#include "connection/connect.h"
-#include "operations.h"
-#include "schema/check.h"
-#include "schema/init.h"
-#include "store.h"
 
 #include <stdlib.h>
 
@@ -14,8 +9,7 @@
 /* The choices of an option, and what each means. */
 static const char *const claim_choices[] = {"locks", "leases", NULL};
 static const struct claim_mode *const claim_modes[] = {&locks_mode, &leases_mode};
-static const char *const prepare_choices[] = {"auto", "on", "off", NULL};
-static const enum prepare prepares[] = {PREPARE_AUTO, PREPARE_ON, PREPARE_OFF};
+static const char *const prepare_choices[] = {"auto", "on", "off", NULL}; /* enum prepare */
 
 static const struct outbox_option options[] = {
     {"conninfo", NULL,
@@ -72,52 +66,38 @@ static void close_store(void *instance)
     free(s);
 }
 
-/* OUTBOX_E_RETRY without memory. */
-static int init_store(struct store *s, const struct outbox_host *host, const struct outbox_cfg *cfg)
+static int open_store(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
+                      struct outbox_err *err)
 {
-    struct outbox_str conninfo = host->option_text(cfg, "conninfo");
-    struct outbox_str notify_conninfo = host->option_text(cfg, "notify_conninfo");
-    struct outbox_str password = host->option_text(cfg, "password");
+    const char *conninfo = host->option_text(cfg, "conninfo").p;
+    const char *notify_conninfo = host->option_text(cfg, "notify_conninfo").p;
+    const char *password = host->option_text(cfg, "password").p;
+    struct store *s = calloc(1, sizeof *s);
+    if (!s)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     s->host = host;
     s->mode = claim_modes[chosen(host, cfg, "claim", claim_choices)];
     s->notify = host->option_int(cfg, "notify") != 0;
     s->claim.bound = INT64_MIN;
     s->claim.arena = (struct arena)ARENA_INIT(KEEP_BYTES);
-    s->page.arena = (struct arena)ARENA_INIT(0);
     s->backlog.due_us = s->backlog.lease_us = INT64_MAX;
-    int r = conn_init(&s->conn, host, &s->name, conninfo, password);
-    if (r == OUTBOX_OK && s->notify)
-        r = conn_init(&s->listener.conn, host, &s->name,
-                      notify_conninfo.p ? notify_conninfo : conninfo, password);
-    s->conn.prepare = s->listener.conn.prepare =
-        prepares[chosen(host, cfg, "prepare", prepare_choices)];
-    return r;
-}
-
-static int open_store(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
-                      struct outbox_err *err)
-{
-    struct outbox_str notify_conninfo = host->option_text(cfg, "notify_conninfo");
-    struct table_name name = {NULL, NULL};
-    int r = connect_check_conninfo("conninfo", host->option_text(cfg, "conninfo").p, err);
-    if (r == 0 && notify_conninfo.p)
-        r = connect_check_conninfo("notify_conninfo", notify_conninfo.p, err);
+    int r = connect_check_conninfo("conninfo", conninfo, err);
+    if (r == 0 && notify_conninfo)
+        r = connect_check_conninfo("notify_conninfo", notify_conninfo, err);
     if (r == 0)
-        r = table_name_parse(host->option_text(cfg, "table").p, &name, err);
-    if (r < 0)
-        return r;
-    struct store *s = calloc(1, sizeof *s);
-    if (!s) {
-        table_name_free(&name);
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    }
-    s->name = name;
-    if (init_store(s, host, cfg) < 0) {
+        r = table_name_parse(host->option_text(cfg, "table").p, &s->name, err);
+    if (r == 0 &&
+        (conn_init(&s->conn, host, &s->name, conninfo, password) < 0 ||
+         (s->notify && conn_init(&s->listener.conn, host, &s->name,
+                                 notify_conninfo ? notify_conninfo : conninfo, password) < 0)))
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    s->conn.prepare = s->listener.conn.prepare =
+        (enum prepare)chosen(host, cfg, "prepare", prepare_choices);
+    if (r == 0)
+        *ret = s;
+    else
         close_store(s);
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    }
-    *ret = s;
-    return OUTBOX_OK;
+    return r;
 }
 
 static uint64_t capabilities(void *instance)
@@ -126,41 +106,14 @@ static uint64_t capabilities(void *instance)
     return s->mode->capabilities | OUTBOX_STORE_DELAY | (s->notify ? OUTBOX_STORE_WAITS : 0);
 }
 
-static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
-{
-    struct store *s = instance;
-    int r = store_enter(s, call, err);
-    return r < 0 ? r : check_table(&s->conn, s->notify, err);
-}
-
-static int schema(void *instance, const struct outbox_exec *exec, struct outbox_err *err)
-{
-    struct store *s = instance;
-    return init_render(&s->conn, s->notify, exec, err);
-}
-
-static int init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
-                struct outbox_err *err)
-{
-    struct store *s = instance;
-    char text[512];
-    int r = init_table(&s->conn, s->notify, call, text, sizeof text, err);
-    if (r < 0)
-        return r;
-    arena_reset(&s->page.arena);
-    return arena_str(&s->page.arena, text, strlen(text), ret) < 0
-               ? outbox_fail(err, OUTBOX_E_RETRY, "out of memory")
-               : OUTBOX_OK;
-}
-
 static const struct outbox_store_ops ops = {
     .size = sizeof ops,
     .open = open_store,
     .close = close_store,
     .capabilities = capabilities,
-    .check = check,
-    .schema = schema,
-    .init = init,
+    .check = op_check,
+    .schema = op_schema,
+    .init = op_init,
     .claim = op_claim,
     .settle = op_settle,
     .release = op_release,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store.h"
-#include "schema/check.h"
+#include "schema/schema.h"
 
 int store_enter_held(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
@@ -9,7 +9,7 @@ int store_enter_held(struct store *s, const struct outbox_call *call, struct out
 
 int store_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err)
 {
-    if (s->claim.held && claimed_is_open(s->claim.held, &s->conn))
+    if (s->claim.held && conn_has_session(&s->conn, s->claim.held->session))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "a batch is held: until it is released this instance does nothing else");
     return store_enter_held(s, call, err);

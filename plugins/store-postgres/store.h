@@ -1,18 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store.h - an instance of store-postgres. One thread at a time uses it, and nothing of it is
- * shared with another instance.
+ * store.h - an instance of store-postgres, and what the host calls of it. One thread at a time uses
+ * an instance, and nothing of it is shared with another one.
  */
 #ifndef STORE_POSTGRES_STORE_H
 #define STORE_POSTGRES_STORE_H
 
-#include "claim/backlog.h"
-#include "claim/claimed.h"
-#include "claim/row_quarantine.h"
-#include "connection/conn.h"
-#include "listener.h"
+#include "connection/pipeline.h"
 
 struct claim_mode;
+
+/* ---- a batch that is held, between its claim and its release ---- */
+
+/* What became of a row of the batch. A settle call that fails may have settled some rows all the
+ * same; the next call skips those. */
+enum row_state {
+    ROW_HELD,
+    ROW_IN_DOUBT, /* locks: held when the answer to its settle was lost */
+    ROW_LOST,     /* locks: another relay has it, or had it; unless it can be locked again */
+    ROW_SETTLED,  /* by a call that may still fail */
+    ROW_STALE,    /* the same, but the row was not ours */
+    ROW_REPORTED, /* a call returned with it */
+};
+
+/* `batch` first: the host's pointer is ours. Its messages are sorted by seq, see batch_build_end.
+ */
+struct claimed {
+    struct outbox_batch batch;
+    int64_t token; /* leases: random, in each of its rows */
+    char lease[24];
+    uint64_t session; /* locks: whose transaction holds the rows; 0: it was ended */
+    int64_t xid;      /* of that transaction ... */
+    int64_t pid;      /* ... and of its session, for the server */
+    bool in_doubt;    /* the answer to the last settle was lost: the server may have done it */
+    uint8_t *states;  /* enum row_state, by the message's index */
+    uint32_t n_left;  /* not ROW_REPORTED */
+};
+
+/* ---- what an instance keeps beside it ---- */
 
 /* What one claim leaves to the next. */
 struct claim_state {
@@ -32,6 +57,36 @@ struct page {
     PGresult *rows;
 };
 
+/* What a claim has to know of the table beside the rows that are ready, see backlog.c. As last
+ * read; times are monotonic, us. */
+struct backlog {
+    bool due;              /* rows that waited for a time can be taken */
+    bool strays;           /* rows are `processing` without a lease */
+    int64_t due_us;        /* when the next row that waits is due */
+    int64_t lease_us;      /* when the next lease ends */
+    int64_t next_read_us;  /* when to read all this again ... */
+    int64_t next_stray_us; /* ... to look for strays ... */
+    int64_t next_stuck_us; /* ... and for sessions that are stuck */
+};
+
+#define ROW_QUARANTINE_MAX 1000
+
+/* Rows that can neither be published nor changed: this instance does not claim them for a minute,
+ * so that one such row does not stop all the others. */
+struct row_quarantine {
+    int64_t seqs[ROW_QUARANTINE_MAX];
+    int64_t until_us[ROW_QUARANTINE_MAX]; /* monotonic; rising */
+    size_t n;
+};
+
+/* News of commits, see listener.c. */
+struct listener {
+    struct conn conn;
+    uint64_t listening; /* the session that does; 0: none */
+    uint64_t gate;      /* the session that keeps the gate shut: producers notify; 0: none */
+    bool claim_is_due;  /* something may have been missed */
+};
+
 struct store {
     const struct outbox_host *host;
     struct table_name name;
@@ -49,5 +104,47 @@ struct store {
 int store_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 /* The same for what is done to the batch that is held. */
 int store_enter_held(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+
+/* ---- the operations, see outbox/store.h ---- */
+
+/* claim/ */
+int op_claim(void *instance, const struct outbox_claim *claim, const struct outbox_call *call,
+             struct outbox_batch **ret, struct outbox_err *err);
+int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
+             const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err);
+
+/* settle/ */
+int op_settle(void *instance, struct outbox_batch *batch, const struct outbox_settle *const *items,
+              uint64_t n, const struct outbox_call *call, uint8_t *stale, struct outbox_err *err);
+int op_release(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
+               struct outbox_err *err);
+
+/* listener.c, save.c */
+int op_wait(void *instance, const struct outbox_call *call, struct outbox_err *err);
+int op_wait_stop(void *instance, const struct outbox_call *call, struct outbox_err *err);
+int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
+            const struct outbox_exec *exec, const struct outbox_call *call, struct outbox_err *err);
+
+/* schema/ */
+int op_check(void *instance, const struct outbox_call *call, struct outbox_err *err);
+int op_schema(void *instance, const struct outbox_exec *exec, struct outbox_err *err);
+int op_init(void *instance, const struct outbox_call *call, struct outbox_str *ret,
+            struct outbox_err *err);
+
+/* admin/ */
+int op_list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
+            const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
+int op_requeue(void *instance, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
+               const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err);
+int op_discard(void *instance, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
+               const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err);
+int op_purge(void *instance, const struct outbox_filter *filter, uint32_t limit,
+             const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err);
+int op_stats(void *instance, struct outbox_str lane, uint32_t flags, const struct outbox_call *call,
+             struct outbox_stats *ret, struct outbox_err *err);
+int op_relay_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,
+                 struct outbox_err *err);
+int op_relay_list(void *instance, const struct outbox_call *call, struct outbox_relay_page **ret,
+                  struct outbox_err *err);
 
 #endif

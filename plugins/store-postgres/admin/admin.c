@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* admin.c - requeue and discard of failed rows, and purge of old ones. */
 #include "admin/filter.h"
-#include "connection/pipeline.h"
-#include "operations.h"
-#include "store.h"
 
 #include <stdlib.h>
 

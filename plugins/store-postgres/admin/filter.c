@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/filter.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "store.h"
 
-#include <ctype.h>
 #include <fnmatch.h>
 #include <stdlib.h>
+#include <uuid.h>
 
 /* Rows read in one round trip when a pattern picks among them. */
 #define CHUNK 1000
@@ -24,23 +20,15 @@ static void put_statuses(FILE *f, uint32_t statuses)
     fputs(any ? ")" : " AND false", f);
 }
 
-static bool is_uuid(struct outbox_str id)
-{
-    for (uint64_t i = 0; i < id.n; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        if (dash ? id.p[i] != '-' : !isxdigit((unsigned char)id.p[i]))
-            return false;
-    }
-    return id.n == 36;
-}
-
 static void put_ids(FILE *f, const struct outbox_filter *filter, struct pg_args *args)
 {
     struct outbox_str *ids = arena_array(args->arena, (size_t)filter->n_ids, sizeof *ids);
+    uuid_t uuid;
     size_t n = 0;
     args->failed |= !ids;
     for (uint64_t i = 0; ids && i < filter->n_ids; i++)
-        if (is_uuid(filter->ids[i])) /* no row has another */
+        /* no row has another */
+        if (uuid_parse_range(filter->ids[i].p, filter->ids[i].p + filter->ids[i].n, uuid) == 0)
             ids[n++] = filter->ids[i];
     if (ids)
         pg_args_texts(args, ids, n);

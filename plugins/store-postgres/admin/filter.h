@@ -6,11 +6,7 @@
 #ifndef STORE_POSTGRES_ADMIN_FILTER_H
 #define STORE_POSTGRES_ADMIN_FILTER_H
 
-#include "connection/pg_args.h"
-
-#include <outbox/plugin.h>
-
-struct store;
+#include "store.h"
 
 /* HEAD, which ends in a condition, then those of the filter but for the topic, then TAIL; arguments
  * are appended. For free(); NULL without memory. */

@@ -2,11 +2,6 @@
 /* list.c - rows for people, page by page. */
 #include "admin/filter.h"
 #include "claim/row.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "operations.h"
-#include "store.h"
 
 /* A row is shown whatever its size; a page ends after so many bytes of payload. */
 #define PAGE_BYTES INT64_C(16777216)
@@ -26,7 +21,7 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
     struct arena *arena = &s->page.arena;
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
     struct outbox_message *m = row ? row_message(rows, i, arena, INT64_MAX) : NULL;
-    if (!m || (why && row_mark_unreadable(arena, why, m, NULL) < 0) ||
+    if (!m || (why && row_mark_unreadable(arena, why, m) < 0) ||
         pg_column_uuid(rows, i, ROW_ORIGIN, arena, &row->origin_id) < 0)
         return NULL;
     row->size = sizeof *row;
@@ -34,8 +29,7 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
     row->status = status_bit(pg_column_text(rows, i, ROW_N_COLUMNS));
     row->last_error = pg_column_text(rows, i, ROW_N_COLUMNS + 1);
     row->lane = pg_column_text(rows, i, ROW_N_COLUMNS + 2);
-    row->lane_seq =
-        PQgetisnull(rows, i, ROW_N_COLUMNS + 3) ? 0 : pg_column_int(rows, i, ROW_N_COLUMNS + 3);
+    row->lane_seq = pg_column_int(rows, i, ROW_N_COLUMNS + 3);
     row->processed_us = pg_column_time(rows, i, ROW_N_COLUMNS + 4);
     row->available_us = pg_column_time(rows, i, ROW_N_COLUMNS + 5);
     return row;

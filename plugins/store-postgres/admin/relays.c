@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* relays.c - the table of relays: each keeps a row, and deletes old ones of any. */
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "operations.h"
 #include "store.h"
 
 int op_relay_put(void *instance, const struct outbox_relay_row *row, const struct outbox_call *call,

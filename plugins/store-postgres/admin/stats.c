@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stats.c - counts, by indexes, and bounded unless OUTBOX_STATS_EXACT is set. */
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "operations.h"
 #include "store.h"
 
 #include <stddef.h>

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/backlog.h"
-#include "claim/claim_sql.h"
-#include "claim/leases.h"
-#include "connection/pg_column.h"
-#include "store.h"
+#include "claim/claim_mode.h"
 
 #define READ_US INT64_C(1000000)
 /* Between two searches for rows that are `processing` without a lease, and for stuck sessions. */
@@ -69,11 +65,11 @@ bool backlog_is_due(const struct store *s)
 /* ---- what was left behind ---- */
 
 /* A relay that was stopped while it received, or in the middle of a settle, keeps its locks: for
- * the server its session is not idle. $1: the table, $2: after how long, $3: the name of
- * {t_leases}. */
+ * the server its session is not idle. $1: the table, $2: after how long, $3: its name. */
 static const char stuck_text[] =
-    "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a"
-    " WHERE a.usename = current_user AND a.pid <> pg_catalog.pg_backend_pid()"
+    "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))"
+    " FROM pg_catalog.pg_stat_activity a WHERE a.usename = current_user"
+    " AND a.pid <> pg_catalog.pg_backend_pid()"
     " AND a.application_name = pg_catalog.current_setting('application_name')"
     " AND a.state = 'active' AND a.wait_event_type = 'Client'"
     " AND a.state_change < clock_timestamp() - $2::int8::float8 * interval '1 millisecond'"
@@ -82,40 +78,22 @@ static const char stuck_text[] =
     "  WHERE l.pid = a.pid AND l.locktype = 'relation' AND l.mode = 'RowShareLock'"
     "  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
     "   pg_catalog.current_database())"
-    "  AND t.oid = $1::int8::oid AND (c.oid = t.oid OR c.relname = $3::text))";
+    "  AND t.oid = $1::int8::oid AND (c.oid = t.oid OR c.relname = $3::text || '_leases'))";
 
 static int terminate_stuck(struct store *s, const struct outbox_claim *claim,
                            struct outbox_err *err)
 {
     struct pg_args args = {.arena = &s->conn.scratch};
-    PGresult *result;
-    char leases[80];
-    int64_t now = deadline_now_us(&s->conn.deadline);
-    if (now < s->backlog.next_stuck_us)
-        return OUTBOX_OK;
-    s->backlog.next_stuck_us = now + STRAY_US;
-    snprintf(leases, sizeof leases, "%s_leases", s->name.table);
+    int64_t n;
     pg_args_int(&args, s->conn.oid);
     pg_args_int(&args, s->conn.hold_ms > 0 ? s->conn.hold_ms : claim->lease_ms);
-    pg_args_text(&args, outbox_cstr(leases));
-    int r = pipeline_query(&s->conn, STMT_TERMINATE, stuck_text, &args, &result, err);
-    if (r < 0)
-        return r;
-    if (PQntuples(result) > 0)
+    pg_args_text(&args, outbox_cstr(s->name.table));
+    int r = pipeline_number(&s->conn, stuck_text, &args, &n, err);
+    if (n > 0)
         outbox_logf(s->host, OUTBOX_LOG_WARNING,
-                    "ended %d sessions of relays that stopped while the server waited for them; "
+                    "ended %lld sessions of relays that stopped while the server waited for them; "
                     "what they held is free again",
-                    PQntuples(result));
-    PQclear(result);
-    return OUTBOX_OK;
-}
-
-/* A claim of leases whose answer never came. */
-static int give_back_lost(struct store *s, struct outbox_err *err)
-{
-    int r = leases_give_back(s, s->claim.lost_token, err);
-    if (r == 0 && deadline_now_us(&s->conn.deadline) > s->claim.lost_until_us)
-        s->claim.lost_token = 0;
+                    (long long)n);
     return r;
 }
 
@@ -123,10 +101,17 @@ int backlog_free_abandoned(struct store *s, const struct outbox_claim *claim,
                            struct outbox_err *err)
 {
     struct backlog *b = &s->backlog;
-    int r = s->claim.lost_token ? give_back_lost(s, err) : OUTBOX_OK;
-    if (r == 0)
+    int64_t now = deadline_now_us(&s->conn.deadline);
+    int r = OUTBOX_OK;
+    if (s->claim.lost_token)
+        r = leases_give_back(s, s->claim.lost_token, err);
+    if (r == 0 && now > s->claim.lost_until_us)
+        s->claim.lost_token = 0;
+    if (r == 0 && now >= b->next_stuck_us) {
+        b->next_stuck_us = now + STRAY_US;
         r = terminate_stuck(s, claim, err);
-    if (r == 0 && deadline_now_us(&s->conn.deadline) >= b->lease_us) {
+    }
+    if (r == 0 && now >= b->lease_us) {
         b->lease_us = INT64_MAX;
         r = leases_expire(s, err);
     }

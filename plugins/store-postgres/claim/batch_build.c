@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/batch_build.h"
-#include "claim/row.h"
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "store.h"
+#include "claim/claim_batch.h"
+#include "common/message_row.h"
 
 #include <stdlib.h>
 
@@ -29,6 +26,9 @@ static int compare_places(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
+/* Marks a message whose payload has not come; a leased row may be deleted by anybody. */
+static const char missing[] = "its row is gone";
+
 /* False without memory. */
 static bool add_row(struct batch_build *b, const PGresult *rows, int row)
 {
@@ -46,8 +46,10 @@ static bool add_row(struct batch_build *b, const PGresult *rows, int row)
             b->excess[b->n_excess++] = m->seq;
         return true;
     }
-    if (left_out && !m->defect.p)
+    if (left_out && !m->defect.p) {
         b->large[b->n_large++] = m->seq;
+        m->defect = outbox_cstr(missing);
+    }
     /* one larger message travels alone */
     b->bytes = bytes > claim->max_bytes - b->bytes ? claim->max_bytes : b->bytes + bytes;
     b->messages[b->n++] = m;
@@ -79,24 +81,6 @@ static int compare_messages(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static struct outbox_message *find(const struct batch_build *b, int64_t seq)
-{
-    uint32_t i = row_find((const struct outbox_message *const *)b->messages, b->n, seq);
-    return i < b->n ? b->messages[i] : NULL;
-}
-
-/* Marks a message whose payload did not come; a leased row may be deleted by anybody. */
-static const char missing[] = "its row is gone";
-
-static void expect_large(struct batch_build *b)
-{
-    for (uint32_t i = 0; i < b->n_large; i++) {
-        struct outbox_message *m = find(b, b->large[i]);
-        if (m)
-            m->defect = (struct outbox_str){missing, sizeof missing - 1};
-    }
-}
-
 static void drop_missing(struct batch_build *b)
 {
     uint32_t kept = 0;
@@ -119,14 +103,16 @@ static int load_large(struct batch_build *b, struct outbox_err *err)
     if (r < 0)
         return r;
     s->claim.rows[s->claim.n_rows++] = rows;
-    expect_large(b);
     for (int i = 0; i < PQntuples(rows); i++) {
-        struct outbox_message *m = find(b, pg_column_int(rows, i, 0));
-        if (!m)
+        uint32_t at = row_find((const struct outbox_message *const *)b->messages, b->n,
+                               pg_column_int(rows, i, 0));
+        if (at == b->n)
             continue;
+        struct outbox_message *m = b->messages[at];
         m->defect = (struct outbox_str){NULL, 0};
         m->payload = pg_column_text(rows, i, 1);
-        if (row_headers(pg_column_text(rows, i, 2), b->claim->max_message, &s->claim.arena, m) < 0)
+        if (message_row_headers(pg_column_text(rows, i, 2), b->claim->max_message, &s->claim.arena,
+                                m) < 0)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
     drop_missing(b);

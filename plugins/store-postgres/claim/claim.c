@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* claim.c - rows become ours for a time. */
-#include "claim/claim_batch.h"
 #include "claim/claim_mode.h"
-#include "operations.h"
-#include "store.h"
 
 #define HOLD_DEFAULT_MS 60000
 
@@ -18,11 +15,6 @@ static int64_t hold_of(const struct outbox_claim *claim)
 /* After a batch that was smaller than the host wanted, for its bytes or for a bad row, the next one
  * is for twice as many rows at most: rows that do not get into the batch are claimed for nothing.
  */
-static uint32_t limit_of(const struct store *s, const struct outbox_claim *claim)
-{
-    return s->claim.limit > 0 && s->claim.limit < claim->limit ? s->claim.limit : claim->limit;
-}
-
 static uint32_t next_limit(const struct batch_build *build, uint32_t wanted)
 {
     uint32_t most = build->claim->limit;
@@ -65,8 +57,9 @@ int op_claim(void *instance, const struct outbox_claim *wanted, const struct out
         return outbox_fail(err, OUTBOX_E_CONFIG, "a batch is held already");
     if (claim.lane.p)
         return outbox_fail(err, OUTBOX_E_NOTSUP, "store-postgres has no lanes yet");
-    s->conn.hold_ms = s->mode->keeps_transaction ? hold_of(wanted) : 0;
-    claim.limit = limit_of(s, wanted);
+    s->conn.hold_ms = s->mode->kind == CLAIM_LOCKS ? hold_of(wanted) : 0;
+    if (s->claim.limit > 0 && s->claim.limit < claim.limit)
+        claim.limit = s->claim.limit;
     int r = store_enter(s, call, err);
     if (r == 0)
         r = claim_batch_take(&b, s, &claim, err);

@@ -7,10 +7,7 @@
  * gave back lie below it. So a claim that gets less than its limit goes on there, and so does every
  * claim once a second, which also reads the backlog.
  */
-#include "claim/claim_batch.h"
 #include "claim/claim_mode.h"
-#include "connection/random.h"
-#include "store.h"
 
 void claim_batch_free(struct store *s)
 {
@@ -30,25 +27,42 @@ int claim_batch_begin(struct claim_batch *b, struct store *s, const struct outbo
         b->c->states = arena_array(&s->claim.arena, claim->limit, 1);
     if (!b->c || !b->c->states || batch_build_begin(&b->build, s, claim) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    return random_token(&b->c->token, err);
+    return conn_token(&b->c->token, err);
 }
 
 int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
                     struct outbox_err *err)
 {
-    struct pg_args args = {.arena = &b->s->conn.scratch};
-    struct step backlog;
+    struct store *s = b->s;
+    struct pg_args args = {.arena = &s->conn.scratch};
+    bool keeps = s->mode->kind == CLAIM_LOCKS; /* a transaction */
+    struct step steps[4];
+    size_t n = 0;
+    if (keeps && !b->begun)
+        steps[n++] = STEP_BEGIN;
+    struct step *claims = &steps[n++];
+    *claims = main;
+    if (keeps) /* for relock.c */
+        steps[n++] = (struct step){.stmt = STMT_XID,
+                                   .sql = "SELECT pg_catalog.txid_current_if_assigned(),"
+                                          " pg_catalog.pg_backend_pid()"};
     if (with_backlog)
-        backlog = backlog_step(b->s, &args);
-    int r = b->s->mode->run(b, &main, with_backlog ? &backlog : NULL, err);
+        steps[n++] = backlog_step(s, &args);
+    int r = pipeline_run(&s->conn, steps, n, err);
     if (r < 0)
         return r;
-    if (with_backlog) {
-        backlog_read(b->s, backlog.result);
-        PQclear(backlog.result);
-        b->backlog_seen = true;
+    PGresult *rows = claims->result;
+    claims->result = NULL;
+    b->begun |= keeps || PQntuples(rows) > 0;
+    if (keeps) {
+        b->c->xid = pg_column_int(claims[1].result, 0, 0);
+        b->c->pid = pg_column_int(claims[1].result, 0, 1);
     }
-    return batch_build_rows(&b->build, main.result, err);
+    if (with_backlog)
+        backlog_read(s, steps[n - 1].result);
+    b->backlog_seen |= with_backlog;
+    pipeline_clear(steps, n);
+    return batch_build_rows(&b->build, rows, err);
 }
 
 int claim_batch_end(struct claim_batch *b, int r)

@@ -3,9 +3,40 @@
 #ifndef STORE_POSTGRES_CLAIM_CLAIM_BATCH_H
 #define STORE_POSTGRES_CLAIM_CLAIM_BATCH_H
 
-#include "claim/batch_build.h"
-#include "claim/claimed.h"
-#include "connection/pipeline.h"
+#include "claim/row.h"
+#include "store.h"
+
+/* ---- batch_build.c ---- */
+
+/*
+ * Rows become the messages of a batch, which has so many bytes and no more.
+ *
+ * A claim loads payloads and headers only up to the share of the batch's bytes that each row has;
+ * so one round trip brings a batch of ordinary messages, and never more than may be. Larger ones
+ * are loaded afterwards, as far as they fit; rows that do not fit are the excess.
+ */
+struct batch_build {
+    struct store *store;
+    const struct outbox_claim *claim;
+    uint64_t inline_max; /* payloads up to this come with their rows */
+    struct outbox_message **messages;
+    uint32_t n;
+    uint64_t bytes;
+    int64_t *large; /* seqs of messages whose payload is not loaded yet */
+    uint32_t n_large;
+    int64_t *excess; /* seqs of rows that were claimed and did not fit */
+    uint32_t n_excess;
+    bool full; /* something did not fit */
+};
+
+/* OUTBOX_E_RETRY without memory. */
+int batch_build_begin(struct batch_build *b, struct store *s, const struct outbox_claim *claim);
+/* Takes the result over. */
+int batch_build_rows(struct batch_build *b, PGresult *rows, struct outbox_err *err);
+/* Sorts the messages by seq, and loads what did not come with its row. */
+int batch_build_end(struct batch_build *b, struct outbox_err *err);
+
+/* ---- claim_batch.c ---- */
 
 struct claim_batch {
     struct store *s;
@@ -29,13 +60,35 @@ int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
 /* Returns r. A claim that failed, or got no rows, holds nothing any more. */
 int claim_batch_end(struct claim_batch *b, int r);
 
-/* claim_unreadable.c: a claim failed with r, and *err says why. If that was for rows that cannot be
- * read, another one is made, for fewer rows: of good ones, or of a bad one without what is in it.
- * claim->limit becomes what that one was for. */
+/* Frees what the messages of the last batch point into. */
+void claim_batch_free(struct store *s);
+
+/* ---- claim_unreadable.c ---- */
+
+/* A claim failed with r, and *err says why. If that was for rows that cannot be read, another one
+ * is made, for fewer rows: of good ones, or of a bad one without what is in it. claim->limit
+ * becomes what that one was for. */
 int claim_unreadable(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
                      struct outbox_err *err);
 
-/* Frees what the messages of the last batch point into. */
-void claim_batch_free(struct store *s);
+/* ---- backlog.c ---- */
+
+/* A statement that reads it, to go along with a claim, and its result. */
+struct step backlog_step(struct store *s, struct pg_args *args);
+void backlog_read(struct store *s, const PGresult *row);
+int64_t backlog_next_due_ms(const struct store *s);
+/* Is there something that backlog_free_abandoned would free now? Then a claim is worth one more
+ * try. */
+bool backlog_is_due(const struct store *s);
+/* Before a claim: frees what was left behind. */
+int backlog_free_abandoned(struct store *s, const struct outbox_claim *claim,
+                           struct outbox_err *err);
+
+/* ---- row_quarantine.c ---- */
+
+/* Adds and logs it. False: there are too many of them. */
+bool row_quarantine_add(struct store *s, int64_t seq, const char *why);
+/* Frees those whose minute is over; how many are left, in s->quarantine.seqs. */
+size_t row_quarantine_expire(struct store *s);
 
 #endif

@@ -7,14 +7,9 @@
  * is for FEW. Those are read one by one; a bad one is claimed alone, without what is in it, so that
  * the host can make a dead letter of it. A claim takes a prefix of the rows, and others may take
  * some of them meanwhile: so it is halved like this, and not searched by common/bisect.h, which
- * wants ranges of items that stay the same. The next claims grow again, see limit_of in claim.c.
+ * wants ranges of items that stay the same. The next claims grow again, see next_limit in claim.c.
  */
 #include "claim/claim_mode.h"
-#include "claim/claim_sql.h"
-#include "claim/row.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
-#include "store.h"
 
 /* One that waited for a time, and a fresh one: half of a batch is for each. */
 #define FEW 2
@@ -73,8 +68,9 @@ static int take_row(struct claim_batch *b, struct store *s, const struct outbox_
         s->mode->add_args(b, &args);
         r = claim_batch_run(b, (struct step){.sql = s->mode->these, .args = &args}, false,
                             &failure);
-        if (r == OUTBOX_OK && b->build.n > 0)
-            r = row_mark_unreadable(&s->claim.arena, why, b->build.messages[0], &failure);
+        if (r == OUTBOX_OK && b->build.n > 0 &&
+            row_mark_unreadable(&s->claim.arena, why, b->build.messages[0]) < 0)
+            r = outbox_fail(&failure, OUTBOX_E_RETRY, "out of memory");
         r = claim_batch_end(b, r);
     }
     b->build.full = true; /* there may be more */

@@ -3,13 +3,7 @@
  * leases.c - claims that are marks in their rows and a row of {t_leases} which says until when. A
  * settle and the end of a lease both lock that row first, so that the two never meet half-way.
  */
-#include "claim/leases.h"
 #include "claim/claim_mode.h"
-#include "claim/claim_sql.h"
-#include "claim/row.h"
-#include "connection/random.h"
-#include "operations.h"
-#include "store.h"
 
 #include <inttypes.h>
 
@@ -39,25 +33,15 @@ static void add_args(const struct claim_batch *b, struct pg_args *args)
     pg_args_int(args, b->s->conn.deadline.timeout_ms);
 }
 
-static int run(struct claim_batch *b, struct step *main, struct step *backlog,
-               struct outbox_err *err)
-{
-    struct step *steps[] = {main, backlog};
-    int r = pipeline_run_list(&b->s->conn, steps, backlog ? 2 : 1, err);
-    b->begun |= r == OUTBOX_OK && PQntuples(main->result) > 0;
-    return r;
-}
-
 static int release_excess(struct claim_batch *b, struct outbox_err *err)
 {
     struct pg_args args = {.arena = &b->s->conn.scratch};
-    uint64_t n;
     pg_args_ints(&args, b->build.excess, b->build.n_excess);
     pg_args_int(&args, b->c->token);
     return pipeline_change(&b->s->conn, STMT_EXCESS,
                            "UPDATE {t} SET status = 'pending', lease = NULL WHERE seq = ANY ($1)"
                            " AND status = 'processing' AND lease = $2",
-                           &args, &n, err);
+                           &args, NULL, err);
 }
 
 /* A claim whose answer was lost may still be committed: the next claims give it back. */
@@ -95,7 +79,6 @@ const struct claim_mode leases_mode = {
     .fresh_stmt = STMT_FRESH_LEASE,
     .due_stmt = STMT_DUE_LEASE,
     .add_args = add_args,
-    .run = run,
     .release_excess = release_excess,
     .cancel = cancel,
     .keep = keep,
@@ -128,9 +111,8 @@ int leases_expire(struct store *s, struct outbox_err *err)
 int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbox_err *err)
 {
     struct pg_args args = {.arena = &s->conn.scratch};
-    uint64_t n;
     int64_t token;
-    int r = random_token(&token, err);
+    int r = conn_token(&token, err);
     if (r < 0)
         return r;
     pg_args_int(&args, token);
@@ -142,19 +124,18 @@ int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbo
         "  clock_timestamp() + $2::int8::float8 * interval '1 millisecond', $3))"
         " UPDATE {t} m SET lease = $1 WHERE m.status = 'processing' AND (m.lease IS NULL"
         "  OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))",
-        &args, &n, err);
+        &args, NULL, err);
 }
 
 int leases_give_back(struct store *s, int64_t token, struct outbox_err *err)
 {
     struct pg_args args = {.arena = &s->conn.scratch};
-    uint64_t n;
     pg_args_int(&args, token);
     return pipeline_change(&s->conn, STMT_RELEASE,
                            "WITH ended AS (DELETE FROM {t_leases} WHERE lease = $1 RETURNING lease)"
                            " UPDATE {t} m SET status = 'pending', lease = NULL FROM ended"
                            " WHERE m.status = 'processing' AND m.lease = ended.lease",
-                           &args, &n, err);
+                           &args, NULL, err);
 }
 
 int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,

@@ -58,14 +58,9 @@ uint64_t row_bytes(const PGresult *rows, int row, bool *ret_left_out);
 /* NULL without memory. Texts point into the result. */
 struct outbox_message *row_message(const PGresult *rows, int row, struct arena *arena,
                                    uint64_t max_message);
-/* Reads headers; what is wrong with them becomes the message's defect. OUTBOX_E_RETRY without
- * memory. */
-int row_headers(struct outbox_str text, uint64_t max, struct arena *arena,
-                struct outbox_message *m);
 /* The index of the message with this seq in an array sorted by seq, or n. */
 uint32_t row_find(const struct outbox_message *const *messages, uint32_t n, int64_t seq);
-/* Why is the message's defect. */
-int row_mark_unreadable(struct arena *arena, const char *why, struct outbox_message *m,
-                        struct outbox_err *err);
+/* Why is the message's defect. OUTBOX_E_RETRY without memory. */
+int row_mark_unreadable(struct arena *arena, const char *why, struct outbox_message *m);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/row_quarantine.h"
-#include "store.h"
+#include "claim/claim_batch.h"
 
 #define QUARANTINE_US INT64_C(60000000)
 

@@ -43,7 +43,6 @@ enum stmt {
     STMT_CHANGE_LEASE,
     STMT_RELAY_PUT,
     STMT_RELAY_TIDY,
-    STMT_TERMINATE,
     N_STMTS
 };
 
@@ -51,7 +50,7 @@ enum prepare { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
 
 /* What a session was set to. */
 struct applied_settings {
-    int64_t statement_ms; /* 0: nothing yet */
+    int64_t statement_ms; /* 0: nothing, as far as known */
     int64_t hold_ms;
     bool planner_is_free;
 };
@@ -99,14 +98,38 @@ struct conn {
     uint32_t oid; /* 0: it does not exist */
 };
 
-/* Copies the texts; password.p may be NULL. OUTBOX_E_RETRY without memory; conn_free in any case.
- */
+/* ---- conn.c ---- */
+
+/* Copies the texts; password may be NULL. OUTBOX_E_RETRY without memory; conn_free in any case. */
 int conn_init(struct conn *conn, const struct outbox_host *host, const struct table_name *name,
-              struct outbox_str conninfo, struct outbox_str password);
+              const char *conninfo, const char *password);
 void conn_free(struct conn *conn);
+/* Begins a call: sets its deadline, and notices whether the server has hung up. Connects to
+ * nothing. */
+void conn_resume(struct conn *conn, const struct outbox_call *call);
+/* The same, and connects if there is no connection. */
+int conn_enter(struct conn *conn, const struct outbox_call *call, struct outbox_err *err);
+/* Connects within the deadline that is set; `purpose`, a literal, is the application_name unless
+ * conninfo has one. */
+int conn_open(struct conn *conn, const char *purpose, struct outbox_err *err);
 /* Drops the session, and what it holds with it. */
 void conn_close(struct conn *conn);
 /* Is that session still connected, as far as known? 0 never is. */
 bool conn_has_session(const struct conn *conn, uint64_t session);
+/* A random number: positive, and no other session's or claim's. */
+int conn_token(int64_t *ret, struct outbox_err *err);
+
+/* ---- connect.c ---- */
+
+/* Does conninfo make sense? OUTBOX_E_CONFIG; shows nothing of it. */
+int connect_check_conninfo(const char *option, const char *conninfo, struct outbox_err *err);
+/* What conn_open does first. */
+int connect_open(struct conn *conn, const char *purpose, struct outbox_err *err);
+
+/* ---- session.c ---- */
+
+/* A statement with the settings that the next ones need, in scratch; *ret NULL: they are in force.
+ */
+int session_settings(struct conn *conn, const char **ret, struct outbox_err *err);
 
 #endif

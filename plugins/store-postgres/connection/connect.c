@@ -8,7 +8,6 @@
  * is tried once more with the SQLSTATE in it; the answer is kept for as long as the message stays
  * the same, so that a wrong password is tried once and not twice each time.
  */
-#include "connection/connect.h"
 #include "connection/failure.h"
 
 #include <stdlib.h>
@@ -94,16 +93,15 @@ static void read_refusal(const char *text, struct refusal *ret)
 static void work(void *arg)
 {
     struct attempt *a = arg;
-    char message[sizeof a->refusal.message];
+    struct refusal refusal = {.state = ""};
     a->db = PQconnectdbParams(a->keys, a->values, 1);
     if (!a->db || PQstatus(a->db) == CONNECTION_OK)
         return;
-    snprintf(message, sizeof message, "%s", PQerrorMessage(a->db));
-    if (strcmp(message, a->refusal.message) == 0)
+    snprintf(refusal.message, sizeof refusal.message, "%s", PQerrorMessage(a->db));
+    if (strcmp(refusal.message, a->refusal.message) == 0)
         return;
-    a->refusal = (struct refusal){.state = ""};
-    memcpy(a->refusal.message, message, sizeof message);
-    if (!strstr(message, "FATAL"))
+    a->refusal = refusal;
+    if (!strstr(refusal.message, "FATAL"))
         return;
     PQsetErrorVerbosity(a->db, PQERRORS_VERBOSE);
     PQreset(a->db);
@@ -160,7 +158,8 @@ static int refused(struct conn *conn, const struct attempt *a, struct outbox_err
         strncmp(text, "could not match ", 16) == 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "conninfo: %.*s", (int)strcspn(text, "\n"), text);
     if (PQconnectionNeedsPassword(a->db))
-        return failure_set(conn, a->db, "28P01", "the server wants a password, and none is given", err);
+        return failure_set(conn, a->db, "28P01", "the server wants a password, and none is given",
+                           err);
     return failure_of(conn, a->db, NULL, err);
 }
 

@@ -32,31 +32,27 @@ static const struct {
     {"22", OUTBOX_E_CONFIG, false, ""},
     {"23", OUTBOX_E_CONFIG, false, ""},
     {"42", OUTBOX_E_CONFIG, false, ""},
+    {"", OUTBOX_E_RETRY, false, ""},
 };
-
-#define N_KNOWN (sizeof known / sizeof known[0])
 
 static size_t find(const char *state)
 {
     size_t i = 0;
-    while (i < N_KNOWN && strncmp(state, known[i].state, strlen(known[i].state)) != 0)
+    while (strncmp(state, known[i].state, strlen(known[i].state)) != 0)
         i++;
     return i;
 }
 
-/* One line of what may be several, without what libpq quotes twice. */
+/* One line of what may be several. */
 static void one_line(const char *text, char *out, size_t cap)
 {
     char line[400];
-    size_t n = strlen(text);
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
-        n--;
-    if (n >= sizeof line)
-        n = sizeof line - 1;
-    memcpy(line, text, n);
-    line[n] = '\0';
+    snprintf(line, sizeof line, "%s", text);
     for (char *p = line; (p = strpbrk(p, "\n\t")); p++)
         *p = ' ';
+    size_t n = strlen(line);
+    while (n > 0 && line[n - 1] == ' ')
+        n--;
     utf8_printable(line, n, out, cap);
 }
 
@@ -87,11 +83,10 @@ int failure_set(struct conn *conn, const PGconn *db, const char *state, const ch
     char line[280], place[120]; /* with the advice they fit into err */
     put_place(db, place, sizeof place);
     snprintf(conn->sqlstate, sizeof conn->sqlstate, "%s", state ? state : "");
-    size_t i = state ? find(state) : N_KNOWN;
+    size_t i = find(state ? state : "");
     one_line(*text ? text : "the connection was lost", line, sizeof line);
-    return outbox_fail(err, i < N_KNOWN ? known[i].class : OUTBOX_E_RETRY, "%s: %s%s%s%s%s", place,
-                       line, state ? " (" : "", state ? state : "", state ? ")" : "",
-                       i < N_KNOWN ? known[i].advice : "");
+    return outbox_fail(err, known[i].class, "%s: %s%s%s%s%s", place, line, state ? " (" : "",
+                       state ? state : "", state ? ")" : "", known[i].advice);
 }
 
 /* ---- the last failure ---- */
@@ -103,8 +98,7 @@ bool failure_is(const struct conn *conn, const char *state)
 
 bool failure_ends_connection(const struct conn *conn)
 {
-    size_t i = find(conn->sqlstate);
-    return conn->sqlstate[0] == '\0' || (i < N_KNOWN && known[i].ends);
+    return conn->sqlstate[0] == '\0' || known[find(conn->sqlstate)].ends;
 }
 
 /* Such an error leaves the connection alive, and would come again. */

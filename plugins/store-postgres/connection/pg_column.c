@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connection/pg_column.h"
+#include "connection/pg_binary.h"
+
+#include <uuid.h>
 
 /* PostgreSQL counts from 2000-01-01. */
 #define EPOCH_US INT64_C(946684800000000)
@@ -55,22 +57,13 @@ uint64_t pg_column_ctid(const PGresult *rows, int row, int column)
 int pg_column_uuid(const PGresult *rows, int row, int column, struct arena *arena,
                    struct outbox_str *ret)
 {
-    static const char digits[] = "0123456789abcdef";
-    const unsigned char *p = (const unsigned char *)PQgetvalue(rows, row, column);
     *ret = pg_column_text(rows, row, column);
     if (!ret->p || ret->n != 16)
         return OUTBOX_OK; /* NULL, or a column that is text after all */
-    char *text = arena_alloc(arena, 37);
+    char *text = arena_alloc(arena, UUID_STR_LEN);
     if (!text)
         return OUTBOX_E_RETRY;
-    char *out = text;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *out++ = '-';
-        *out++ = digits[p[i] >> 4];
-        *out++ = digits[p[i] & 15];
-    }
-    *out = '\0';
-    *ret = (struct outbox_str){text, 36};
+    uuid_unparse_lower((const unsigned char *)ret->p, text);
+    *ret = (struct outbox_str){text, UUID_STR_LEN - 1};
     return OUTBOX_OK;
 }

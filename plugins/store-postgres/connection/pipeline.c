@@ -5,9 +5,6 @@
  */
 #include "connection/pipeline.h"
 #include "common/failpoint.h"
-#include "connection/failure.h"
-#include "connection/pg_column.h"
-#include "connection/session.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -111,7 +108,7 @@ static void note_failure(struct conn *conn, const PGresult *result, int *r, stru
 }
 
 /* Receives everything up to the sync. A broken connection is an error of `transport`. */
-static int receive(struct conn *conn, struct step *const *steps, const struct sending *x, size_t n,
+static int receive(struct conn *conn, struct step *steps, const struct sending *x, size_t n,
                    int *ret_transport, struct outbox_err *err)
 {
     int r = OUTBOX_OK, transport = OUTBOX_OK;
@@ -119,15 +116,15 @@ static int receive(struct conn *conn, struct step *const *steps, const struct se
     for (size_t i = 0; transport == OUTBOX_OK && i < n; i++) {
         if (x[i].prepares && (transport = take_result(conn, &result)) == OUTBOX_OK) {
             if (is_good(result))
-                conn->prepared[steps[i]->stmt] = true;
+                conn->prepared[steps[i].stmt] = true;
             else
                 note_failure(conn, result, &r, err);
             PQclear(result);
         }
         if (transport == OUTBOX_OK &&
-            (transport = take_result(conn, &steps[i]->result)) == OUTBOX_OK &&
-            !is_good(steps[i]->result))
-            note_failure(conn, steps[i]->result, &r, err);
+            (transport = take_result(conn, &steps[i].result)) == OUTBOX_OK &&
+            !is_good(steps[i].result))
+            note_failure(conn, steps[i].result, &r, err);
     }
     if (transport == OUTBOX_OK && (transport = take_result(conn, &result)) == OUTBOX_OK) {
         if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) /* a deferred constraint, say, at */
@@ -164,44 +161,38 @@ void pipeline_clear(struct step *steps, size_t n)
     }
 }
 
-static void clear_list(struct step *const *steps, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        pipeline_clear(steps[i], 1);
-}
-
-static bool send_all(struct conn *conn, struct step *const *steps, struct sending *x, size_t n)
+static bool send_all(struct conn *conn, struct step *steps, struct sending *x, size_t n)
 {
     if (!PQenterPipelineMode(conn->db))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!send_step(conn, steps[i], &x[i]))
+        if (!send_step(conn, &steps[i], &x[i]))
             return false;
     return PQpipelineSync(conn->db);
 }
 
 #ifdef OUTBOX_CRASH_POINTS
-static bool settles(struct step *const *steps, size_t n)
+static bool settles(struct step *steps, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (steps[i]->stmt >= STMT_DELETE_LOCK && steps[i]->stmt <= STMT_CHANGE_LEASE)
+        if (steps[i].stmt >= STMT_DELETE_LOCK && steps[i].stmt <= STMT_CHANGE_LEASE)
             return true;
     return false;
 }
 #endif
 
 /* Before anything is sent: without memory the connection stays as it is. */
-static int make_texts(struct conn *conn, struct step *const *steps, struct sending *x, size_t n,
+static int make_texts(struct conn *conn, struct step *steps, struct sending *x, size_t n,
                       struct outbox_err *err)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
-        enum stmt stmt = steps[i]->stmt;
+        enum stmt stmt = steps[i].stmt;
         bool has_text = !is_prepared_by_name(conn, stmt) || !conn->prepared[stmt];
-        steps[i]->result = NULL;
-        ok = !steps[i]->args || !steps[i]->args->failed;
+        steps[i].result = NULL;
+        ok = !steps[i].args || !steps[i].args->failed;
         if (ok && has_text)
-            ok = (x[i].text = table_name_render(conn->name, conn->schema, steps[i]->sql)) != NULL;
+            ok = (x[i].text = table_name_render(conn->name, conn->schema, steps[i].sql)) != NULL;
     }
     if (ok)
         return OUTBOX_OK;
@@ -209,7 +200,7 @@ static int make_texts(struct conn *conn, struct step *const *steps, struct sendi
     return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
 }
 
-static int run(struct conn *conn, struct step *const *steps, size_t n, struct outbox_err *err)
+static int run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err)
 {
     struct sending x[STEPS_MAX] = {{0}};
     int transport = OUTBOX_OK;
@@ -229,7 +220,7 @@ static int run(struct conn *conn, struct step *const *steps, size_t n, struct ou
     if (transport == OUTBOX_OK)
         PQexitPipelineMode(conn->db);
     if (r < 0 || transport != OUTBOX_OK)
-        clear_list(steps, n);
+        pipeline_clear(steps, n);
     /* What the server said last is a better reason than that it went away. */
     if (r < 0 && transport != OUTBOX_OK)
         conn_close(conn);
@@ -239,35 +230,35 @@ static int run(struct conn *conn, struct step *const *steps, size_t n, struct ou
 /* Behind a pooler the next transaction may run in any session, and so brings its settings along:
  * they go behind the caller's BEGIN, or, where the steps have none because they are a transaction
  * by themselves, a transaction is put around both. */
-static int run_pooled(struct conn *conn, struct step *settings, struct step *const *steps, size_t n,
+static int run_pooled(struct conn *conn, struct step *settings, struct step *steps, size_t n,
                       struct outbox_err *err)
 {
-    struct step begin = STEP_BEGIN, commit = STEP_COMMIT, *all[STEPS_MAX];
-    size_t begins = steps[0]->stmt == STMT_BEGIN, k = 0;
-    all[k++] = begins ? steps[0] : &begin;
-    all[k++] = settings;
+    struct step all[STEPS_MAX] = {STEP_BEGIN, *settings};
+    size_t begins = steps[0].stmt == STMT_BEGIN, k = 2;
     for (size_t i = begins; i < n; i++)
         all[k++] = steps[i];
     if (!begins)
-        all[k++] = &commit;
+        all[k++] = STEP_COMMIT;
     int r = run(conn, all, k, err);
-    PQclear(begin.result);
-    PQclear(settings->result);
-    PQclear(commit.result);
+    for (size_t i = begins; i < n; i++) {
+        steps[i].result = all[2 + i - begins].result;
+        all[2 + i - begins].result = NULL;
+    }
+    pipeline_clear(all, k);
     return r;
 }
 
-static int run_with_settings(struct conn *conn, struct step *const *steps, size_t n,
+static int run_with_settings(struct conn *conn, struct step *steps, size_t n,
                              struct outbox_err *err)
 {
-    struct step settings = {.stmt = STMT_NONE}, *first = &settings;
+    struct step settings = {.stmt = STMT_NONE};
     int r = OUTBOX_OK;
-    if (!steps[0]->outside || !conn->pooled)
+    if (!steps[0].outside || !conn->pooled)
         r = session_settings(conn, &settings.sql, err);
     if (r == OUTBOX_OK && settings.sql && conn->pooled)
         return run_pooled(conn, &settings, steps, n, err);
     if (r == OUTBOX_OK && settings.sql) { /* by themselves: what comes now may be undone */
-        r = run(conn, &first, 1, err);
+        r = run(conn, &settings, 1, err);
         PQclear(settings.result);
     }
     return r < 0 ? r : run(conn, steps, n, err);
@@ -286,11 +277,10 @@ static bool lost_statements(struct conn *conn)
     return true;
 }
 
-int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
-                      struct outbox_err *err)
+int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err)
 {
     for (size_t i = 0; i < n; i++)
-        steps[i]->result = NULL;
+        steps[i].result = NULL;
     if (!conn->db)
         return outbox_fail(err, OUTBOX_E_RETRY, "the connection was lost");
     bool begins = PQtransactionStatus(conn->db) == PQTRANS_IDLE;
@@ -298,7 +288,7 @@ int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
         int r = run_with_settings(conn, steps, n, err);
         if (r == OUTBOX_OK)
             return r;
-        session_forget(conn);
+        conn->applied.statement_ms = 0;
         if (conn->db && failure_ends_connection(conn))
             conn_close(conn);
         pipeline_rollback(conn);
@@ -307,18 +297,10 @@ int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
     }
 }
 
-int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err)
-{
-    struct step *list[STEPS_MAX];
-    for (size_t i = 0; i < n; i++)
-        list[i] = &steps[i];
-    return pipeline_run_list(conn, list, n, err);
-}
-
 /* One try. */
 void pipeline_rollback(struct conn *conn)
 {
-    struct step step = {.stmt = STMT_ROLLBACK, .sql = "ROLLBACK"}, *steps = &step;
+    struct step step = {.stmt = STMT_ROLLBACK, .sql = "ROLLBACK"};
     struct deadline *d = &conn->deadline;
     int64_t until_us = d->until_us;
     char sqlstate[sizeof conn->sqlstate];
@@ -327,7 +309,7 @@ void pipeline_rollback(struct conn *conn)
     memcpy(sqlstate, conn->sqlstate, sizeof sqlstate); /* the failure's, which is the reason */
     if (deadline_left_ms(d) < ROLLBACK_MS)
         d->until_us = deadline_now_us(d) + ROLLBACK_MS * 1000;
-    if (run(conn, &steps, 1, NULL) < 0)
+    if (run(conn, &step, 1, NULL) < 0)
         conn_close(conn);
     PQclear(step.result);
     memcpy(conn->sqlstate, sqlstate, sizeof sqlstate);
@@ -350,7 +332,8 @@ int pipeline_change(struct conn *conn, enum stmt stmt, const char *sql, struct p
 {
     PGresult *result;
     int r = pipeline_query(conn, stmt, sql, args, &result, err);
-    *ret_n = r == OUTBOX_OK ? pipeline_changed(result) : 0;
+    if (ret_n)
+        *ret_n = r == OUTBOX_OK ? pipeline_changed(result) : 0;
     PQclear(result);
     return r;
 }

@@ -7,7 +7,8 @@
 #define STORE_POSTGRES_CONNECTION_PIPELINE_H
 
 #include "connection/conn.h"
-#include "connection/pg_args.h"
+#include "connection/failure.h"
+#include "connection/pg_binary.h"
 
 /* One statement of a pipeline. */
 struct step {
@@ -25,16 +26,13 @@ struct step {
 /* Runs the steps in one round trip; without a BEGIN in front they are one transaction. On failure
  * there are no results, and what was open is rolled back or lost with the connection. */
 int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err);
-/* The same for steps that lie apart. */
-int pipeline_run_list(struct conn *conn, struct step *const *steps, size_t n,
-                      struct outbox_err *err);
 /* Throws the results away. */
 void pipeline_clear(struct step *steps, size_t n);
 
 /* One statement; its result, for PQclear. */
 int pipeline_query(struct conn *conn, enum stmt stmt, const char *sql, struct pg_args *args,
                    PGresult **ret, struct outbox_err *err);
-/* One statement; how many rows it changed. */
+/* One statement; how many rows it changed, unless ret_n is NULL. */
 int pipeline_change(struct conn *conn, enum stmt stmt, const char *sql, struct pg_args *args,
                     uint64_t *ret_n, struct outbox_err *err);
 /* One statement; the number or boolean in its first row, 0 without a row. */

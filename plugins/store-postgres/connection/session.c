@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connection/session.h"
+/*
+ * session.c - the settings that our statements need. A session of our own gets them once; behind a
+ * pooler in transaction mode the session is everybody's, and each transaction gets them for itself.
+ */
+#include "connection/conn.h"
 
 #include <inttypes.h>
 
@@ -12,9 +16,9 @@
  * not decide any of this. */
 static const struct {
     const char *name;
-    const char *value;
-    int since; /* the server's version */
-} fixed[] = {
+    const char *value; /* NULL: off, unless the planner is free */
+    int since;         /* the server's version */
+} settings[] = {
     /* A plan for any arguments does not know how few rows these want. */
     {"plan_cache_mode", "'force_custom_plan'", 0},
     {"jit", "'off'", 0},
@@ -33,13 +37,13 @@ static const struct {
     {"client_connection_check_interval", "'5s'", 140000},
     /* How long a batch may be held is idle_in_transaction_session_timeout's. */
     {"transaction_timeout", "'0'", 170000},
+    /* Statistics of a bad moment must not make a claim sort the table or read all of it. */
+    {"enable_seqscan", NULL, 0},
+    {"enable_bitmapscan", NULL, 0},
+    {"enable_sort", NULL, 0},
+    {"enable_hashjoin", NULL, 0},
+    {"enable_mergejoin", NULL, 0},
 };
-#define N_FIXED (sizeof fixed / sizeof fixed[0])
-
-/* Statistics of a bad moment must not make a claim sort the table or read all of it. */
-static const char *const planner[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort",
-                                      "enable_hashjoin", "enable_mergejoin"};
-#define N_PLANNER (sizeof planner / sizeof planner[0])
 
 static int64_t statement_timeout(const struct conn *conn)
 {
@@ -49,31 +53,23 @@ static int64_t statement_timeout(const struct conn *conn)
     return ms;
 }
 
-static void put(FILE *f, const char *name, const char *value, bool local)
-{
-    fprintf(f, "%s pg_catalog.set_config('%s', %s, %s)", ftell(f) > 0 ? "," : "SELECT", name, value,
-            local ? "true" : "false");
-}
-
-static void put_ms(FILE *f, const char *name, int64_t ms, bool local)
-{
-    char value[32];
-    snprintf(value, sizeof value, "'%" PRId64 "'", ms);
-    put(f, name, value, local);
-}
-
 static int render(const struct conn *conn, char *sql, size_t cap, int64_t statement_ms)
 {
+    const char *local = conn->pooled ? "true" : "false";
     FILE *f = fmemopen(sql, cap, "w");
     if (!f)
         return OUTBOX_E_RETRY;
-    for (size_t i = 0; i < N_FIXED; i++)
-        if (PQserverVersion(conn->db) >= fixed[i].since)
-            put(f, fixed[i].name, fixed[i].value, conn->pooled);
-    for (size_t i = 0; i < N_PLANNER; i++)
-        put(f, planner[i], conn->planner_is_free ? "'on'" : "'off'", conn->pooled);
-    put_ms(f, "statement_timeout", statement_ms, conn->pooled);
-    put_ms(f, "idle_in_transaction_session_timeout", conn->hold_ms, conn->pooled);
+    fprintf(f,
+            "SELECT pg_catalog.set_config('statement_timeout', '%" PRId64 "', %s),"
+            " pg_catalog.set_config('idle_in_transaction_session_timeout', '%" PRId64 "', %s)",
+            statement_ms, local, conn->hold_ms, local);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        if (PQserverVersion(conn->db) >= settings[i].since)
+            fprintf(f, ", pg_catalog.set_config('%s', %s, %s)", settings[i].name,
+                    settings[i].value       ? settings[i].value
+                    : conn->planner_is_free ? "'on'"
+                                            : "'off'",
+                    local);
     return fclose(f) == 0 ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
@@ -90,12 +86,8 @@ int session_settings(struct conn *conn, const char **ret, struct outbox_err *err
     char *sql = arena_alloc(&conn->scratch, SETTINGS_MAX);
     if (!sql || render(conn, sql, SETTINGS_MAX, want.statement_ms) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    *applied = want;
+    if (!conn->pooled)
+        *applied = want;
     *ret = sql;
     return OUTBOX_OK;
-}
-
-void session_forget(struct conn *conn)
-{
-    conn->applied.statement_ms = 0;
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "schema/check.h"
-#include "connection/enter.h"
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "schema/statements.h"
+#include "schema/schema.h"
+#include "store.h"
 
 #include <stdlib.h>
 
@@ -93,7 +90,8 @@ int check_trigger(struct conn *conn, enum check_trigger *ret, struct outbox_err 
     return r;
 }
 
-int check_table(struct conn *conn, bool notify, struct outbox_err *err)
+/* OK, or OUTBOX_E_CONFIG with what to do. `notify`: the trigger has to be there. */
+static int check_table(struct conn *conn, bool notify, struct outbox_err *err)
 {
     enum check_form form;
     enum check_trigger trigger;
@@ -123,11 +121,18 @@ int check_enter(struct conn *conn, bool notify, const struct outbox_call *call,
                 struct outbox_err *err)
 {
     uint64_t before = conn->session;
-    int r = enter_connected(conn, call, err);
+    int r = conn_enter(conn, call, err);
     if (r < 0 || conn->session == before)
         return r;
     r = check_table(conn, notify, err);
     if (r < 0)
         conn_close(conn);
     return r;
+}
+
+int op_check(void *instance, const struct outbox_call *call, struct outbox_err *err)
+{
+    struct store *s = instance;
+    int r = store_enter(s, call, err);
+    return r < 0 ? r : check_table(&s->conn, s->notify, err);
 }

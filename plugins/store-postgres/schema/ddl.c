@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "schema/ddl.h"
-#include "connection/failure.h"
-#include "connection/pipeline.h"
+#include "schema/schema.h"
 
 /* How long a statement that locks everybody out waits for its lock, and they behind it. */
 #define LOCK_TIMEOUT "100ms"
 #define LOCK_AGAIN_MS 400
-
-int ddl_run(struct conn *conn, const char *const *statements, struct outbox_err *err)
-{
-    int r = OUTBOX_OK;
-    for (; r == 0 && *statements; statements++)
-        r = pipeline_exec(conn, *statements, err);
-    return r;
-}
 
 /* Another session was in the way for now: with a lock, or with a change of the catalogue, for which
  * PostgreSQL has no SQLSTATE but that of any internal error. */
@@ -40,8 +30,8 @@ int ddl_run_patiently(struct conn *conn, const char *const *statements, struct o
     int r;
     do {
         r = ddl_begin_patiently(conn, err);
-        if (r == 0)
-            r = ddl_run(conn, statements, err);
+        for (size_t i = 0; r == 0 && statements[i]; i++)
+            r = pipeline_exec(conn, statements[i], err);
         r = pipeline_end(conn, r, err);
     } while (ddl_try_again(conn, r, err));
     return r;

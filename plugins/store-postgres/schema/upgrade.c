@@ -8,10 +8,7 @@
  *   2. Rows with seq 0 get their numbers, in the order of created_at, some thousands at a time.
  *   3. Indexes are built without locking anybody out; the table of the version makes it ours.
  */
-#include "schema/upgrade.h"
-#include "connection/pg_column.h"
-#include "connection/pipeline.h"
-#include "schema/ddl.h"
+#include "schema/schema.h"
 
 #include <stdlib.h>
 
@@ -20,64 +17,48 @@
  */
 #define MARGIN 1000000
 
-/* The columns that there must be, and their types. */
-static const struct {
-    const char *name;
-    const char *types;
-} old_columns[] = {
-    {"id", "uuid"},
-    {"topic", "text, character varying"},
-    {"key", "text, character varying"},
-    {"payload", "bytea"},
-    {"headers", "jsonb, json"},
-    {"status", "text, character varying"},
-    {"retries", "integer, bigint, smallint"},
-    {"last_error", "text, character varying"},
-    {"created_at", "timestamp with time zone"},
-    {"processed_at", "timestamp with time zone"},
-};
-#define N_OLD (sizeof old_columns / sizeof old_columns[0])
-
 /* ---- 1. columns ---- */
 
-/* The column's number, or 0; of types (NULL: any) only. */
-static int find_column(struct conn *conn, const char *name, const char *types, int64_t *ret,
-                       struct outbox_err *err)
-{
-    struct pg_args args = {.arena = &conn->scratch};
-    pg_args_int(&args, conn->oid);
-    pg_args_text(&args, outbox_cstr(name));
-    pg_args_text(&args, types ? outbox_cstr(types) : (struct outbox_str){NULL, 0});
-    return pipeline_number(conn,
-                           "SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid ="
-                           " $1::int8::oid AND attname = $2::text AND attnum > 0 AND NOT"
-                           " attisdropped AND ($3 IS NULL OR pg_catalog.format_type(atttypid, NULL)"
-                           " = ANY (pg_catalog.string_to_array($3, ', ')))",
-                           &args, ret, err);
-}
+/* $1: the table. The columns that there must be and are not, and their types. */
+static const char missing_columns[] =
+    "SELECT old.name, old.types FROM (VALUES (1, 'id', 'uuid'),"
+    " (2, 'topic', 'text, character varying'), (3, 'key', 'text, character varying'),"
+    " (4, 'payload', 'bytea'), (5, 'headers', 'jsonb, json'),"
+    " (6, 'status', 'text, character varying'), (7, 'retries', 'integer, bigint, smallint'),"
+    " (8, 'last_error', 'text, character varying'),"
+    " (9, 'created_at', 'timestamp with time zone'),"
+    " (10, 'processed_at', 'timestamp with time zone')) AS old (place, name, types)"
+    " WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid ="
+    "  $1::int8::oid AND a.attname = old.name AND a.attnum > 0 AND NOT a.attisdropped AND"
+    "  pg_catalog.format_type(a.atttypid, NULL) = ANY (pg_catalog.string_to_array(old.types,"
+    "   ', '))) ORDER BY old.place";
 
 static int check_columns(struct conn *conn, struct outbox_err *err)
 {
-    for (size_t i = 0; i < N_OLD; i++) {
-        int64_t found;
-        int r = find_column(conn, old_columns[i].name, old_columns[i].types, &found, err);
-        if (r < 0)
-            return r;
-        if (!found)
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "the table %s.%s has no column %s of type %s: it is no outbox "
-                               "table; name another in `table`, or rename this one",
-                               conn->schema, conn->name->table, old_columns[i].name,
-                               old_columns[i].types);
-    }
-    return OUTBOX_OK;
+    struct pg_args args = {.arena = &conn->scratch};
+    PGresult *missing;
+    pg_args_int(&args, conn->oid);
+    int r = pipeline_query(conn, STMT_NONE, missing_columns, &args, &missing, err);
+    if (r == OUTBOX_OK && PQntuples(missing) > 0)
+        r = outbox_fail(err, OUTBOX_E_CONFIG,
+                        "the table %s.%s has no column %s of type %s: it is no outbox table; name "
+                        "another in `table`, or rename this one",
+                        conn->schema, conn->name->table, PQgetvalue(missing, 0, 0),
+                        PQgetvalue(missing, 0, 1));
+    PQclear(missing);
+    return r;
 }
 
 static int add_columns(struct conn *conn, struct outbox_err *err)
 {
+    struct pg_args args = {.arena = &conn->scratch};
     char *alter = NULL;
     int64_t there, n;
-    int r = find_column(conn, "seq", NULL, &there, err);
+    pg_args_int(&args, conn->oid);
+    int r = pipeline_number(conn,
+                            "SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid ="
+                            " $1::int8::oid AND attname = 'seq' AND NOT attisdropped",
+                            &args, &there, err);
     if (r < 0 || there)
         return r;
     r = pipeline_number(conn, "SELECT count(*) FROM {t}", NULL, &n, err);
@@ -100,16 +81,18 @@ static int add_columns(struct conn *conn, struct outbox_err *err)
 
 /* ---- 2. indexes ---- */
 
-/* *ret: it exists and is valid. What is left of an interrupted build is dropped. */
-static int have_index(struct conn *conn, const char *name, bool *ret, struct outbox_err *err)
+/* Without locking anybody out, unless it is there. What is left of an interrupted build is dropped.
+ */
+static int build_index(struct conn *conn, const struct statements_index *index,
+                       struct outbox_err *err)
 {
     struct pg_args args = {.arena = &conn->scratch};
     PGresult *found;
-    char full[80], drop[100];
-    snprintf(full, sizeof full, "%s_%s", conn->name->table, name);
-    snprintf(drop, sizeof drop, "DROP INDEX CONCURRENTLY {t_%s}", name);
+    char name[80], drop[100];
+    snprintf(name, sizeof name, "%s_%s", conn->name->table, index->name);
+    snprintf(drop, sizeof drop, "DROP INDEX CONCURRENTLY {t_%s}", index->name);
     pg_args_int(&args, conn->oid);
-    pg_args_text(&args, outbox_cstr(full));
+    pg_args_text(&args, outbox_cstr(name));
     int r = pipeline_query(conn, STMT_NONE,
                            "SELECT COALESCE(i.indrelid = t.oid, false), COALESCE(i.indisvalid,"
                            " false) FROM pg_catalog.pg_class t JOIN pg_catalog.pg_class c"
@@ -120,22 +103,15 @@ static int have_index(struct conn *conn, const char *name, bool *ret, struct out
     if (r < 0)
         return r;
     bool exists = PQntuples(found) > 0, ours = exists && pg_column_int(found, 0, 0) != 0;
-    *ret = ours && pg_column_int(found, 0, 1) != 0;
+    bool valid = ours && pg_column_int(found, 0, 1) != 0;
     PQclear(found);
     if (exists && !ours)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "something else has the name %s, which an index of %s needs; rename it",
-                           full, conn->name->table);
-    return exists && !*ret ? pipeline_exec_outside(conn, drop, err) : OUTBOX_OK;
-}
-
-/* Without locking anybody out. */
-static int build_index(struct conn *conn, const struct statements_index *index,
-                       struct outbox_err *err)
-{
-    bool have;
-    int r = have_index(conn, index->name, &have, err);
-    if (r < 0 || have)
+                           name, conn->name->table);
+    if (exists && !valid)
+        r = pipeline_exec_outside(conn, drop, err);
+    if (r < 0 || valid)
         return r;
     char *sql = ddl_index(index, "CONCURRENTLY ");
     r = sql ? pipeline_exec_outside(conn, sql, err)
@@ -221,15 +197,6 @@ static int number_all(struct conn *conn, int64_t *ret_rows, struct outbox_err *e
 
 /* ---- all of it ---- */
 
-/* The companions come last, all or none: the version among them makes the table ours. */
-static int add_companions(struct conn *conn, struct outbox_err *err)
-{
-    int r = pipeline_begin(conn, err);
-    if (r == 0)
-        r = ddl_run(conn, statements_companions, err);
-    return pipeline_end(conn, r, err);
-}
-
 int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
 {
     conn->planner_is_free = true;
@@ -244,8 +211,8 @@ int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
         r = pipeline_exec_outside(conn, "DROP INDEX CONCURRENTLY IF EXISTS {t_upgrade}", err);
     if (r == 0)
         r = ddl_run_patiently(conn, statements_storage, err);
-    if (r == 0)
-        r = add_companions(conn, err);
+    if (r == 0) /* last, all or none: the version among them makes the table ours */
+        r = ddl_run_patiently(conn, statements_companions, err);
     conn->planner_is_free = false;
     return r;
 }

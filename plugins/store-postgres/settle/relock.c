@@ -12,8 +12,6 @@
  *      change moves a row, so such a row had no other settle; and a row that moved is another
  *      relay's, or was settled by the commit of step 2.
  */
-#include "connection/failure.h"
-#include "connection/pg_column.h"
 #include "settle/settle_sql.h"
 
 /* Between two checks whether a session has ended. */

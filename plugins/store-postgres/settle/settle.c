@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* settle.c - what became of claimed rows, and the end of a batch. */
-#include "claim/claim_mode.h"
-#include "operations.h"
 #include "settle/settle_sql.h"
 
 static int check_items(const struct claimed *c, const struct outbox_settle *const *items,

@@ -6,7 +6,6 @@
  * much in one transaction, and would cost every settle; this costs only those that are refused.
  */
 #include "common/bisect.h"
-#include "connection/failure.h"
 #include "settle/settle_sql.h"
 
 /* A reason that the database cannot hold is written in ASCII. */

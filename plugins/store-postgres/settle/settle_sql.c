@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settle/settle_sql.h"
-#include "claim/claim_mode.h"
-#include "claim/row.h"
 #include "common/utf8.h"
 
 /* What last_error holds at most, bytes. */
@@ -74,22 +72,20 @@ size_t settle_sql_mark(const struct settle_sql *q, enum settle_part part)
 
 void settle_sql_args(const struct settle_sql *q, struct pg_args *args)
 {
+    bool locks = q->s->mode->kind == CLAIM_LOCKS;
+    int64_t *keys = arena_array(args->arena, q->n, sizeof *keys);
     size_t n = 0;
-    uint64_t *ctids = arena_array(args->arena, q->n, sizeof *ctids);
-    int64_t *seqs = arena_array(args->arena, q->n, sizeof *seqs);
-    args->failed |= !ctids || !seqs;
-    for (size_t i = 0; i < q->n && !args->failed; i++) {
-        if (!q->marked[i])
-            continue;
-        ctids[n] = settle_sql_message(q, i)->handle;
-        seqs[n++] = settle_sql_message(q, i)->seq;
-    }
-    if (args->failed)
+    args->failed |= !keys;
+    for (size_t i = 0; keys && i < q->n; i++)
+        if (q->marked[i])
+            keys[n++] =
+                locks ? (int64_t)settle_sql_message(q, i)->handle : settle_sql_message(q, i)->seq;
+    if (!keys)
         return;
-    if (q->s->mode->kind == CLAIM_LOCKS) {
-        pg_args_ctids(args, ctids, n);
+    if (locks) {
+        pg_args_ctids(args, keys, n);
     } else {
-        pg_args_ints(args, seqs, n);
+        pg_args_ints(args, keys, n);
         pg_args_int(args, q->c->token);
     }
 }

@@ -4,8 +4,7 @@
 #ifndef STORE_POSTGRES_SETTLE_SETTLE_SQL_H
 #define STORE_POSTGRES_SETTLE_SETTLE_SQL_H
 
-#include "connection/pipeline.h"
-#include "store.h"
+#include "claim/claim_mode.h"
 
 /* What is written of an item. */
 enum settle_mode {

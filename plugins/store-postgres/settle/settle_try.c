@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claim/claim_mode.h"
-#include "connection/pg_column.h"
 #include "settle/settle_sql.h"
 
 /* ---- locks: in the transaction that holds the rows, which ends with it ---- */
@@ -33,7 +31,7 @@ static int settle_by_locks(struct settle_sql *q, struct outbox_err *err)
 {
     struct step steps[N_PARTS + 1];
     struct pg_args args[N_PARTS];
-    int r = claimed_is_open(q->c, &q->s->conn) ? OUTBOX_OK : relock_rows(q, err);
+    int r = conn_has_session(&q->s->conn, q->c->session) ? OUTBOX_OK : relock_rows(q, err);
     if (r < 0)
         return r;
     size_t n = settle_sql_steps(q, steps, args);
@@ -127,10 +125,6 @@ static int settle_by_leases(struct settle_sql *q, struct outbox_err *err)
 
 int settle_try(struct settle_sql *q, struct outbox_err *err)
 {
-    static int (*const by_kind[])(struct settle_sql *, struct outbox_err *) = {
-        [CLAIM_LOCKS] = settle_by_locks,
-        [CLAIM_LEASES] = settle_by_leases,
-    };
     q->s->conn.sqlstate[0] = '\0'; /* so that it is this try's */
-    return by_kind[q->s->mode->kind](q, err);
+    return q->s->mode->kind == CLAIM_LOCKS ? settle_by_locks(q, err) : settle_by_leases(q, err);
 }
