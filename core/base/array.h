@@ -17,9 +17,10 @@ static inline void *array_add(void *array, size_t *n, size_t size)
     void *first;
     memcpy(&first, array, sizeof first);
     if ((*n & (*n - 1)) == 0) {
-        first = reallocarray(first, *n ? 2 * *n : 1, size);
-        if (!first)
+        void *grown = reallocarray(first, *n ? 2 * *n : 1, size);
+        if (!grown)
             return NULL;
+        first = grown;
         memcpy(array, &first, sizeof first);
     }
     return memset((char *)first + (*n)++ * size, 0, size);

@@ -318,6 +318,7 @@ static const char *show(int64_t n, const struct unit *units, struct value_text *
 {
     while (n % units->factor != 0)
         units++;
+    /* cppcheck-suppress ctuuninitvar; it is written here */
     snprintf(buffer->text, sizeof buffer->text, "%" PRId64 "%s", n / units->factor,
              n == 0 ? "" : units->name);
     return buffer->text;

@@ -135,8 +135,9 @@ static void print_option(const struct outbox_option *o)
 static void print_documentation(const struct plugin *plugin)
 {
     const struct outbox_plugin *d = &plugin->desc;
-    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", descriptor_kind_prefix(d->kind), d->name, d->version,
-           descriptor_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary, plugin->path);
+    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", descriptor_kind_prefix(d->kind), d->name,
+           d->version, descriptor_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary,
+           plugin->path);
     for (size_t i = 0; i < d->n_options; i++)
         print_option(descriptor_option(plugin, i));
 }
