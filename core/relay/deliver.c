@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/deliver.h"
-
 #include "base/clock.h"
 #include "common/failpoint.h"
 #include "relay/heartbeat.h"
-#include "relay/publisher_health.h"
-#include "relay/settle.h"
+#include "relay/worker.h"
 
 /* What a publisher's check may take before a probe, ms. */
 #define PROBE_CHECK_MS 5000
@@ -97,9 +94,9 @@ static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
         chunk->timeout_ms = batch_left_ms;
         chunk->whole_time = false;
     }
-    if (context_stopping(w->relay) || chunk->timeout_ms <= 0)
+    if (w->relay->stopping || chunk->timeout_ms <= 0)
         return false;
-    if (lease_is_valid(&w->lease))
+    if (lease_is_valid(&w->batch.lease))
         return true;
     log_event(w->relay->log, OUTBOX_LOG_WARNING,
               "the claim ran out before publishing; another relay may have these messages", NULL);
@@ -180,7 +177,7 @@ enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut
     for (uint32_t i = 0; i < batch->claimed->n; i++)
         if (batch->publisher[i] == publisher)
             batch->index[n++] = i;
-    if (n == 0 || context_stopping(w->relay))
+    if (n == 0 || w->relay->stopping)
         return BATCH_OPEN;
     struct breaker_pass pass = breaker_enter(&to->breaker);
     if (pass.probe) {

@@ -100,18 +100,19 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
                      struct outbox_err *err)
 {
     int64_t now = clock_monotonic_us();
-    uint64_t accepted = context_accepted(relay);
+    struct relay_report report;
+    relay_snapshot(relay, &report);
     struct json_object *state = state_json(relay);
     uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
     bool due = !last || clean || hash != last->hash || !last->at_us ||
                now - last->at_us >= ALIVE_MS * 1000ll;
     int r = OUTBOX_OK;
-    if (!state || (last && due && add_rate(state, last, accepted, now) < 0))
+    if (!state || (last && due && add_rate(state, last, report.accepted, now) < 0))
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
     else if (due)
         r = put(relay, state, clean, timeout_ms, err);
     if (r == OUTBOX_OK && last && due)
-        *last = (struct heartbeat){accepted, now, hash, last->warned_us};
+        *last = (struct heartbeat){report.accepted, now, hash, last->warned_us};
     json_object_put(state);
     return r;
 }

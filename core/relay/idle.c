@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/idle.h"
-
 #include "base/clock.h"
-#include "relay/publisher_health.h"
+#include "relay/worker.h"
 
 /* A publisher that does not answer its check must not delay an idle worker for long. */
 #define IDLE_CHECK_MS 2000
@@ -30,7 +28,7 @@ static int64_t probe(struct worker *w, size_t publisher)
 {
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
     int64_t pause_ms;
-    if (suspension_snapshot(&breaker->suspension).paused && !context_stopping(w->relay) &&
+    if (suspension_snapshot(&breaker->suspension).paused && !w->relay->stopping &&
         breaker_enter(breaker).wait_ms == 0 &&
         publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK)
         publisher_health_check_ok(w, publisher);

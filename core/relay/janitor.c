@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/janitor.h"
-
 #include "base/clock.h"
 #include "relay/heartbeat.h"
 #include "relay/worker.h"
@@ -52,7 +50,7 @@ static void renew(struct janitor *j, int64_t now)
         return;
     }
     for (size_t i = 0; i < j->relay->config->workers; i++)
-        renew_one(j->relay, &j->relay->workers[i].lease);
+        renew_one(j->relay, &j->relay->workers[i].batch.lease);
     j->renew_us = now + j->relay->config->lease_ms * 1000 / 3;
 }
 

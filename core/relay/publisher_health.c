@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/publisher_health.h"
+#include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
@@ -91,7 +91,7 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
     for (size_t i = 0; i < chunk->n; i++)
         known += w->batch.outcomes[i].verdict != OUTBOX_UNSET;
     report_accepted(w, chunk);
-    bool stopped = context_stopping(w->relay) || chunk->result == OUTBOX_E_CANCELLED;
+    bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
         const struct outbox_outcome *answer = &w->batch.outcomes[culprit];

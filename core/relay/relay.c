@@ -3,8 +3,6 @@
 
 #include "base/clock.h"
 #include "relay/context.h"
-#include "relay/janitor.h"
-#include "relay/watcher.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
@@ -39,7 +37,6 @@ static int prepare(struct relay *relay, struct outbox_err *err)
     uuid_generate_random(id);
     uuid_unparse_lower(id, relay->id);
     relay->deadline_us = INT64_MAX;
-    relay->deferred_until_us = 0;
     relay->hold_ms = config->delivery.batch_timeout_ms;
     for (size_t i = 0; i < config->n_publishers; i++)
         if (config->publishers[i].delivery.batch_timeout_ms > relay->hold_ms)
@@ -65,8 +62,6 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         relay->publishers[i].config = &config->publishers[i];
         breaker_init(&relay->publishers[i].breaker);
     }
-    for (size_t i = 0; i < config->workers; i++)
-        worker_init(&relay->workers[i], relay);
     return OUTBOX_OK;
 }
 
@@ -79,7 +74,7 @@ static int open_all(struct relay *relay, struct outbox_err *err)
     for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
         r = store_open(stores[i], config->store_plugin, config->store_options, relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++)
-        r = worker_open(&relay->workers[i], err);
+        r = worker_open(&relay->workers[i], relay, err);
     return r;
 }
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/settle.h"
-
 #include "base/clock.h"
 #include "common/backoff.h"
 #include "common/failpoint.h"
+#include "common/utf8.h"
 #include "policy/outcome.h"
-#include "relay/dead_letter.h"
+#include "relay/worker.h"
 
 #include <poll.h>
 #include <string.h>
@@ -15,6 +14,36 @@
 #define TRY_LEAST_MS 2000
 
 /* ---- the queue ---- */
+
+/* One line on a message and what becomes of it. `publisher` NULL: none saw it. */
+static void log_message(const struct worker *w, int level, const char *text, uint32_t index,
+                        const char *publisher, const struct outbox_settle *settle)
+{
+    const struct outbox_message *msg = w->batch.claimed->messages[index];
+    struct log *log = w->relay->log;
+    char id[64], topic[128], reason[512];
+    if (!log_enabled(log, level))
+        return;
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
+    utf8_clean(settle->reason.p, (size_t)settle->reason.n, reason, sizeof reason);
+    log_event(log, level, text, "id", id, "topic", topic, "publisher", publisher, "retries",
+              LOG_NUM((int64_t)msg->retries + ((settle->flags & OUTBOX_SETTLE_CHARGE) != 0)),
+              "reason", reason, NULL);
+}
+
+void settle_queue_dead_letter(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
+                              struct outbox_str reason)
+{
+    struct outbox_settle settle = {
+        .action = OUTBOX_SETTLE_FAILED, .flags = flags | OUTBOX_SETTLE_REASON, .reason = reason};
+    struct publisher_state *state =
+        publisher == ROUTE_NONE ? NULL : &w->relay->publishers[publisher];
+    batch_queue(&w->batch, index, &settle);
+    atomic_fetch_add(state ? &state->failed : &w->relay->refused, 1);
+    log_message(w, OUTBOX_LOG_WARNING, "message failed", index, state ? state->config->name : NULL,
+                &settle);
+}
 
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms)
@@ -30,7 +59,7 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     if (!outcome_settle(&terms, w->batch.claimed->messages[index], outcome, &settle))
         return false;
     if (settle.action == OUTBOX_SETTLE_FAILED) {
-        dead_letter_queue(w, index, publisher, settle.flags, settle.reason);
+        settle_queue_dead_letter(w, index, publisher, settle.flags, settle.reason);
         return true;
     }
     batch_queue(&w->batch, index, &settle);
@@ -42,8 +71,8 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     }
     if (outcome->verdict == OUTBOX_RETRY)
         state->retried++;
-    batch_log(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again", index,
-              state->config->name, &settle);
+    log_message(w, OUTBOX_LOG_DEBUG, "message will be tried again", index, state->config->name,
+                &settle);
     return true;
 }
 
