@@ -37,14 +37,6 @@ struct breaker_pass breaker_enter(struct breaker *b)
     return pass;
 }
 
-uint32_t breaker_limit(struct breaker *b)
-{
-    pthread_mutex_lock(&b->lock);
-    uint32_t limit = b->slow_start;
-    pthread_mutex_unlock(&b->lock);
-    return limit;
-}
-
 bool breaker_passed(struct breaker *b)
 {
     bool news = suspension_passed(&b->suspension);
@@ -60,11 +52,6 @@ bool breaker_check_ok(struct breaker *b)
     bool reported = !b->by_message;
     pthread_mutex_unlock(&b->lock);
     return suspension_check_ok(&b->suspension, reported) && reported;
-}
-
-void breaker_unknown(struct breaker *b)
-{
-    suspension_unknown(&b->suspension);
 }
 
 /* ---- suspects; under the lock ---- */
@@ -121,11 +108,6 @@ bool breaker_blames(struct breaker *b, uint64_t culprit)
         s->accepted = b->accepted; /* the next charge needs others accepted again */
     pthread_mutex_unlock(&b->lock);
     return blamed;
-}
-
-bool breaker_has_suspects(const struct breaker *b)
-{
-    return b->any_suspect;
 }
 
 void breaker_accepted(struct breaker *b, uint64_t id)

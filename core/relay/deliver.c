@@ -46,14 +46,6 @@ static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t
 
 /* ---- after a relay died: see policy/poison.h ---- */
 
-static void write_row(struct worker *w)
-{
-    struct outbox_err err = {.size = sizeof err};
-    if (heartbeat_record(w->relay, &err) < 0)
-        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
-                  err.text, NULL);
-}
-
 /* Commits which messages are in flight next, as many of the chunk as may be. False: it failed, so
  * they must not be sent. */
 static bool record_in_flight(struct worker *w, struct chunk *chunk)
@@ -76,8 +68,11 @@ static bool record_in_flight(struct worker *w, struct chunk *chunk)
 /* Written again at once: a death from now on is not these messages' fault. */
 static void clear_in_flight(struct worker *w, bool survived)
 {
+    struct outbox_err err = {.size = sizeof err};
     poison_clear(&w->relay->poison, survived);
-    write_row(w);
+    if (heartbeat_record(w->relay, &err) < 0)
+        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
+                  err.text, NULL);
 }
 
 /* ---- chunks ---- */
@@ -128,13 +123,13 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             batch->msgs[i] = batch->claimed->messages[chunk.index[i]];
         bool recorded = poison_is_suspected(&w->relay->poison);
         if (recorded && !record_in_flight(w, &chunk)) {
-            breaker_unknown(&to->breaker);
+            suspension_unknown(&to->breaker.suspension);
             return BATCH_UNRECORDED;
         }
         if (!has_time(w, &chunk, deadline_us)) {
             if (recorded)
                 clear_in_flight(w, false);
-            breaker_unknown(&to->breaker);
+            suspension_unknown(&to->breaker.suspension);
             *ret_cut_short |= chunk.timeout_ms <= 0;
             return BATCH_OPEN;
         }
@@ -148,7 +143,7 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             return state != BATCH_OPEN ? state : BATCH_CLOSED;
         if (pause_ms > 0)
             return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
-        limit = breaker_limit(&to->breaker);
+        limit = to->breaker.slow_start;
     }
     return BATCH_OPEN;
 }
