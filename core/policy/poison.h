@@ -34,9 +34,8 @@ struct poison {
     pthread_mutex_t chunk_lock;
     pthread_mutex_t lock;
     _Atomic bool on;
-    int64_t
-        until_us; /* monotonic: before, a message of the dead relay may come that is on no list */
-    size_t suspects_limit;                   /* so many suspects go out at once */
+    int64_t until_us;      /* monotonic: a message of the dead relay on no list may come before */
+    size_t suspects_limit; /* so many suspects go out at once */
     struct json_object *lists[POISON_LISTS]; /* arrays of strings; NULL: empty */
 };
 

@@ -54,9 +54,8 @@ struct relay {
     struct poison poison;
     _Atomic bool predecessors_loaded;
     _Atomic uint64_t stale;
-    _Atomic uint64_t refused; /* dead letters that no publisher saw */
-    _Atomic int64_t
-        deferred_until_us; /* once: messages wait for a suspended publisher until then */
+    _Atomic uint64_t refused;          /* dead letters that no publisher saw */
+    _Atomic int64_t deferred_until_us; /* once: messages wait for a suspended publisher */
 
     struct worker *workers;
     pthread_t *threads;     /* the workers', the janitor's, the watcher's */
