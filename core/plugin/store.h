@@ -5,7 +5,6 @@
 
 #include "plugin/guard.h"
 
-/* Opened by instance_open with a store plugin. */
 struct store {
     struct instance instance;
     uint64_t capabilities;

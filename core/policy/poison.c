@@ -177,8 +177,7 @@ static size_t limit_for(const struct poison *p, struct outbox_str id)
 
 /* A chunk ends before a message that has another limit, so that a suspect's death is never that of
  * messages which were not with it before, and order is kept. */
-int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n,
-                  size_t *ret_n)
+size_t poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n)
 {
     pthread_mutex_lock(&p->chunk_lock);
     pthread_mutex_lock(&p->lock);
@@ -188,8 +187,7 @@ int poison_record(struct poison *p, const struct outbox_message *const *msgs, si
     for (; r == 0 && i < n && i < limit && limit_for(p, msgs[i]->row_id) == limit; i++)
         r = add(&p->lists[POISON_IN_FLIGHT], msgs[i]->row_id);
     pthread_mutex_unlock(&p->lock);
-    *ret_n = i;
-    return r;
+    return r == 0 ? i : 0;
 }
 
 void poison_clear(struct poison *p, bool survived)

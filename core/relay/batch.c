@@ -55,6 +55,7 @@ int batch_take(struct batch *batch, struct outbox_batch *claimed)
 void batch_clear(struct batch *batch)
 {
     batch->claimed = NULL;
+    batch->cut_short = false;
     batch_forget_items(batch);
     arena_reset(&batch->reasons);
 }

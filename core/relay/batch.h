@@ -44,6 +44,7 @@ struct batch {
     struct outbox_outcome *outcomes;    /* of a chunk */
     struct outbox_outcome **outcome_ptrs;
 
+    bool cut_short;              /* not all of a publisher's share fit the time */
     struct outbox_settle *items; /* waiting to be settled */
     const struct outbox_settle **item_ptrs;
     uint8_t *stale;

@@ -52,10 +52,8 @@ static bool record_in_flight(struct worker *w, struct chunk *chunk)
 {
     struct poison *poison = &w->relay->poison;
     struct outbox_err err = {.size = sizeof err};
-    int r = poison_record(poison, w->batch.msgs, chunk->n, &chunk->n);
-    if (r == 0)
-        r = heartbeat_record(w->relay, &err);
-    if (r == 0) {
+    chunk->n = poison_record(poison, w->batch.msgs, chunk->n);
+    if (chunk->n > 0 && heartbeat_record(w->relay, &err) == OUTBOX_OK) {
         w->record_failures = 0;
         return true;
     }
@@ -105,8 +103,7 @@ static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
  * After a death each chunk is recorded; if the store cannot settle a part of a batch the batch ends
  * with its first chunk then, lest the next one kills us and this one is sent again.
  */
-static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_t n, size_t limit,
-                                       bool *ret_cut_short)
+static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_t n, size_t limit)
 {
     struct batch *batch = &w->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
@@ -130,12 +127,12 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             if (recorded)
                 clear_in_flight(w, false);
             suspension_unknown(&to->breaker.suspension);
-            *ret_cut_short |= chunk.timeout_ms <= 0;
+            batch->cut_short |= chunk.timeout_ms <= 0;
             return BATCH_OPEN;
         }
         publish(w, &chunk);
         int64_t pause_ms = publisher_health_report(w, &chunk);
-        *ret_cut_short |= !queue_outcomes(w, &chunk, pause_ms);
+        batch->cut_short |= !queue_outcomes(w, &chunk, pause_ms);
         enum batch_state state = settle_part(w);
         if (recorded)
             clear_in_flight(w, true);
@@ -163,12 +160,11 @@ static void choose_probe(struct batch *batch, size_t n, uint64_t avoid_id)
     }
 }
 
-enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut_short)
+enum batch_state deliver_share(struct worker *w, size_t publisher)
 {
     struct batch *batch = &w->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
     size_t n = 0;
-    *ret_cut_short = false;
     for (uint32_t i = 0; i < batch->claimed->n; i++)
         if (batch->publisher[i] == publisher)
             batch->index[n++] = i;
@@ -185,5 +181,5 @@ enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut
     }
     if (pass.wait_ms > 0)
         return defer(w, publisher, batch->index, n, pass.wait_ms);
-    return deliver_chunks(w, publisher, n, pass.limit, ret_cut_short);
+    return deliver_chunks(w, publisher, n, pass.limit);
 }

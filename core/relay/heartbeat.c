@@ -58,24 +58,7 @@ static int add_rate(struct json_object *state, const struct heartbeat *last, uin
                  : -1;
 }
 
-/* Writes the row. Under heartbeat_lock. */
-static int put(struct relay *relay, struct json_object *state, bool clean, int64_t timeout_ms,
-               struct outbox_err *err)
-{
-    struct outbox_relay_row row = {
-        .size = sizeof row,
-        .clean = clean,
-        .id = outbox_cstr(relay->id),
-        .name = outbox_cstr(relay->config->name),
-        .config_hash = outbox_cstr(relay->config->hash),
-        .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
-        .version = outbox_cstr(PACKAGE_VERSION),
-    };
-    struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
-    return store_relay_put(&relay->heartbeat_store, &row, &call, err);
-}
-
-/* Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
+/* Writes the row. Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
 static int put_state(struct relay *relay, struct heartbeat *last, bool clean, int64_t timeout_ms,
                      struct outbox_err *err)
 {
@@ -87,10 +70,21 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
     bool due = !last || clean || hash != last->hash || !last->at_us ||
                now - last->at_us >= ALIVE_MS * 1000ll;
     int r = OUTBOX_OK;
-    if (!state || (last && due && add_rate(state, last, report.accepted, now) < 0))
+    if (!state || (last && due && add_rate(state, last, report.accepted, now) < 0)) {
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    else if (due)
-        r = put(relay, state, clean, timeout_ms, err);
+    } else if (due) {
+        struct outbox_relay_row row = {
+            .size = sizeof row,
+            .clean = clean,
+            .id = outbox_cstr(relay->id),
+            .name = outbox_cstr(relay->config->name),
+            .config_hash = outbox_cstr(relay->config->hash),
+            .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
+            .version = outbox_cstr(PACKAGE_VERSION),
+        };
+        struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
+        r = store_relay_put(&relay->heartbeat_store, &row, &call, err);
+    }
     if (r == OUTBOX_OK && last && due)
         *last = (struct heartbeat){report.accepted, now, hash, last->warned_us};
     json_object_put(state);

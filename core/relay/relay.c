@@ -33,6 +33,9 @@ int relay_ended_fd(const struct relay *relay)
 static int prepare(struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
+    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
+                              &relay->watcher_store};
+    int r = OUTBOX_OK;
     uuid_t id;
     uuid_generate_random(id);
     uuid_unparse_lower(id, relay->id);
@@ -62,15 +65,6 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         relay->publishers[i].config = &config->publishers[i];
         breaker_init(&relay->publishers[i].breaker);
     }
-    return OUTBOX_OK;
-}
-
-static int open_all(struct relay *relay, struct outbox_err *err)
-{
-    const struct config *config = relay->config;
-    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
-                              &relay->watcher_store};
-    int r = OUTBOX_OK;
     for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
         r = store_open(stores[i], config->store_plugin, config->store_options, relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++)
@@ -113,8 +107,6 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
     relay->mode = *mode;
     relay->log = log;
     int r = prepare(relay, err);
-    if (r == 0)
-        r = open_all(relay, err);
     if (r == 0) {
         /* Signals are for the threads of whoever started us. */
         sigset_t all, before;

@@ -11,6 +11,9 @@
 
 #define SETTLE_RETRY_MIN_MS 50
 #define SETTLE_RETRY_MAX_MS 2000
+/* However little patience is left a try is worth a moment: what is not settled was sent for
+ * nothing.
+ */
 #define TRY_LEAST_MS 2000
 
 /* ---- the queue ---- */
@@ -91,15 +94,7 @@ static void count_stale(struct worker *w)
               "messages", LOG_NUM((int64_t)n), NULL);
 }
 
-/* `run --once` has its own patience, though a try is always worth a moment: what is not settled was
- * sent for nothing. */
-static int64_t try_ms(const struct relay *relay, int64_t patience_ms)
-{
-    int64_t left = context_left_ms(relay, STORE_CALL_MS);
-    patience_ms = patience_ms < TRY_LEAST_MS ? TRY_LEAST_MS : patience_ms;
-    return patience_ms < left ? patience_ms : left;
-}
-
+/* `run --once` has its own patience. */
 static int64_t patience_left_ms(const struct relay *relay, int64_t began_us)
 {
     int64_t left = context_left_ms(relay, STORE_CALL_MS);
@@ -145,7 +140,8 @@ enum batch_state settle_batch(struct worker *w)
     int64_t began_us = clock_monotonic_us();
     for (uint32_t tries = 0; batch->n_items > 0; tries++) {
         int64_t left = patience_left_ms(w->relay, began_us);
-        struct outbox_call call = store_call(try_ms(w->relay, left), -1);
+        int64_t try_ms = context_left_ms(w->relay, left < TRY_LEAST_MS ? TRY_LEAST_MS : left);
+        struct outbox_call call = store_call(try_ms, -1);
         memset(batch->stale, 0, batch->n_items);
         failpoint("before_settle");
         int r = store_settle(&w->store, batch->claimed, batch->item_ptrs, batch->n_items, &call,

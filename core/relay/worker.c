@@ -208,27 +208,24 @@ static enum batch_state route(struct worker *w)
 /* ---- publish ---- */
 
 /* The publisher whose share did not fit the time goes first with the next batch. */
-static enum batch_state publish(struct worker *w, bool *ret_cut_short)
+static enum batch_state publish(struct worker *w)
 {
     size_t n = w->relay->config->n_publishers, first = w->first_publisher;
     enum batch_state state = BATCH_OPEN;
-    *ret_cut_short = false;
     for (size_t k = 0; k < n && state == BATCH_OPEN; k++) {
-        size_t publisher = (first + k) % n;
-        bool cut_short;
-        state = deliver_share(w, publisher, &cut_short);
-        if (cut_short && !*ret_cut_short)
-            w->first_publisher = publisher;
-        *ret_cut_short |= cut_short;
+        bool cut_short_before = w->batch.cut_short;
+        state = deliver_share(w, (first + k) % n);
+        if (w->batch.cut_short && !cut_short_before)
+            w->first_publisher = (first + k) % n;
     }
     return state;
 }
 
 /* A batch that does not fit its time is claimed for nothing: take less, then more again. */
-static void resize_claim(struct worker *w, bool cut_short)
+static void resize_claim(struct worker *w)
 {
     uint32_t most = w->relay->config->delivery.batch_size;
-    if (cut_short)
+    if (w->batch.cut_short)
         w->limit = w->limit > 1 ? w->limit / 2 : 1;
     else
         w->limit = w->limit > most / 2 ? most : w->limit * 2;
@@ -309,14 +306,13 @@ static bool run_batch(struct worker *w)
         return true;
     }
     failpoint("after_claim");
-    bool cut_short = false;
     enum batch_state state = route(w);
     if (state == BATCH_OPEN)
-        state = publish(w, &cut_short);
+        state = publish(w);
     enum batch_state settled = settle_batch(w);
     if (settled > state)
         state = settled;
-    resize_claim(w, cut_short);
+    resize_claim(w);
     release(w, state);
     if (state == BATCH_UNRECORDED)
         wait_before_retry(w);

@@ -27,8 +27,8 @@ void *worker_main(void *worker);
 
 /* ---- deliver.c: one publisher's share of a batch, in chunks, each settled at once ---- */
 
-/* Publishes what was routed to this publisher. *ret_cut_short: not all of it fit the time. */
-enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut_short);
+/* Publishes what was routed to this publisher. */
+enum batch_state deliver_share(struct worker *w, size_t publisher);
 
 /* ---- idle.c: a worker without messages serves its publishers, and waits ---- */
 
