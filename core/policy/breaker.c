@@ -30,10 +30,8 @@ struct breaker_pass breaker_enter(struct breaker *b)
 {
     struct breaker_pass pass = {0};
     pass.wait_ms = suspension_enter(&b->suspension, &pass.probe);
-    pthread_mutex_lock(&b->lock);
     pass.limit = pass.probe ? 1 : b->slow_start;
     pass.avoid_id = pass.probe ? b->last_id : 0;
-    pthread_mutex_unlock(&b->lock);
     return pass;
 }
 
@@ -48,9 +46,7 @@ bool breaker_passed(struct breaker *b)
 
 bool breaker_check_ok(struct breaker *b)
 {
-    pthread_mutex_lock(&b->lock);
     bool reported = !b->by_message;
-    pthread_mutex_unlock(&b->lock);
     return suspension_check_ok(&b->suspension, reported) && reported;
 }
 

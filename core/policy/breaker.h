@@ -42,8 +42,8 @@ struct breaker {
     struct suspension suspension;
     pthread_mutex_t lock;
     _Atomic uint32_t slow_start; /* messages that may go out at once; UINT32_MAX: any number */
-    uint64_t last_id;            /* the message that failed last */
-    bool by_message;             /* the last failure was the answer to a message */
+    _Atomic uint64_t last_id;    /* the message that failed last */
+    _Atomic bool by_message;     /* the last failure was the answer to a message */
     uint64_t accepted;           /* messages, counted while there are suspects */
     struct breaker_suspect suspects[BREAKER_SUSPECTS]; /* a ring: the oldest gives way */
     size_t next_suspect;

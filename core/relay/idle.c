@@ -28,8 +28,9 @@ static int64_t probe(struct worker *w, size_t publisher)
     int64_t pause_ms;
     if (suspension_snapshot(&breaker->suspension).paused && !w->relay->stopping &&
         breaker_enter(breaker).wait_ms == 0 &&
-        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK)
-        publisher_health_check_ok(w, publisher);
+        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK &&
+        breaker_check_ok(breaker))
+        publisher_health_log_back(w, publisher);
     struct suspension_view view = suspension_snapshot(&breaker->suspension);
     return view.paused ? view.until_us : INT64_MAX;
 }

@@ -3,7 +3,7 @@
 
 #include <outbox/helpers.h>
 
-static void log_back(struct worker *w, size_t publisher)
+void publisher_health_log_back(struct worker *w, size_t publisher)
 {
     log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
               w->relay->publishers[publisher].config->name, NULL);
@@ -37,12 +37,6 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
     else if (r < 0)
         *ret_pause_ms = publisher_health_failed(w, publisher, 0, 0, outbox_cstr(err.text));
     return r;
-}
-
-void publisher_health_check_ok(struct worker *w, size_t publisher)
-{
-    if (breaker_check_ok(&w->relay->publishers[publisher].breaker))
-        log_back(w, publisher);
 }
 
 /* ---- a publish call ---- */
@@ -96,6 +90,6 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         return 0;
     }
     if (breaker_passed(breaker))
-        log_back(w, chunk->publisher);
+        publisher_health_log_back(w, chunk->publisher);
     return 0;
 }

@@ -75,7 +75,7 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
  * long the publisher is suspended. After OUTBOX_OK the breaker still waits for a report. */
 int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
                            int64_t *ret_pause_ms);
-/* The check passed, and there is no message to send: that is all that can be reported. */
-void publisher_health_check_ok(struct worker *w, size_t publisher);
+/* It is available again. */
+void publisher_health_log_back(struct worker *w, size_t publisher);
 
 #endif
