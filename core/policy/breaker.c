@@ -30,19 +30,9 @@ struct breaker_pass breaker_enter(struct breaker *b)
 {
     struct breaker_pass pass = {0};
     pass.wait_ms = suspension_enter(&b->suspension, &pass.probe);
-    pthread_mutex_lock(&b->lock);
     pass.limit = pass.probe ? 1 : b->slow_start;
     pass.avoid_id = pass.probe ? b->last_id : 0;
-    pthread_mutex_unlock(&b->lock);
     return pass;
-}
-
-uint32_t breaker_limit(struct breaker *b)
-{
-    pthread_mutex_lock(&b->lock);
-    uint32_t limit = b->slow_start;
-    pthread_mutex_unlock(&b->lock);
-    return limit;
 }
 
 bool breaker_passed(struct breaker *b)
@@ -56,15 +46,8 @@ bool breaker_passed(struct breaker *b)
 
 bool breaker_check_ok(struct breaker *b)
 {
-    pthread_mutex_lock(&b->lock);
     bool reported = !b->by_message;
-    pthread_mutex_unlock(&b->lock);
     return suspension_check_ok(&b->suspension, reported) && reported;
-}
-
-void breaker_unknown(struct breaker *b)
-{
-    suspension_unknown(&b->suspension);
 }
 
 /* ---- suspects; under the lock ---- */
@@ -121,11 +104,6 @@ bool breaker_blames(struct breaker *b, uint64_t culprit)
         s->accepted = b->accepted; /* the next charge needs others accepted again */
     pthread_mutex_unlock(&b->lock);
     return blamed;
-}
-
-bool breaker_has_suspects(const struct breaker *b)
-{
-    return b->any_suspect;
 }
 
 void breaker_accepted(struct breaker *b, uint64_t id)

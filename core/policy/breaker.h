@@ -9,7 +9,7 @@
  * publisher counts as available when it passes; the next message is still a probe.
  *
  * `lock` protects all fields but `suspension`, which has a lock of its own. The two are never held
- * together.
+ * together. What is atomic may be read without it.
  */
 #ifndef CORE_POLICY_BREAKER_H
 #define CORE_POLICY_BREAKER_H
@@ -41,13 +41,13 @@ struct breaker_suspect {
 struct breaker {
     struct suspension suspension;
     pthread_mutex_t lock;
-    uint32_t slow_start; /* messages that may go out at once; UINT32_MAX: any number */
-    uint64_t last_id;    /* the message that failed last */
-    bool by_message;     /* the last failure was the answer to a message */
-    uint64_t accepted;   /* messages, counted while there are suspects */
+    _Atomic uint32_t slow_start; /* messages that may go out at once; UINT32_MAX: any number */
+    _Atomic uint64_t last_id;    /* the message that failed last */
+    _Atomic bool by_message;     /* the last failure was the answer to a message */
+    uint64_t accepted;           /* messages, counted while there are suspects */
     struct breaker_suspect suspects[BREAKER_SUSPECTS]; /* a ring: the oldest gives way */
     size_t next_suspect;
-    _Atomic bool any_suspect;
+    _Atomic bool any_suspect; /* accepted messages are to be reported */
 };
 
 /* What a worker may do. */
@@ -62,11 +62,8 @@ void breaker_init(struct breaker *b);
 void breaker_destroy(struct breaker *b);
 uint64_t breaker_id(struct outbox_str id);
 
-/* Then one of: breaker_passed, breaker_check_ok, breaker_failed, breaker_unknown. */
+/* Then one of: breaker_passed, breaker_check_ok, breaker_failed, suspension_unknown. */
 struct breaker_pass breaker_enter(struct breaker *b);
-
-/* How many messages the next chunk may have, after one that passed. */
-uint32_t breaker_limit(struct breaker *b);
 
 /* The publisher answered for messages: it is available. True when that is to be logged. */
 bool breaker_passed(struct breaker *b);
@@ -79,7 +76,6 @@ bool breaker_check_ok(struct breaker *b);
  * suspension_failed. */
 bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const char *reason,
                     size_t n, int64_t *ret_ms);
-void breaker_unknown(struct breaker *b);
 
 /*
  * Is it this message's own fault that the publisher is unavailable? When it happened to this
@@ -89,8 +85,6 @@ void breaker_unknown(struct breaker *b);
  */
 bool breaker_blames(struct breaker *b, uint64_t culprit);
 
-/* Are accepted messages to be reported? */
-bool breaker_has_suspects(const struct breaker *b);
 /* A message was accepted: it is no suspect, and not the publisher's fault what befalls others. */
 void breaker_accepted(struct breaker *b, uint64_t id);
 

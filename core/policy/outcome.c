@@ -5,33 +5,12 @@
 
 #include <outbox/helpers.h>
 
-static bool charge(const struct outcome_terms *terms, const struct outbox_message *msg,
-                   struct outbox_settle *ret)
-{
-    const struct delivery *d = terms->delivery;
-    ret->flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
-    if ((uint64_t)msg->retries + 1 >= d->max_retries) {
-        ret->action = OUTBOX_SETTLE_FAILED;
-    } else {
-        ret->action = OUTBOX_SETTLE_RETRY;
-        ret->delay_ms = backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FULL);
-    }
-    return true;
-}
-
-static bool put_off(int64_t delay_ms, bool with_reason, struct outbox_settle *ret)
-{
-    ret->action = OUTBOX_SETTLE_RETRY;
-    ret->delay_ms = delay_ms;
-    ret->flags = with_reason ? OUTBOX_SETTLE_REASON : 0;
-    return true;
-}
-
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret)
 {
+    const struct delivery *d = terms->delivery;
     bool has_reason = outcome->reason.p && outcome->reason.n > 0;
-    *ret = (struct outbox_settle){.size = sizeof *ret, .reason = outcome->reason};
+    *ret = (struct outbox_settle){.action = OUTBOX_SETTLE_RETRY, .reason = outcome->reason};
     if (!has_reason)
         ret->reason = outbox_cstr("the publisher gave no reason");
 
@@ -41,20 +20,22 @@ bool outcome_settle(const struct outcome_terms *terms, const struct outbox_messa
         ret->flags = terms->delete_done ? OUTBOX_SETTLE_DELETE : 0;
         return true;
     case OUTBOX_RETRY:
-        return charge(terms, msg, ret);
     case OUTBOX_REJECTED:
-        ret->action = OUTBOX_SETTLE_FAILED;
         ret->flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
+        if (outcome->verdict == OUTBOX_REJECTED || (uint64_t)msg->retries + 1 >= d->max_retries)
+            ret->action = OUTBOX_SETTLE_FAILED;
+        else
+            ret->delay_ms =
+                backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FULL);
         return true;
     case OUTBOX_LATER:
-        if (!terms->store_delays)
-            return false;
-        return put_off(outcome->after_ms ? outcome->after_ms : terms->delivery->retry_min_ms,
-                       has_reason, ret);
     case OUTBOX_UNAVAILABLE:
-        if (!terms->store_delays)
-            return false;
-        return put_off(terms->pause_ms, has_reason, ret);
+        ret->flags = has_reason ? OUTBOX_SETTLE_REASON : 0;
+        if (outcome->verdict == OUTBOX_UNAVAILABLE)
+            ret->delay_ms = terms->pause_ms;
+        else
+            ret->delay_ms = outcome->after_ms ? outcome->after_ms : d->retry_min_ms;
+        return terms->store_delays;
     default: /* unset, and what this host does not know: not known to have arrived */
         return false;
     }

@@ -18,9 +18,9 @@ struct outcome_terms {
 };
 
 /*
- * Fills *ret (but for its index) and returns true, or false when the message is to be released as
- * it is. The action is OUTBOX_SETTLE_FAILED, a dead letter, for what was rejected and for the last
- * of max_retries attempts. The reason is borrowed from the outcome.
+ * Fills *ret (but for what batch_queue sets) and returns true, or false when the message is to be
+ * released as it is. The action is OUTBOX_SETTLE_FAILED, a dead letter, for what was rejected and
+ * for the last of max_retries attempts. The reason is borrowed from the outcome.
  */
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret);

@@ -2,6 +2,7 @@
 #include "policy/poison.h"
 
 #include "base/clock.h"
+#include "policy/relay_state.h"
 
 #include <outbox/helpers.h>
 
@@ -55,10 +56,11 @@ static int add(struct json_object **list, struct outbox_str id)
     return OUTBOX_E_RETRY;
 }
 
-static void drop(struct json_object *list, struct outbox_str id)
+/* Was it there? */
+static bool drop(struct json_object *list, struct outbox_str id)
 {
-    if (has(list, id))
-        json_object_array_del_idx(list, find(list, id), 1);
+    size_t i = find(list, id);
+    return i < length(list) && json_object_array_del_idx(list, i, 1) == 0;
 }
 
 static void clear(struct json_object **list)
@@ -125,7 +127,7 @@ int poison_add_state(struct poison *p, struct json_object *state)
 {
     if (!p->on)
         return OUTBOX_OK;
-    struct json_object *mine = json_object_new_object();
+    struct json_object *mine = relay_state_add(state, "probation");
     int r = mine ? 0 : -1;
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; r == 0 && i < POISON_LISTS; i++) {
@@ -134,10 +136,7 @@ int poison_add_state(struct poison *p, struct json_object *state)
             r = json_object_object_add(mine, list_names[i], copy);
     }
     pthread_mutex_unlock(&p->lock);
-    if (r == 0 && json_object_object_add(state, "probation", mine) == 0)
-        return OUTBOX_OK;
-    json_object_put(mine);
-    return OUTBOX_E_RETRY;
+    return r == 0 ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 bool poison_is_suspected(struct poison *p)
@@ -163,8 +162,7 @@ bool poison_pop_charge(struct poison *p, struct outbox_str id)
     if (!p->on)
         return false;
     pthread_mutex_lock(&p->lock);
-    bool charged = has(p->lists[POISON_CHARGES], id);
-    drop(p->lists[POISON_CHARGES], id);
+    bool charged = drop(p->lists[POISON_CHARGES], id);
     pthread_mutex_unlock(&p->lock);
     return charged;
 }
@@ -179,8 +177,7 @@ static size_t limit_for(const struct poison *p, struct outbox_str id)
 
 /* A chunk ends before a message that has another limit, so that a suspect's death is never that of
  * messages which were not with it before, and order is kept. */
-int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n,
-                  size_t *ret_n)
+size_t poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n)
 {
     pthread_mutex_lock(&p->chunk_lock);
     pthread_mutex_lock(&p->lock);
@@ -190,8 +187,7 @@ int poison_record(struct poison *p, const struct outbox_message *const *msgs, si
     for (; r == 0 && i < n && i < limit && limit_for(p, msgs[i]->row_id) == limit; i++)
         r = add(&p->lists[POISON_IN_FLIGHT], msgs[i]->row_id);
     pthread_mutex_unlock(&p->lock);
-    *ret_n = i;
-    return r;
+    return r == 0 ? i : 0;
 }
 
 void poison_clear(struct poison *p, bool survived)

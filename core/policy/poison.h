@@ -34,9 +34,8 @@ struct poison {
     pthread_mutex_t chunk_lock;
     pthread_mutex_t lock;
     _Atomic bool on;
-    int64_t
-        until_us; /* monotonic: before, a message of the dead relay may come that is on no list */
-    size_t suspects_limit;                   /* so many suspects go out at once */
+    int64_t until_us;      /* monotonic: a message of the dead relay on no list may come before */
+    size_t suspects_limit; /* so many suspects go out at once */
     struct json_object *lists[POISON_LISTS]; /* arrays of strings; NULL: empty */
 };
 
@@ -55,12 +54,11 @@ bool poison_is_suspected(struct poison *p);
 bool poison_pop_charge(struct poison *p, struct outbox_str id);
 
 /*
- * Waits until no other chunk is in flight, and lists the first *ret_n of these messages (at least
- * one) as in flight. The caller commits that with the relay's row, publishes, and calls
- * poison_clear, also after a failure.
+ * Waits until no other chunk is in flight, lists the first of these n messages (at least one) as in
+ * flight, and returns how many; 0: no memory. The caller commits that with the relay's row,
+ * publishes, and calls poison_clear, also after a failure.
  */
-int poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n,
-                  size_t *ret_n);
+size_t poison_record(struct poison *p, const struct outbox_message *const *msgs, size_t n);
 /* Nothing is in flight any more. `survived`: the messages were published, and are cleared of
  * suspicion. */
 void poison_clear(struct poison *p, bool survived);

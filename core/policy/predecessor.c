@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/predecessor.h"
-
-#include "common/message_json.h"
+#include "common/json.h"
 #include "policy/relay_state.h"
 
 #include <outbox/helpers.h>
@@ -19,7 +17,6 @@
 static int64_t start_of(int64_t pid)
 {
     char path[40], text[1024];
-    unsigned long long start = 0;
     snprintf(path, sizeof path, "/proc/%" PRId64 "/stat", pid);
     FILE *f = fopen(path, "re");
     if (!f)
@@ -30,48 +27,33 @@ static int64_t start_of(int64_t pid)
     char *p = strrchr(text, ')');
     for (int field = 2; p && field < 22; field++)
         p = strchr(p + 1, ' ');
-    if (p)
-        start = strtoull(p + 1, NULL, 10);
-    return (int64_t)start;
+    return p ? strtoll(p + 1, NULL, 10) : 0;
 }
 
 /* Names this boot of this machine. Empty: unknown. */
 static void read_boot(char *out, size_t cap)
 {
     FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-    out[0] = '\0';
-    if (f && !fgets(out, (int)cap, f))
+    if (!f || !fgets(out, (int)cap, f))
         out[0] = '\0';
     if (f)
         fclose(f);
     out[strcspn(out, "\n")] = '\0';
 }
 
-/* This process. Pids are given again; together with boot and start time they are unique. */
-static struct json_object *process_json(void)
+/* Pids are given again; together with boot and start time they are unique. */
+int predecessor_add_self(struct json_object *state)
 {
-    struct json_object *object = json_object_new_object();
+    struct json_object *process = relay_state_add(state, "process");
     char host[256] = "", boot[40];
-    if (!object)
-        return NULL;
     if (gethostname(host, sizeof host - 1) < 0)
         host[0] = '\0';
     read_boot(boot, sizeof boot);
-    if (json_add_text(object, "host", outbox_cstr(host)) == 0 &&
-        json_add_text(object, "boot", outbox_cstr(boot)) == 0 &&
-        json_add_int(object, "pid", getpid()) == 0 &&
-        json_add_int(object, "start", start_of(getpid())) == 0)
-        return object;
-    json_object_put(object);
-    return NULL;
-}
-
-int predecessor_add_self(struct json_object *state)
-{
-    struct json_object *self = process_json();
-    if (self && json_object_object_add(state, "process", self) == 0)
+    if (process && json_add_text(process, "host", outbox_cstr(host)) == 0 &&
+        json_add_text(process, "boot", outbox_cstr(boot)) == 0 &&
+        json_add_int(process, "pid", getpid()) == 0 &&
+        json_add_int(process, "start", start_of(getpid())) == 0)
         return OUTBOX_OK;
-    json_object_put(self);
     return OUTBOX_E_RETRY;
 }
 
@@ -90,9 +72,11 @@ static bool is_same(struct json_object *a, struct json_object *b, const char *na
 /* Is it known to be gone? For a process of another host only its row can tell. */
 static bool has_ended(struct json_object *process)
 {
-    struct json_object *self = process_json();
-    bool here = is_same(self, process, "host"), same_boot = is_same(self, process, "boot");
-    json_object_put(self);
+    struct json_object *state = json_object_new_object();
+    bool known = predecessor_add_self(state) == OUTBOX_OK;
+    bool here = known && is_same(member(state, "process"), process, "host");
+    bool same_boot = known && is_same(member(state, "process"), process, "boot");
+    json_object_put(state);
     if (!here || !same_boot)
         return here;
     return start_of(json_object_get_int64(member(process, "pid"))) !=

@@ -5,7 +5,15 @@
 
 #include <json-c/json_visit.h>
 #include <math.h>
-#include <stdbool.h>
+
+struct json_object *relay_state_add(struct json_object *parent, const char *name)
+{
+    struct json_object *object = parent ? json_object_new_object() : NULL;
+    if (!object || json_object_object_add(parent, name, object) == 0)
+        return object;
+    json_object_put(object);
+    return NULL;
+}
 
 /* NaN and infinities, which json-c reads and writes, are no JSON. */
 static int find_no_number(struct json_object *value, int flags, struct json_object *parent,

@@ -1,71 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/batch.h"
 
-#include "common/utf8.h"
+#include "base/clock.h"
 
 #include <outbox/helpers.h>
 
-#include <assert.h>
+#include <string.h>
 
 #define REASONS_KEEP 4096
 
-void batch_init(struct batch *batch)
+int batch_init(struct batch *batch, size_t size)
 {
-    *batch = (struct batch){.reasons = ARENA_INIT(REASONS_KEEP), .arrays = ARENA_INIT(0)};
+    *batch =
+        (struct batch){.size = size, .reasons = ARENA_INIT(REASONS_KEEP), .arrays = ARENA_INIT(0)};
+    struct arena *a = &batch->arrays;
+    pthread_mutex_init(&batch->lease.lock, NULL);
+    batch->publisher = arena_array(a, size, sizeof *batch->publisher);
+    batch->index = arena_array(a, size, sizeof *batch->index);
+    batch->msgs = arena_array(a, size, sizeof *batch->msgs);
+    batch->outcomes = arena_array(a, size, sizeof *batch->outcomes);
+    batch->outcome_ptrs = arena_array(a, size, sizeof *batch->outcome_ptrs);
+    batch->items = arena_array(a, size, sizeof *batch->items);
+    batch->item_ptrs = arena_array(a, size, sizeof *batch->item_ptrs);
+    batch->stale = arena_array(a, size, sizeof *batch->stale);
+    if (!batch->publisher || !batch->index || !batch->msgs || !batch->outcomes ||
+        !batch->outcome_ptrs || !batch->items || !batch->item_ptrs || !batch->stale)
+        return OUTBOX_E_RETRY;
+    for (size_t i = 0; i < size; i++) {
+        batch->outcome_ptrs[i] = &batch->outcomes[i];
+        batch->item_ptrs[i] = &batch->items[i];
+    }
+    return OUTBOX_OK;
 }
 
 void batch_free(struct batch *batch)
 {
     arena_free(&batch->arrays);
     arena_free(&batch->reasons);
-}
-
-int batch_reserve(struct batch *batch, size_t n)
-{
-    struct arena *a = &batch->arrays;
-    if (n <= batch->size)
-        return OUTBOX_OK;
-    arena_reset(a);
-    batch->size = 0;
-    batch->publisher = arena_array(a, n, sizeof *batch->publisher);
-    batch->index = arena_array(a, n, sizeof *batch->index);
-    batch->msgs = arena_array(a, n, sizeof *batch->msgs);
-    batch->outcomes = arena_array(a, n, sizeof *batch->outcomes);
-    batch->outcome_ptrs = arena_array(a, n, sizeof *batch->outcome_ptrs);
-    batch->items = arena_array(a, n, sizeof *batch->items);
-    batch->item_ptrs = arena_array(a, n, sizeof *batch->item_ptrs);
-    batch->stale = arena_array(a, n, sizeof *batch->stale);
-    if (!batch->publisher || !batch->index || !batch->msgs || !batch->outcomes ||
-        !batch->outcome_ptrs || !batch->items || !batch->item_ptrs || !batch->stale)
-        return OUTBOX_E_RETRY;
-    for (size_t i = 0; i < n; i++) {
-        batch->outcome_ptrs[i] = &batch->outcomes[i];
-        batch->item_ptrs[i] = &batch->items[i];
-    }
-    batch->size = n;
-    return OUTBOX_OK;
+    pthread_mutex_destroy(&batch->lease.lock);
 }
 
 /* A publisher's share keeps the batch's order, and stores look messages up by it. */
-static bool is_sorted(const struct outbox_batch *claimed)
-{
-    for (uint32_t i = 1; i < claimed->n; i++)
-        if (claimed->messages[i - 1]->seq > claimed->messages[i]->seq)
-            return false;
-    return true;
-}
-
 int batch_take(struct batch *batch, struct outbox_batch *claimed)
 {
-    assert(is_sorted(claimed));
     batch->claimed = claimed;
-    batch_forget_items(batch);
-    return batch_reserve(batch, claimed->n);
+    if (claimed->n > batch->size)
+        return OUTBOX_E_BROKEN;
+    for (uint32_t i = 1; i < claimed->n; i++)
+        if (claimed->messages[i - 1]->seq > claimed->messages[i]->seq)
+            return OUTBOX_E_BROKEN;
+    return OUTBOX_OK;
 }
 
 void batch_clear(struct batch *batch)
 {
     batch->claimed = NULL;
+    batch->cut_short = false;
     batch_forget_items(batch);
     arena_reset(&batch->reasons);
 }
@@ -93,17 +83,41 @@ void batch_forget_items(struct batch *batch)
     batch->deferred_ms = 0;
 }
 
-void batch_log(const struct batch *batch, struct log *log, int level, const char *text,
-               uint32_t index, const char *publisher, const struct outbox_settle *settle)
+/* ---- the lease ---- */
+
+void lease_set(struct lease *lease, struct outbox_str text, int64_t until_us)
 {
-    const struct outbox_message *msg = batch->claimed->messages[index];
-    char id[64], topic[128], reason[512];
-    if (!log_enabled(log, level))
-        return;
-    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
-    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
-    utf8_clean(settle->reason.p, (size_t)settle->reason.n, reason, sizeof reason);
-    log_event(log, level, text, "id", id, "topic", topic, "publisher", publisher, "retries",
-              LOG_NUM((int64_t)msg->retries + ((settle->flags & OUTBOX_SETTLE_CHARGE) != 0)),
-              "reason", reason, NULL);
+    pthread_mutex_lock(&lease->lock);
+    lease->n = 0;
+    if (text.p && text.n <= sizeof lease->text) {
+        memcpy(lease->text, text.p, (size_t)text.n);
+        lease->n = (size_t)text.n;
+    }
+    lease->until_us = until_us;
+    pthread_mutex_unlock(&lease->lock);
+}
+
+bool lease_is_valid(struct lease *lease)
+{
+    pthread_mutex_lock(&lease->lock);
+    bool valid = lease->n == 0 || clock_monotonic_us() < lease->until_us;
+    pthread_mutex_unlock(&lease->lock);
+    return valid;
+}
+
+struct outbox_str lease_copy(struct lease *lease, char buffer[LEASE_MAX])
+{
+    pthread_mutex_lock(&lease->lock);
+    size_t n = lease->n;
+    memcpy(buffer, lease->text, n);
+    pthread_mutex_unlock(&lease->lock);
+    return (struct outbox_str){n > 0 ? buffer : NULL, n};
+}
+
+void lease_renewed(struct lease *lease, struct outbox_str text, int64_t until_us)
+{
+    pthread_mutex_lock(&lease->lock);
+    if (outbox_str_eq((struct outbox_str){lease->text, lease->n}, text))
+        lease->until_us = until_us;
+    pthread_mutex_unlock(&lease->lock);
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* batch.h - a claimed batch on its way through one worker. */
+/* batch.h - a claimed batch on its way through one worker, and the lease that it is held by. */
 #ifndef CORE_RELAY_BATCH_H
 #define CORE_RELAY_BATCH_H
 
-#include "base/log.h"
 #include "common/arena.h"
 
 #include <outbox/publisher.h>
 #include <outbox/store.h>
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#define LEASE_MAX 128
 
 /* What may still be done with a batch, in order: the later, the less. */
 enum batch_state {
@@ -21,10 +23,19 @@ enum batch_state {
     BATCH_UNSETTLED,  /* its outcomes were given up: the worker ends */
 };
 
+/* What the janitor renews while the batch is worked on. `lock` protects every field. */
+struct lease {
+    pthread_mutex_t lock;
+    char text[LEASE_MAX];
+    size_t n;         /* 0: nothing to renew */
+    int64_t until_us; /* monotonic; as far as known */
+};
+
 /* Arrays hold `size` elements each; those of a chunk are used by one publish call at a time. */
 struct batch {
     struct outbox_batch *claimed; /* the store's batch; messages are in order of seq */
     int64_t deadline_us;          /* monotonic: when it is to be settled */
+    struct lease lease;
     size_t size;
     size_t *publisher; /* of each message, or ROUTE_NONE: settled by the routing itself */
     uint32_t *index;   /* of one publisher's messages in `claimed`, in order */
@@ -33,6 +44,7 @@ struct batch {
     struct outbox_outcome *outcomes;    /* of a chunk */
     struct outbox_outcome **outcome_ptrs;
 
+    bool cut_short;              /* not all of a publisher's share fit the time */
     struct outbox_settle *items; /* waiting to be settled */
     const struct outbox_settle **item_ptrs;
     uint8_t *stale;
@@ -54,12 +66,11 @@ struct chunk {
     struct outbox_err err;
 };
 
-void batch_init(struct batch *batch);
+/* Room for `size` messages. OUTBOX_E_RETRY: no memory; batch_free is to be called all the same. */
+int batch_init(struct batch *batch, size_t size);
 void batch_free(struct batch *batch);
-/* Room for n messages, before any is claimed. */
-int batch_reserve(struct batch *batch, size_t n);
 
-/* Begins with what the store claimed. */
+/* Begins with what the store claimed. OUTBOX_E_BROKEN: more than asked for, or not in order. */
 int batch_take(struct batch *batch, struct outbox_batch *claimed);
 void batch_clear(struct batch *batch);
 
@@ -70,8 +81,16 @@ void batch_keep_reasons(struct batch *batch);
 /* Queued items are settled, or given up. */
 void batch_forget_items(struct batch *batch);
 
-/* One line on a message and what becomes of it. `publisher` NULL: none saw it. */
-void batch_log(const struct batch *batch, struct log *log, int level, const char *text,
-               uint32_t index, const char *publisher, const struct outbox_settle *settle);
+/* ---- the lease ---- */
+
+/* The batch that is worked on from now on; text NULL: none, or nothing to renew. */
+void lease_set(struct lease *lease, struct outbox_str text, int64_t until_us);
+/* Has the batch no lease, or one that lasts still? */
+bool lease_is_valid(struct lease *lease);
+
+/* What is to be renewed, copied to `buffer`; p NULL: nothing. */
+struct outbox_str lease_copy(struct lease *lease, char buffer[LEASE_MAX]);
+/* It was renewed, unless the worker has another one by now. */
+void lease_renewed(struct lease *lease, struct outbox_str text, int64_t until_us);
 
 #endif

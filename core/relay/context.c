@@ -7,24 +7,11 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-bool context_stopping(const struct relay *relay)
-{
-    return relay->stopping;
-}
-
 int64_t context_left_ms(const struct relay *relay, int64_t most)
 {
     int64_t deadline = relay->deadline_us;
     int64_t left = (deadline - clock_monotonic_us()) / 1000;
     return deadline == INT64_MAX || left > most ? most : left;
-}
-
-uint64_t context_accepted(const struct relay *relay)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        n += relay->publishers[i].accepted;
-    return n;
 }
 
 void context_remember_outage(struct relay *relay, const char *fmt, ...)

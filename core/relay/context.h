@@ -54,9 +54,8 @@ struct relay {
     struct poison poison;
     _Atomic bool predecessors_loaded;
     _Atomic uint64_t stale;
-    _Atomic uint64_t refused; /* dead letters that no publisher saw */
-    _Atomic int64_t
-        deferred_until_us; /* once: messages wait for a suspended publisher until then */
+    _Atomic uint64_t refused;          /* dead letters that no publisher saw */
+    _Atomic int64_t deferred_until_us; /* once: messages wait for a suspended publisher */
 
     struct worker *workers;
     pthread_t *threads;     /* the workers', the janitor's, the watcher's */
@@ -73,11 +72,8 @@ struct relay {
     char outage[384]; /* under outage_lock, until the threads have ended */
 };
 
-bool context_stopping(const struct relay *relay);
 /* What is left of the time for stopping, ms; at most `most`. */
 int64_t context_left_ms(const struct relay *relay, int64_t most);
-/* Messages accepted so far. */
-uint64_t context_accepted(const struct relay *relay);
 /* What made a once-relay give up. */
 void context_remember_outage(struct relay *relay, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -86,5 +82,10 @@ void context_quit(struct relay *relay);
 /* The last thing that a worker does, and that any other thread does. */
 void context_worker_ended(struct relay *relay);
 void context_thread_ended(struct relay *relay);
+
+/* Renews the workers' leases, writes this relay's row, and deletes what is old. */
+void *janitor_main(void *relay);
+/* Waits for the store's news, and wakes one idle worker. */
+void *watcher_main(void *relay);
 
 #endif

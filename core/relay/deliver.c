@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/deliver.h"
-
 #include "base/clock.h"
 #include "common/failpoint.h"
 #include "relay/heartbeat.h"
-#include "relay/publisher_health.h"
-#include "relay/settle.h"
+#include "relay/worker.h"
 
 /* What a publisher's check may take before a probe, ms. */
 #define PROBE_CHECK_MS 5000
@@ -49,24 +46,14 @@ static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t
 
 /* ---- after a relay died: see policy/poison.h ---- */
 
-static void write_row(struct worker *w)
-{
-    struct outbox_err err = {.size = sizeof err};
-    if (heartbeat_record(w->relay, &err) < 0)
-        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
-                  err.text, NULL);
-}
-
 /* Commits which messages are in flight next, as many of the chunk as may be. False: it failed, so
  * they must not be sent. */
 static bool record_in_flight(struct worker *w, struct chunk *chunk)
 {
     struct poison *poison = &w->relay->poison;
     struct outbox_err err = {.size = sizeof err};
-    int r = poison_record(poison, w->batch.msgs, chunk->n, &chunk->n);
-    if (r == 0)
-        r = heartbeat_record(w->relay, &err);
-    if (r == 0) {
+    chunk->n = poison_record(poison, w->batch.msgs, chunk->n);
+    if (chunk->n > 0 && heartbeat_record(w->relay, &err) == OUTBOX_OK) {
         w->record_failures = 0;
         return true;
     }
@@ -79,8 +66,11 @@ static bool record_in_flight(struct worker *w, struct chunk *chunk)
 /* Written again at once: a death from now on is not these messages' fault. */
 static void clear_in_flight(struct worker *w, bool survived)
 {
+    struct outbox_err err = {.size = sizeof err};
     poison_clear(&w->relay->poison, survived);
-    write_row(w);
+    if (heartbeat_record(w->relay, &err) < 0)
+        log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
+                  err.text, NULL);
 }
 
 /* ---- chunks ---- */
@@ -97,9 +87,9 @@ static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
         chunk->timeout_ms = batch_left_ms;
         chunk->whole_time = false;
     }
-    if (context_stopping(w->relay) || chunk->timeout_ms <= 0)
+    if (w->relay->stopping || chunk->timeout_ms <= 0)
         return false;
-    if (lease_is_valid(&w->lease))
+    if (lease_is_valid(&w->batch.lease))
         return true;
     log_event(w->relay->log, OUTBOX_LOG_WARNING,
               "the claim ran out before publishing; another relay may have these messages", NULL);
@@ -113,8 +103,7 @@ static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
  * After a death each chunk is recorded; if the store cannot settle a part of a batch the batch ends
  * with its first chunk then, lest the next one kills us and this one is sent again.
  */
-static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_t n, size_t limit,
-                                       bool *ret_cut_short)
+static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_t n, size_t limit)
 {
     struct batch *batch = &w->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
@@ -131,19 +120,19 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             batch->msgs[i] = batch->claimed->messages[chunk.index[i]];
         bool recorded = poison_is_suspected(&w->relay->poison);
         if (recorded && !record_in_flight(w, &chunk)) {
-            breaker_unknown(&to->breaker);
+            suspension_unknown(&to->breaker.suspension);
             return BATCH_UNRECORDED;
         }
         if (!has_time(w, &chunk, deadline_us)) {
             if (recorded)
                 clear_in_flight(w, false);
-            breaker_unknown(&to->breaker);
-            *ret_cut_short |= chunk.timeout_ms <= 0;
+            suspension_unknown(&to->breaker.suspension);
+            batch->cut_short |= chunk.timeout_ms <= 0;
             return BATCH_OPEN;
         }
         publish(w, &chunk);
         int64_t pause_ms = publisher_health_report(w, &chunk);
-        *ret_cut_short |= !queue_outcomes(w, &chunk, pause_ms);
+        batch->cut_short |= !queue_outcomes(w, &chunk, pause_ms);
         enum batch_state state = settle_part(w);
         if (recorded)
             clear_in_flight(w, true);
@@ -151,7 +140,7 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             return state != BATCH_OPEN ? state : BATCH_CLOSED;
         if (pause_ms > 0)
             return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
-        limit = breaker_limit(&to->breaker);
+        limit = to->breaker.slow_start;
     }
     return BATCH_OPEN;
 }
@@ -171,16 +160,15 @@ static void choose_probe(struct batch *batch, size_t n, uint64_t avoid_id)
     }
 }
 
-enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut_short)
+enum batch_state deliver_share(struct worker *w, size_t publisher)
 {
     struct batch *batch = &w->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
     size_t n = 0;
-    *ret_cut_short = false;
     for (uint32_t i = 0; i < batch->claimed->n; i++)
         if (batch->publisher[i] == publisher)
             batch->index[n++] = i;
-    if (n == 0 || context_stopping(w->relay))
+    if (n == 0 || w->relay->stopping)
         return BATCH_OPEN;
     struct breaker_pass pass = breaker_enter(&to->breaker);
     if (pass.probe) {
@@ -193,5 +181,5 @@ enum batch_state deliver_share(struct worker *w, size_t publisher, bool *ret_cut
     }
     if (pass.wait_ms > 0)
         return defer(w, publisher, batch->index, n, pass.wait_ms);
-    return deliver_chunks(w, publisher, n, pass.limit, ret_cut_short);
+    return deliver_chunks(w, publisher, n, pass.limit);
 }

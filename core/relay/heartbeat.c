@@ -3,9 +3,8 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "common/message_json.h"
+#include "common/json.h"
 #include "common/utf8.h"
-#include "policy/predecessor.h"
 #include "policy/relay_state.h"
 
 #include <outbox/helpers.h>
@@ -18,48 +17,32 @@
 #define PUBLISH_CLAIMED_MS 30000
 #define WARN_AGAIN_US (600 * 1000000ll)
 
-static struct json_object *publisher_json(const struct publisher_state *state,
-                                          const struct suspension_view *view)
+static bool add_publisher(struct json_object *all, struct publisher_state *publisher)
 {
-    struct json_object *object = json_object_new_object();
-    if (!object)
-        return NULL;
-    const char *name = view->probing ? "probing" : view->paused ? "paused" : "ready";
-    if (json_add_text(object, "state", outbox_cstr(name)) < 0 ||
-        json_add_time(object, "since", view->paused ? view->since_us : 0) < 0 ||
-        json_add_text(object, "reason", outbox_cstr(view->paused ? view->reason : NULL)) < 0 ||
-        json_add_int(object, "accepted", (int64_t)state->accepted) < 0 ||
-        json_add_int(object, "retried", (int64_t)state->retried) < 0 ||
-        json_add_int(object, "failed", (int64_t)state->failed) < 0) {
-        json_object_put(object);
-        return NULL;
-    }
-    return object;
+    struct suspension_view view = suspension_snapshot(&publisher->breaker.suspension);
+    struct json_object *object = relay_state_add(all, publisher->config->name);
+    const char *name = view.probing ? "probing" : view.paused ? "paused" : "ready";
+    return object && json_add_text(object, "state", outbox_cstr(name)) == 0 &&
+           json_add_time(object, "since", view.paused ? view.since_us : 0) == 0 &&
+           json_add_text(object, "reason", outbox_cstr(view.paused ? view.reason : NULL)) == 0 &&
+           json_add_int(object, "accepted", (int64_t)publisher->accepted) == 0 &&
+           json_add_int(object, "retried", (int64_t)publisher->retried) == 0 &&
+           json_add_int(object, "failed", (int64_t)publisher->failed) == 0;
 }
 
 /* The state as a JSON object; without a rate, which alone must not count as a change. */
 static struct json_object *state_json(struct relay *relay)
 {
     struct json_object *state = json_object_new_object();
-    struct json_object *publishers = json_object_new_object();
-    if (!state || !publishers)
-        goto fail;
-    for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.suspension);
-        struct json_object *one = publisher_json(&relay->publishers[i], &view);
-        if (!one || json_object_object_add(publishers, relay->config->publishers[i].name, one) < 0)
-            goto fail;
-    }
-    if (json_object_object_add(state, "publishers", publishers) < 0)
-        goto fail;
-    publishers = NULL;
-    if (json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->unrouted)) < 0 ||
-        json_add_int(state, "stale", (int64_t)relay->stale) < 0 ||
-        predecessor_add_self(state) < 0 || poison_add_state(&relay->poison, state) < 0)
-        goto fail;
-    return state;
-fail:
-    json_object_put(publishers);
+    struct json_object *publishers = relay_state_add(state, "publishers");
+    bool complete = publishers != NULL;
+    for (size_t i = 0; complete && i < relay->config->n_publishers; i++)
+        complete = add_publisher(publishers, &relay->publishers[i]);
+    if (complete &&
+        json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->unrouted)) == 0 &&
+        json_add_int(state, "stale", (int64_t)relay->stale) == 0 &&
+        predecessor_add_self(state) == 0 && poison_add_state(&relay->poison, state) == 0)
+        return state;
     json_object_put(state);
     return NULL;
 }
@@ -69,49 +52,41 @@ static int add_rate(struct json_object *state, const struct heartbeat *last, uin
 {
     double seconds = last->at_us ? (double)(now - last->at_us) / 1e6 : 0;
     double rate = seconds > 0 ? (double)(accepted - last->accepted) / seconds : 0;
-    struct json_object *rates = json_object_new_object();
-    if (!rates || json_object_object_add(rates, "published_per_second",
-                                         json_object_new_double((double)(int64_t)rate)) < 0) {
-        json_object_put(rates);
-        return -1;
-    }
-    return json_object_object_add(state, "rate", rates);
+    struct json_object *rates = relay_state_add(state, "rate");
+    return rates ? json_object_object_add(rates, "published_per_second",
+                                          json_object_new_double((double)(int64_t)rate))
+                 : -1;
 }
 
-/* Writes the row. Under heartbeat_lock. */
-static int put(struct relay *relay, struct json_object *state, bool clean, int64_t timeout_ms,
-               struct outbox_err *err)
-{
-    struct outbox_relay_row row = {
-        .size = sizeof row,
-        .clean = clean,
-        .id = outbox_cstr(relay->id),
-        .name = outbox_cstr(relay->config->name),
-        .config_hash = outbox_cstr(relay->config->hash),
-        .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
-        .version = outbox_cstr(PACKAGE_VERSION),
-    };
-    struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
-    return store_relay_put(&relay->heartbeat_store, &row, &call, err);
-}
-
-/* Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
+/* Writes the row. Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
 static int put_state(struct relay *relay, struct heartbeat *last, bool clean, int64_t timeout_ms,
                      struct outbox_err *err)
 {
     int64_t now = clock_monotonic_us();
-    uint64_t accepted = context_accepted(relay);
+    struct relay_report report;
+    relay_snapshot(relay, &report);
     struct json_object *state = state_json(relay);
     uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
     bool due = !last || clean || hash != last->hash || !last->at_us ||
                now - last->at_us >= ALIVE_MS * 1000ll;
     int r = OUTBOX_OK;
-    if (!state || (last && due && add_rate(state, last, accepted, now) < 0))
+    if (!state || (last && due && add_rate(state, last, report.accepted, now) < 0)) {
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
-    else if (due)
-        r = put(relay, state, clean, timeout_ms, err);
+    } else if (due) {
+        struct outbox_relay_row row = {
+            .size = sizeof row,
+            .clean = clean,
+            .id = outbox_cstr(relay->id),
+            .name = outbox_cstr(relay->config->name),
+            .config_hash = outbox_cstr(relay->config->hash),
+            .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
+            .version = outbox_cstr(PACKAGE_VERSION),
+        };
+        struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
+        r = store_relay_put(&relay->heartbeat_store, &row, &call, err);
+    }
     if (r == OUTBOX_OK && last && due)
-        *last = (struct heartbeat){accepted, now, hash, last->warned_us};
+        *last = (struct heartbeat){report.accepted, now, hash, last->warned_us};
     json_object_put(state);
     return r;
 }
@@ -139,25 +114,21 @@ int heartbeat_record(struct relay *relay, struct outbox_err *err)
     return r;
 }
 
-/* Until when a message of a dead relay may be claimed that its row does not name: its lease has to
- * end, and all that it had claimed has to be published. */
-static int64_t unknown_until_us(const struct relay *relay)
-{
-    int64_t claimed_ms =
-        relay->config->lease_ms > relay->hold_ms ? relay->config->lease_ms : relay->hold_ms;
-    return clock_monotonic_us() + (2 * claimed_ms + PUBLISH_CLAIMED_MS) * 1000;
-}
-
 static void inherit_from(struct relay *relay, const struct outbox_relay_row *row)
 {
     struct json_object *state = relay_state(row);
+    int64_t lease_ms = relay->config->lease_ms, hold_ms = relay->hold_ms;
+    /* Until then a message of the dead relay may be claimed that its row does not name: its lease
+     * has to end, and all that it had claimed has to be published. */
+    int64_t until_us = clock_monotonic_us() + 2000 * (lease_ms > hold_ms ? lease_ms : hold_ms) +
+                       PUBLISH_CLAIMED_MS * 1000;
     char id[64];
     utf8_clean(row->id.p, (size_t)row->id.n, id, sizeof id);
     log_event(relay->log, OUTBOX_LOG_WARNING,
               "a relay of this name ended uncleanly; for a while messages are recorded before they "
               "are sent, so that a message that kills relays would be found",
               "instance", id, NULL);
-    poison_begin(&relay->poison, state, unknown_until_us(relay));
+    poison_begin(&relay->poison, state, until_us);
     json_object_put(state);
 }
 
@@ -182,12 +153,10 @@ static int load_predecessors(struct relay *relay, struct outbox_err *err)
 
 int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err)
 {
-    int r = OUTBOX_OK;
     if (relay->predecessors_loaded)
         return OUTBOX_OK;
     pthread_mutex_lock(&relay->heartbeat_lock);
-    if (!relay->predecessors_loaded)
-        r = load_predecessors(relay, err);
+    int r = relay->predecessors_loaded ? OUTBOX_OK : load_predecessors(relay, err);
     relay->predecessors_loaded = r == OUTBOX_OK;
     pthread_mutex_unlock(&relay->heartbeat_lock);
     return r;
@@ -198,7 +167,7 @@ void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct
     int64_t now = clock_monotonic_us();
     struct outbox_relay_page *page;
     struct outbox_err err = {.size = sizeof err};
-    if ((last->warned_us != INT64_MIN && now - last->warned_us < WARN_AGAIN_US) ||
+    if ((last->warned_us && now - last->warned_us < WARN_AGAIN_US) ||
         store_relay_list(&relay->janitor_store, call, &page, &err) < 0)
         return;
     for (uint32_t i = 0; i < page->n; i++) {

@@ -15,8 +15,8 @@
 struct heartbeat {
     uint64_t accepted; /* for the rate */
     int64_t at_us;
-    uint64_t hash; /* of the state, to see whether something changed */
-    int64_t warned_us;
+    uint64_t hash;     /* of the state, to see whether something changed */
+    int64_t warned_us; /* 0: never */
 };
 
 /* When the state has changed, or was written long ago. `clean`: the last time. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/idle.h"
-
 #include "base/clock.h"
-#include "relay/publisher_health.h"
+#include "relay/worker.h"
 
 /* A publisher that does not answer its check must not delay an idle worker for long. */
 #define IDLE_CHECK_MS 2000
@@ -12,11 +10,9 @@
 /* Lets a publisher serve its connection. When it wants that again, monotonic us. */
 static int64_t keepalive(struct worker *w, size_t publisher)
 {
-    struct outbox_keepalive keepalive;
+    struct outbox_keepalive keepalive = {.again_ms = 0};
     struct outbox_err err = {.size = sizeof err};
     int r = publisher_keepalive(&w->publishers[publisher], &keepalive, &err);
-    if (r == OUTBOX_E_NOTSUP)
-        return INT64_MAX;
     if (r == OUTBOX_OK && keepalive.verdict == OUTBOX_UNAVAILABLE)
         publisher_health_failed(w, publisher, 0, 0, keepalive.reason);
     return r == OUTBOX_E_BROKEN || keepalive.again_ms == 0
@@ -30,10 +26,11 @@ static int64_t probe(struct worker *w, size_t publisher)
 {
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
     int64_t pause_ms;
-    if (suspension_snapshot(&breaker->suspension).paused && !context_stopping(w->relay) &&
+    if (suspension_snapshot(&breaker->suspension).paused && !w->relay->stopping &&
         breaker_enter(breaker).wait_ms == 0 &&
-        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK)
-        publisher_health_check_ok(w, publisher);
+        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK &&
+        breaker_check_ok(breaker))
+        publisher_health_log_back(w, publisher);
     struct suspension_view view = suspension_snapshot(&breaker->suspension);
     return view.paused ? view.until_us : INT64_MAX;
 }

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/janitor.h"
-
 #include "base/clock.h"
 #include "relay/heartbeat.h"
 #include "relay/worker.h"
@@ -45,23 +43,16 @@ static void renew_one(struct relay *relay, struct lease *lease)
         lease_renewed(lease, text, until_us);
 }
 
-static void renew(struct janitor *j, int64_t now)
-{
-    if (!(j->relay->janitor_store.capabilities & OUTBOX_STORE_RENEWS)) {
-        j->renew_us = INT64_MAX;
-        return;
-    }
-    for (size_t i = 0; i < j->relay->config->workers; i++)
-        renew_one(j->relay, &j->relay->workers[i].lease);
-    j->renew_us = now + j->relay->config->lease_ms * 1000 / 3;
-}
-
 /* Before each thing that may take long. */
 static void renew_when_due(struct janitor *j)
 {
+    const struct config *config = j->relay->config;
     int64_t now = clock_monotonic_us();
-    if (now >= j->renew_us)
-        renew(j, now);
+    if (now < j->renew_us)
+        return;
+    for (size_t i = 0; i < config->workers; i++)
+        renew_one(j->relay, &j->relay->workers[i].batch.lease);
+    j->renew_us = now + config->lease_ms * 1000 / 3;
 }
 
 /* True: there is more to delete. */
@@ -81,19 +72,21 @@ static bool purge_status(struct relay *relay, uint32_t status, int64_t older_ms)
     return r == 0 && n >= PURGE_LIMIT;
 }
 
-static void purge(struct janitor *j, int64_t now)
+static void purge(struct janitor *j)
 {
+    int64_t began = clock_monotonic_us();
     const struct config *config = j->relay->config;
     bool more = purge_status(j->relay, OUTBOX_PROCESSED, config->retention_ms);
     renew_when_due(j);
     more |= purge_status(j->relay, OUTBOX_FAILED, config->retention_failed_ms);
     /* Half of the time at most, so that producers and workers get theirs. */
-    int64_t took = clock_monotonic_us() - now;
+    int64_t took = clock_monotonic_us() - began;
     j->purge_us = clock_monotonic_us() + (more ? took : PURGE_IDLE_MS * 1000);
 }
 
-static void write_row(struct janitor *j, int64_t now)
+static void write_row(struct janitor *j)
 {
+    int64_t began = clock_monotonic_us();
     struct outbox_err err = {.size = sizeof err};
     int64_t before = j->heartbeat.at_us;
     if (heartbeat_put(j->relay, &j->heartbeat, false, &err) < 0)
@@ -104,7 +97,7 @@ static void write_row(struct janitor *j, int64_t now)
         renew_when_due(j);
         heartbeat_compare(j->relay, &j->heartbeat, &call);
     }
-    j->heartbeat_us = now + HEARTBEAT_MS * 1000;
+    j->heartbeat_us = began + HEARTBEAT_MS * 1000;
 }
 
 static int until_next_ms(const struct janitor *j)
@@ -112,7 +105,7 @@ static int until_next_ms(const struct janitor *j)
     int64_t next = j->renew_us < j->heartbeat_us ? j->renew_us : j->heartbeat_us;
     next = next < j->purge_us ? next : j->purge_us;
     int64_t ms = (next - clock_monotonic_us()) / 1000 + 1;
-    return ms < 1 ? 1 : ms > INT32_MAX ? INT32_MAX : (int)ms;
+    return ms < 1 ? 1 : (int)ms;
 }
 
 void *janitor_main(void *arg)
@@ -120,14 +113,15 @@ void *janitor_main(void *arg)
     struct janitor j = {.relay = arg};
     struct pollfd quit = {.fd = j.relay->quit_fd, .events = POLLIN};
     struct outbox_err err = {.size = sizeof err};
-    j.heartbeat.warned_us = INT64_MIN;
+    if (!(j.relay->janitor_store.capabilities & OUTBOX_STORE_RENEWS))
+        j.renew_us = INT64_MAX;
     do {
         renew_when_due(&j);
         if (clock_monotonic_us() >= j.heartbeat_us)
-            write_row(&j, clock_monotonic_us());
+            write_row(&j);
         renew_when_due(&j);
         if (clock_monotonic_us() >= j.purge_us)
-            purge(&j, clock_monotonic_us());
+            purge(&j);
     } while (poll(&quit, 1, until_next_ms(&j)) == 0);
     heartbeat_put(j.relay, &j.heartbeat, true, &err);
     context_thread_ended(j.relay);

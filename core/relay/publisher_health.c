@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/publisher_health.h"
+#include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
-static void log_back(struct worker *w, size_t publisher)
+void publisher_health_log_back(struct worker *w, size_t publisher)
 {
     log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
               w->relay->publishers[publisher].config->name, NULL);
@@ -33,28 +33,13 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
     struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
     int r = publisher_check(&w->publishers[publisher], &call, &err);
     if (r == OUTBOX_E_CANCELLED)
-        breaker_unknown(&w->relay->publishers[publisher].breaker);
+        suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
     else if (r < 0)
         *ret_pause_ms = publisher_health_failed(w, publisher, 0, 0, outbox_cstr(err.text));
     return r;
 }
 
-void publisher_health_check_ok(struct worker *w, size_t publisher)
-{
-    if (breaker_check_ok(&w->relay->publishers[publisher].breaker))
-        log_back(w, publisher);
-}
-
 /* ---- a publish call ---- */
-
-/* Whose answer says that the publisher is unavailable: its place in the chunk, or n. */
-static size_t find_culprit(const struct worker *w, const struct chunk *chunk)
-{
-    size_t i = 0;
-    while (i < chunk->n && w->batch.outcomes[i].verdict != OUTBOX_UNAVAILABLE)
-        i++;
-    return i;
-}
 
 /* A message that keeps its publisher unavailable while others are accepted is itself to blame. */
 static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, uint64_t id)
@@ -69,14 +54,6 @@ static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, u
     return true;
 }
 
-static void report_accepted(struct worker *w, const struct chunk *chunk)
-{
-    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
-    for (size_t i = 0; breaker_has_suspects(breaker) && i < chunk->n; i++)
-        if (w->batch.outcomes[i].verdict == OUTBOX_ACCEPTED)
-            breaker_accepted(breaker, breaker_id(w->batch.msgs[i]->row_id));
-}
-
 /*
  * An answer to a message says most: "unavailable" suspends the publisher, unless that message is
  * known for it; any other answer shows that the publisher works. Without any answer a failed call
@@ -87,11 +64,16 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
 {
     struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
     struct outbox_str reason = outbox_cstr(chunk->err.text);
-    size_t culprit = find_culprit(w, chunk), known = 0;
-    for (size_t i = 0; i < chunk->n; i++)
-        known += w->batch.outcomes[i].verdict != OUTBOX_UNSET;
-    report_accepted(w, chunk);
-    bool stopped = context_stopping(w->relay) || chunk->result == OUTBOX_E_CANCELLED;
+    size_t culprit = chunk->n, known = 0;
+    for (size_t i = 0; i < chunk->n; i++) {
+        uint32_t verdict = w->batch.outcomes[i].verdict;
+        known += verdict != OUTBOX_UNSET;
+        if (verdict == OUTBOX_UNAVAILABLE && culprit == chunk->n)
+            culprit = i; /* whose answer says that the publisher is unavailable */
+        if (verdict == OUTBOX_ACCEPTED && breaker->any_suspect)
+            breaker_accepted(breaker, breaker_id(w->batch.msgs[i]->row_id));
+    }
+    bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
         const struct outbox_outcome *answer = &w->batch.outcomes[culprit];
@@ -104,10 +86,10 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
             reason = outbox_cstr("it answered for no message within batch_timeout");
         return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
     } else if (known == 0) {
-        breaker_unknown(breaker);
+        suspension_unknown(&breaker->suspension);
         return 0;
     }
     if (breaker_passed(breaker))
-        log_back(w, chunk->publisher);
+        publisher_health_log_back(w, chunk->publisher);
     return 0;
 }

@@ -3,8 +3,6 @@
 
 #include "base/clock.h"
 #include "relay/context.h"
-#include "relay/janitor.h"
-#include "relay/watcher.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
@@ -35,11 +33,13 @@ int relay_ended_fd(const struct relay *relay)
 static int prepare(struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
+    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
+                              &relay->watcher_store};
+    int r = OUTBOX_OK;
     uuid_t id;
     uuid_generate_random(id);
     uuid_unparse_lower(id, relay->id);
     relay->deadline_us = INT64_MAX;
-    relay->deferred_until_us = 0;
     relay->hold_ms = config->delivery.batch_timeout_ms;
     for (size_t i = 0; i < config->n_publishers; i++)
         if (config->publishers[i].delivery.batch_timeout_ms > relay->hold_ms)
@@ -65,21 +65,10 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         relay->publishers[i].config = &config->publishers[i];
         breaker_init(&relay->publishers[i].breaker);
     }
-    for (size_t i = 0; i < config->workers; i++)
-        worker_init(&relay->workers[i], relay);
-    return OUTBOX_OK;
-}
-
-static int open_all(struct relay *relay, struct outbox_err *err)
-{
-    const struct config *config = relay->config;
-    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
-                              &relay->watcher_store};
-    int r = OUTBOX_OK;
     for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
         r = store_open(stores[i], config->store_plugin, config->store_options, relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++)
-        r = worker_open(&relay->workers[i], err);
+        r = worker_open(&relay->workers[i], relay, err);
     return r;
 }
 
@@ -118,8 +107,6 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
     relay->mode = *mode;
     relay->log = log;
     int r = prepare(relay, err);
-    if (r == 0)
-        r = open_all(relay, err);
     if (r == 0) {
         /* Signals are for the threads of whoever started us. */
         sigset_t all, before;

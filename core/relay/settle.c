@@ -1,20 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/settle.h"
-
 #include "base/clock.h"
 #include "common/backoff.h"
 #include "common/failpoint.h"
+#include "common/utf8.h"
 #include "policy/outcome.h"
-#include "relay/dead_letter.h"
+#include "relay/worker.h"
 
 #include <poll.h>
 #include <string.h>
 
 #define SETTLE_RETRY_MIN_MS 50
 #define SETTLE_RETRY_MAX_MS 2000
+/* However little patience is left a try is worth a moment: what is not settled was sent for
+ * nothing.
+ */
 #define TRY_LEAST_MS 2000
 
 /* ---- the queue ---- */
+
+/* One line on a message and what becomes of it. `publisher` NULL: none saw it. */
+static void log_message(const struct worker *w, int level, const char *text, uint32_t index,
+                        const char *publisher, const struct outbox_settle *settle)
+{
+    const struct outbox_message *msg = w->batch.claimed->messages[index];
+    struct log *log = w->relay->log;
+    char id[64], topic[128], reason[512];
+    if (!log_enabled(log, level))
+        return;
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
+    utf8_clean(settle->reason.p, (size_t)settle->reason.n, reason, sizeof reason);
+    log_event(log, level, text, "id", id, "topic", topic, "publisher", publisher, "retries",
+              LOG_NUM((int64_t)msg->retries + ((settle->flags & OUTBOX_SETTLE_CHARGE) != 0)),
+              "reason", reason, NULL);
+}
+
+void settle_queue_dead_letter(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
+                              struct outbox_str reason)
+{
+    struct outbox_settle settle = {
+        .action = OUTBOX_SETTLE_FAILED, .flags = flags | OUTBOX_SETTLE_REASON, .reason = reason};
+    struct publisher_state *state =
+        publisher == ROUTE_NONE ? NULL : &w->relay->publishers[publisher];
+    batch_queue(&w->batch, index, &settle);
+    atomic_fetch_add(state ? &state->failed : &w->relay->refused, 1);
+    log_message(w, OUTBOX_LOG_WARNING, "message failed", index, state ? state->config->name : NULL,
+                &settle);
+}
 
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms)
@@ -30,7 +62,7 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     if (!outcome_settle(&terms, w->batch.claimed->messages[index], outcome, &settle))
         return false;
     if (settle.action == OUTBOX_SETTLE_FAILED) {
-        dead_letter_queue(w, index, publisher, settle.flags, settle.reason);
+        settle_queue_dead_letter(w, index, publisher, settle.flags, settle.reason);
         return true;
     }
     batch_queue(&w->batch, index, &settle);
@@ -42,8 +74,8 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     }
     if (outcome->verdict == OUTBOX_RETRY)
         state->retried++;
-    batch_log(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again", index,
-              state->config->name, &settle);
+    log_message(w, OUTBOX_LOG_DEBUG, "message will be tried again", index, state->config->name,
+                &settle);
     return true;
 }
 
@@ -62,15 +94,7 @@ static void count_stale(struct worker *w)
               "messages", LOG_NUM((int64_t)n), NULL);
 }
 
-/* `run --once` has its own patience, though a try is always worth a moment: what is not settled was
- * sent for nothing. */
-static int64_t try_ms(const struct relay *relay, int64_t patience_ms)
-{
-    int64_t left = context_left_ms(relay, STORE_CALL_MS);
-    patience_ms = patience_ms < TRY_LEAST_MS ? TRY_LEAST_MS : patience_ms;
-    return patience_ms < left ? patience_ms : left;
-}
-
+/* `run --once` has its own patience. */
 static int64_t patience_left_ms(const struct relay *relay, int64_t began_us)
 {
     int64_t left = context_left_ms(relay, STORE_CALL_MS);
@@ -116,7 +140,8 @@ enum batch_state settle_batch(struct worker *w)
     int64_t began_us = clock_monotonic_us();
     for (uint32_t tries = 0; batch->n_items > 0; tries++) {
         int64_t left = patience_left_ms(w->relay, began_us);
-        struct outbox_call call = store_call(try_ms(w->relay, left), -1);
+        int64_t try_ms = context_left_ms(w->relay, left < TRY_LEAST_MS ? TRY_LEAST_MS : left);
+        struct outbox_call call = store_call(try_ms, -1);
         memset(batch->stale, 0, batch->n_items);
         failpoint("before_settle");
         int r = store_settle(&w->store, batch->claimed, batch->item_ptrs, batch->n_items, &call,

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/watcher.h"
-
 #include "base/clock.h"
 #include "relay/context.h"
 

@@ -4,11 +4,7 @@
 #include "base/clock.h"
 #include "common/backoff.h"
 #include "common/failpoint.h"
-#include "relay/dead_letter.h"
-#include "relay/deliver.h"
 #include "relay/heartbeat.h"
-#include "relay/idle.h"
-#include "relay/settle.h"
 
 #include <outbox/helpers.h>
 
@@ -22,25 +18,18 @@
 /* A message that waits for its publisher is looked for this long after it should be due. */
 #define DUE_SLACK_US 100000
 
-void worker_init(struct worker *w, struct relay *relay)
+int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
 {
-    memset(w, 0, sizeof *w);
+    const struct config *config = relay->config;
+    struct log *log = relay->log;
     w->relay = relay;
-    w->limit = relay->config->delivery.batch_size;
-    batch_init(&w->batch);
-    lease_init(&w->lease);
-}
-
-int worker_open(struct worker *w, struct outbox_err *err)
-{
-    const struct config *config = w->relay->config;
-    struct log *log = w->relay->log;
+    w->limit = config->delivery.batch_size;
+    w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
+    if (batch_init(&w->batch, w->limit) < 0 || !w->publishers)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
     if (r == 0)
         r = router_open(&config->routes, log, &w->router, err);
-    if (r == 0 && (batch_reserve(&w->batch, config->delivery.batch_size) < 0 ||
-                   !(w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers))))
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     for (size_t i = 0; r == 0 && i < config->n_publishers; i++) {
         const struct publisher_config *p = &config->publishers[i];
         r = publisher_open(&w->publishers[i], p->plugin, p->options, p->name, log, err);
@@ -56,12 +45,13 @@ static void close_publishers(struct worker *w)
 
 void worker_close(struct worker *w)
 {
+    if (!w->relay)
+        return;
     close_publishers(w);
     free(w->publishers);
     router_close(w->router);
     store_close(&w->store);
     batch_free(&w->batch);
-    lease_destroy(&w->lease);
 }
 
 /* ---- claim ---- */
@@ -70,7 +60,7 @@ static void release(struct worker *w, enum batch_state state)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(STORE_CALL_MS, -1);
-    lease_set(&w->lease, (struct outbox_str){NULL, 0}, 0);
+    lease_set(&w->batch.lease, (struct outbox_str){NULL, 0}, 0);
     if (store_release(&w->store, w->batch.claimed, &call, &err) < 0 && state != BATCH_LOST)
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "cannot give back what is left of a batch; it is free when its claim ends",
@@ -83,7 +73,7 @@ static void store_failed(struct worker *w, int r, const struct outbox_err *err)
     const struct config *config = w->relay->config;
     struct suspension *suspension = &w->relay->store_suspension;
     int64_t pause_ms;
-    if (r == OUTBOX_E_CANCELLED && context_stopping(w->relay)) {
+    if (r == OUTBOX_E_CANCELLED && w->relay->stopping) {
         suspension_unknown(suspension);
         return;
     }
@@ -119,11 +109,14 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     if (r < 0)
         return r;
     w->batch.deadline_us = now + relay->hold_ms * 1000;
-    lease_set(&w->lease, claimed->lease, now + config->lease_ms * 1000);
+    lease_set(&w->batch.lease, claimed->lease, now + config->lease_ms * 1000);
     if (batch_take(&w->batch, claimed) == 0)
         return OUTBOX_OK;
     release(w, BATCH_OPEN);
-    return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a batch");
+    return outbox_fail(err, OUTBOX_E_BROKEN,
+                       "store-%s claimed more messages than asked for, or not in order of seq; the "
+                       "plugin is broken",
+                       config->store_plugin->desc.name);
 }
 
 /* Takes a batch, which may be empty. False: none, because the store is unavailable. Either way
@@ -167,7 +160,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
     if (arena_str(&w->batch.reasons, text, strlen(text), &settle.reason) < 0)
         settle.reason = outbox_cstr("unrouted");
     if (config->unrouted_fail && !later) {
-        dead_letter_queue(w, i, ROUTE_NONE, OUTBOX_SETTLE_CHARGE, settle.reason);
+        settle_queue_dead_letter(w, i, ROUTE_NONE, OUTBOX_SETTLE_CHARGE, settle.reason);
         return;
     }
     if (!later)
@@ -198,7 +191,7 @@ static enum batch_state route(struct worker *w)
         int r;
         batch->publisher[i] = ROUTE_NONE;
         if (msg->defect.p) {
-            dead_letter_queue(w, i, ROUTE_NONE, 0, msg->defect);
+            settle_queue_dead_letter(w, i, ROUTE_NONE, 0, msg->defect);
         } else if ((r = router_route(w->router, msg, NULL, NULL, &batch->publisher[i], &by, &err)) <
                    0) {
             keep_unrouted(w, i, r, &err);
@@ -215,27 +208,24 @@ static enum batch_state route(struct worker *w)
 /* ---- publish ---- */
 
 /* The publisher whose share did not fit the time goes first with the next batch. */
-static enum batch_state publish(struct worker *w, bool *ret_cut_short)
+static enum batch_state publish(struct worker *w)
 {
     size_t n = w->relay->config->n_publishers, first = w->first_publisher;
     enum batch_state state = BATCH_OPEN;
-    *ret_cut_short = false;
     for (size_t k = 0; k < n && state == BATCH_OPEN; k++) {
-        size_t publisher = (first + k) % n;
-        bool cut_short;
-        state = deliver_share(w, publisher, &cut_short);
-        if (cut_short && !*ret_cut_short)
-            w->first_publisher = publisher;
-        *ret_cut_short |= cut_short;
+        bool cut_short_before = w->batch.cut_short;
+        state = deliver_share(w, (first + k) % n);
+        if (w->batch.cut_short && !cut_short_before)
+            w->first_publisher = (first + k) % n;
     }
     return state;
 }
 
 /* A batch that does not fit its time is claimed for nothing: take less, then more again. */
-static void resize_claim(struct worker *w, bool cut_short)
+static void resize_claim(struct worker *w)
 {
     uint32_t most = w->relay->config->delivery.batch_size;
-    if (cut_short)
+    if (w->batch.cut_short)
         w->limit = w->limit > 1 ? w->limit / 2 : 1;
     else
         w->limit = w->limit > most / 2 ? most : w->limit * 2;
@@ -316,14 +306,13 @@ static bool run_batch(struct worker *w)
         return true;
     }
     failpoint("after_claim");
-    bool cut_short = false;
     enum batch_state state = route(w);
     if (state == BATCH_OPEN)
-        state = publish(w, &cut_short);
+        state = publish(w);
     enum batch_state settled = settle_batch(w);
     if (settled > state)
         state = settled;
-    resize_claim(w, cut_short);
+    resize_claim(w);
     release(w, state);
     if (state == BATCH_UNRECORDED)
         wait_before_retry(w);
@@ -333,7 +322,7 @@ static bool run_batch(struct worker *w)
 void *worker_main(void *arg)
 {
     struct worker *w = arg;
-    while (!context_stopping(w->relay) && run_batch(w))
+    while (!w->relay->stopping && run_batch(w))
         continue;
     close_publishers(w); /* within the time for stopping, and each worker its own */
     context_worker_ended(w->relay);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker.h - one worker: claim, route, publish, settle. Everything but `lease` is its thread's. */
+/* worker.h - one worker: claim, route, publish, settle; with its parts. Everything but the batch's
+ * lease is its thread's. */
 #ifndef CORE_RELAY_WORKER_H
 #define CORE_RELAY_WORKER_H
 
@@ -7,7 +8,6 @@
 #include "plugin/store.h"
 #include "relay/batch.h"
 #include "relay/context.h"
-#include "relay/lease.h"
 #include "route/router.h"
 
 struct worker {
@@ -15,16 +15,67 @@ struct worker {
     struct store store;
     struct publisher *publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
-    struct lease lease; /* of the batch; the janitor reads it, too */
     struct batch batch;
     uint32_t limit;           /* of the next claim; shrinks when batches do not fit their time */
     size_t first_publisher;   /* goes first with the next batch */
     uint32_t record_failures; /* in a row, of record_in_flight */
 };
 
-void worker_init(struct worker *w, struct relay *relay);
-int worker_open(struct worker *w, struct outbox_err *err);
-void worker_close(struct worker *w);
+int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
+void worker_close(struct worker *w); /* also when never opened (zeroed) */
 void *worker_main(void *worker);
+
+/* ---- deliver.c: one publisher's share of a batch, in chunks, each settled at once ---- */
+
+/* Publishes what was routed to this publisher. */
+enum batch_state deliver_share(struct worker *w, size_t publisher);
+
+/* ---- idle.c: a worker without messages serves its publishers, and waits ---- */
+
+/* Until there may be messages: at due_us (monotonic; INT64_MAX: unknown), the next poll or a signal
+ * of the store; or until a publisher is to be served again. */
+void idle_wait(struct worker *w, int64_t due_us);
+
+/* ---- settle.c: what became of messages is queued, and made durable ---- */
+
+/*
+ * The one way in which a message becomes `failed`: queues, counts and logs it. It goes this way
+ * because
+ *   - its row cannot be read or is too large (worker.c: route),
+ *   - no route takes it, with `unrouted = fail` (worker.c: route),
+ *   - its publisher rejected it, or this was the last of max_retries attempts (policy/outcome.c),
+ *   - it killed its relay at the last of these attempts (worker.c: fail_poison_message).
+ * `flags` are those of outbox_settle; `publisher` is ROUTE_NONE when none saw the message. The
+ * reason is borrowed as by batch_queue.
+ */
+void settle_queue_dead_letter(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
+                              struct outbox_str reason);
+/* Queues, counts and logs what a publisher's outcome makes of a message. `pause_ms`: for how long
+ * the publisher is suspended. False: nothing; the message is to be released as it is. */
+bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
+                          const struct outbox_outcome *outcome, int64_t pause_ms);
+
+/* Settles all that is queued, until it is durable or the claim is lost. */
+enum batch_state settle_batch(struct worker *w);
+/* The same where the store settles a batch in parts; else the queue waits for the whole batch. */
+enum batch_state settle_part(struct worker *w);
+bool settle_is_partial(const struct worker *w);
+
+/* ---- publisher_health.c: whether a publisher as a whole is available, for its breaker ---- */
+
+/* What a publish call says of the publisher. Returns for how long it is suspended, ms; 0: not. May
+ * change an outcome: a message that makes its publisher unavailable again and again is charged. */
+int64_t publisher_health_report(struct worker *w, struct chunk *chunk);
+
+/* It is unavailable: arguments as breaker_failed. Returns for how long it is suspended, ms. */
+int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
+                                int64_t after_ms, struct outbox_str reason);
+
+/* Asks the publisher's own check, after breaker_enter. When it fails, *ret_pause_ms says for how
+ * long the publisher is suspended. After OUTBOX_OK the breaker still waits for a report. */
+int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
+                           int64_t *ret_pause_ms);
+/* It is available again. */
+void publisher_health_log_back(struct worker *w, size_t publisher);
 
 #endif

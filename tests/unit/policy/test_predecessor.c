@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which relay died, and who deals with that. */
-#include "policy/predecessor.h"
+#include "policy/relay_state.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>

@@ -2,7 +2,6 @@
 /* A batch's queue, and the lease that it is worked on under. */
 #include "base/clock.h"
 #include "relay/batch.h"
-#include "relay/lease.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -13,22 +12,18 @@ static struct outbox_message messages[3] = {{.seq = 1}, {.seq = 2}, {.seq = 2}};
 static const struct outbox_message *const msgs[3] = {&messages[0], &messages[1], &messages[2]};
 static struct outbox_batch claimed = {.size = sizeof claimed, .n = 3, .messages = msgs};
 static struct batch batch;
-static struct lease lease;
+static struct lease *const lease = &batch.lease;
 
 static void set_up(void)
 {
-    batch_init(&batch);
-    lease_init(&lease);
-    ck_assert_int_eq(batch_reserve(&batch, 2), 0);
-    ck_assert_int_eq(batch_take(&batch, &claimed), 0); /* more than was reserved */
-    ck_assert_uint_ge(batch.size, 3);
+    ck_assert_int_eq(batch_init(&batch, 3), 0);
+    ck_assert_int_eq(batch_take(&batch, &claimed), 0);
 }
 
 static void tear_down(void)
 {
     batch_clear(&batch);
     batch_free(&batch);
-    lease_destroy(&lease);
 }
 
 START_TEST(items_are_queued_in_order_with_their_index)
@@ -63,21 +58,35 @@ START_TEST(kept_reasons_outlive_the_publishers)
 }
 END_TEST
 
+START_TEST(a_store_that_claims_too_much_or_out_of_order_is_broken)
+{
+    struct batch small;
+    const struct outbox_message *const unordered[3] = {&messages[0], &messages[2], &messages[0]};
+    struct outbox_batch wrong = {.size = sizeof wrong, .n = 3, .messages = unordered};
+    ck_assert_int_eq(batch_take(&batch, &wrong), OUTBOX_E_BROKEN);
+    wrong.n = 2;
+    ck_assert_int_eq(batch_take(&batch, &wrong), 0);
+    ck_assert_int_eq(batch_init(&small, 2), 0);
+    ck_assert_int_eq(batch_take(&small, &claimed), OUTBOX_E_BROKEN);
+    batch_free(&small);
+}
+END_TEST
+
 START_TEST(a_lease_is_valid_until_its_end_and_renewed_only_while_it_is_the_same)
 {
     char buffer[LEASE_MAX];
     int64_t now = clock_monotonic_us(), later = now + 60000000;
-    ck_assert(lease_is_valid(&lease)); /* nothing that could end */
-    ck_assert(lease_copy(&lease, buffer).p == NULL);
-    lease_set(&lease, outbox_cstr("one"), now);
-    ck_assert(!lease_is_valid(&lease));
-    ck_assert(outbox_str_eq(lease_copy(&lease, buffer), outbox_cstr("one")));
-    lease_renewed(&lease, outbox_cstr("another"), later);
-    ck_assert(!lease_is_valid(&lease));
-    lease_renewed(&lease, outbox_cstr("one"), later);
-    ck_assert(lease_is_valid(&lease));
-    lease_set(&lease, (struct outbox_str){NULL, 0}, 0);
-    ck_assert(lease_copy(&lease, buffer).p == NULL);
+    ck_assert(lease_is_valid(lease)); /* nothing that could end */
+    ck_assert(lease_copy(lease, buffer).p == NULL);
+    lease_set(lease, outbox_cstr("one"), now);
+    ck_assert(!lease_is_valid(lease));
+    ck_assert(outbox_str_eq(lease_copy(lease, buffer), outbox_cstr("one")));
+    lease_renewed(lease, outbox_cstr("another"), later);
+    ck_assert(!lease_is_valid(lease));
+    lease_renewed(lease, outbox_cstr("one"), later);
+    ck_assert(lease_is_valid(lease));
+    lease_set(lease, (struct outbox_str){NULL, 0}, 0);
+    ck_assert(lease_copy(lease, buffer).p == NULL);
 }
 END_TEST
 
@@ -88,6 +97,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, items_are_queued_in_order_with_their_index);
     tcase_add_test(tc, kept_reasons_outlive_the_publishers);
+    tcase_add_test(tc, a_store_that_claims_too_much_or_out_of_order_is_broken);
     tcase_add_test(tc, a_lease_is_valid_until_its_end_and_renewed_only_while_it_is_the_same);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
