@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "common/json.h"
+#include "common/message_json.h"
 #include "policy/relay_state.h"
 
 #include <outbox/helpers.h>

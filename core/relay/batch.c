@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/batch.h"
 
+#include "common/utf8.h"
+
 #include "base/clock.h"
 
 #include <outbox/helpers.h>
@@ -66,6 +68,22 @@ void batch_queue(struct batch *batch, uint32_t index, const struct outbox_settle
     *item = *settle;
     item->size = sizeof *item;
     item->index = index;
+}
+
+void batch_log_queued(const struct batch *batch, struct log *log, int level, const char *text,
+                      const char *publisher)
+{
+    const struct outbox_settle *settle = &batch->items[batch->n_items - 1];
+    const struct outbox_message *msg = batch->claimed->messages[settle->index];
+    char id[64], topic[128], reason[512];
+    if (!log_enabled(log, level))
+        return;
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
+    utf8_clean(settle->reason.p, (size_t)settle->reason.n, reason, sizeof reason);
+    log_event(log, level, text, "id", id, "topic", topic, "publisher", publisher, "retries",
+              LOG_NUM((int64_t)msg->retries + ((settle->flags & OUTBOX_SETTLE_CHARGE) != 0)),
+              "reason", reason, NULL);
 }
 
 void batch_keep_reasons(struct batch *batch)

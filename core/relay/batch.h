@@ -3,6 +3,7 @@
 #ifndef CORE_RELAY_BATCH_H
 #define CORE_RELAY_BATCH_H
 
+#include "base/log.h"
 #include "common/arena.h"
 
 #include <outbox/publisher.h>
@@ -76,6 +77,9 @@ void batch_clear(struct batch *batch);
 
 /* Queues what is to become of a message. Its reason is borrowed until it is settled or kept. */
 void batch_queue(struct batch *batch, uint32_t index, const struct outbox_settle *settle);
+/* One line on what was queued last. `publisher` NULL: no publisher saw the message. */
+void batch_log_queued(const struct batch *batch, struct log *log, int level, const char *text,
+                      const char *publisher);
 /* Copies the reasons of the queue, because a publisher's are gone with its next call. */
 void batch_keep_reasons(struct batch *batch);
 /* Queued items are settled, or given up. */

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "common/json.h"
+#include "common/message_json.h"
 #include "common/utf8.h"
 #include "policy/relay_state.h"
 

@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "common/backoff.h"
 #include "common/failpoint.h"
-#include "common/utf8.h"
 #include "policy/outcome.h"
 #include "relay/worker.h"
 
@@ -18,36 +17,6 @@
 
 /* ---- the queue ---- */
 
-/* One line on a message and what becomes of it. `publisher` NULL: none saw it. */
-static void log_message(const struct worker *w, int level, const char *text, uint32_t index,
-                        const char *publisher, const struct outbox_settle *settle)
-{
-    const struct outbox_message *msg = w->batch.claimed->messages[index];
-    struct log *log = w->relay->log;
-    char id[64], topic[128], reason[512];
-    if (!log_enabled(log, level))
-        return;
-    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
-    utf8_clean(msg->topic.p, (size_t)msg->topic.n, topic, sizeof topic);
-    utf8_clean(settle->reason.p, (size_t)settle->reason.n, reason, sizeof reason);
-    log_event(log, level, text, "id", id, "topic", topic, "publisher", publisher, "retries",
-              LOG_NUM((int64_t)msg->retries + ((settle->flags & OUTBOX_SETTLE_CHARGE) != 0)),
-              "reason", reason, NULL);
-}
-
-void settle_queue_dead_letter(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
-                              struct outbox_str reason)
-{
-    struct outbox_settle settle = {
-        .action = OUTBOX_SETTLE_FAILED, .flags = flags | OUTBOX_SETTLE_REASON, .reason = reason};
-    struct publisher_state *state =
-        publisher == ROUTE_NONE ? NULL : &w->relay->publishers[publisher];
-    batch_queue(&w->batch, index, &settle);
-    atomic_fetch_add(state ? &state->failed : &w->relay->refused, 1);
-    log_message(w, OUTBOX_LOG_WARNING, "message failed", index, state ? state->config->name : NULL,
-                &settle);
-}
-
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms)
 {
@@ -62,7 +31,7 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     if (!outcome_settle(&terms, w->batch.claimed->messages[index], outcome, &settle))
         return false;
     if (settle.action == OUTBOX_SETTLE_FAILED) {
-        settle_queue_dead_letter(w, index, publisher, settle.flags, settle.reason);
+        dead_letter_queue(w, index, publisher, settle.flags, settle.reason);
         return true;
     }
     batch_queue(&w->batch, index, &settle);
@@ -74,8 +43,8 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
     }
     if (outcome->verdict == OUTBOX_RETRY)
         state->retried++;
-    log_message(w, OUTBOX_LOG_DEBUG, "message will be tried again", index, state->config->name,
-                &settle);
+    batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again",
+                     state->config->name);
     return true;
 }
 

@@ -160,7 +160,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
     if (arena_str(&w->batch.reasons, text, strlen(text), &settle.reason) < 0)
         settle.reason = outbox_cstr("unrouted");
     if (config->unrouted_fail && !later) {
-        settle_queue_dead_letter(w, i, ROUTE_NONE, OUTBOX_SETTLE_CHARGE, settle.reason);
+        dead_letter_queue(w, i, ROUTE_NONE, OUTBOX_SETTLE_CHARGE, settle.reason);
         return;
     }
     if (!later)
@@ -191,7 +191,7 @@ static enum batch_state route(struct worker *w)
         int r;
         batch->publisher[i] = ROUTE_NONE;
         if (msg->defect.p) {
-            settle_queue_dead_letter(w, i, ROUTE_NONE, 0, msg->defect);
+            dead_letter_queue(w, i, ROUTE_NONE, 0, msg->defect);
         } else if ((r = router_route(w->router, msg, NULL, NULL, &batch->publisher[i], &by, &err)) <
                    0) {
             keep_unrouted(w, i, r, &err);

@@ -36,7 +36,7 @@ enum batch_state deliver_share(struct worker *w, size_t publisher);
  * of the store; or until a publisher is to be served again. */
 void idle_wait(struct worker *w, int64_t due_us);
 
-/* ---- settle.c: what became of messages is queued, and made durable ---- */
+/* ---- dead_letter.c: the one function through which every dead letter passes ---- */
 
 /*
  * The one way in which a message becomes `failed`: queues, counts and logs it. It goes this way
@@ -48,8 +48,11 @@ void idle_wait(struct worker *w, int64_t due_us);
  * `flags` are those of outbox_settle; `publisher` is ROUTE_NONE when none saw the message. The
  * reason is borrowed as by batch_queue.
  */
-void settle_queue_dead_letter(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
-                              struct outbox_str reason);
+void dead_letter_queue(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
+                       struct outbox_str reason);
+
+/* ---- settle.c: what became of messages is queued, and made durable ---- */
+
 /* Queues, counts and logs what a publisher's outcome makes of a message. `pause_ms`: for how long
  * the publisher is suspended. False: nothing; the message is to be released as it is. */
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,

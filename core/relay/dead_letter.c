@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/worker.h"
+
+void dead_letter_queue(struct worker *w, uint32_t index, size_t publisher, uint32_t flags,
+                       struct outbox_str reason)
+{
+    struct outbox_settle settle = {
+        .action = OUTBOX_SETTLE_FAILED, .flags = flags | OUTBOX_SETTLE_REASON, .reason = reason};
+    struct publisher_state *state =
+        publisher == ROUTE_NONE ? NULL : &w->relay->publishers[publisher];
+    batch_queue(&w->batch, index, &settle);
+    atomic_fetch_add(state ? &state->failed : &w->relay->refused, 1);
+    batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_WARNING, "message failed",
+                     state ? state->config->name : NULL);
+}
