@@ -65,4 +65,16 @@ size_t config_find_publisher(const struct config *config, const char *name);
  * OUTBOX_E_RETRY. */
 int config_finish(struct config *config);
 
+/* A section of the core's own as a table of options, and its way into the model (settings.c). */
+struct settings {
+    struct plugin options; /* only its descriptor: as if a plugin had declared them */
+    /* Copies the values; OUTBOX_OK or OUTBOX_E_RETRY. */
+    int (*apply)(const struct outbox_cfg *cfg, struct config *config);
+};
+/* [relay], [router], [log] */
+extern const struct settings settings_relay, settings_router, settings_log;
+
+/* All of them at their defaults. */
+int settings_apply_defaults(struct config *config);
+
 #endif

@@ -2,10 +2,7 @@
 #include "config/load.h"
 
 #include "base/file.h"
-#include "config/core_section.h"
-#include "config/ini.h"
-#include "config/plugin_section.h"
-#include "config/route_section.h"
+#include "config/section.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,30 +20,30 @@ static const struct kind {
     const char *kind;
     bool named; /* [KIND NAME] */
     enum pass pass;
-    section_read_fn read; /* NULL: not supported yet */
-    const char *missing;  /* the mistake when there is none, or NULL */
+    void (*read)(const struct section *s); /* NULL: not supported yet */
+    const char *missing;                   /* the mistake when there is none, or NULL */
 } kinds[] = {
-    {"relay", false, PASS_DEFAULTS, core_section_relay, NULL},
+    {"relay", false, PASS_DEFAULTS, section_relay, NULL},
     {"store", false, PASS_PLUGINS, plugin_section_store,
      "there is no [store] section; it says where the messages are"},
     {"router", false, PASS_ROUTES, route_section_router, NULL},
     {"http", false, PASS_DEFAULTS, NULL, NULL},
-    {"log", false, PASS_DEFAULTS, core_section_log, NULL},
+    {"log", false, PASS_DEFAULTS, section_log, NULL},
     {"publisher", true, PASS_PLUGINS, plugin_section_publisher,
      "there is no [publisher NAME] section; it says where the messages go"},
     {"route", true, PASS_ROUTES, route_section_route, NULL},
 };
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
 
-/* The kind of a section and *ret_name, or NULL. */
-static const struct kind *find_kind(const struct ini_section *section, const char **ret_name)
+/* The kind of a section, or NULL. Sets the section's name. */
+static const struct kind *find_kind(struct section *s)
 {
     for (size_t i = 0; i < N_KINDS; i++) {
         size_t n = strlen(kinds[i].kind);
-        if (strncmp(section->name, kinds[i].kind, n) != 0 ||
-            section->name[n] != (kinds[i].named ? ' ' : '\0'))
+        if (strncmp(s->ini->name, kinds[i].kind, n) != 0 ||
+            s->ini->name[n] != (kinds[i].named ? ' ' : '\0'))
             continue;
-        *ret_name = section->name + n + kinds[i].named;
+        s->name = s->ini->name + n + kinds[i].named;
         return &kinds[i];
     }
     return NULL;
@@ -125,9 +122,8 @@ static void read_sections(struct load *l, struct config *config)
         if (pass == PASS_PLUGINS)
             diag_memory(&l->diag, (config->plugins = plugin_set_new(config->plugin_dir)));
         for (size_t i = 0; !l->diag.no_memory && i < l->ini->n_sections; i++) {
-            const struct section s = {&l->ini->sections[i], l->file.mode, config, &l->diag};
-            const char *name;
-            const struct kind *kind = find_kind(s.ini, &name);
+            struct section s = {&l->ini->sections[i], NULL, l->file.mode, config, &l->diag};
+            const struct kind *kind = find_kind(&s);
             if (s.ini->unreadable)
                 continue;
             if (kind)
@@ -135,7 +131,7 @@ static void read_sections(struct load *l, struct config *config)
             if (!kind && pass == 0)
                 unknown_section(&l->diag, s.ini);
             else if (kind && kind->pass == pass && kind->read)
-                kind->read(&s, name);
+                kind->read(&s);
             else if (kind && kind->pass == pass)
                 diag_error(&l->diag, s.ini->line, "[%s] is not supported yet", s.ini->name);
         }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "config/plugin_section.h"
+#include "config/section.h"
 
-#include "config/core_section.h"
 #include "plugin/secret_file.h"
 
 #include <stdio.h>
@@ -110,9 +109,8 @@ static bool is_plugin_key(const char *key)
     return strcmp(key, "plugin") == 0;
 }
 
-void plugin_section_store(const struct section *s, const char *name)
+void plugin_section_store(const struct section *s)
 {
-    (void)name;
     if (s->config->store_line) /* a second [store] is a mistake already */
         return;
     s->config->store_line = s->ini->line;
@@ -148,14 +146,14 @@ static void read_delivery(const struct section *s, struct delivery *delivery)
     section_not_supported(s, "rate_limit", "rate_limit");
     delivery_apply(cfg, false, delivery);
     options_free(cfg);
-    core_section_check_delivery(s, delivery);
+    section_check_delivery(s, delivery);
 }
 
-void plugin_section_publisher(const struct section *s, const char *name)
+void plugin_section_publisher(const struct section *s)
 {
-    if (!section_check_name(s, name, "a publisher"))
+    if (!section_check_name(s, "a publisher"))
         return;
-    struct publisher_config *p = config_add_publisher(s->config, name);
+    struct publisher_config *p = config_add_publisher(s->config, s->name);
     if (!diag_memory(s->diag, p))
         return;
     p->line = s->ini->line;

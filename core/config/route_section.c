@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "config/route_section.h"
-
 #include "base/value.h"
-#include "config/core_section.h"
-#include "config/plugin_section.h"
+#include "config/section.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -170,11 +167,11 @@ static void check_ways(const struct section *s, const struct route *route)
         diag_error(s->diag, header->line, "header: the name of a header is wanted");
 }
 
-void route_section_route(const struct section *s, const char *name)
+void route_section_route(const struct section *s)
 {
-    if (!section_check_name(s, name, "a route"))
+    if (!section_check_name(s, "a route"))
         return;
-    struct route *route = route_add(&s->config->routes, name);
+    struct route *route = route_add(&s->config->routes, s->name);
     if (!diag_memory(s->diag, route))
         return;
     route->line = s->ini->line;
@@ -185,11 +182,10 @@ void route_section_route(const struct section *s, const char *name)
         plugin_section_read(s, OUTBOX_KIND_RULE, is_route_key, &route->rule, &route->rule_cfg);
 }
 
-void route_section_router(const struct section *s, const char *name)
+void route_section_router(const struct section *s)
 {
     const struct ini_entry *fallback = section_find(s, "fallback");
-    (void)name;
-    core_section_read(s, &settings_router);
+    section_settings(s, &settings_router);
     if (fallback)
         s->config->routes.fallback = read_publisher(s, fallback);
 }

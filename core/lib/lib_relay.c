@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/name.h"
-#include "config/settings.h"
 #include "lib/liboutbox.h"
 
 #include <outbox/helpers.h>
