@@ -56,10 +56,9 @@ void suggest_try(struct suggest *similar, const char *candidate)
     }
 }
 
-const char *suggest_hint(const struct suggest *similar, struct suggest_hint *buffer)
+const char *suggest_hint(struct suggest *similar)
 {
-    buffer->text[0] = '\0';
     if (similar->best)
-        snprintf(buffer->text, sizeof buffer->text, "; did you mean `%.64s`?", similar->best);
-    return buffer->text;
+        snprintf(similar->hint, sizeof similar->hint, "; did you mean `%.64s`?", similar->best);
+    return similar->hint;
 }

@@ -135,8 +135,9 @@ static void print_option(const struct outbox_option *o)
 static void print_documentation(const struct plugin *plugin)
 {
     const struct outbox_plugin *d = &plugin->desc;
-    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", descriptor_kind_prefix(d->kind), d->name, d->version,
-           descriptor_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary, plugin->path);
+    printf("%s-%s %s (%s, ABI %d.%u)\n%s\n%s\n", descriptor_kind_prefix(d->kind), d->name,
+           d->version, descriptor_kind_name(d->kind), OUTBOX_ABI_MAJOR, d->minor, d->summary,
+           plugin->path);
     for (size_t i = 0; i < d->n_options; i++)
         print_option(descriptor_option(plugin, i));
 }
@@ -192,11 +193,10 @@ static int print_all(struct plugin_set *set, const struct args *args)
     }
     if (name && printed == 0) {
         struct suggest nearest = suggest_for(name);
-        struct suggest_hint hint;
         for (size_t i = 0; i < n; i++)
             suggest_try(&nearest, files[i].name);
         code = report_failure("there is no plugin `%s` in %s%s", name, plugin_set_dir(set),
-                              suggest_hint(&nearest, &hint));
+                              suggest_hint(&nearest));
     }
     free(files);
     return code;

@@ -9,14 +9,10 @@
 static int check_publisher(const struct config *config, const char *name)
 {
     struct suggest nearest = suggest_for(name);
-    struct suggest_hint hint;
-    for (size_t i = 0; i < config->n_publishers; i++) {
-        if (strcmp(config->publishers[i].name, name) == 0)
-            return EXIT_DONE;
-        suggest_try(&nearest, config->publishers[i].name);
-    }
+    if (config_find_publisher(config, name, &nearest) != ROUTE_NONE)
+        return EXIT_DONE;
     report_failure("there is no [publisher %s] in %s%s", name, config->file,
-                   suggest_hint(&nearest, &hint));
+                   suggest_hint(&nearest));
     return EXIT_USAGE;
 }
 

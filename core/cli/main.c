@@ -47,7 +47,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct command *find(const char *name)
 {
     struct suggest nearest = suggest_for(name);
-    struct suggest_hint hint;
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
@@ -55,7 +54,7 @@ static const struct command *find(const char *name)
     }
     suggest_try(&nearest, "help");
     report_failure("there is no command `%s`%s (outboxd --help lists them)", name,
-                   suggest_hint(&nearest, &hint));
+                   suggest_hint(&nearest));
     return NULL;
 }
 

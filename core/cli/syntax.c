@@ -48,14 +48,13 @@ static int64_t parse_int(struct argp_state *state, const char *name, const char 
 static uint32_t parse_status(struct argp_state *state, const char *text)
 {
     struct suggest nearest = suggest_for(text);
-    struct suggest_hint hint;
     for (uint32_t status = OUTBOX_PENDING; status <= OUTBOX_FAILED; status *= 2) {
         if (strcmp(text, output_status(status)) == 0)
             return status;
         suggest_try(&nearest, output_status(status));
     }
     argp_error(state, "--status: `%s` is none of pending, processing, processed and failed%s", text,
-               suggest_hint(&nearest, &hint));
+               suggest_hint(&nearest));
     return 0;
 }
 

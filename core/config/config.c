@@ -56,11 +56,14 @@ struct publisher_config *config_add_publisher(struct config *config, const char 
     return p->name ? p : NULL;
 }
 
-size_t config_find_publisher(const struct config *config, const char *name)
+size_t config_find_publisher(const struct config *config, const char *name, struct suggest *similar)
 {
-    for (size_t i = 0; i < config->n_publishers; i++)
+    for (size_t i = 0; i < config->n_publishers; i++) {
         if (strcmp(config->publishers[i].name, name) == 0)
             return i;
+        if (similar)
+            suggest_try(similar, config->publishers[i].name);
+    }
     return ROUTE_NONE;
 }
 

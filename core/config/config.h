@@ -58,8 +58,10 @@ void config_free(struct config *config);
 /* Appends a publisher with the defaults of [relay]; NULL without memory. Its address changes when
  * another is added. */
 struct publisher_config *config_add_publisher(struct config *config, const char *name);
-/* The index of a publisher, or ROUTE_NONE. */
-size_t config_find_publisher(const struct config *config, const char *name);
+/* The index of a publisher, or ROUTE_NONE; then all names were offered to `similar` (may be NULL).
+ */
+size_t config_find_publisher(const struct config *config, const char *name,
+                             struct suggest *similar);
 
 /* When all publishers and routes are there: the tables that hang on them. OUTBOX_OK or
  * OUTBOX_E_RETRY. */

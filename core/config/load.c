@@ -60,7 +60,6 @@ static void unknown_section(struct diagnostics *diag, const struct ini_section *
     const char *name = section->name + n; /* with the space before it, or empty */
     snprintf(first, sizeof first, "%.*s", (int)n, section->name);
     struct suggest similar = suggest_for(first), whole = suggest_for(section->name);
-    struct suggest_hint hint;
     for (size_t i = 0; i < N_KINDS; i++) {
         const char *best = similar.best;
         suggest_try(&similar, kinds[i].kind);
@@ -77,7 +76,7 @@ static void unknown_section(struct diagnostics *diag, const struct ini_section *
         }
     }
     diag_error(diag, section->line, "unknown section [%.80s]%s", section->name,
-               suggest_hint(&whole, &hint));
+               suggest_hint(&whole));
 }
 
 /* ---- the file ---- */

@@ -28,7 +28,6 @@ static void unknown_option(const struct section *s, const struct ini_entry *entr
                            const struct plugin *plugin)
 {
     struct suggest similar = suggest_for(entry->key);
-    struct suggest_hint hint;
     if (strncmp(entry->key, "relay.", 6) == 0) {
         diag_error(s->diag, entry->line,
                    "keys that begin with `relay.` are reserved, and `%.80s` is not known to this "
@@ -43,7 +42,7 @@ static void unknown_option(const struct section *s, const struct ini_entry *entr
     diag_error(s->diag, entry->line,
                "unknown key `%.80s` in [%s]; neither outboxd nor %s-%s knows it%s", entry->key,
                s->ini->name, descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name,
-               suggest_hint(&similar, &hint));
+               suggest_hint(&similar));
 }
 
 static const struct plugin *named_plugin(const struct section *s, uint32_t kind)

@@ -26,13 +26,8 @@ static bool is_route_key(const char *key)
 static void check_publisher(const struct section *s, int line, const char *name)
 {
     struct suggest similar = suggest_for(name);
-    struct suggest_hint hint;
-    if (config_find_publisher(s->config, name) != ROUTE_NONE)
-        return;
-    for (size_t i = 0; i < s->config->n_publishers; i++)
-        suggest_try(&similar, s->config->publishers[i].name);
-    diag_error(s->diag, line, "there is no [publisher %.80s]%s", name,
-               suggest_hint(&similar, &hint));
+    if (config_find_publisher(s->config, name, &similar) == ROUTE_NONE)
+        diag_error(s->diag, line, "there is no [publisher %.80s]%s", name, suggest_hint(&similar));
 }
 
 /* The names of publishers in an entry; none after a mistake. */

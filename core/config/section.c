@@ -82,9 +82,8 @@ bool section_check_name(const struct section *s, const char *of)
 void section_unknown_key(const struct section *s, const struct ini_entry *entry,
                          struct suggest *similar)
 {
-    struct suggest_hint hint;
     diag_error(s->diag, entry->line, "unknown key `%.80s` in [%s]%s", entry->key, s->ini->name,
-               suggest_hint(similar, &hint));
+               suggest_hint(similar));
 }
 
 void section_settings(const struct section *s, const struct settings *settings)

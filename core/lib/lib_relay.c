@@ -129,7 +129,7 @@ static int check_name(const struct outbox_relay *relay, const char *name, struct
 {
     if (lib_router_is_set(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG, "publishers come before the router");
-    if (config_find_publisher(relay->config, name) != ROUTE_NONE)
+    if (config_find_publisher(relay->config, name, NULL) != ROUTE_NONE)
         return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
     return name_check(name, "a publisher", err);
 }

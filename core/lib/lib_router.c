@@ -77,7 +77,7 @@ bool lib_router_is_set(const struct outbox_relay *relay)
 static int check_publisher(const struct config *config, const char *what, const char *name,
                            struct outbox_err *err)
 {
-    if (config_find_publisher(config, name) != ROUTE_NONE)
+    if (config_find_publisher(config, name, NULL) != ROUTE_NONE)
         return OUTBOX_OK;
     return outbox_fail(err, OUTBOX_E_CONFIG,
                        "%s names the publisher `%s`, which the relay does not have", what, name);

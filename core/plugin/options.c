@@ -60,7 +60,6 @@ static int check_choice(const struct outbox_option *o, const char *text, struct 
 {
     char all[256] = "";
     struct suggest similar = suggest_for(text);
-    struct suggest_hint hint;
     for (size_t i = 0; o->choices[i]; i++) {
         size_t used = strlen(all);
         if (strcmp(text, o->choices[i]) == 0)
@@ -69,7 +68,7 @@ static int check_choice(const struct outbox_option *o, const char *text, struct 
         snprintf(all + used, sizeof all - used, "%s%s", used ? " | " : "", o->choices[i]);
     }
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is none of %s%s", text, all,
-                       suggest_hint(&similar, &hint));
+                       suggest_hint(&similar));
 }
 
 static int check_line(const struct outbox_option *o, const char *text, struct outbox_err *err)

@@ -89,7 +89,6 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
     char there[256] = "";
     uint32_t other = 0; /* another kind that has one of this name */
     struct suggest similar = suggest_for(name);
-    struct suggest_hint hint;
     (void)plugin_files(set, &files, &n, NULL); /* without them the error lists none */
     for (size_t i = 0; i < n; i++) {
         size_t used = strlen(there);
@@ -109,7 +108,7 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
                                 "there is no %s plugin `%s` (%s-%s.so) in %s%s%s; install the "
                                 "package that has it, or correct the name%s",
                                 descriptor_kind_name(kind), name, descriptor_kind_prefix(kind),
-                                name, set->dir, there, end, suggest_hint(&similar, &hint));
+                                name, set->dir, there, end, suggest_hint(&similar));
     free(files);
     return r;
 }
