@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config/section.h"
 
-#include "plugin/secret_file.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +18,7 @@ static void read_secret_file(const struct section *s, const struct ini_entry *en
     char *path = section_text(s, entry);
     if (path)
         diag_check(s->diag, entry->line, entry->key,
-                   secret_file_set(options, secret->name, path, &err), &err);
+                   options_set_from_file(options, secret->name, path, &err), &err);
     free(path);
 }
 
@@ -92,7 +90,7 @@ void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(co
     *ret_options = options;
     for (size_t i = 0; i < s->ini->n_entries; i++) {
         const struct ini_entry *entry = &s->ini->entries[i];
-        const struct outbox_option *secret = secret_file_option(plugin, entry->key);
+        const struct outbox_option *secret = options_of_file(plugin, entry->key);
         if (owns(entry->key) || section_option(s, entry, plugin, options))
             continue;
         if (secret)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_function.c - liboutbox: a publisher made from the application's own function. */
 #include "lib/liboutbox.h"
-#include "plugin/negotiate.h"
 
 #include <stdlib.h>
 
@@ -62,7 +61,7 @@ struct lib_function *lib_function_new(outbox_publish_fn fn, void *ctx)
     struct lib_function *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
-    if (negotiate_plugin(&descriptor, OUTBOX_KIND_PUBLISHER, NULL, &f->plugin, NULL) < 0) {
+    if (descriptor_negotiate(&descriptor, OUTBOX_KIND_PUBLISHER, NULL, &f->plugin, NULL) < 0) {
         free(f);
         return NULL;
     }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_store.c - liboutbox: stores to write to. */
 #include "lib/liboutbox.h"
-#include "plugin/secret_file.h"
 
 #include <outbox/helpers.h>
 
@@ -11,9 +10,9 @@ static int set(struct outbox_cfg *cfg, const struct plugin *plugin,
                const struct outbox_setting *setting, struct outbox_err *err)
 {
     const char *name = setting->name;
-    const struct outbox_option *secret = secret_file_option(plugin, name);
+    const struct outbox_option *secret = options_of_file(plugin, name);
     if (secret && !descriptor_find_option(plugin, name, strlen(name)))
-        return secret_file_set(cfg, secret->name, setting->value, err);
+        return options_set_from_file(cfg, secret->name, setting->value, err);
     return options_set(cfg, name, setting->value, err);
 }
 

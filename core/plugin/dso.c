@@ -4,7 +4,7 @@
  * process at its first call; and its preopen loader, which is tried last, hides dlopen's
  * message. Hence its dlopen loader gets our own open function.
  */
-#include "plugin/dso.h"
+#include "plugin/plugin.h"
 
 #include <outbox/helpers.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/options.h"
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/value.h"
 #include "common/utf8.h"
@@ -10,6 +11,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SECRET_MAX 65536 /* bytes of a file */
 
 struct value {
     bool given; /* by the file, not by default */
@@ -214,17 +217,55 @@ int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct 
     return OUTBOX_OK;
 }
 
-int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n)
+const struct outbox_option *options_of_file(const struct plugin *plugin, const char *key)
 {
-    struct value *to = find(cfg, name);
+    size_t n = strlen(key);
+    if (n <= 5 || strcmp(key + n - 5, "_file") != 0)
+        return NULL;
+    const struct outbox_option *o = descriptor_find_option(plugin, key, n - 5);
+    return o && (o->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) ? o : NULL;
+}
+
+static int check_secret(struct file *file, struct outbox_err *err)
+{
+    if (file->mode & 007)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "holds a secret, but others can read it (mode %04o); chmod o-rwx it",
+                           (unsigned)file->mode);
+    if (file->n > 0 && file->text[file->n - 1] == '\n')
+        file->n--;
+    if (file->n == 0 || memchr(file->text, '\0', file->n))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "is empty or holds a NUL byte");
+    return OUTBOX_OK;
+}
+
+/* `text` as it is, nothing expanded. */
+static int set_text(struct value *to, const char *text, size_t n)
+{
     char *copy = malloc(n + 1);
     if (!copy)
         return OUTBOX_E_RETRY;
-    memcpy(copy, value, n);
+    memcpy(copy, text, n);
     copy[n] = '\0';
     clear(to);
     *to = (struct value){.given = true, .text = copy, .text_n = n};
     return OUTBOX_OK;
+}
+
+int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
+                          struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    struct file file;
+    int r = file_read(path, SECRET_MAX, &file, &why);
+    if (r == 0)
+        r = check_secret(&file, &why);
+    if (r == 0 && (r = set_text(find(cfg, name), file.text, file.n)) < 0)
+        outbox_fail(&why, r, "out of memory");
+    file_forget(&file);
+    if (r < 0)
+        outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%.200s %s", path, why.text);
+    return r;
 }
 
 const char *options_missing(const struct outbox_cfg *cfg)

@@ -4,9 +4,6 @@
 #include "base/array.h"
 #include "base/name.h"
 #include "base/suggest.h"
-#include "plugin/dso.h"
-#include "plugin/negotiate.h"
-#include "plugin/trusted_path.h"
 
 #include <outbox/helpers.h>
 
@@ -17,7 +14,7 @@
 
 struct loaded {
     struct loaded *next;
-    struct plugin plugin; /* its name is the file's: negotiate_plugin compares them */
+    struct plugin plugin; /* its name is the file's: descriptor_negotiate compares them */
 };
 
 struct plugin_set {
@@ -75,7 +72,7 @@ static int load(const char *path, uint32_t kind, const char *name, struct plugin
     dso_symbol_fn symbol = NULL;
     int r = dso_symbol(path, OUTBOX_PLUGIN_SYMBOL, &symbol, &why);
     if (r == 0)
-        r = symbol ? negotiate_plugin(((outbox_plugin_fn)symbol)(), kind, name, ret, &why)
+        r = symbol ? descriptor_negotiate(((outbox_plugin_fn)symbol)(), kind, name, ret, &why)
                    : foreign(path, &why);
     return r < 0 ? outbox_fail(err, r, "%s %s", path, why.text) : OUTBOX_OK;
 }
