@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_plugins.c - outboxd plugins: what is installed, and which options it has. */
-#include "base/suggest.h"
-#include "base/value.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "common/message_json.h"
 
 #include <outbox/helpers.h>
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,19 +98,11 @@ static int print_json(const struct plugin_file *file, const struct plugin *plugi
     return output_json(output_complete(o, r));
 }
 
-static void print_range(const struct outbox_option *o)
-{
-    struct value_text low = {{0}}, high = {{0}};
-    if (o->type == OUTBOX_OPT_DURATION)
-        printf(", %s to %s", value_show_duration(o->min, &low), value_show_duration(o->max, &high));
-    else if (o->type == OUTBOX_OPT_SIZE)
-        printf(", %s to %s", value_show_size(o->min, &low), value_show_size(o->max, &high));
-    else if (o->type == OUTBOX_OPT_INT)
-        printf(", %" PRId64 " to %" PRId64, o->min, o->max);
-}
-
 static void print_option(const struct outbox_option *o)
 {
+    struct value_text low, high;
+    bool is_number =
+        o->type == OUTBOX_OPT_INT || o->type == OUTBOX_OPT_DURATION || o->type == OUTBOX_OPT_SIZE;
     printf("\n%s = %s\n    %s", o->name,
            o->flags & OUTBOX_OPT_SECRET ? "..."
            : o->deflt                   ? o->deflt
@@ -127,8 +116,8 @@ static void print_option(const struct outbox_option *o)
         fputs(", shorter than batch_timeout", stdout);
     for (size_t i = 0; o->type == OUTBOX_OPT_CHOICE && o->choices[i]; i++)
         printf("%s%s", i ? " | " : ": ", o->choices[i]);
-    if (o->min < o->max)
-        print_range(o);
+    if (is_number && o->min < o->max)
+        printf(", %s to %s", options_show(o, o->min, &low), options_show(o, o->max, &high));
     printf("\n    %s\n", o->help);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ static int run_with_config(const struct command *command, struct syntax_args *ar
     if (code == EXIT_DONE && command->run_config)
         code = command->run_config(config, args);
     else if (code == EXIT_DONE)
-        code = command_with_store(config, true, args, command->run_store);
+        code = command_with_store(config, !command->unchecked, args, command->run_store);
     config_free(config);
     return code;
 }
@@ -44,7 +45,9 @@ int command_run(const struct command *command, const char *config_file, int argc
         code = command->run ? command->run(args) : run_with_config(command, args);
     free(args->headers);
     free(args);
-    return report_flush(code);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return report_failure("cannot write to standard output: %m");
+    return code;
 }
 
 int command_with_store(const struct config *config, bool check, void *args,

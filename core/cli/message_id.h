@@ -9,10 +9,8 @@
 
 #define MESSAGE_ID_SIZE 37 /* of a UUID with its NUL */
 
-/* 8-4-4-4-12 hexadecimal digits? */
-bool message_id_is_uuid(const char *text);
-/* The UUID in lower case. */
-void message_id_lower(const char *uuid, char lower[MESSAGE_ID_SIZE]);
+/* 8-4-4-4-12 hexadecimal digits? Then `lower` is the UUID in lower case. */
+bool message_id_is_uuid(const char *text, char lower[MESSAGE_ID_SIZE]);
 
 /* The forms under which a store may have that id: as typed, and a UUID in lower case. */
 struct message_id_forms {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/output.h"
 
-#include "cli/report.h"
+#include "cli/command.h"
 #include "common/message_json.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"

@@ -19,7 +19,7 @@ struct progress {
 void progress_begin(struct progress *progress, const char *what);
 /* Is a line due? A caller checks it before it counts what costs time. */
 bool progress_due(const struct progress *progress);
-/* Shows the line if it is due. `remaining` may be PROGRESS_UNKNOWN; at_least: or too low. */
+/* Shows the line, which is due. `remaining` may be PROGRESS_UNKNOWN; at_least: or too low. */
 void progress_step(struct progress *progress, uint64_t done, uint64_t remaining, bool at_least);
 /* Erases the line. */
 void progress_end(struct progress *progress);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/syntax.h"
+#include "cli/command.h"
 
 #include "base/suggest.h"
 #include "base/value.h"
 #include "cli/message_id.h"
 #include "cli/output.h"
-#include "cli/report.h"
 #include "common/utf8.h"
-#include "config/load.h"
 
 #include <outbox/helpers.h>
 
@@ -92,9 +90,7 @@ static void parse_option(struct argp_state *state, const struct syntax_option *o
         *(const char **)member = text;
         break;
     case SYNTAX_UUID:
-        if (message_id_is_uuid(text))
-            message_id_lower(text, member);
-        else
+        if (!message_id_is_uuid(text, member))
             argp_error(state, "--%s: `%s` is not a UUID (8-4-4-4-12 hexadecimal digits)",
                        option->name, text);
         break;

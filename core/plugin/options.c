@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/value.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>
@@ -38,8 +37,7 @@ static void clear(struct value *value)
     *value = (struct value){0};
 }
 
-/* A number as it would stand in the file. */
-static const char *show(const struct outbox_option *o, int64_t n, struct value_text *buffer)
+const char *options_show(const struct outbox_option *o, int64_t n, struct value_text *buffer)
 {
     if (o->type == OUTBOX_OPT_DURATION)
         return value_show_duration(n, buffer);
@@ -56,7 +54,7 @@ static int check_range(const struct outbox_option *o, int64_t n, const char *tex
     if (o->min >= o->max || (n >= o->min && n <= o->max))
         return OUTBOX_OK;
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is out of range; it must be %s to %s", text,
-                       show(o, o->min, &low), show(o, o->max, &high));
+                       options_show(o, o->min, &low), options_show(o, o->max, &high));
 }
 
 static int check_choice(const struct outbox_option *o, const char *text, struct outbox_err *err)
@@ -209,7 +207,7 @@ int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct 
     const struct outbox_option *o = option_of(cfg, to);
     struct outbox_err why = {.size = sizeof why};
     struct value_text shown;
-    int r = check_range(o, n, show(o, n, &shown), &why);
+    int r = check_range(o, n, options_show(o, n, &shown), &why);
     if (r < 0)
         return outbox_fail(err, r, "%s: %s", name, why.text);
     to->given = true;

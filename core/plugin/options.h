@@ -5,6 +5,7 @@
 #define CORE_PLUGIN_OPTIONS_H
 
 #include "base/suggest.h"
+#include "base/value.h"
 #include "plugin/descriptor.h"
 
 #include <stdbool.h>
@@ -14,6 +15,9 @@
 
 /* OUTBOX_E_CONFIG when the default does not fit the option's own declaration. */
 int options_check_default(const struct outbox_option *option, struct outbox_err *err);
+
+/* A number as it would stand in the file. */
+const char *options_show(const struct outbox_option *option, int64_t n, struct value_text *buffer);
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
