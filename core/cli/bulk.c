@@ -100,10 +100,11 @@ int bulk_run(const struct bulk *bulk, struct store *store, const struct outbox_f
     bool at_least;
     int r = dry_run ? count_rows(store, filter, COMMAND_FROM_FIRST, 0, &n, &at_least, &err)
                     : change_all(bulk, store, filter, &n, &err);
-    if (r < 0 && !dry_run)
-        return report_failure("%s; %s %" PRIu64 " before that", err.text, bulk->done, n);
-    if (r < 0)
+    const char *would = dry_run ? "would be " : "";
+    if (r < 0 && dry_run && !bulk->dry_part)
         return report_failure("%s", err.text);
-    printf("%s%s %" PRIu64 "\n", dry_run ? "would be " : "", bulk->done, n);
+    if (r < 0)
+        return report_failure("%s; %s%s %" PRIu64 " before that", err.text, would, bulk->done, n);
+    printf("%s%s %" PRIu64 "\n", would, bulk->done, n);
     return EXIT_DONE;
 }

@@ -14,6 +14,7 @@ struct bulk {
     const char *name; /* "requeue", for the progress line */
     const char *done; /* "requeued", for the result */
     bulk_fn change;
+    bool dry_part; /* a dry run that fails says how many it had counted */
 };
 
 /* Changes the rows, or with dry_run only counts them, and prints how many. Returns an exit code. */

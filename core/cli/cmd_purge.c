@@ -42,7 +42,7 @@ static int purge_batch(struct store *store, const struct outbox_filter *filter, 
 
 static int purge(struct store *store, void *data)
 {
-    static const struct bulk bulk = {"purge", "deleted", purge_batch};
+    static const struct bulk bulk = {"purge", "deleted", purge_batch, true};
     const struct args *args = data;
     const struct outbox_filter filter = {
         .size = sizeof filter, .statuses = args->statuses, .older_than_ms = args->older_ms};

@@ -107,13 +107,13 @@ static int run(const struct bulk *bulk, struct store *store, const struct args *
 
 static int requeue(struct store *store, void *args)
 {
-    static const struct bulk bulk = {"requeue", "requeued", store_requeue};
+    static const struct bulk bulk = {"requeue", "requeued", store_requeue, false};
     return run(&bulk, store, args);
 }
 
 static int discard(struct store *store, void *args)
 {
-    static const struct bulk bulk = {"discard", "discarded", store_discard};
+    static const struct bulk bulk = {"discard", "discarded", store_discard, false};
     return run(&bulk, store, args);
 }
 
