@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The keys of a route besides its subjects (subject.h) and those of its rule plugin. */
+/* The keys of a route besides its subjects (route.h) and those of its rule plugin. */
 static const char *const route_keys[] = {"header", "to", "publisher", "plugin"};
 #define N_ROUTE_KEYS (sizeof route_keys / sizeof route_keys[0])
 

@@ -6,6 +6,11 @@
 
 #include <stdlib.h>
 
+OUTBOX_EXPORT const char *outbox_version(void)
+{
+    return PACKAGE_VERSION;
+}
+
 static int set(struct outbox_cfg *cfg, const struct plugin *plugin,
                const struct outbox_setting *setting, struct outbox_err *err)
 {

@@ -1,36 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "route/subject.h"
+#include "route/route.h"
 
 #include <outbox/helpers.h>
 
 #include <string.h>
 
-static struct outbox_str topic(const struct outbox_message *msg, const char *name)
-{
-    (void)name;
-    return msg->topic;
-}
+const struct subject_row subjects[] = {
+    [SUBJECT_TOPIC] = {"topic", false, true, "topic"},
+    [SUBJECT_KEY] = {"key", false, false, "key"},
+    [SUBJECT_HEADER] = {"header.", true, false, "header "},
+};
+_Static_assert(sizeof subjects / sizeof subjects[0] == N_SUBJECTS, "a subject has no row");
 
-static struct outbox_str key(const struct outbox_message *msg, const char *name)
+struct outbox_str subject_text(enum subject subject, const struct outbox_message *msg,
+                               const char *name)
 {
-    (void)name;
-    return msg->key;
-}
-
-struct outbox_str subject_header(const struct outbox_message *msg, const char *name)
-{
+    if (subject != SUBJECT_HEADER)
+        return subject == SUBJECT_TOPIC ? msg->topic : msg->key;
     for (uint64_t i = 0; i < msg->n_headers; i++)
         if (outbox_str_eq(msg->headers[i].name, outbox_cstr(name)))
             return msg->headers[i].value;
     return (struct outbox_str){NULL, 0};
 }
-
-const struct subject_row subjects[] = {
-    [SUBJECT_TOPIC] = {"topic", false, true, "topic", topic},
-    [SUBJECT_KEY] = {"key", false, false, "key", key},
-    [SUBJECT_HEADER] = {"header.", true, false, "header ", subject_header},
-};
-_Static_assert(sizeof subjects / sizeof subjects[0] == N_SUBJECTS, "a subject has no row");
 
 enum subject subject_find(const char *route_key, const char **ret_name)
 {
