@@ -39,12 +39,11 @@ static int check_store(const struct config *config, bool connect)
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int code = EXIT_DONE;
     int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
     if (r < 0)
         return config_mistake(config, config->store_line, r, &err);
-    if (connect)
-        code = connection_result("store", store_check(&store, &call, &err), &err);
+    int code =
+        connect ? connection_result("store", store_check(&store, &call, &err), &err) : EXIT_DONE;
     store_close(&store);
     return code;
 }

@@ -15,12 +15,6 @@
 /* Of one command, without -c; --help would miss further ones. */
 #define MAX_OPTIONS 8
 
-/* argp's input: it knows nothing but options and a parser. */
-struct parse {
-    const struct syntax *syntax;
-    struct syntax_args *args;
-};
-
 static int64_t parse_duration(struct argp_state *state, const char *name, const char *text)
 {
     struct outbox_err err = {.size = sizeof err};
@@ -114,9 +108,8 @@ static void parse_option(struct argp_state *state, const struct syntax_option *o
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-    const struct parse *parse = state->input;
-    const struct syntax *syntax = parse->syntax;
-    struct syntax_args *args = parse->args;
+    struct syntax_args *args = state->input;
+    const struct syntax *syntax = args->syntax;
     switch (key) {
     case 'c':
         args->config_file = text;
@@ -147,12 +140,12 @@ int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct synt
         {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0}};
     const struct argp argp = {
         .options = shown, .parser = parse, .args_doc = syntax->operands, .doc = syntax->doc};
-    struct parse input = {syntax, args};
+    args->syntax = syntax;
     for (size_t i = 0; i < MAX_OPTIONS && syntax->options[i].name; i++) {
         const struct syntax_option *option = &syntax->options[i];
         shown[i + 1] =
             (struct argp_option){option->name, option->key, option->text, 0, option->summary, 0};
     }
-    error_t error = argp_parse(&argp, argc, argv, 0, NULL, &input);
+    error_t error = argp_parse(&argp, argc, argv, 0, NULL, args);
     return error ? report_failure("cannot read the options: %s", strerror(error)) : EXIT_DONE;
 }

@@ -147,19 +147,15 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
 /* store-NAME.so, pub-NAME.so, rule-NAME.so; anything else in the folder is none of ours. */
 static bool parse_file(const char *file, struct plugin_file *ret)
 {
-    size_t n = strlen(file);
-    if (n < 4 || strcmp(file + n - 3, ".so") != 0)
+    char prefix[8];
+    int end = 0;
+    /* %n is reached only if all before it is there */
+    sscanf(file, "%7[a-z]-%63[a-z0-9-].so%n", prefix, ret->name, &end);
+    if (end == 0 || file[end])
         return false;
-    for (uint32_t kind = OUTBOX_KIND_STORE; kind <= OUTBOX_KIND_RULE; kind++) {
-        const char *prefix = descriptor_kind_prefix(kind);
-        size_t skip = strlen(prefix);
-        if (strncmp(file, prefix, skip) != 0 || file[skip] != '-')
-            continue;
-        int len =
-            snprintf(ret->name, sizeof ret->name, "%.*s", (int)(n - 3 - skip - 1), file + skip + 1);
-        ret->kind = kind;
-        return len > 0 && (size_t)len < sizeof ret->name && name_is_valid(ret->name);
-    }
+    for (ret->kind = OUTBOX_KIND_STORE; ret->kind <= OUTBOX_KIND_RULE; ret->kind++)
+        if (strcmp(prefix, descriptor_kind_prefix(ret->kind)) == 0)
+            return true;
     return false;
 }
 
