@@ -82,19 +82,16 @@ static int add_plugin(struct json_object *object, const struct plugin *plugin)
            json_object_object_add(object, "options", all);
 }
 
-/* A plugin that cannot be used has an error and none of its own texts. */
+/* A plugin that cannot be used (NULL) has an error and none of its own texts. */
 static int print_json(const struct plugin_file *file, const struct plugin *plugin,
                       const char *error)
 {
     struct json_object *o = json_object_new_object();
-    int r = OUTBOX_E_RETRY;
-    if (o)
-        r = json_add_text(o, "kind", outbox_cstr(descriptor_kind_name(file->kind))) |
-            json_add_text(o, "name", outbox_cstr(file->name));
-    if (o && error)
-        r |= json_add_text(o, "error", outbox_cstr(error));
-    if (o && plugin)
-        r |= add_plugin(o, plugin);
+    int r = o ? json_add_text(o, "kind", outbox_cstr(descriptor_kind_name(file->kind))) |
+                    json_add_text(o, "name", outbox_cstr(file->name))
+              : OUTBOX_E_RETRY;
+    if (r == 0)
+        r = plugin ? add_plugin(o, plugin) : json_add_text(o, "error", outbox_cstr(error));
     return output_json(output_complete(o, r));
 }
 
@@ -133,11 +130,9 @@ static void print_documentation(const struct plugin *plugin)
 
 static bool is_wanted(const struct plugin_file *file, const char *name)
 {
-    const char *prefix = descriptor_kind_prefix(file->kind);
-    size_t n = strlen(prefix);
-    return !name || strcmp(file->name, name) == 0 ||
-           (strncmp(name, prefix, n) == 0 && name[n] == '-' &&
-            strcmp(file->name, name + n + 1) == 0);
+    char whole[sizeof file->name + 8]; /* pub-NAME */
+    snprintf(whole, sizeof whole, "%s-%s", descriptor_kind_prefix(file->kind), file->name);
+    return !name || strcmp(file->name, name) == 0 || strcmp(whole, name) == 0;
 }
 
 static int print_one(struct plugin_set *set, const struct plugin_file *file,
@@ -147,7 +142,7 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
     struct outbox_err err = {.size = sizeof err};
     int r = plugin_get(set, file->kind, file->name, &plugin, &err);
     if (args->json) {
-        int code = print_json(file, plugin, r < 0 ? err.text : NULL);
+        int code = print_json(file, plugin, err.text);
         return r < 0 ? EXIT_FAILED : code;
     }
     if (r < 0)

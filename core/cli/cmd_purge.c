@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_purge.c - outboxd purge: retention by hand. */
-#include "cli/bulk.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 
 struct args {
     struct syntax_args common;

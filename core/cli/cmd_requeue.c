@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_requeue.c - outboxd requeue and outboxd discard: failed messages by ID, or all of them. */
-#include "cli/bulk.h"
 #include "cli/command.h"
-#include "cli/message_id.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 
 #include <outbox/helpers.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/message_id.h"
+#include "cli/output.h"
 
 #include "cli/command.h"
 #include "common/utf8.h"

@@ -3,7 +3,6 @@
 
 #include "base/suggest.h"
 #include "base/value.h"
-#include "cli/message_id.h"
 #include "cli/output.h"
 #include "common/utf8.h"
 

@@ -42,26 +42,20 @@ const struct outbox_option *descriptor_find_option(const struct plugin *plugin, 
 /* ---- does it fit? ---- */
 
 /* The operations that every plugin of a kind has from ABI 1.0 on; NULL ends them. */
-#define STORE(op) offsetof(struct outbox_store_ops, op), #op
-#define PUBLISHER(op) offsetof(struct outbox_publisher_ops, op), #op
-#define RULE(op) offsetof(struct outbox_rule_ops, op), #op
+#define OP(kind, op)                                  \
+    {                                                 \
+        offsetof(struct outbox_##kind##_ops, op), #op \
+    }
 static const struct operation {
     size_t offset;
     const char *name;
 } required[][9] = {
-    [OUTBOX_KIND_STORE] = {{STORE(open)},
-                           {STORE(close)},
-                           {STORE(check)},
-                           {STORE(schema)},
-                           {STORE(init)},
-                           {STORE(claim)},
-                           {STORE(settle)},
-                           {STORE(release)}},
-    [OUTBOX_KIND_PUBLISHER] = {{PUBLISHER(open)},
-                               {PUBLISHER(close)},
-                               {PUBLISHER(check)},
-                               {PUBLISHER(publish)}},
-    [OUTBOX_KIND_RULE] = {{RULE(open)}, {RULE(close)}, {RULE(route)}},
+    [OUTBOX_KIND_STORE] = {OP(store, open), OP(store, close), OP(store, check), OP(store, schema),
+                           OP(store, init), OP(store, claim), OP(store, settle),
+                           OP(store, release)},
+    [OUTBOX_KIND_PUBLISHER] = {OP(publisher, open), OP(publisher, close), OP(publisher, check),
+                               OP(publisher, publish)},
+    [OUTBOX_KIND_RULE] = {OP(rule, open), OP(rule, close), OP(rule, route)},
 };
 
 static int copy_ops(struct plugin *ret, struct outbox_err *err)

@@ -237,19 +237,6 @@ static int check_secret(struct file *file, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
-/* `text` as it is, nothing expanded. */
-static int set_text(struct value *to, const char *text, size_t n)
-{
-    char *copy = malloc(n + 1);
-    if (!copy)
-        return OUTBOX_E_RETRY;
-    memcpy(copy, text, n);
-    copy[n] = '\0';
-    clear(to);
-    *to = (struct value){.given = true, .text = copy, .text_n = n};
-    return OUTBOX_OK;
-}
-
 int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
                           struct outbox_err *err)
 {
@@ -258,8 +245,14 @@ int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *
     int r = file_read(path, SECRET_MAX, &file, &why);
     if (r == 0)
         r = check_secret(&file, &why);
-    if (r == 0 && (r = set_text(find(cfg, name), file.text, file.n)) < 0)
-        outbox_fail(&why, r, "out of memory");
+    char *text = r == 0 ? strndup(file.text, file.n) : NULL;
+    if (text) {
+        struct value *to = find(cfg, name);
+        clear(to);
+        *to = (struct value){.given = true, .text = text, .text_n = file.n};
+    } else if (r == 0) {
+        r = outbox_fail(&why, OUTBOX_E_RETRY, "out of memory");
+    }
     file_forget(&file);
     if (r < 0)
         outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%.200s %s", path, why.text);
