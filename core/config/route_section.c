@@ -17,9 +17,9 @@ static bool is_route_key(const char *key)
         if (strcmp(key, route_keys[i]) == 0)
             return true;
     for (size_t i = 0; i < N_SUBJECTS; i++)
-        if (strcmp(key, subjects[i].key) == 0)
+        if (strcmp(key, route_subjects[i].key) == 0)
             return true;
-    return strncmp(key, "to.", 3) == 0 || subject_find(key, &name) != N_SUBJECTS;
+    return strncmp(key, "to.", 3) == 0 || route_subject_find(key, &name) != N_SUBJECTS;
 }
 
 /* Is there a publisher of that name? */
@@ -63,7 +63,7 @@ static void add_match(const struct section *s, struct route *route, enum subject
                       const char *name, const struct ini_entry *entry)
 {
     char *pattern = section_text(s, entry);
-    if (pattern && !*pattern && subjects[subject].never_empty)
+    if (pattern && !*pattern && route_subjects[subject].never_empty)
         diag_error(s->diag, entry->line, "%s: the pattern is empty and would match nothing of use",
                    entry->key);
     if (pattern)
@@ -114,8 +114,8 @@ static void unknown_key(const struct section *s, const struct ini_entry *entry)
 {
     struct suggest similar = suggest_for(entry->key);
     for (size_t i = 0; i < N_SUBJECTS; i++)
-        if (!subjects[i].named)
-            suggest_try(&similar, subjects[i].key);
+        if (!route_subjects[i].named)
+            suggest_try(&similar, route_subjects[i].key);
     for (size_t i = 0; i < N_ROUTE_KEYS; i++)
         suggest_try(&similar, route_keys[i]);
     section_unknown_key(s, entry, &similar);
@@ -124,7 +124,7 @@ static void unknown_key(const struct section *s, const struct ini_entry *entry)
 static void read_entry(const struct section *s, struct route *route, const struct ini_entry *entry)
 {
     const char *key = entry->key, *name;
-    enum subject subject = subject_find(key, &name);
+    enum subject subject = route_subject_find(key, &name);
     if (subject != N_SUBJECTS)
         add_match(s, route, subject, name, entry);
     else if (strcmp(key, "header") == 0)

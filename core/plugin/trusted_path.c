@@ -45,39 +45,28 @@ static int check_upwards(const char *path, int n_own, struct outbox_err *err)
     return r;
 }
 
-/* DIR/FILE with every link followed: a link is judged by where it leads. */
-static int resolve(const char *folder, const char *file, char **ret, struct outbox_err *err)
-{
-    char *path = NULL;
-    if (asprintf(&path, "%s/%s", folder, file) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    struct stat st;
-    int r = OUTBOX_OK;
-    *ret = realpath(path, NULL);
-    if (!*ret || stat(*ret, &st) < 0)
-        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
-    else if (!S_ISREG(st.st_mode))
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is not a regular file", *ret);
-    free(path);
-    return r;
-}
-
+/* Every link is followed: it is judged by where it leads. */
 int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err)
 {
-    char *path = NULL;
-    char *folder = realpath(dir, NULL);
+    struct stat st;
+    int r = OUTBOX_OK;
+    char *path = NULL, *real = NULL, *folder = realpath(dir, NULL);
     if (!folder)
-        return outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG,
-                           "plugin folder %s: %m", dir);
-    int r = resolve(folder, file, &path, err);
-    if (r == 0)
-        r = check_upwards(folder, 1, err);
-    if (r == 0) /* a link may have led out of the folder */
-        r = check_upwards(path, 2, err);
+        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG,
+                        "plugin folder %s: %m", dir);
+    else if (asprintf(&path, "%s/%s", folder, file) < 0)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    else if (!(real = realpath(path, NULL)) || stat(real, &st) < 0)
+        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
+    else if (!S_ISREG(st.st_mode))
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is not a regular file", real);
+    else if ((r = check_upwards(folder, 1, err)) == 0)
+        r = check_upwards(real, 2, err); /* a link may have led out of the folder */
     free(folder);
+    free(path);
     if (r < 0)
-        free(path);
+        free(real);
     else
-        *ret = path;
+        *ret = real;
     return r;
 }

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-/* ---- what of a message a condition can look at: one table (subject.c) ---- */
+/* ---- what of a message a condition can look at: one table ---- */
 
 /* The numbers are part of a configuration's fingerprint: add at the end, and a row to the table. */
 enum subject { SUBJECT_TOPIC, SUBJECT_KEY, SUBJECT_HEADER, N_SUBJECTS };
@@ -23,14 +23,14 @@ struct subject_row {
     bool never_empty; /* an empty pattern would match nothing */
     const char *label;
 };
-extern const struct subject_row subjects[]; /* N_SUBJECTS */
+extern const struct subject_row route_subjects[]; /* N_SUBJECTS */
 
 /* The subject of a route's key and *ret_name (NULL: not a named one); N_SUBJECTS: none. */
-enum subject subject_find(const char *key, const char **ret_name);
+enum subject route_subject_find(const char *key, const char **ret_name);
 
 /* The subject's text; p NULL: the message has none. */
-struct outbox_str subject_text(enum subject subject, const struct outbox_message *msg,
-                               const char *name);
+struct outbox_str route_subject_text(enum subject subject, const struct outbox_message *msg,
+                                     const char *name);
 
 /* ---- routes ---- */
 
