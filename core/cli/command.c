@@ -34,9 +34,12 @@ static int run_with_config(const struct command *command, struct syntax_args *ar
 
 int command_run(const struct command *command, const char *config_file, int argc, char **argv)
 {
+    char name[32];
     struct syntax_args *args = calloc(1, command->args_size);
     if (!args)
         return report_failure("out of memory");
+    snprintf(name, sizeof name, "outboxd %s", command->name);
+    argv[0] = name;
     if (command->defaults)
         memcpy(args, command->defaults, command->args_size);
     args->config_file = config_file;

@@ -106,9 +106,9 @@ extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plug
     cmd_requeue, cmd_route, cmd_run, cmd_send, cmd_show, cmd_status;
 
 /*
- * Runs a command from its arguments to an exit code: reads argv, whose first element is how the
- * command is called in texts, loads the configuration and opens the store if the command needs
- * them, runs it, and flushes standard output. A mistake in argv ends the program.
+ * Runs a command from its arguments to an exit code: reads argv, whose first element it replaces by
+ * how the command is called in texts, loads the configuration and opens the store if the command
+ * needs them, runs it, and flushes standard output. A mistake in argv ends the program.
  */
 int command_run(const struct command *command, const char *config_file, int argc, char **argv);
 

@@ -58,14 +58,6 @@ static const struct command *find(const char *name)
     return NULL;
 }
 
-static int run(const struct command *command, const char *config_file, int argc, char **argv)
-{
-    char name[32];
-    snprintf(name, sizeof name, "outboxd %s", command->name);
-    argv[0] = name;
-    return command_run(command, config_file, argc, argv);
-}
-
 /* "help NAME" is "NAME --help"; "help" and "help help" are --help. */
 static int help(const struct argp *argp, char *program, const char *about)
 {
@@ -74,7 +66,7 @@ static int help(const struct argp *argp, char *program, const char *about)
     if (!about || strcmp(about, "help") == 0)
         return argp_parse(argp, 2, args, ARGP_IN_ORDER, NULL, NULL);
     const struct command *command = find(about);
-    return command ? run(command, LOAD_DEFAULT_FILE, 2, args) : EXIT_USAGE;
+    return command ? command_run(command, LOAD_DEFAULT_FILE, 2, args) : EXIT_USAGE;
 }
 
 /* argp's help_filter: writes what --help shows below the options. */
@@ -127,6 +119,6 @@ int main(int argc, char **argv)
     if (strcmp(name, "help") == 0)
         return help(&argp, argv[0], argv[chosen.at + 1]);
     const struct command *command = find(name);
-    return command ? run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
+    return command ? command_run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
                    : EXIT_USAGE;
 }

@@ -196,11 +196,9 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
         return add_section(r, line + 1, n - 1, number, true);
     }
     const char *rest = end + 1;
-    size_t left = n - (size_t)(rest - line);
-    bool spaced = left > 0 && strchr(SPACES, *rest);
-    while (left > 0 && strchr(SPACES, *rest))
-        rest++, left--;
-    if (left > 0 && !(spaced && (*rest == ';' || *rest == '#')))
+    while (rest < line + n && strchr(SPACES, *rest))
+        rest++;
+    if (rest < line + n && (rest == end + 1 || (*rest != ';' && *rest != '#')))
         diag_error(r->diag, number, "there is something behind the `]` of this section's header");
     return add_section(r, line + 1, (size_t)(end - line - 1), number, false);
 }

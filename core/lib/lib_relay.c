@@ -202,7 +202,7 @@ static int add_publisher(struct outbox_relay *relay, const char *name, const str
 
 static int check_name(const struct outbox_relay *relay, const char *name, struct outbox_err *err)
 {
-    if (lib_router_is_set(relay))
+    if (lib_has_router(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG, "publishers come before the router");
     if (config_find_publisher(relay->config, name, NULL) != ROUTE_NONE)
         return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
@@ -259,7 +259,7 @@ OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_e
     struct config *c = relay->config;
     if (relay->relay)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay runs already");
-    if (!c->store_options || c->n_publishers == 0 || !lib_router_is_set(relay))
+    if (!c->store_options || c->n_publishers == 0 || !lib_has_router(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "a relay needs a store, a publisher and a router before it can start");
     struct relay *started = NULL;

@@ -71,11 +71,6 @@ OUTBOX_EXPORT int outbox_router_set_fallback(struct outbox_router *router, const
 
 /* ---- into a relay ---- */
 
-bool lib_router_is_set(const struct outbox_relay *relay)
-{
-    return relay->config->routes.publishers != NULL;
-}
-
 static int check_publisher(const struct config *config, const char *what, const char *name,
                            struct outbox_err *err)
 {
@@ -110,7 +105,7 @@ OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
     struct config *config = relay->config;
     const struct route_table *from = &router->table;
     int r = OUTBOX_OK;
-    if (lib_router_is_set(relay))
+    if (lib_has_router(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
     for (size_t i = 0; r == 0 && i < from->n_routes; i++)
         r = copy_route(config, &from->routes[i], err);

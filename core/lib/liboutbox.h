@@ -36,7 +36,10 @@ struct outbox_relay {
 int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
                 struct outbox_cfg **ret, struct outbox_err *err);
 
-/* lib_router.c: has the relay its router, after which no publisher may be added? */
-bool lib_router_is_set(const struct outbox_relay *relay);
+/* Has the relay its router, after which no publisher may be added? */
+static inline bool lib_has_router(const struct outbox_relay *relay)
+{
+    return relay->config->routes.publishers != NULL;
+}
 
 #endif

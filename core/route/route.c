@@ -26,16 +26,13 @@ struct outbox_str route_subject_text(enum subject subject, const struct outbox_m
 
 enum subject route_subject_find(const char *route_key, const char **ret_name)
 {
-    *ret_name = NULL;
     for (enum subject i = 0; i < N_SUBJECTS; i++) {
-        size_t n = strlen(route_subjects[i].key);
-        if (!route_subjects[i].named && strcmp(route_key, route_subjects[i].key) == 0)
-            return i;
-        if (route_subjects[i].named && strncmp(route_key, route_subjects[i].key, n) == 0 &&
-            route_key[n]) {
-            *ret_name = route_key + n;
-            return i;
-        }
+        const struct subject_row *row = &route_subjects[i];
+        size_t n = strlen(row->key);
+        if (strncmp(route_key, row->key, n) != 0 || row->named != (route_key[n] != '\0'))
+            continue;
+        *ret_name = row->named ? route_key + n : NULL;
+        return i;
     }
     return N_SUBJECTS;
 }
