@@ -5,7 +5,6 @@
 #include "config/section.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define FILE_MAX (16 << 20)

@@ -7,7 +7,6 @@
 
 #include <outbox/helpers.h>
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
