@@ -14,6 +14,7 @@
 
 struct args {
     struct syntax_args common;
+    const struct bulk *bulk; /* what the command does */
     bool all;
     const char *topic;
     bool dry_run;
@@ -53,8 +54,7 @@ static int explain(struct store *store, const struct outbox_filter *filter, cons
     return report_failure("%s is %s, not failed", id, output_status(page->rows[0]->status));
 }
 
-static int run_one(const struct bulk *bulk, struct store *store, const struct args *args,
-                   const char *id)
+static int run_one(struct store *store, const struct args *args, const char *id)
 {
     struct outbox_err err = {.size = sizeof err};
     struct message_id_forms forms;
@@ -70,21 +70,22 @@ static int run_one(const struct bulk *bulk, struct store *store, const struct ar
         r = command_next_page(store, &filter, &after, 1, &page, &err);
         n = r < 0 ? 0 : page->n;
     } else {
-        r = bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
+        r = args->bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
     }
     if (r < 0)
         return report_failure("%s", err.text);
     filter.statuses = 0;
     if (n == 0)
         return explain(store, &filter, id);
-    printf("%s%s ", args->dry_run ? "would be " : "", bulk->done);
+    printf("%s%s ", args->dry_run ? "would be " : "", args->bulk->done);
     output_text(outbox_cstr(id), 255);
     putchar('\n');
     return EXIT_DONE;
 }
 
-static int run(const struct bulk *bulk, struct store *store, const struct args *args)
+static int run(struct store *store, void *data)
 {
+    const struct args *args = data;
     char *const *ids = args->common.operands;
     int code = EXIT_DONE;
     const struct outbox_filter filter = {.size = sizeof filter,
@@ -92,29 +93,20 @@ static int run(const struct bulk *bulk, struct store *store, const struct args *
                                          .topic = outbox_cstr(args->topic),
                                          .lane = outbox_cstr(args->common.publisher)};
     if (args->all)
-        return bulk_run(bulk, store, &filter, args->dry_run);
+        return bulk_run(args->bulk, store, &filter, args->dry_run);
     /* Nothing is changed when one of the IDs cannot be right. */
     for (int i = 0; i < args->common.n_operands; i++)
         if (message_id_check(ids[i]) != EXIT_DONE)
             return EXIT_USAGE;
     for (int i = 0; i < args->common.n_operands; i++) {
-        int one = run_one(bulk, store, args, ids[i]);
+        int one = run_one(store, args, ids[i]);
         code = one > code ? one : code;
     }
     return code;
 }
 
-static int requeue(struct store *store, void *args)
-{
-    static const struct bulk bulk = {"requeue", "requeued", store_requeue, false};
-    return run(&bulk, store, args);
-}
-
-static int discard(struct store *store, void *args)
-{
-    static const struct bulk bulk = {"discard", "discarded", store_discard, false};
-    return run(&bulk, store, args);
-}
+static const struct bulk requeue = {"requeue", "requeued", store_requeue, false};
+static const struct bulk discard = {"discard", "discarded", store_discard, false};
 
 const struct command cmd_requeue = {
     .name = "requeue",
@@ -124,7 +116,8 @@ const struct command cmd_requeue = {
                "kept until the next.",
                check},
     .args_size = sizeof(struct args),
-    .run_store = requeue,
+    .defaults = &(const struct args){.bulk = &requeue},
+    .run_store = run,
 };
 
 const struct command cmd_discard = {
@@ -132,5 +125,6 @@ const struct command cmd_discard = {
     .summary = "delete failed messages",
     .syntax = {options, "ID...\n--all", INT_MAX, NULL, "Deletes failed messages, for good.", check},
     .args_size = sizeof(struct args),
-    .run_store = discard,
+    .defaults = &(const struct args){.bulk = &discard},
+    .run_store = run,
 };
