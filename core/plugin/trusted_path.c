@@ -45,6 +45,12 @@ static int check_upwards(const char *path, int n_own, struct outbox_err *err)
     return r;
 }
 
+static char *join(const char *folder, const char *file)
+{
+    char *path;
+    return asprintf(&path, "%s/%s", folder, file) < 0 ? NULL : path;
+}
+
 /* Every link is followed: it is judged by where it leads. */
 int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err)
 {
@@ -54,7 +60,7 @@ int trusted_path_find(const char *dir, const char *file, char **ret, struct outb
     if (!folder)
         r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG,
                         "plugin folder %s: %m", dir);
-    else if (asprintf(&path, "%s/%s", folder, file) < 0)
+    else if (!(path = join(folder, file)))
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     else if (!(real = realpath(path, NULL)) || stat(real, &st) < 0)
         r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
