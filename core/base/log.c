@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +31,8 @@ struct log {
     bool cut;             /* and left a line without its end */
     uint64_t n_dropped;   /* lines, not yet reported */
     int fd;
-    _Atomic int level;
-    _Atomic int format;
+    int level;
+    enum log_format format;
 };
 
 /* A line under construction; what does not fit is dropped, never the final newline. */
@@ -50,7 +49,8 @@ struct log *log_new(int fd, int level, enum log_format format)
         return NULL;
     pthread_mutex_init(&log->lock, NULL);
     log->fd = fd;
-    log_set(log, level, format);
+    log->level = level;
+    log->format = format;
     return log;
 }
 
@@ -60,12 +60,6 @@ void log_free(struct log *log)
         return;
     pthread_mutex_destroy(&log->lock);
     free(log);
-}
-
-void log_set(struct log *log, int level, enum log_format format)
-{
-    log->level = level;
-    log->format = (int)format;
 }
 
 int log_enabled(const struct log *log, int level)
@@ -153,7 +147,7 @@ static void begin(struct line *line, const struct log *log, int level, const cha
                        : level <= OUTBOX_LOG_INFO    ? "info"
                                                      : "debug";
     line->n = 0;
-    line->format = (enum log_format)log->format;
+    line->format = log->format;
     rfc3339_format(clock_wall_us(), now);
     put_pair(line, "time", now, strlen(now));
     put_pair(line, "level", name, strlen(name));

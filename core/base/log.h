@@ -13,7 +13,6 @@ struct log;
 
 struct log *log_new(int fd, int level, enum log_format format);
 void log_free(struct log *log);
-void log_set(struct log *log, int level, enum log_format format);
 int log_enabled(const struct log *log, int level);
 
 /*

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/param.h>
 
 /* Names are short; longer ones are compared by their beginnings. */
 #define NAME_MAX_CHARS 64
@@ -21,12 +22,6 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c == '-' ? '_' : c;
 }
 
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t m = a < b ? a : b;
-    return m < c ? m : c;
-}
-
 /* Levenshtein's distance; case, - and _ do not count. */
 static size_t distance(const char *a, const char *b)
 {
@@ -39,8 +34,8 @@ static size_t distance(const char *a, const char *b)
         row[0] = i;
         for (size_t j = 1; j <= nb; j++) {
             size_t above = row[j];
-            row[j] =
-                min3(above + 1, row[j - 1] + 1, diagonal + (lower(a[i - 1]) != lower(b[j - 1])));
+            size_t changed = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
+            row[j] = MIN(changed, MIN(above, row[j - 1]) + 1);
             diagonal = above;
         }
     }
@@ -56,10 +51,9 @@ void suggest_try(struct suggest *similar, const char *candidate)
     }
 }
 
-const char *suggest_hint(const struct suggest *similar, struct suggest_hint *buffer)
+const char *suggest_hint(struct suggest *similar)
 {
-    buffer->text[0] = '\0';
     if (similar->best)
-        snprintf(buffer->text, sizeof buffer->text, "; did you mean `%.64s`?", similar->best);
-    return buffer->text;
+        snprintf(similar->hint, sizeof similar->hint, "; did you mean `%.64s`?", similar->best);
+    return similar->hint;
 }

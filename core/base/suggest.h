@@ -9,16 +9,14 @@ struct suggest {
     const char *wanted;
     const char *best; /* NULL: none is similar enough */
     size_t distance;
+    char hint[96];
 };
 
 struct suggest suggest_for(const char *wanted);
 /* Offers a candidate, which must outlive the use of `best`. */
 void suggest_try(struct suggest *similar, const char *candidate);
 
-/* "; did you mean `X`?" or "", in a buffer of the caller's. */
-struct suggest_hint {
-    char text[96];
-};
-const char *suggest_hint(const struct suggest *similar, struct suggest_hint *buffer);
+/* "; did you mean `X`?" or "". */
+const char *suggest_hint(struct suggest *similar);
 
 #endif

@@ -14,6 +14,8 @@
 #include <strings.h>
 
 #define SPACES " \t\r\n\v\f"
+#define DIGITS "0123456789"
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
 
 /* ---- comments, quotes ---- */
 
@@ -93,12 +95,10 @@ static int find_variable(const char *at, const char **ret_end, const char **ret_
                            "write `$${` for a literal `${`");
     memcpy(name, at + 2, n);
     name[n] = '\0';
-    for (size_t i = 0; i < n; i++)
-        if (!(isalnum((unsigned char)name[i]) || name[i] == '_') ||
-            (i == 0 && isdigit((unsigned char)name[i])))
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "what stands between `${` and `}` is not the name of an environment "
-                               "variable; write `$${` for a literal `${`");
+    if (strspn(name, LETTERS DIGITS) != n || strspn(name, DIGITS) > 0)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "what stands between `${` and `}` is not the name of an environment "
+                           "variable; write `$${` for a literal `${`");
     *ret_value = getenv(name);
     *ret_end = end + 1;
     if (!*ret_value)

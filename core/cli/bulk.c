@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/bulk.h"
+#include "cli/progress.h"
 
 #include "base/clock.h"
 #include "cli/command.h"
-#include "cli/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,11 +33,10 @@ static int count_rows(struct store *store, const struct outbox_filter *filter, i
     return OUTBOX_OK;
 }
 
-/* How many rows there are in all, as far as it was counted. Begins with zeros. */
+/* How many rows there are in all, as far as it was counted. */
 struct total {
-    bool counted;
-    bool at_least;
-    uint64_t n; /* PROGRESS_UNKNOWN: they cannot be counted */
+    bool at_least; /* true at first */
+    uint64_t n;    /* PROGRESS_UNKNOWN: they cannot be counted */
 };
 
 /* Counting costs more than one batch. So it is done only when a line is due, and again only when
@@ -48,11 +46,10 @@ static void show_progress(struct progress *progress, struct total *total, struct
 {
     if (!progress_due(progress))
         return;
-    if (!total->counted || (total->at_least && done >= total->n)) {
+    if (total->at_least && done >= total->n) {
         uint64_t left = 0;
         int r = count_rows(store, filter, after, COUNT_MS, &left, &total->at_least, NULL);
         total->n = r < 0 ? PROGRESS_UNKNOWN : done + left;
-        total->counted = true;
     }
     uint64_t left = total->n > done ? total->n - done : 0;
     progress_step(progress, done, total->n == PROGRESS_UNKNOWN ? PROGRESS_UNKNOWN : left,
@@ -71,7 +68,7 @@ static int change_all(const struct bulk *bulk, struct store *store,
                       const struct outbox_filter *filter, uint64_t *ret, struct outbox_err *err)
 {
     struct progress progress;
-    struct total total = {0};
+    struct total total = {.at_least = true};
     int64_t after = COMMAND_FROM_FIRST;
     uint64_t n = 0;
     int r;
@@ -100,10 +97,11 @@ int bulk_run(const struct bulk *bulk, struct store *store, const struct outbox_f
     bool at_least;
     int r = dry_run ? count_rows(store, filter, COMMAND_FROM_FIRST, 0, &n, &at_least, &err)
                     : change_all(bulk, store, filter, &n, &err);
-    if (r < 0 && !dry_run)
-        return report_failure("%s; %s %" PRIu64 " before that", err.text, bulk->done, n);
-    if (r < 0)
+    const char *would = dry_run ? "would be " : "";
+    if (r < 0 && dry_run && !bulk->dry_part)
         return report_failure("%s", err.text);
-    printf("%s%s %" PRIu64 "\n", dry_run ? "would be " : "", bulk->done, n);
+    if (r < 0)
+        return report_failure("%s; %s%s %" PRIu64 " before that", err.text, would, bulk->done, n);
+    printf("%s%s %" PRIu64 "\n", would, bulk->done, n);
     return EXIT_DONE;
 }

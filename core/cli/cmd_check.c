@@ -19,14 +19,16 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-static int config_mistake(const struct config *config, int line, int r,
-                          const struct outbox_err *err)
+/* What opening gave, on a line of the file. */
+static int opened(const struct config *config, int line, int r, const struct outbox_err *err)
 {
+    if (r == OUTBOX_OK)
+        return EXIT_DONE;
     report_mistake(NULL, config->file, line, err->text);
     return report_exit_code(r);
 }
 
-static int connection_result(const char *what, int r, const struct outbox_err *err)
+static int connected(const char *what, int r, const struct outbox_err *err)
 {
     if (r != OUTBOX_OK)
         return report_failure("%s: %s", what, err->text);
@@ -39,12 +41,10 @@ static int check_store(const struct config *config, bool connect)
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int code = EXIT_DONE;
     int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
-    if (r < 0)
-        return config_mistake(config, config->store_line, r, &err);
-    if (connect)
-        code = connection_result("store", store_check(&store, &call, &err), &err);
+    int code = opened(config, config->store_line, r, &err);
+    if (code == EXIT_DONE && connect)
+        code = connected("store", store_check(&store, &call, &err), &err);
     store_close(&store);
     return code;
 }
@@ -56,24 +56,20 @@ static int check_publisher(const struct config *config, const struct publisher_c
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
     int r = publisher_open(&publisher, p->plugin, p->options, p->name, NULL, &err);
-    if (r < 0)
-        return config_mistake(config, p->line, r, &err);
-    int code = EXIT_DONE;
-    if (connect)
-        code = connection_result(publisher.label, publisher_check(&publisher, &call, &err), &err);
+    int code = opened(config, p->line, r, &err);
+    if (code == EXIT_DONE && connect)
+        code = connected(publisher.label, publisher_check(&publisher, &call, &err), &err);
     publisher_close(&publisher);
     return code;
 }
 
 static int check_routes(const struct config *config)
 {
-    struct router *router;
+    struct router *router = NULL;
     struct outbox_err err = {.size = sizeof err};
     int r = router_open(&config->routes, NULL, &router, &err);
-    if (r < 0)
-        return config_mistake(config, 0, r, &err);
     router_close(router);
-    return EXIT_DONE;
+    return opened(config, 0, r, &err);
 }
 
 /* The exit code of two steps. */

@@ -2,17 +2,16 @@
 /* cmd_discard.c - outboxd discard: deletes dead letters. */
 #include "cli/dead_letter_command.h"
 
-static int discard(struct store *store, void *args)
-{
-    static const struct bulk bulk = {"discard", "discarded", store_discard};
-    return dead_letter_command_run(&bulk, store, args);
-}
+#include <limits.h>
+
+static const struct bulk discard = {"discard", "discarded", store_discard, false};
 
 const struct command cmd_discard = {
     .name = "discard",
     .summary = "delete failed messages",
-    DEAD_LETTER_COMMAND_SYNTAX,
-    .syntax.doc = "Deletes failed messages, for good.",
+    .syntax = {dead_letter_command_options, "ID...\n--all", INT_MAX, NULL,
+               "Deletes failed messages, for good.", dead_letter_command_check},
     .args_size = sizeof(struct dead_letter_command),
-    .run_store = discard,
+    .defaults = &(const struct dead_letter_command){.bulk = &discard},
+    .run_store = dead_letter_command_run,
 };

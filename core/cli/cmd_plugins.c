@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_plugins.c - outboxd plugins: what is installed, and which options it has. */
-#include "base/suggest.h"
-#include "base/value.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "common/message_json.h"
 
 #include <outbox/helpers.h>
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,35 +82,24 @@ static int add_plugin(struct json_object *object, const struct plugin *plugin)
            json_object_object_add(object, "options", all);
 }
 
-/* A plugin that cannot be used has an error and none of its own texts. */
+/* A plugin that cannot be used (NULL) has an error and none of its own texts. */
 static int print_json(const struct plugin_file *file, const struct plugin *plugin,
                       const char *error)
 {
     struct json_object *o = json_object_new_object();
-    int r = OUTBOX_E_RETRY;
-    if (o)
-        r = json_add_text(o, "kind", outbox_cstr(descriptor_kind_name(file->kind))) |
-            json_add_text(o, "name", outbox_cstr(file->name));
-    if (o && error)
-        r |= json_add_text(o, "error", outbox_cstr(error));
-    if (o && plugin)
-        r |= add_plugin(o, plugin);
+    int r = o ? json_add_text(o, "kind", outbox_cstr(descriptor_kind_name(file->kind))) |
+                    json_add_text(o, "name", outbox_cstr(file->name))
+              : OUTBOX_E_RETRY;
+    if (r == 0)
+        r = plugin ? add_plugin(o, plugin) : json_add_text(o, "error", outbox_cstr(error));
     return output_json(output_complete(o, r));
-}
-
-static void print_range(const struct outbox_option *o)
-{
-    struct value_text low = {{0}}, high = {{0}};
-    if (o->type == OUTBOX_OPT_DURATION)
-        printf(", %s to %s", value_show_duration(o->min, &low), value_show_duration(o->max, &high));
-    else if (o->type == OUTBOX_OPT_SIZE)
-        printf(", %s to %s", value_show_size(o->min, &low), value_show_size(o->max, &high));
-    else if (o->type == OUTBOX_OPT_INT)
-        printf(", %" PRId64 " to %" PRId64, o->min, o->max);
 }
 
 static void print_option(const struct outbox_option *o)
 {
+    struct value_text low, high;
+    bool is_number =
+        o->type == OUTBOX_OPT_INT || o->type == OUTBOX_OPT_DURATION || o->type == OUTBOX_OPT_SIZE;
     printf("\n%s = %s\n    %s", o->name,
            o->flags & OUTBOX_OPT_SECRET ? "..."
            : o->deflt                   ? o->deflt
@@ -127,8 +113,8 @@ static void print_option(const struct outbox_option *o)
         fputs(", shorter than batch_timeout", stdout);
     for (size_t i = 0; o->type == OUTBOX_OPT_CHOICE && o->choices[i]; i++)
         printf("%s%s", i ? " | " : ": ", o->choices[i]);
-    if (o->min < o->max)
-        print_range(o);
+    if (is_number && o->min < o->max)
+        printf(", %s to %s", options_show(o, o->min, &low), options_show(o, o->max, &high));
     printf("\n    %s\n", o->help);
 }
 
@@ -144,11 +130,9 @@ static void print_documentation(const struct plugin *plugin)
 
 static bool is_wanted(const struct plugin_file *file, const char *name)
 {
-    const char *prefix = descriptor_kind_prefix(file->kind);
-    size_t n = strlen(prefix);
-    return !name || strcmp(file->name, name) == 0 ||
-           (strncmp(name, prefix, n) == 0 && name[n] == '-' &&
-            strcmp(file->name, name + n + 1) == 0);
+    char whole[sizeof file->name + 8]; /* pub-NAME */
+    snprintf(whole, sizeof whole, "%s-%s", descriptor_kind_prefix(file->kind), file->name);
+    return !name || strcmp(file->name, name) == 0 || strcmp(whole, name) == 0;
 }
 
 static int print_one(struct plugin_set *set, const struct plugin_file *file,
@@ -158,7 +142,7 @@ static int print_one(struct plugin_set *set, const struct plugin_file *file,
     struct outbox_err err = {.size = sizeof err};
     int r = plugin_get(set, file->kind, file->name, &plugin, &err);
     if (args->json) {
-        int code = print_json(file, plugin, r < 0 ? err.text : NULL);
+        int code = print_json(file, plugin, err.text);
         return r < 0 ? EXIT_FAILED : code;
     }
     if (r < 0)
@@ -193,11 +177,10 @@ static int print_all(struct plugin_set *set, const struct args *args)
     }
     if (name && printed == 0) {
         struct suggest nearest = suggest_for(name);
-        struct suggest_hint hint;
         for (size_t i = 0; i < n; i++)
             suggest_try(&nearest, files[i].name);
         code = report_failure("there is no plugin `%s` in %s%s", name, plugin_set_dir(set),
-                              suggest_hint(&nearest, &hint));
+                              suggest_hint(&nearest));
     }
     free(files);
     return code;

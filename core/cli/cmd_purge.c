@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_purge.c - outboxd purge: retention by hand. */
-#include "cli/bulk.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 
 struct args {
     struct syntax_args common;
@@ -42,7 +42,7 @@ static int purge_batch(struct store *store, const struct outbox_filter *filter, 
 
 static int purge(struct store *store, void *data)
 {
-    static const struct bulk bulk = {"purge", "deleted", purge_batch};
+    static const struct bulk bulk = {"purge", "deleted", purge_batch, true};
     const struct args *args = data;
     const struct outbox_filter filter = {
         .size = sizeof filter, .statuses = args->statuses, .older_than_ms = args->older_ms};

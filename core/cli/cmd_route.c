@@ -56,12 +56,9 @@ static int print_json(const char *publisher, const struct route *route, const ch
     int r = o ? json_add_text(o, "publisher", outbox_cstr(publisher)) |
                     json_add_text(o, "route", outbox_cstr(route ? route->name : NULL)) |
                     output_add_bool(o, "fallback", publisher && !route) |
-                    json_add_text(o, "error", outbox_cstr(error))
+                    json_add_text(o, "error", outbox_cstr(error)) |
+                    json_object_object_add(o, "considered", json_object_get(considered))
               : OUTBOX_E_RETRY;
-    if (r < 0 || json_object_object_add(o, "considered", considered) < 0) {
-        json_object_put(considered);
-        r = OUTBOX_E_RETRY;
-    }
     int code = output_json(output_complete(o, r));
     return publisher ? code : EXIT_FAILED;
 }
@@ -80,12 +77,10 @@ static int route(const struct config *config, void *data)
         .headers = args->common.headers,
         .n_headers = args->common.n_headers,
     };
-    struct json_object *considered = args->json ? json_object_new_array() : NULL;
     int r = router_open(&config->routes, NULL, &router, &err);
-    if (r < 0) {
-        json_object_put(considered);
+    if (r < 0)
         return report_error(r, &err);
-    }
+    struct json_object *considered = args->json ? json_object_new_array() : NULL;
     r = router_route(router, &message, explain, considered, &publisher, &by, &err);
     const char *name = r < 0 ? NULL : config->publishers[publisher].name;
     int code = EXIT_DONE;
@@ -97,6 +92,7 @@ static int route(const struct config *config, void *data)
                               config->unrouted_fail ? "would become failed" : "would be held");
     else
         printf("publisher %s, by %s%s\n", name, by ? "route " : "the fallback", by ? by->name : "");
+    json_object_put(considered);
     router_close(router);
     return code;
 }

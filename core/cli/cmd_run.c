@@ -33,8 +33,7 @@ static const struct syntax_option options[] = {
 static int open_signals(void)
 {
     sigset_t signals;
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGPIPE, &ignore, NULL);
+    signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -90,11 +89,10 @@ static void show(struct show *show, const struct relay *relay)
 /* How long poll may wait, ms: until the deadline, or until a progress line is due; -1: for ever. */
 static int next_ms(int64_t deadline_us, const struct show *show)
 {
-    int64_t left =
-        deadline_us == INT64_MAX ? INT32_MAX : (deadline_us - clock_monotonic_us()) / 1000;
+    int64_t left = (deadline_us - clock_monotonic_us()) / 1000;
     if (show->progress.terminal && left > PROGRESS_POLL_MS)
         left = PROGRESS_POLL_MS;
-    return left == INT32_MAX ? -1 : left < 0 ? 0 : (int)left;
+    return left > INT32_MAX ? -1 : left < 0 ? 0 : (int)left;
 }
 
 /* Runs until the workers have ended. The first SIGTERM or SIGINT starts the shutdown and its

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_send.c - outboxd send: writes one message, by hand or from a script. */
 #include "cli/command.h"
-#include "cli/message_id.h"
+#include "cli/output.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>

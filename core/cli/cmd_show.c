@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_show.c - outboxd show: one message with all its columns. */
 #include "cli/command.h"
-#include "cli/message_id.h"
 #include "cli/output.h"
 
 #include <stdio.h>

@@ -1,10 +1,219 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_status.c - outboxd status: how much waits, for how long, and who works on it. */
 #include "cli/command.h"
-#include "cli/status.h"
+#include "cli/output.h"
+#include "common/message_json.h"
+#include "policy/relay_state.h"
 
+#include <outbox/helpers.h>
+
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
+
+enum life { LIFE_LIVE, LIFE_ENDED, LIFE_LOST, N_LIVES };
+
+/* How many relays of each kind that work no longer are printed: their rows stay for a day. */
+#define FEW 3
+
+/* The counts in the order of the output. */
+static const struct count {
+    const char *name;
+    uint32_t bit; /* of outbox_stats.at_least */
+    size_t offset;
+} counts[] = {
+    {"pending", OUTBOX_STATS_PENDING, offsetof(struct outbox_stats, pending)},
+    {"delayed", OUTBOX_STATS_DELAYED, offsetof(struct outbox_stats, delayed)},
+    {"processing", OUTBOX_STATS_PROCESSING, offsetof(struct outbox_stats, processing)},
+    {"processed", OUTBOX_STATS_PROCESSED, offsetof(struct outbox_stats, processed)},
+    {"failed", OUTBOX_STATS_FAILED, offsetof(struct outbox_stats, failed)},
+};
+#define N_COUNTS (sizeof counts / sizeof counts[0])
+
+static uint64_t count(const struct outbox_stats *stats, const struct count *of)
+{
+    return *(const uint64_t *)((const char *)stats + of->offset);
+}
+
+static enum life life_of(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
+{
+    if (row->clean)
+        return LIFE_ENDED;
+    return relays->now_us - row->alive_us <= RELAY_LIVE_US ? LIFE_LIVE : LIFE_LOST;
+}
+
+static const char *life_name(enum life life)
+{
+    static const char *const names[] = {"live", "ended", "lost"};
+    return names[life];
+}
+
+static struct json_object *member(struct json_object *object, const char *name)
+{
+    struct json_object *value = NULL;
+    if (json_object_is_type(object, json_type_object))
+        json_object_object_get_ex(object, name, &value);
+    return value;
+}
+
+static struct outbox_str member_text(struct json_object *object, const char *name)
+{
+    struct json_object *value = member(object, name);
+    if (!json_object_is_type(value, json_type_string))
+        return (struct outbox_str){NULL, 0};
+    return (struct outbox_str){json_object_get_string(value),
+                               (uint64_t)json_object_get_string_len(value)};
+}
+
+/* ---- for people ---- */
+
+static void print_counts(const struct outbox_stats *s)
+{
+    struct output_age age;
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        uint64_t n = count(s, &counts[i]);
+        printf("%-11s %s%" PRIu64, counts[i].name, s->at_least & counts[i].bit ? ">= " : "", n);
+        if (counts[i].bit == OUTBOX_STATS_PENDING && s->oldest_pending_us)
+            printf(", the oldest for %s", output_age(s->now_us - s->oldest_pending_us, &age));
+        if (counts[i].bit == OUTBOX_STATS_FAILED && n > 0)
+            fputs(" (outboxd list --status failed)", stdout);
+        putchar('\n');
+    }
+}
+
+static void print_publishers(struct json_object *publishers)
+{
+    if (!json_object_is_type(publishers, json_type_object))
+        return;
+    json_object_object_foreach (publishers, name, state) {
+        struct outbox_str reason = member_text(state, "reason");
+        if (!json_object_is_type(state, json_type_object))
+            continue;
+        fputs("  publisher ", stdout);
+        output_text(outbox_cstr(name), 64);
+        fputs(": ", stdout);
+        output_text(member_text(state, "state"), 32);
+        printf(", accepted %" PRId64 ", retried %" PRId64 ", failed %" PRId64,
+               json_object_get_int64(member(state, "accepted")),
+               json_object_get_int64(member(state, "retried")),
+               json_object_get_int64(member(state, "failed")));
+        if (reason.p) {
+            fputs("\n    since ", stdout);
+            output_text(member_text(state, "since"), 32);
+            fputs(": ", stdout);
+            output_text(reason, 300);
+        }
+        putchar('\n');
+    }
+}
+
+static void print_relay(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
+{
+    struct output_age age;
+    enum life life = life_of(relays, row);
+    struct json_object *state = relay_state(row);
+    fputs("relay ", stdout);
+    output_text(row->name, 100);
+    printf(": %s, last seen %s ago", life_name(life),
+           output_age(relays->now_us - row->alive_us, &age));
+    if (life == LIFE_LOST)
+        fputs(" (it did not end cleanly; what it held is free when its lease ends)", stdout);
+    if (life == LIFE_LIVE)
+        printf(", %.0f messages/s, unrouted %" PRId64 ", settled too late %" PRId64,
+               json_object_get_double(member(member(state, "rate"), "published_per_second")),
+               json_object_get_int64(member(state, "unrouted")),
+               json_object_get_int64(member(state, "stale")));
+    putchar('\n');
+    if (life == LIFE_LIVE && member(state, "probation"))
+        puts("  on probation: a relay of this name died, and each batch is noted down before it is "
+             "sent");
+    if (life == LIFE_LIVE)
+        print_publishers(member(state, "publishers"));
+    json_object_put(state);
+}
+
+/* Do two live relays route differently? */
+static bool configured_differently(const struct outbox_relay_page *relays)
+{
+    const struct outbox_relay_row *first = NULL;
+    for (uint32_t i = 0; i < relays->n; i++) {
+        if (life_of(relays, relays->rows[i]) != LIFE_LIVE)
+            continue;
+        if (first && !outbox_str_eq(first->config_hash, relays->rows[i]->config_hash))
+            return true;
+        first = relays->rows[i];
+    }
+    return false;
+}
+
+static void print(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
+{
+    unsigned n[N_LIVES] = {0};
+    print_counts(stats);
+    for (uint32_t i = 0; i < relays->n; i++) {
+        enum life life = life_of(relays, relays->rows[i]);
+        if (++n[life] <= FEW || life == LIFE_LIVE)
+            print_relay(relays, relays->rows[i]);
+    }
+    for (enum life life = LIFE_ENDED; life < N_LIVES; life++)
+        if (n[life] > FEW)
+            printf("and %u more that are %s\n", n[life] - FEW, life_name(life));
+    if (n[LIFE_LIVE] == 0)
+        puts("no relay is running (outboxd run)");
+    if (configured_differently(relays))
+        puts("warning: live relays have different publishers or routes");
+}
+
+/* ---- for programs ---- */
+
+static struct json_object *relay_json(const struct outbox_relay_page *relays,
+                                      const struct outbox_relay_row *row)
+{
+    struct json_object *o = json_object_new_object();
+    int r = o ? json_add_text(o, "id", row->id) | json_add_text(o, "name", row->name) |
+                    json_add_text(o, "life", outbox_cstr(life_name(life_of(relays, row)))) |
+                    json_add_time(o, "started_at", row->started_us) |
+                    json_add_time(o, "alive_at", row->alive_us) |
+                    json_add_text(o, "version", row->version) |
+                    json_add_text(o, "config_hash", row->config_hash) |
+                    json_object_object_add(o, "state", relay_state(row))
+              : OUTBOX_E_RETRY;
+    return output_complete(o, r);
+}
+
+static int add_counts(struct json_object *object, const struct outbox_stats *stats)
+{
+    struct json_object *at_least = json_object_new_array();
+    int r = 0;
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        r |= json_add_int(object, counts[i].name, (int64_t)count(stats, &counts[i]));
+        if (at_least && stats->at_least & counts[i].bit)
+            json_object_array_add(at_least, json_object_new_string(counts[i].name));
+    }
+    return r | json_object_object_add(object, "at_least", at_least);
+}
+
+static int add_relays(struct json_object *object, const struct outbox_relay_page *relays)
+{
+    struct json_object *rows = json_object_new_array();
+    for (uint32_t i = 0; rows && i < relays->n; i++)
+        json_object_array_add(rows, relay_json(relays, relays->rows[i]));
+    return json_object_object_add(object, "relays", rows);
+}
+
+static int print_json(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
+{
+    struct json_object *o = json_object_new_object();
+    bool known = stats->oldest_pending_us != 0;
+    int r = o ? add_counts(o, stats) |
+                    json_add_seconds(o, "oldest_pending_seconds",
+                                     stats->now_us - stats->oldest_pending_us, known) |
+                    add_relays(o, relays)
+              : OUTBOX_E_RETRY;
+    return output_json(output_complete(o, r));
+}
+
+/* ---- the command ---- */
 
 struct args {
     struct syntax_args common;
@@ -35,8 +244,8 @@ static int print_once(struct store *store, const struct args *args)
     if (r < 0 && r != OUTBOX_E_NOTSUP)
         return report_failure("%s", err.text);
     if (args->json)
-        return status_print_json(&stats, relays);
-    status_print(&stats, relays);
+        return print_json(&stats, relays);
+    print(&stats, relays);
     return EXIT_DONE;
 }
 

@@ -3,20 +3,17 @@
 
 #include "base/suggest.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static int check_publisher(const struct config *config, const char *name)
 {
     struct suggest nearest = suggest_for(name);
-    struct suggest_hint hint;
-    for (size_t i = 0; i < config->n_publishers; i++) {
-        if (strcmp(config->publishers[i].name, name) == 0)
-            return EXIT_DONE;
-        suggest_try(&nearest, config->publishers[i].name);
-    }
+    if (config_find_publisher(config, name, &nearest) != ROUTE_NONE)
+        return EXIT_DONE;
     report_failure("there is no [publisher %s] in %s%s", name, config->file,
-                   suggest_hint(&nearest, &hint));
+                   suggest_hint(&nearest));
     return EXIT_USAGE;
 }
 
@@ -30,16 +27,19 @@ static int run_with_config(const struct command *command, struct syntax_args *ar
     if (code == EXIT_DONE && command->run_config)
         code = command->run_config(config, args);
     else if (code == EXIT_DONE)
-        code = command_with_store(config, true, args, command->run_store);
+        code = command_with_store(config, !command->unchecked, args, command->run_store);
     config_free(config);
     return code;
 }
 
 int command_run(const struct command *command, const char *config_file, int argc, char **argv)
 {
+    char name[32];
     struct syntax_args *args = calloc(1, command->args_size);
     if (!args)
         return report_failure("out of memory");
+    snprintf(name, sizeof name, "outboxd %s", command->name);
+    argv[0] = name;
     if (command->defaults)
         memcpy(args, command->defaults, command->args_size);
     args->config_file = config_file;
@@ -48,7 +48,9 @@ int command_run(const struct command *command, const char *config_file, int argc
         code = command->run ? command->run(args) : run_with_config(command, args);
     free(args->headers);
     free(args);
-    return report_flush(code);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return report_failure("cannot write to standard output: %m");
+    return code;
 }
 
 int command_with_store(const struct config *config, bool check, void *args,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* dead_letter_command.c - what requeue and discard share. */
 #include "cli/dead_letter_command.h"
-
-#include "cli/message_id.h"
 #include "cli/output.h"
 
 #include <outbox/helpers.h>
@@ -45,8 +44,7 @@ static int explain(struct store *store, const struct outbox_filter *filter, cons
     return report_failure("%s is %s, not failed", id, output_status(page->rows[0]->status));
 }
 
-static int run_one(const struct bulk *bulk, struct store *store,
-                   const struct dead_letter_command *args, const char *id)
+static int run_one(struct store *store, const struct dead_letter_command *args, const char *id)
 {
     struct outbox_err err = {.size = sizeof err};
     struct message_id_forms forms;
@@ -62,22 +60,22 @@ static int run_one(const struct bulk *bulk, struct store *store,
         r = command_next_page(store, &filter, &after, 1, &page, &err);
         n = r < 0 ? 0 : page->n;
     } else {
-        r = bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
+        r = args->bulk->change(store, &filter, &after, MAX_ROWS, &call, &n, &err);
     }
     if (r < 0)
         return report_failure("%s", err.text);
     filter.statuses = 0;
     if (n == 0)
         return explain(store, &filter, id);
-    printf("%s%s ", args->dry_run ? "would be " : "", bulk->done);
+    printf("%s%s ", args->dry_run ? "would be " : "", args->bulk->done);
     output_text(outbox_cstr(id), 255);
     putchar('\n');
     return EXIT_DONE;
 }
 
-int dead_letter_command_run(const struct bulk *bulk, struct store *store,
-                            const struct dead_letter_command *args)
+int dead_letter_command_run(struct store *store, void *data)
 {
+    const struct dead_letter_command *args = data;
     char *const *ids = args->common.operands;
     int code = EXIT_DONE;
     const struct outbox_filter filter = {.size = sizeof filter,
@@ -85,13 +83,13 @@ int dead_letter_command_run(const struct bulk *bulk, struct store *store,
                                          .topic = outbox_cstr(args->topic),
                                          .lane = outbox_cstr(args->common.publisher)};
     if (args->all)
-        return bulk_run(bulk, store, &filter, args->dry_run);
+        return bulk_run(args->bulk, store, &filter, args->dry_run);
     /* Nothing is changed when one of the IDs cannot be right. */
     for (int i = 0; i < args->common.n_operands; i++)
         if (message_id_check(ids[i]) != EXIT_DONE)
             return EXIT_USAGE;
     for (int i = 0; i < args->common.n_operands; i++) {
-        int one = run_one(bulk, store, args, ids[i]);
+        int one = run_one(store, args, ids[i]);
         code = one > code ? one : code;
     }
     return code;

@@ -47,7 +47,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct command *find(const char *name)
 {
     struct suggest nearest = suggest_for(name);
-    struct suggest_hint hint;
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
@@ -55,16 +54,8 @@ static const struct command *find(const char *name)
     }
     suggest_try(&nearest, "help");
     report_failure("there is no command `%s`%s (outboxd --help lists them)", name,
-                   suggest_hint(&nearest, &hint));
+                   suggest_hint(&nearest));
     return NULL;
-}
-
-static int run(const struct command *command, const char *config_file, int argc, char **argv)
-{
-    char name[32];
-    snprintf(name, sizeof name, "outboxd %s", command->name);
-    argv[0] = name;
-    return command_run(command, config_file, argc, argv);
 }
 
 /* "help NAME" is "NAME --help"; "help" and "help help" are --help. */
@@ -75,7 +66,7 @@ static int help(const struct argp *argp, char *program, const char *about)
     if (!about || strcmp(about, "help") == 0)
         return argp_parse(argp, 2, args, ARGP_IN_ORDER, NULL, NULL);
     const struct command *command = find(about);
-    return command ? run(command, LOAD_DEFAULT_FILE, 2, args) : EXIT_USAGE;
+    return command ? command_run(command, LOAD_DEFAULT_FILE, 2, args) : EXIT_USAGE;
 }
 
 /* argp's help_filter: writes what --help shows below the options. */
@@ -128,6 +119,6 @@ int main(int argc, char **argv)
     if (strcmp(name, "help") == 0)
         return help(&argp, argv[0], argv[chosen.at + 1]);
     const struct command *command = find(name);
-    return command ? run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
+    return command ? command_run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
                    : EXIT_USAGE;
 }

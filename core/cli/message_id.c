@@ -1,36 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/message_id.h"
+#include "cli/output.h"
 
-#include "cli/report.h"
+#include "cli/command.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>
 
-#include <ctype.h>
 #include <string.h>
 #include <uuid.h>
 
-bool message_id_is_uuid(const char *text)
+bool message_id_is_uuid(const char *text, char lower[MESSAGE_ID_SIZE])
 {
     uuid_t id;
-    return uuid_parse(text, id) == 0;
-}
-
-void message_id_lower(const char *uuid, char lower[MESSAGE_ID_SIZE])
-{
-    for (size_t i = 0; i < MESSAGE_ID_SIZE; i++)
-        lower[i] = (char)tolower((unsigned char)uuid[i]);
+    if (uuid_parse(text, id) != 0)
+        return false;
+    uuid_unparse_lower(id, lower);
+    return true;
 }
 
 void message_id_forms(const char *text, struct message_id_forms *ret)
 {
     ret->ids[0] = outbox_cstr(text);
     ret->n = 1;
-    if (!message_id_is_uuid(text))
-        return;
-    message_id_lower(text, ret->lower);
-    ret->ids[1] = outbox_cstr(ret->lower);
-    ret->n = strcmp(ret->lower, text) == 0 ? 1 : 2;
+    if (message_id_is_uuid(text, ret->lower) && strcmp(ret->lower, text) != 0)
+        ret->ids[ret->n++] = outbox_cstr(ret->lower);
 }
 
 int message_id_check(const char *text)
@@ -44,7 +37,8 @@ int message_id_check(const char *text)
 
 int message_id_unknown(const char *text)
 {
-    if (message_id_is_uuid(text))
+    char lower[MESSAGE_ID_SIZE];
+    if (message_id_is_uuid(text, lower))
         return report_failure("there is no message with the id %s", text);
     report_failure("`%s` is not a UUID, and no message has it for its id", text);
     return EXIT_USAGE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/output.h"
 
-#include "cli/report.h"
+#include "cli/command.h"
 #include "common/message_json.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
@@ -19,18 +19,11 @@
 
 const char *output_status(uint32_t status)
 {
-    switch (status) {
-    case OUTBOX_PENDING:
-        return "pending";
-    case OUTBOX_PROCESSING:
-        return "processing";
-    case OUTBOX_PROCESSED:
-        return "processed";
-    case OUTBOX_FAILED:
-        return "failed";
-    default:
-        return "unknown";
-    }
+    static const char *const names[] = {"pending", "processing", "processed", "failed"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (status == UINT32_C(1) << i)
+            return names[i];
+    return "unknown";
 }
 
 /* JSON allows some characters as they are that would control a terminal, and people read --json on

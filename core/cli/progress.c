@@ -28,8 +28,6 @@ bool progress_due(const struct progress *progress)
 
 void progress_step(struct progress *progress, uint64_t done, uint64_t remaining, bool at_least)
 {
-    if (!progress_due(progress))
-        return;
     progress->shown_us = clock_monotonic_us();
     progress->shown = true;
     double seconds = (double)(progress->shown_us - progress->began_us) / 1e6;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/report.h"
+#include "cli/command.h"
 
 #include "common/utf8.h"
 
@@ -39,11 +39,4 @@ void report_mistake(void *ctx, const char *file, int line, const char *text)
         fprintf(stderr, "%s:%d: %s\n", file, line, shown);
     else
         fprintf(stderr, "%s: %s\n", file, shown);
-}
-
-int report_flush(int code)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return code;
-    return report_failure("cannot write to standard output: %m");
 }

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/syntax.h"
+#include "cli/command.h"
 
 #include "base/suggest.h"
 #include "base/value.h"
-#include "cli/message_id.h"
 #include "cli/output.h"
-#include "cli/report.h"
 #include "common/utf8.h"
-#include "config/load.h"
 
 #include <outbox/helpers.h>
 
@@ -16,12 +13,6 @@
 
 /* Of one command, without -c; --help would miss further ones. */
 #define MAX_OPTIONS 8
-
-/* argp's input: it knows nothing but options and a parser. */
-struct parse {
-    const struct syntax *syntax;
-    struct syntax_args *args;
-};
 
 static int64_t parse_duration(struct argp_state *state, const char *name, const char *text)
 {
@@ -48,14 +39,13 @@ static int64_t parse_int(struct argp_state *state, const char *name, const char 
 static uint32_t parse_status(struct argp_state *state, const char *text)
 {
     struct suggest nearest = suggest_for(text);
-    struct suggest_hint hint;
     for (uint32_t status = OUTBOX_PENDING; status <= OUTBOX_FAILED; status *= 2) {
         if (strcmp(text, output_status(status)) == 0)
             return status;
         suggest_try(&nearest, output_status(status));
     }
     argp_error(state, "--status: `%s` is none of pending, processing, processed and failed%s", text,
-               suggest_hint(&nearest, &hint));
+               suggest_hint(&nearest));
     return 0;
 }
 
@@ -93,9 +83,7 @@ static void parse_option(struct argp_state *state, const struct syntax_option *o
         *(const char **)member = text;
         break;
     case SYNTAX_UUID:
-        if (message_id_is_uuid(text))
-            message_id_lower(text, member);
-        else
+        if (!message_id_is_uuid(text, member))
             argp_error(state, "--%s: `%s` is not a UUID (8-4-4-4-12 hexadecimal digits)",
                        option->name, text);
         break;
@@ -119,9 +107,8 @@ static void parse_option(struct argp_state *state, const struct syntax_option *o
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-    const struct parse *parse = state->input;
-    const struct syntax *syntax = parse->syntax;
-    struct syntax_args *args = parse->args;
+    struct syntax_args *args = state->input;
+    const struct syntax *syntax = args->syntax;
     switch (key) {
     case 'c':
         args->config_file = text;
@@ -152,12 +139,12 @@ int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct synt
         {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0}};
     const struct argp argp = {
         .options = shown, .parser = parse, .args_doc = syntax->operands, .doc = syntax->doc};
-    struct parse input = {syntax, args};
+    args->syntax = syntax;
     for (size_t i = 0; i < MAX_OPTIONS && syntax->options[i].name; i++) {
         const struct syntax_option *option = &syntax->options[i];
         shown[i + 1] =
             (struct argp_option){option->name, option->key, option->text, 0, option->summary, 0};
     }
-    error_t error = argp_parse(&argp, argc, argv, 0, NULL, &input);
+    error_t error = argp_parse(&argp, argc, argv, 0, NULL, args);
     return error ? report_failure("cannot read the options: %s", strerror(error)) : EXIT_DONE;
 }

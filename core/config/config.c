@@ -2,9 +2,10 @@
 #include "config/config.h"
 
 #include "base/array.h"
-#include "config/fingerprint.h"
-#include "config/settings.h"
+#include "base/hash.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,12 +56,50 @@ struct publisher_config *config_add_publisher(struct config *config, const char 
     return p->name ? p : NULL;
 }
 
-size_t config_find_publisher(const struct config *config, const char *name)
+size_t config_find_publisher(const struct config *config, const char *name, struct suggest *similar)
 {
-    for (size_t i = 0; i < config->n_publishers; i++)
+    for (size_t i = 0; i < config->n_publishers; i++) {
         if (strcmp(config->publishers[i].name, name) == 0)
             return i;
+        if (similar)
+            suggest_try(similar, config->publishers[i].name);
+    }
     return ROUTE_NONE;
+}
+
+static uint64_t hash_route(const struct route *route)
+{
+    uint64_t hash = hash_number(HASH_START, route->n_matches);
+    for (size_t i = 0; i < route->n_matches; i++) {
+        hash = hash_number(hash, route->matches[i].subject);
+        hash = hash_text(hash, route->matches[i].name);
+        hash = hash_text(hash, route->matches[i].pattern);
+    }
+    hash = hash_text(hash, route->publisher);
+    hash = hash_text(hash, route->header);
+    hash = hash_number(hash, route->n_targets);
+    for (size_t i = 0; i < route->n_targets; i++) {
+        hash = hash_text(hash, route->targets[i].value);
+        hash = hash_text(hash, route->targets[i].publisher);
+    }
+    hash = hash_text(hash, route->rule ? route->rule->desc.name : NULL);
+    return route->rule ? options_hash(route->rule_cfg, hash) : hash;
+}
+
+/* Do two relays send the same message to the same place? */
+static void set_hash(struct config *config)
+{
+    uint64_t hash = hash_number(HASH_START, config->n_publishers);
+    uint64_t publishers = 0;
+    for (size_t i = 0; i < config->n_publishers; i++)
+        publishers += hash_text(hash_text(HASH_START, config->publishers[i].name),
+                                config->publishers[i].plugin->desc.name);
+    hash = hash_number(hash, publishers);
+    for (size_t i = 0; i < config->routes.n_routes; i++)
+        hash = hash_number(hash, hash_route(&config->routes.routes[i]));
+    hash = hash_text(hash, config->routes.fallback);
+    hash = hash_number(hash, (uint64_t)config->unrouted_fail);
+    snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
 }
 
 int config_finish(struct config *config)
@@ -72,6 +111,6 @@ int config_finish(struct config *config)
         names[i] = config->publishers[i].name;
     config->routes.publishers = names;
     config->routes.n_publishers = config->n_publishers;
-    fingerprint_set(config);
+    set_hash(config);
     return OUTBOX_OK;
 }

@@ -58,11 +58,25 @@ void config_free(struct config *config);
 /* Appends a publisher with the defaults of [relay]; NULL without memory. Its address changes when
  * another is added. */
 struct publisher_config *config_add_publisher(struct config *config, const char *name);
-/* The index of a publisher, or ROUTE_NONE. */
-size_t config_find_publisher(const struct config *config, const char *name);
+/* The index of a publisher, or ROUTE_NONE; then all names were offered to `similar` (may be NULL).
+ */
+size_t config_find_publisher(const struct config *config, const char *name,
+                             struct suggest *similar);
 
 /* When all publishers and routes are there: the tables that hang on them. OUTBOX_OK or
  * OUTBOX_E_RETRY. */
 int config_finish(struct config *config);
+
+/* A section of the core's own as a table of options, and its way into the model (settings.c). */
+struct settings {
+    struct plugin options; /* only its descriptor: as if a plugin had declared them */
+    /* Copies the values; OUTBOX_OK or OUTBOX_E_RETRY. */
+    int (*apply)(const struct outbox_cfg *cfg, struct config *config);
+};
+/* [relay], [router], [log] */
+extern const struct settings settings_relay, settings_router, settings_log;
+
+/* All of them at their defaults. */
+int settings_apply_defaults(struct config *config);
 
 #endif

@@ -4,7 +4,7 @@
  * duplicates and mistakes are ours. It knows no lines of sections; its list of errors is too
  * short for duplicates (it writes behind it); a `!`, a control character or one that is not
  * ASCII in a key ends everything without an error; and its time grows with the square of the
- * number of keys. So it gets the lines of one section in portions, each under a number for its key.
+ * number of keys. So it gets one line at a time, under a key of ours.
  */
 #include "config/ini.h"
 
@@ -17,15 +17,12 @@
 #include <ini_valueobj.h>
 #include <search.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #define SPACES " \t\r\v\f"
 #define KEY_MAX 255 /* bytes */
-#define PORTION 256 /* lines that the library gets at a time */
-#define SECTION "outboxd"
 
 /* A name that was there before, and where. */
 struct seen {
@@ -38,10 +35,6 @@ struct reader {
     struct diagnostics *diag;
     void *sections; /* struct seen, a tree */
     void *keys;     /* likewise, of the section that is being read */
-    char *text;     /* the portion: the last n_lines entries of the last section */
-    size_t text_n;
-    size_t text_size;
-    size_t n_lines;
 };
 
 void ini_free(struct ini *ini)
@@ -87,107 +80,66 @@ static int see(void **tree, const char *name, size_t n, int line)
     return node ? (*node)->line : OUTBOX_E_RETRY;
 }
 
-/* ---- the library ---- */
+/* ---- values ---- */
 
-/* Asks the library for the i-th line of the portion. It only gets lines that it should read, but
- * may still lose one: that is a mistake of the line, and its entry has no value. */
-static int take_value(struct reader *r, struct ini_cfgobj *object, size_t i,
-                      struct ini_entry *entry)
+/*
+ * What the library reads from one line; *ret stays NULL if that is nothing. A second `=` marks
+ * where the value begins: the library drops blanks there, and they tell whether a `;` begins a
+ * comment.
+ */
+static int read_value(const char *value, size_t n, char **ret)
 {
-    char number[24];
-    struct value_obj *value = NULL;
-    char *text = NULL;
-    int error = 0;
-    snprintf(number, sizeof number, "%zu", i);
-    if (ini_get_config_valueobj(SECTION, number, object, INI_GET_FIRST_VALUE, &value) == 0 && value)
-        text = ini_get_string_config_value(value, &error);
-    bool whole = text && *text == '='; /* the mark */
-    if (whole)
-        entry->value = strdup(text + 1);
-    else
-        diag_error(r->diag, entry->line, "this line cannot be read");
-    if (text)
-        explicit_bzero(text, strlen(text)); /* it may hold a secret */
-    free(text);
-    return whole && !entry->value ? OUTBOX_E_RETRY : OUTBOX_OK;
-}
-
-/* Entries without a value, among the last n of a section, are taken out. */
-static void drop_lost(struct ini_section *section, size_t n)
-{
-    size_t kept = section->n_entries - n;
-    for (size_t i = kept; i < section->n_entries; i++)
-        if (section->entries[i].value)
-            section->entries[kept++] = section->entries[i];
-        else
-            free(section->entries[i].key);
-    section->n_entries = kept;
-}
-
-/* Reads the values of the lines collected so far. */
-static int read_portion(struct reader *r)
-{
+    static const char before[] = "[s]\nk==";
     struct ini_cfgfile *file = NULL;
     struct ini_cfgobj *object = NULL;
-    int e = OUTBOX_OK;
-    if (r->n_lines == 0)
-        return OUTBOX_OK;
-    struct ini_section *section = &r->ini->sections[r->ini->n_sections - 1];
-    struct ini_entry *entries = section->entries + section->n_entries - r->n_lines;
-    if (ini_config_file_from_mem(r->text, (uint32_t)r->text_n, &file) != 0 ||
-        ini_config_create(&object) != 0)
-        e = OUTBOX_E_RETRY;
-    else /* its result shows in what it gives */
+    struct value_obj *found = NULL;
+    size_t size = sizeof before + n;
+    char *text = malloc(size), *read = NULL;
+    int e = OUTBOX_E_RETRY;
+    if (!text)
+        return e;
+    memcpy(text, before, sizeof before - 1);
+    memcpy(text + sizeof before - 1, value, n);
+    text[size - 1] = '\n';
+    if (ini_config_file_from_mem(text, (uint32_t)size, &file) == 0 &&
+        ini_config_create(&object) == 0) {
+        /* the results show in what is read */
         (void)ini_config_parse(file, INI_STOP_ON_NONE,
                                INI_MS_ERROR | INI_MV1S_DETECT | INI_MV2S_DETECT,
                                INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, object);
-    for (size_t i = 0; i < r->n_lines && e == 0; i++)
-        e = take_value(r, object, i, &entries[i]);
-    drop_lost(section, r->n_lines);
+        (void)ini_get_config_valueobj("s", "k", object, INI_GET_FIRST_VALUE, &found);
+        read = found ? ini_get_string_config_value(found, &e) : NULL;
+        e = OUTBOX_OK;
+    }
+    if (read && *read == '=')
+        *ret = memmove(read, read + 1, strlen(read));
+    else
+        free(read);
     if (file)
         ini_config_file_destroy(file);
     if (object)
         ini_config_destroy(object);
-    r->n_lines = 0;
-    r->text_n = 0;
+    explicit_bzero(text, size); /* it may hold a secret */
+    free(text);
     return e;
 }
 
-/* Room for n bytes more; the old text, which may hold a secret, is overwritten. */
-static int make_room(struct reader *r, size_t n)
-{
-    if (r->text_n + n <= r->text_size)
-        return OUTBOX_OK;
-    size_t size = 2 * (r->text_n + n);
-    char *grown = malloc(size);
-    if (!grown)
-        return OUTBOX_E_RETRY;
-    if (r->text) {
-        memcpy(grown, r->text, r->text_n);
-        explicit_bzero(r->text, r->text_n);
-    }
-    free(r->text);
-    r->text = grown;
-    r->text_size = size;
-    return OUTBOX_OK;
-}
-
-/* A second `=` marks where the value begins: the library drops blanks there, and they tell whether
- * a `;` begins a comment. */
+/* The library only gets lines that it should read, but may still lose one: that is a mistake. */
 static int append(struct reader *r, const char *key, size_t key_n, const char *value,
                   size_t value_n, int line)
 {
     struct ini_section *section = &r->ini->sections[r->ini->n_sections - 1];
     struct ini_entry *entry = array_add(&section->entries, &section->n_entries, sizeof *entry);
-    if (!entry || !(entry->key = strndup(key, key_n)) || make_room(r, value_n + 64) < 0)
+    if (!entry || !(entry->key = strndup(key, key_n)))
         return OUTBOX_E_RETRY;
     entry->line = line;
-    r->text_n += (size_t)snprintf(r->text + r->text_n, 64,
-                                  "%s%zu==", r->n_lines ? "" : "[" SECTION "]\n", r->n_lines);
-    memcpy(r->text + r->text_n, value, value_n);
-    r->text_n += value_n;
-    r->text[r->text_n++] = '\n';
-    return ++r->n_lines == PORTION ? read_portion(r) : OUTBOX_OK;
+    int e = read_value(value, value_n, &entry->value);
+    if (e == 0 && !entry->value) {
+        diag_error(r->diag, line, "this line cannot be read");
+        free(entry->key);
+        section->n_entries--;
+    }
+    return e;
 }
 
 /* ---- sections ---- */
@@ -210,23 +162,22 @@ static char *collapse(const char *name, size_t n)
     return out;
 }
 
-static int add_section(struct reader *r, const char *name, size_t n, int line, int unreadable)
+static int add_section(struct reader *r, const char *name, size_t n, int line, bool unreadable)
 {
     struct ini *ini = r->ini;
-    int e = read_portion(r);
     tdestroy(r->keys, free);
     r->keys = NULL;
-    if (e < 0)
-        return e;
     struct ini_section *section = array_add(&ini->sections, &ini->n_sections, sizeof *section);
     if (!section)
         return OUTBOX_E_RETRY;
     section->line = line;
-    section->unreadable = unreadable;
     section->name = collapse(name, n);
     if (!section->name)
         return OUTBOX_E_RETRY;
-    if (unreadable)
+    section->unreadable = unreadable || !*section->name;
+    if (section->unreadable && !unreadable)
+        diag_error(r->diag, line, "this section has no name");
+    if (section->unreadable)
         return OUTBOX_OK;
     int first = see(&r->sections, section->name, strlen(section->name), line);
     if (first > 0)
@@ -241,22 +192,14 @@ static int take_header(struct reader *r, const char *line, size_t n, int number)
     const char *end = memchr(line, ']', n);
     if (!end) {
         diag_error(r->diag, number, "this section's header has no `]`");
-        return add_section(r, line + 1, n - 1, number, 1);
+        return add_section(r, line + 1, n - 1, number, true);
     }
     const char *rest = end + 1;
-    size_t left = n - (size_t)(rest - line);
-    bool spaced = left > 0 && strchr(SPACES, *rest);
-    while (left > 0 && strchr(SPACES, *rest))
-        rest++, left--;
-    if (left > 0 && !(spaced && (*rest == ';' || *rest == '#')))
+    while (rest < line + n && strchr(SPACES, *rest))
+        rest++;
+    if (rest < line + n && (rest == end + 1 || (*rest != ';' && *rest != '#')))
         diag_error(r->diag, number, "there is something behind the `]` of this section's header");
-    size_t blanks = 1;
-    while (line + blanks < end && strchr(SPACES, line[blanks]))
-        blanks++;
-    bool nameless = line + blanks == end;
-    if (nameless)
-        diag_error(r->diag, number, "this section has no name");
-    return add_section(r, line + 1, (size_t)(end - line - 1), number, nameless);
+    return add_section(r, line + 1, (size_t)(end - line - 1), number, false);
 }
 
 /* ---- lines ---- */
@@ -321,13 +264,8 @@ int ini_read(const char *text, size_t n, struct diagnostics *diag, struct ini **
         e = take_line(&r, text + at, len, number);
         at += len + 1;
     }
-    if (e == 0)
-        e = read_portion(&r);
     tdestroy(r.sections, free);
     tdestroy(r.keys, free);
-    if (r.text)
-        explicit_bzero(r.text, r.text_size);
-    free(r.text);
     if (e < 0) {
         ini_free(r.ini);
         return e;

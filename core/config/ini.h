@@ -14,7 +14,7 @@ struct ini_entry {
 struct ini_section {
     char *name; /* blanks inside made one space: "publisher mail" */
     int line;
-    int unreadable;            /* its header is broken, so that its keys belong nowhere */
+    bool unreadable;           /* its header is broken, so that its keys belong nowhere */
     struct ini_entry *entries; /* in the order of the file */
     size_t n_entries;
 };

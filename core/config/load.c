@@ -2,51 +2,47 @@
 #include "config/load.h"
 
 #include "base/file.h"
-#include "config/core_section.h"
-#include "config/ini.h"
-#include "config/plugin_section.h"
-#include "config/route_section.h"
+#include "config/section.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define FILE_MAX (16 << 20)
 
 /* ---- kinds of sections ---- */
 
-/* What others build on is read first, wherever it stands in the file. */
-enum pass { PASS_DEFAULTS, PASS_PLUGINS, PASS_ROUTES, N_PASSES };
-
-/* Those without a name first: unknown_section takes the first of equally similar ones. */
+/*
+ * In the order in which they are read, wherever they stand in the file: [relay] has the defaults of
+ * publishers and the folder of plugins, and routes name publishers. unknown_section takes the first
+ * of equally similar ones, so that those without a name come first where they can.
+ */
 static const struct kind {
     const char *kind;
-    bool named; /* [KIND NAME] */
-    enum pass pass;
-    section_read_fn read; /* NULL: not supported yet */
-    const char *missing;  /* the mistake when there is none, or NULL */
+    bool named;                            /* [KIND NAME] */
+    void (*read)(const struct section *s); /* NULL: not supported yet */
+    const char *missing;                   /* the mistake when there is none, or NULL */
 } kinds[] = {
-    {"relay", false, PASS_DEFAULTS, core_section_relay, NULL},
-    {"store", false, PASS_PLUGINS, plugin_section_store,
+    {"relay", false, section_relay, NULL},
+    {"store", false, plugin_section_store,
      "there is no [store] section; it says where the messages are"},
-    {"router", false, PASS_ROUTES, route_section_router, NULL},
-    {"http", false, PASS_DEFAULTS, NULL, NULL},
-    {"log", false, PASS_DEFAULTS, core_section_log, NULL},
-    {"publisher", true, PASS_PLUGINS, plugin_section_publisher,
+    {"http", false, NULL, NULL},
+    {"log", false, section_log, NULL},
+    {"publisher", true, plugin_section_publisher,
      "there is no [publisher NAME] section; it says where the messages go"},
-    {"route", true, PASS_ROUTES, route_section_route, NULL},
+    {"router", false, route_section_router, NULL},
+    {"route", true, route_section_route, NULL},
 };
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
 
-/* The kind of a section and *ret_name, or NULL. */
-static const struct kind *find_kind(const struct ini_section *section, const char **ret_name)
+/* The kind of a section, or NULL. Sets the section's name. */
+static const struct kind *find_kind(struct section *s)
 {
     for (size_t i = 0; i < N_KINDS; i++) {
         size_t n = strlen(kinds[i].kind);
-        if (strncmp(section->name, kinds[i].kind, n) != 0 ||
-            section->name[n] != (kinds[i].named ? ' ' : '\0'))
+        if (strncmp(s->ini->name, kinds[i].kind, n) != 0 ||
+            s->ini->name[n] != (kinds[i].named ? ' ' : '\0'))
             continue;
-        *ret_name = section->name + n + kinds[i].named;
+        s->name = s->ini->name + n + kinds[i].named;
         return &kinds[i];
     }
     return NULL;
@@ -63,7 +59,6 @@ static void unknown_section(struct diagnostics *diag, const struct ini_section *
     const char *name = section->name + n; /* with the space before it, or empty */
     snprintf(first, sizeof first, "%.*s", (int)n, section->name);
     struct suggest similar = suggest_for(first), whole = suggest_for(section->name);
-    struct suggest_hint hint;
     for (size_t i = 0; i < N_KINDS; i++) {
         const char *best = similar.best;
         suggest_try(&similar, kinds[i].kind);
@@ -80,7 +75,7 @@ static void unknown_section(struct diagnostics *diag, const struct ini_section *
         }
     }
     diag_error(diag, section->line, "unknown section [%.80s]%s", section->name,
-               suggest_hint(&whole, &hint));
+               suggest_hint(&whole));
 }
 
 /* ---- the file ---- */
@@ -114,31 +109,25 @@ static int end(struct load *l, const char *file, diag_report_fn report, void *ct
     return r;
 }
 
-/*
- * Three passes over all sections: [relay] has the defaults of publishers and the folder of plugins;
- * routes name publishers. The plugin set is made between the first two, when the folder is known.
- */
 static void read_sections(struct load *l, struct config *config)
 {
     bool seen[N_KINDS] = {false};
-    for (enum pass pass = 0; pass < N_PASSES; pass++) {
-        if (pass == PASS_PLUGINS)
-            diag_memory(&l->diag, (config->plugins = plugin_set_new(config->plugin_dir)));
+    for (size_t k = 0; k < N_KINDS; k++) {
         for (size_t i = 0; !l->diag.no_memory && i < l->ini->n_sections; i++) {
-            const struct section s = {&l->ini->sections[i], l->file.mode, config, &l->diag};
-            const char *name;
-            const struct kind *kind = find_kind(s.ini, &name);
-            if (s.ini->unreadable)
+            struct section s = {&l->ini->sections[i], NULL, l->file.mode, config, &l->diag};
+            const struct kind *kind = find_kind(&s);
+            if (s.ini->unreadable || (kind && kind != &kinds[k]))
                 continue;
-            if (kind)
-                seen[kind - kinds] = true;
-            if (!kind && pass == 0)
+            seen[k] |= kind != NULL;
+            if (!kind && k == 0)
                 unknown_section(&l->diag, s.ini);
-            else if (kind && kind->pass == pass && kind->read)
-                kind->read(&s, name);
-            else if (kind && kind->pass == pass)
+            else if (kind && kind->read)
+                kind->read(&s);
+            else if (kind)
                 diag_error(&l->diag, s.ini->line, "[%s] is not supported yet", s.ini->name);
         }
+        if (k == 0) /* plugin_dir is known from here on */
+            diag_memory(&l->diag, (config->plugins = plugin_set_new(config->plugin_dir)));
     }
     for (size_t i = 0; i < N_KINDS; i++)
         if (kinds[i].missing && !seen[i])

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "config/plugin_section.h"
-
-#include "config/core_section.h"
-#include "plugin/secret_file.h"
+#include "config/section.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +18,7 @@ static void read_secret_file(const struct section *s, const struct ini_entry *en
     char *path = section_text(s, entry);
     if (path)
         diag_check(s->diag, entry->line, entry->key,
-                   secret_file_set(options, secret->name, path, &err), &err);
+                   options_set_from_file(options, secret->name, path, &err), &err);
     free(path);
 }
 
@@ -29,7 +26,6 @@ static void unknown_option(const struct section *s, const struct ini_entry *entr
                            const struct plugin *plugin)
 {
     struct suggest similar = suggest_for(entry->key);
-    struct suggest_hint hint;
     if (strncmp(entry->key, "relay.", 6) == 0) {
         diag_error(s->diag, entry->line,
                    "keys that begin with `relay.` are reserved, and `%.80s` is not known to this "
@@ -44,7 +40,7 @@ static void unknown_option(const struct section *s, const struct ini_entry *entr
     diag_error(s->diag, entry->line,
                "unknown key `%.80s` in [%s]; neither outboxd nor %s-%s knows it%s", entry->key,
                s->ini->name, descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name,
-               suggest_hint(&similar, &hint));
+               suggest_hint(&similar));
 }
 
 static const struct plugin *named_plugin(const struct section *s, uint32_t kind)
@@ -94,7 +90,7 @@ void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(co
     *ret_options = options;
     for (size_t i = 0; i < s->ini->n_entries; i++) {
         const struct ini_entry *entry = &s->ini->entries[i];
-        const struct outbox_option *secret = secret_file_option(plugin, entry->key);
+        const struct outbox_option *secret = options_of_file(plugin, entry->key);
         if (owns(entry->key) || section_option(s, entry, plugin, options))
             continue;
         if (secret)
@@ -110,9 +106,8 @@ static bool is_plugin_key(const char *key)
     return strcmp(key, "plugin") == 0;
 }
 
-void plugin_section_store(const struct section *s, const char *name)
+void plugin_section_store(const struct section *s)
 {
-    (void)name;
     if (s->config->store_line) /* a second [store] is a mistake already */
         return;
     s->config->store_line = s->ini->line;
@@ -148,14 +143,14 @@ static void read_delivery(const struct section *s, struct delivery *delivery)
     section_not_supported(s, "rate_limit", "rate_limit");
     delivery_apply(cfg, false, delivery);
     options_free(cfg);
-    core_section_check_delivery(s, delivery);
+    section_check_delivery(s, delivery);
 }
 
-void plugin_section_publisher(const struct section *s, const char *name)
+void plugin_section_publisher(const struct section *s)
 {
-    if (!section_check_name(s, name, "a publisher"))
+    if (!section_check_name(s, "a publisher"))
         return;
-    struct publisher_config *p = config_add_publisher(s->config, name);
+    struct publisher_config *p = config_add_publisher(s->config, s->name);
     if (!diag_memory(s->diag, p))
         return;
     p->line = s->ini->line;

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "config/route_section.h"
-
 #include "base/value.h"
-#include "config/core_section.h"
-#include "config/plugin_section.h"
+#include "config/section.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The keys of a route besides its subjects (subject.h) and those of its rule plugin. */
+/* The keys of a route besides its subjects (route.h) and those of its rule plugin. */
 static const char *const route_keys[] = {"header", "to", "publisher", "plugin"};
 #define N_ROUTE_KEYS (sizeof route_keys / sizeof route_keys[0])
 
@@ -20,22 +17,17 @@ static bool is_route_key(const char *key)
         if (strcmp(key, route_keys[i]) == 0)
             return true;
     for (size_t i = 0; i < N_SUBJECTS; i++)
-        if (strcmp(key, subjects[i].key) == 0)
+        if (strcmp(key, route_subjects[i].key) == 0)
             return true;
-    return strncmp(key, "to.", 3) == 0 || subject_find(key, &name) != N_SUBJECTS;
+    return strncmp(key, "to.", 3) == 0 || route_subject_find(key, &name) != N_SUBJECTS;
 }
 
 /* Is there a publisher of that name? */
 static void check_publisher(const struct section *s, int line, const char *name)
 {
     struct suggest similar = suggest_for(name);
-    struct suggest_hint hint;
-    if (config_find_publisher(s->config, name) != ROUTE_NONE)
-        return;
-    for (size_t i = 0; i < s->config->n_publishers; i++)
-        suggest_try(&similar, s->config->publishers[i].name);
-    diag_error(s->diag, line, "there is no [publisher %.80s]%s", name,
-               suggest_hint(&similar, &hint));
+    if (config_find_publisher(s->config, name, &similar) == ROUTE_NONE)
+        diag_error(s->diag, line, "there is no [publisher %.80s]%s", name, suggest_hint(&similar));
 }
 
 /* The names of publishers in an entry; none after a mistake. */
@@ -71,7 +63,7 @@ static void add_match(const struct section *s, struct route *route, enum subject
                       const char *name, const struct ini_entry *entry)
 {
     char *pattern = section_text(s, entry);
-    if (pattern && !*pattern && subjects[subject].never_empty)
+    if (pattern && !*pattern && route_subjects[subject].never_empty)
         diag_error(s->diag, entry->line, "%s: the pattern is empty and would match nothing of use",
                    entry->key);
     if (pattern)
@@ -122,8 +114,8 @@ static void unknown_key(const struct section *s, const struct ini_entry *entry)
 {
     struct suggest similar = suggest_for(entry->key);
     for (size_t i = 0; i < N_SUBJECTS; i++)
-        if (!subjects[i].named)
-            suggest_try(&similar, subjects[i].key);
+        if (!route_subjects[i].named)
+            suggest_try(&similar, route_subjects[i].key);
     for (size_t i = 0; i < N_ROUTE_KEYS; i++)
         suggest_try(&similar, route_keys[i]);
     section_unknown_key(s, entry, &similar);
@@ -132,7 +124,7 @@ static void unknown_key(const struct section *s, const struct ini_entry *entry)
 static void read_entry(const struct section *s, struct route *route, const struct ini_entry *entry)
 {
     const char *key = entry->key, *name;
-    enum subject subject = subject_find(key, &name);
+    enum subject subject = route_subject_find(key, &name);
     if (subject != N_SUBJECTS)
         add_match(s, route, subject, name, entry);
     else if (strcmp(key, "header") == 0)
@@ -170,11 +162,11 @@ static void check_ways(const struct section *s, const struct route *route)
         diag_error(s->diag, header->line, "header: the name of a header is wanted");
 }
 
-void route_section_route(const struct section *s, const char *name)
+void route_section_route(const struct section *s)
 {
-    if (!section_check_name(s, name, "a route"))
+    if (!section_check_name(s, "a route"))
         return;
-    struct route *route = route_add(&s->config->routes, name);
+    struct route *route = route_add(&s->config->routes, s->name);
     if (!diag_memory(s->diag, route))
         return;
     route->line = s->ini->line;
@@ -185,11 +177,10 @@ void route_section_route(const struct section *s, const char *name)
         plugin_section_read(s, OUTBOX_KIND_RULE, is_route_key, &route->rule, &route->rule_cfg);
 }
 
-void route_section_router(const struct section *s, const char *name)
+void route_section_router(const struct section *s)
 {
     const struct ini_entry *fallback = section_find(s, "fallback");
-    (void)name;
-    core_section_read(s, &settings_router);
+    section_settings(s, &settings_router);
     if (fallback)
         s->config->routes.fallback = read_publisher(s, fallback);
 }

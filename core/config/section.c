@@ -73,16 +73,56 @@ void section_not_supported(const struct section *s, const char *key, const char 
         diag_error(s->diag, entry->line, "%s is not supported yet", what);
 }
 
-bool section_check_name(const struct section *s, const char *name, const char *of)
+bool section_check_name(const struct section *s, const char *of)
 {
     struct outbox_err err = {.size = sizeof err};
-    return diag_check(s->diag, s->ini->line, NULL, name_check(name, of, &err), &err);
+    return diag_check(s->diag, s->ini->line, NULL, name_check(s->name, of, &err), &err);
 }
 
 void section_unknown_key(const struct section *s, const struct ini_entry *entry,
-                         const struct suggest *similar)
+                         struct suggest *similar)
 {
-    struct suggest_hint hint;
     diag_error(s->diag, entry->line, "unknown key `%.80s` in [%s]%s", entry->key, s->ini->name,
-               suggest_hint(similar, &hint));
+               suggest_hint(similar));
+}
+
+void section_settings(const struct section *s, const struct settings *settings)
+{
+    struct outbox_cfg *cfg = options_new(&settings->options);
+    if (!diag_memory(s->diag, cfg))
+        return;
+    for (size_t i = 0; i < s->ini->n_entries; i++) {
+        const struct ini_entry *entry = &s->ini->entries[i];
+        struct suggest similar = suggest_for(entry->key);
+        if (section_option(s, entry, &settings->options, cfg))
+            continue;
+        options_suggest(&settings->options, &similar);
+        section_unknown_key(s, entry, &similar);
+    }
+    diag_memory(s->diag, settings->apply(cfg, s->config) == 0);
+    options_free(cfg);
+}
+
+void section_check_delivery(const struct section *s, const struct delivery *delivery)
+{
+    struct outbox_err err = {.size = sizeof err};
+    const struct ini_entry *low = section_find(s, "retry_min");
+    const struct ini_entry *entry = low ? low : section_find(s, "retry_max");
+    if (entry) /* else another section has set both */
+        diag_check(s->diag, entry->line, NULL, delivery_check(delivery, &err), &err);
+}
+
+void section_relay(const struct section *s)
+{
+    section_settings(s, &settings_relay);
+    if (s->config->ordering > 0)
+        section_not_supported(s, "ordering", "ordering = key");
+    if (s->config->on_failed > 0)
+        section_not_supported(s, "on_failed", "on_failed = block");
+    section_check_delivery(s, &s->config->delivery);
+}
+
+void section_log(const struct section *s)
+{
+    section_settings(s, &settings_log);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* section.h - one section of the file, while it is read into the model. */
+/* section.h - one section of the file, while it is read into the model: what all kinds share
+ * (section.c), sections that name a plugin (plugin_section.c), and routes (route_section.c). */
 #ifndef CORE_CONFIG_SECTION_H
 #define CORE_CONFIG_SECTION_H
 
@@ -12,13 +13,11 @@
 
 struct section {
     const struct ini_section *ini;
+    const char *name;         /* what follows the kind: [publisher NAME] */
     mode_t file_mode;         /* permissions of the file */
     struct config *config;    /* where its values go */
     struct diagnostics *diag; /* where its mistakes go */
 };
-
-/* Every reader of a kind of sections; `name` is what follows the kind: [publisher NAME]. */
-typedef void (*section_read_fn)(const struct section *s, const char *name);
 
 /* NULL: it has no such key. */
 const struct ini_entry *section_find(const struct section *s, const char *key);
@@ -36,11 +35,33 @@ bool section_option(const struct section *s, const struct ini_entry *entry,
 /* If the section has the key: it, or its value, is known and does nothing yet. */
 void section_not_supported(const struct section *s, const char *key, const char *what);
 
-/* Is the name of a section, which is also "a publisher", well-formed? */
-bool section_check_name(const struct section *s, const char *name, const char *of);
+/* Is the name of the section, which is also "a publisher", well-formed? */
+bool section_check_name(const struct section *s, const char *of);
 
 /* The mistake of a key that nobody knows; `similar` was offered those that there are. */
 void section_unknown_key(const struct section *s, const struct ini_entry *entry,
-                         const struct suggest *similar);
+                         struct suggest *similar);
+
+/* Reads a section by a table of the core's into the model. */
+void section_settings(const struct section *s, const struct settings *settings);
+
+/* Reports a minimum above its maximum, on the line of one of the two. */
+void section_check_delivery(const struct section *s, const struct delivery *delivery);
+
+/* The readers of the kinds of sections. [relay] comes before the publishers, for which it has the
+ * defaults, and the routes come after all publishers, which they name. */
+void section_relay(const struct section *s);
+void section_log(const struct section *s);
+void plugin_section_store(const struct section *s);
+void plugin_section_publisher(const struct section *s);
+void route_section_route(const struct section *s);
+void route_section_router(const struct section *s);
+
+/*
+ * Loads the plugin that the section names, and sets its options. `owns` says which keys are not
+ * the plugin's. On mistakes *ret and *ret_options may stay NULL.
+ */
+void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(const char *key),
+                         const struct plugin **ret, struct outbox_cfg **ret_options);
 
 #endif

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/name.h"
-#include "config/settings.h"
 #include "lib/liboutbox.h"
 
 #include <outbox/helpers.h>
@@ -12,7 +11,82 @@
 #include <poll.h>
 #include <stdlib.h>
 
-/* ---- making one ---- */
+/* ---- a publisher made from a function ---- */
+
+/* A plugin of its own, which its instances find through struct instance. */
+struct function {
+    struct plugin plugin; /* first */
+    outbox_publish_fn fn;
+    void *ctx;
+};
+
+/* The host of this plugin is always our own, so that the plugin may look into its instance. */
+static int open_function(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
+                         struct outbox_err *err)
+{
+    (void)cfg;
+    (void)err;
+    const struct instance *ours = (const void *)host;
+    *ret = (void *)(uintptr_t)ours->plugin;
+    return OUTBOX_OK;
+}
+
+static void close_function(void *instance)
+{
+    (void)instance; /* the relay's */
+}
+
+static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
+{
+    (void)instance;
+    (void)call;
+    (void)err;
+    return OUTBOX_OK;
+}
+
+static int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n,
+                   const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                   struct outbox_err *err)
+{
+    const struct function *f = instance;
+    return f->fn(f->ctx, msgs, n, call, outcomes, err);
+}
+
+static const struct outbox_publisher_ops ops = {
+    .size = sizeof ops,
+    .open = open_function,
+    .close = close_function,
+    .check = check,
+    .publish = publish,
+};
+
+static const struct outbox_plugin descriptor = {
+    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),
+    "function",
+    PACKAGE_VERSION,
+    "A function of the application.",
+    NULL,
+    &ops,
+    NULL,
+    0,
+    NULL,
+};
+
+static struct function *function_new(outbox_publish_fn fn, void *ctx)
+{
+    struct function *f = calloc(1, sizeof *f);
+    if (!f)
+        return NULL;
+    if (descriptor_negotiate(&descriptor, OUTBOX_KIND_PUBLISHER, NULL, &f->plugin, NULL) < 0) {
+        free(f);
+        return NULL;
+    }
+    f->fn = fn;
+    f->ctx = ctx;
+    return f;
+}
+
+/* ---- making a relay ---- */
 
 /* The options that the caller's version of the struct has. */
 static struct outbox_relay_options known(const struct outbox_relay_options *given)
@@ -128,9 +202,9 @@ static int add_publisher(struct outbox_relay *relay, const char *name, const str
 
 static int check_name(const struct outbox_relay *relay, const char *name, struct outbox_err *err)
 {
-    if (lib_router_is_set(relay))
+    if (lib_has_router(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG, "publishers come before the router");
-    if (config_find_publisher(relay->config, name) != ROUTE_NONE)
+    if (config_find_publisher(relay->config, name, NULL) != ROUTE_NONE)
         return outbox_fail(err, OUTBOX_E_CONFIG, "there is a publisher `%s` already", name);
     return name_check(name, "a publisher", err);
 }
@@ -170,8 +244,8 @@ OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const ch
     int r = check_name(relay, name, err);
     if (r < 0)
         return r;
-    struct lib_function **added = array_add(&relay->functions, &relay->n_functions, sizeof *added);
-    if (!added || !(*added = lib_function_new(fn, ctx)))
+    struct function **added = array_add(&relay->functions, &relay->n_functions, sizeof *added);
+    if (!added || !(*added = function_new(fn, ctx)))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     const struct plugin *plugin = &(*added)->plugin;
     return add_publisher(relay, name, plugin, options_new(plugin), err);
@@ -185,7 +259,7 @@ OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_e
     struct config *c = relay->config;
     if (relay->relay)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay runs already");
-    if (!c->store_options || c->n_publishers == 0 || !lib_router_is_set(relay))
+    if (!c->store_options || c->n_publishers == 0 || !lib_has_router(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "a relay needs a store, a publisher and a router before it can start");
     struct relay *started = NULL;

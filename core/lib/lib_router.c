@@ -19,17 +19,19 @@ OUTBOX_EXPORT void outbox_router_free(struct outbox_router *router)
     free(router);
 }
 
-static struct route *add(struct outbox_router *router)
+/* `header` may be NULL. */
+static struct route *add(struct outbox_router *router, const char *header)
 {
     char name[32];
     snprintf(name, sizeof name, "route-%zu", router->table.n_routes + 1);
-    return route_add(&router->table, name);
+    struct route *route = route_add(&router->table, name);
+    return route && (!header || (route->header = strdup(header))) ? route : NULL;
 }
 
 OUTBOX_EXPORT int outbox_router_add_function(struct outbox_router *router, outbox_route_fn fn,
                                              void *ctx)
 {
-    struct route *route = add(router);
+    struct route *route = add(router, NULL);
     if (!route)
         return OUTBOX_E_RETRY;
     route->fn = fn;
@@ -40,8 +42,8 @@ OUTBOX_EXPORT int outbox_router_add_function(struct outbox_router *router, outbo
 OUTBOX_EXPORT int outbox_router_add_header_map(struct outbox_router *router, const char *header,
                                                const struct outbox_setting *map)
 {
-    struct route *route = add(router);
-    int r = route && (route->header = strdup(header)) ? OUTBOX_OK : OUTBOX_E_RETRY;
+    struct route *route = add(router, header);
+    int r = route ? OUTBOX_OK : OUTBOX_E_RETRY;
     for (; r == 0 && map->name; map++)
         r = route_add_target(route, map->name, map->value);
     return r;
@@ -50,8 +52,8 @@ OUTBOX_EXPORT int outbox_router_add_header_map(struct outbox_router *router, con
 OUTBOX_EXPORT int outbox_router_add_destination(struct outbox_router *router, const char *header,
                                                 const char *const *publishers, uint64_t n)
 {
-    struct route *route = add(router);
-    int r = route && (route->header = strdup(header)) ? OUTBOX_OK : OUTBOX_E_RETRY;
+    struct route *route = add(router, header);
+    int r = route ? OUTBOX_OK : OUTBOX_E_RETRY;
     for (uint64_t i = 0; r == 0 && i < n; i++)
         r = route_add_target(route, publishers[i], publishers[i]);
     return r;
@@ -69,15 +71,10 @@ OUTBOX_EXPORT int outbox_router_set_fallback(struct outbox_router *router, const
 
 /* ---- into a relay ---- */
 
-bool lib_router_is_set(const struct outbox_relay *relay)
-{
-    return relay->config->routes.publishers != NULL;
-}
-
 static int check_publisher(const struct config *config, const char *what, const char *name,
                            struct outbox_err *err)
 {
-    if (config_find_publisher(config, name) != ROUTE_NONE)
+    if (config_find_publisher(config, name, NULL) != ROUTE_NONE)
         return OUTBOX_OK;
     return outbox_fail(err, OUTBOX_E_CONFIG,
                        "%s names the publisher `%s`, which the relay does not have", what, name);
@@ -108,7 +105,7 @@ OUTBOX_EXPORT int outbox_relay_set_router(struct outbox_relay *relay,
     struct config *config = relay->config;
     const struct route_table *from = &router->table;
     int r = OUTBOX_OK;
-    if (lib_router_is_set(relay))
+    if (lib_has_router(relay))
         return outbox_fail(err, OUTBOX_E_CONFIG, "the relay has a router already");
     for (size_t i = 0; r == 0 && i < from->n_routes; i++)
         r = copy_route(config, &from->routes[i], err);

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_store.c - liboutbox: stores to write to. */
 #include "lib/liboutbox.h"
-#include "plugin/secret_file.h"
 
 #include <outbox/helpers.h>
 
 #include <stdlib.h>
 
+OUTBOX_EXPORT const char *outbox_version(void)
+{
+    return PACKAGE_VERSION;
+}
+
 static int set(struct outbox_cfg *cfg, const struct plugin *plugin,
                const struct outbox_setting *setting, struct outbox_err *err)
 {
     const char *name = setting->name;
-    const struct outbox_option *secret = secret_file_option(plugin, name);
+    const struct outbox_option *secret = options_of_file(plugin, name);
     if (secret && !descriptor_find_option(plugin, name, strlen(name)))
-        return secret_file_set(cfg, secret->name, setting->value, err);
+        return options_set_from_file(cfg, secret->name, setting->value, err);
     return options_set(cfg, name, setting->value, err);
 }
 

@@ -22,19 +22,11 @@ struct outbox_router {
     struct route_table table;
 };
 
-/* A publisher made from a function: a plugin of its own, which its instances find through struct
- * instance. */
-struct lib_function {
-    struct plugin plugin; /* first */
-    outbox_publish_fn fn;
-    void *ctx;
-};
-
 struct outbox_relay {
     pthread_mutex_t lock; /* of `relay` and `last`, which outbox_relay_count reads in any thread */
     struct config *config;
     struct log *log;
-    struct lib_function **functions;
+    struct function **functions; /* publishers made from functions */
     size_t n_functions;
     struct relay *relay; /* NULL: not started, or stopped */
     struct outbox_relay_counts last;
@@ -44,10 +36,10 @@ struct outbox_relay {
 int lib_options(const struct plugin *plugin, const struct outbox_setting *settings,
                 struct outbox_cfg **ret, struct outbox_err *err);
 
-/* lib_router.c: has the relay its router, after which no publisher may be added? */
-bool lib_router_is_set(const struct outbox_relay *relay);
-
-/* lib_function.c; NULL without memory. */
-struct lib_function *lib_function_new(outbox_publish_fn fn, void *ctx);
+/* Has the relay its router, after which no publisher may be added? */
+static inline bool lib_has_router(const struct outbox_relay *relay)
+{
+    return relay->config->routes.publishers != NULL;
+}
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* descriptor.h - what a plugin says of itself: its kind, its operations, its options. */
+/* descriptor.h - what a plugin says of itself: its kind, its operations, its options; and does that
+ * fit this host? */
 #ifndef CORE_PLUGIN_DESCRIPTOR_H
 #define CORE_PLUGIN_DESCRIPTOR_H
 
@@ -7,7 +8,7 @@
 
 #include <stddef.h>
 
-/* A checked descriptor (negotiate.h). What it points to belongs to the module, which stays. */
+/* A checked descriptor. What it points to belongs to the module, which stays. */
 struct plugin {
     struct outbox_plugin desc; /* the smaller of both sizes copied, the rest zero */
     char *path;                /* the file; NULL for one made from a descriptor */
@@ -26,5 +27,13 @@ const struct outbox_option *descriptor_option(const struct plugin *plugin, size_
 /* By a name of n bytes; NULL: the plugin declares none. */
 const struct outbox_option *descriptor_find_option(const struct plugin *plugin, const char *name,
                                                    size_t n);
+
+/*
+ * Checks a descriptor and copies it: NULL, short size, wrong kind, wrong name, needs a
+ * newer host, missing operations, options badly declared (bad or duplicate or reserved name,
+ * unknown type, default or choices that do not fit). `kind` 0 and `name` NULL: any.
+ */
+int descriptor_negotiate(const struct outbox_plugin *desc, uint32_t kind, const char *name,
+                         struct plugin *ret, struct outbox_err *err);
 
 #endif

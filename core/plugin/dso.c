@@ -4,7 +4,7 @@
  * process at its first call; and its preopen loader, which is tried last, hides dlopen's
  * message. Hence its dlopen loader gets our own open function.
  */
-#include "plugin/dso.h"
+#include "plugin/plugin.h"
 
 #include <outbox/helpers.h>
 
@@ -34,14 +34,11 @@ static int set_up(struct outbox_err *err)
 {
     if (ready)
         return OUTBOX_OK;
-    if (lt_dlinit() != 0)
+    lt_dlvtable *loader = lt_dlinit() == 0 ? lt_dlloader_remove("lt_dlopen") : NULL;
+    if (loader)
+        loader->module_open = open_now;
+    if (!loader || lt_dlloader_add(loader) != 0)
         return outbox_fail(err, OUTBOX_E_CONFIG, "cannot start libltdl: %s", lt_dlerror());
-    lt_dlvtable *loader = lt_dlloader_remove("lt_dlopen");
-    if (!loader)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "libltdl has no dlopen loader");
-    loader->module_open = open_now;
-    if (lt_dlloader_add(loader) != 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "libltdl takes no loader");
     ready = 1;
     return OUTBOX_OK;
 }

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOG_TEXT_MAX 4096
-
 static struct instance *self(const struct outbox_host *abi)
 {
     return (struct instance *)(uintptr_t)abi; /* `abi` is the first member */
@@ -18,8 +16,7 @@ static struct instance *self(const struct outbox_host *abi)
 static void host_log(const struct outbox_host *abi, int32_t level, const char *text, uint64_t n)
 {
     struct instance *instance = self(abi);
-    log_text(instance->log, level, instance->label, text,
-             n < LOG_TEXT_MAX ? (size_t)n : LOG_TEXT_MAX);
+    log_text(instance->log, level, instance->label, text, (size_t)n);
 }
 
 static int64_t host_now(const struct outbox_host *abi)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/options.h"
 
+#include "base/file.h"
 #include "base/hash.h"
-#include "base/value.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>
@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SECRET_MAX 65536 /* bytes of a file */
 
 struct value {
     bool given; /* by the file, not by default */
@@ -35,8 +37,7 @@ static void clear(struct value *value)
     *value = (struct value){0};
 }
 
-/* A number as it would stand in the file. */
-static const char *show(const struct outbox_option *o, int64_t n, struct value_text *buffer)
+const char *options_show(const struct outbox_option *o, int64_t n, struct value_text *buffer)
 {
     if (o->type == OUTBOX_OPT_DURATION)
         return value_show_duration(n, buffer);
@@ -53,14 +54,13 @@ static int check_range(const struct outbox_option *o, int64_t n, const char *tex
     if (o->min >= o->max || (n >= o->min && n <= o->max))
         return OUTBOX_OK;
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is out of range; it must be %s to %s", text,
-                       show(o, o->min, &low), show(o, o->max, &high));
+                       options_show(o, o->min, &low), options_show(o, o->max, &high));
 }
 
 static int check_choice(const struct outbox_option *o, const char *text, struct outbox_err *err)
 {
     char all[256] = "";
     struct suggest similar = suggest_for(text);
-    struct suggest_hint hint;
     for (size_t i = 0; o->choices[i]; i++) {
         size_t used = strlen(all);
         if (strcmp(text, o->choices[i]) == 0)
@@ -69,7 +69,7 @@ static int check_choice(const struct outbox_option *o, const char *text, struct 
         snprintf(all + used, sizeof all - used, "%s%s", used ? " | " : "", o->choices[i]);
     }
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is none of %s%s", text, all,
-                       suggest_hint(&similar, &hint));
+                       suggest_hint(&similar));
 }
 
 static int check_line(const struct outbox_option *o, const char *text, struct outbox_err *err)
@@ -207,7 +207,7 @@ int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct 
     const struct outbox_option *o = option_of(cfg, to);
     struct outbox_err why = {.size = sizeof why};
     struct value_text shown;
-    int r = check_range(o, n, show(o, n, &shown), &why);
+    int r = check_range(o, n, options_show(o, n, &shown), &why);
     if (r < 0)
         return outbox_fail(err, r, "%s: %s", name, why.text);
     to->given = true;
@@ -215,17 +215,48 @@ int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct 
     return OUTBOX_OK;
 }
 
-int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n)
+const struct outbox_option *options_of_file(const struct plugin *plugin, const char *key)
 {
-    struct value *to = find(cfg, name);
-    char *copy = malloc(n + 1);
-    if (!copy)
-        return OUTBOX_E_RETRY;
-    memcpy(copy, value, n);
-    copy[n] = '\0';
-    clear(to);
-    *to = (struct value){.given = true, .text = copy, .text_n = n};
+    size_t n = strlen(key);
+    if (n <= 5 || strcmp(key + n - 5, "_file") != 0)
+        return NULL;
+    const struct outbox_option *o = descriptor_find_option(plugin, key, n - 5);
+    return o && (o->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) ? o : NULL;
+}
+
+static int check_secret(struct file *file, struct outbox_err *err)
+{
+    if (file->mode & 007)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "holds a secret, but others can read it (mode %04o); chmod o-rwx it",
+                           (unsigned)file->mode);
+    if (file->n > 0 && file->text[file->n - 1] == '\n')
+        file->n--;
+    if (file->n == 0 || memchr(file->text, '\0', file->n))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "is empty or holds a NUL byte");
     return OUTBOX_OK;
+}
+
+int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
+                          struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    struct file file;
+    int r = file_read(path, SECRET_MAX, &file, &why);
+    if (r == 0)
+        r = check_secret(&file, &why);
+    char *text = r == 0 ? strndup(file.text, file.n) : NULL;
+    if (text) {
+        struct value *to = find(cfg, name);
+        clear(to);
+        *to = (struct value){.given = true, .text = text, .text_n = file.n};
+    } else if (r == 0) {
+        r = outbox_fail(&why, OUTBOX_E_RETRY, "out of memory");
+    }
+    file_forget(&file);
+    if (r < 0)
+        outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%.200s %s", path, why.text);
+    return r;
 }
 
 const char *options_missing(const struct outbox_cfg *cfg)

@@ -5,6 +5,7 @@
 #define CORE_PLUGIN_OPTIONS_H
 
 #include "base/suggest.h"
+#include "base/value.h"
 #include "plugin/descriptor.h"
 
 #include <stdbool.h>
@@ -14,6 +15,9 @@
 
 /* OUTBOX_E_CONFIG when the default does not fit the option's own declaration. */
 int options_check_default(const struct outbox_option *option, struct outbox_err *err);
+
+/* A number as it would stand in the file. */
+const char *options_show(const struct outbox_option *option, int64_t n, struct value_text *buffer);
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
@@ -28,8 +32,15 @@ int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
                 struct outbox_err *err);
 /* Sets a declared number; the error names the option. */
 int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct outbox_err *err);
-/* Sets a declared TEXT option as it is, nothing expanded. 0 or OUTBOX_E_RETRY. */
-int options_set_secret(struct outbox_cfg *cfg, const char *name, const char *value, size_t n);
+
+/* The secret option X for a key X_file, or NULL. */
+const struct outbox_option *options_of_file(const struct plugin *plugin, const char *key);
+/*
+ * Sets a secret option to what the file at `path` holds, without a newline at its end and with
+ * nothing expanded. OUTBOX_E_CONFIG: the file cannot be read, or others can.
+ */
+int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
+                          struct outbox_err *err);
 
 /* Must this value of the option not be shown? */
 bool options_is_secret(const struct outbox_option *option, const char *text);

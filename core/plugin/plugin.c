@@ -4,9 +4,6 @@
 #include "base/array.h"
 #include "base/name.h"
 #include "base/suggest.h"
-#include "plugin/dso.h"
-#include "plugin/negotiate.h"
-#include "plugin/trusted_path.h"
 
 #include <outbox/helpers.h>
 
@@ -17,7 +14,7 @@
 
 struct loaded {
     struct loaded *next;
-    struct plugin plugin; /* its name is the file's: negotiate_plugin compares them */
+    struct plugin plugin; /* its name is the file's: descriptor_negotiate compares them */
 };
 
 struct plugin_set {
@@ -75,7 +72,7 @@ static int load(const char *path, uint32_t kind, const char *name, struct plugin
     dso_symbol_fn symbol = NULL;
     int r = dso_symbol(path, OUTBOX_PLUGIN_SYMBOL, &symbol, &why);
     if (r == 0)
-        r = symbol ? negotiate_plugin(((outbox_plugin_fn)symbol)(), kind, name, ret, &why)
+        r = symbol ? descriptor_negotiate(((outbox_plugin_fn)symbol)(), kind, name, ret, &why)
                    : foreign(path, &why);
     return r < 0 ? outbox_fail(err, r, "%s %s", path, why.text) : OUTBOX_OK;
 }
@@ -89,7 +86,6 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
     char there[256] = "";
     uint32_t other = 0; /* another kind that has one of this name */
     struct suggest similar = suggest_for(name);
-    struct suggest_hint hint;
     (void)plugin_files(set, &files, &n, NULL); /* without them the error lists none */
     for (size_t i = 0; i < n; i++) {
         size_t used = strlen(there);
@@ -109,7 +105,7 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
                                 "there is no %s plugin `%s` (%s-%s.so) in %s%s%s; install the "
                                 "package that has it, or correct the name%s",
                                 descriptor_kind_name(kind), name, descriptor_kind_prefix(kind),
-                                name, set->dir, there, end, suggest_hint(&similar, &hint));
+                                name, set->dir, there, end, suggest_hint(&similar));
     free(files);
     return r;
 }
@@ -151,19 +147,15 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
 /* store-NAME.so, pub-NAME.so, rule-NAME.so; anything else in the folder is none of ours. */
 static bool parse_file(const char *file, struct plugin_file *ret)
 {
-    size_t n = strlen(file);
-    if (n < 4 || strcmp(file + n - 3, ".so") != 0)
+    char prefix[8];
+    int end = 0;
+    /* %n is reached only if all before it is there */
+    sscanf(file, "%7[a-z]-%63[a-z0-9-].so%n", prefix, ret->name, &end);
+    if (end == 0 || file[end])
         return false;
-    for (uint32_t kind = OUTBOX_KIND_STORE; kind <= OUTBOX_KIND_RULE; kind++) {
-        const char *prefix = descriptor_kind_prefix(kind);
-        size_t skip = strlen(prefix);
-        if (strncmp(file, prefix, skip) != 0 || file[skip] != '-')
-            continue;
-        int len =
-            snprintf(ret->name, sizeof ret->name, "%.*s", (int)(n - 3 - skip - 1), file + skip + 1);
-        ret->kind = kind;
-        return len > 0 && (size_t)len < sizeof ret->name && name_is_valid(ret->name);
-    }
+    for (ret->kind = OUTBOX_KIND_STORE; ret->kind <= OUTBOX_KIND_RULE; ret->kind++)
+        if (strcmp(prefix, descriptor_kind_prefix(ret->kind)) == 0)
+            return true;
     return false;
 }
 

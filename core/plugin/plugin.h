@@ -18,7 +18,7 @@ const char *plugin_set_dir(const struct plugin_set *set);
  * The plugin, loaded and checked at the first call. Errors (OUTBOX_E_CONFIG) name the
  * file and what is wrong with it: not found (with the folder, and what is there of that
  * kind), bad name, file or folder writable by others, dlopen's own text, no entry, and
- * all that negotiate_plugin says.
+ * all that descriptor_negotiate says.
  */
 int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const struct plugin **ret,
                struct outbox_err *err);
@@ -30,5 +30,23 @@ struct plugin_file {
 };
 int plugin_files(const struct plugin_set *set, struct plugin_file **ret, size_t *ret_n,
                  struct outbox_err *err);
+
+/* ---- how plugin.c finds a file and loads it ---- */
+
+/*
+ * The absolute path of DIR/FILE for free(). OUTBOX_E_CONFIG when a user other than root
+ * and our own could have put it there: the file, its folder or a folder above is writable by
+ * others (a sticky one above is accepted) or belongs to another user. OUTBOX_E_NOTSUP when
+ * there is no such file.
+ */
+int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err);
+
+typedef void (*dso_symbol_fn)(void);
+
+/*
+ * Opens the module at an absolute path and finds a function in it. NULL *ret with OUTBOX_OK:
+ * the module has no such symbol. The module stays in memory. Any thread.
+ */
+int dso_symbol(const char *path, const char *symbol, dso_symbol_fn *ret, struct outbox_err *err);
 
 #endif

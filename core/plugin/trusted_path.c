@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "plugin/trusted_path.h"
+/* trusted_path.c - from a plugin's name to the one file that may be loaded for it. */
+#include "plugin/plugin.h"
 
 #include <outbox/helpers.h>
 
@@ -29,64 +30,49 @@ static int check_one(const char *path, bool above, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
-/* The folder itself, then every one above it, up to the root. */
-static int check_folders(const char *dir, struct outbox_err *err)
+/* A path and every folder above it, up to the root. The first `n_own` of them hold what is loaded.
+ */
+static int check_upwards(const char *path, int n_own, struct outbox_err *err)
 {
-    int r = check_one(dir, false, err);
-    char *path = strdup(dir);
-    if (!path)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    for (char *slash; r == 0 && (slash = strrchr(path, '/'));) {
-        *slash = '\0';
-        r = check_one(path[0] ? path : "/", true, err);
+    char *rest = strdup(path), *slash = rest;
+    int r = rest ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    for (; r == 0 && slash; n_own--) {
+        r = check_one(rest[0] ? rest : "/", n_own <= 0, err);
+        if ((slash = strrchr(rest, '/')))
+            *slash = '\0';
     }
-    free(path);
+    free(rest);
     return r;
 }
 
-/* The file itself, and the folders above it where a link led out of ours. */
-static int check_target(char *path, const char *folder, struct outbox_err *err)
+static char *join(const char *folder, const char *file)
 {
-    char *slash = strrchr(path, '/');
-    *slash = '\0';
-    int r = strcmp(path, folder) == 0 ? OUTBOX_OK : check_folders(path[0] ? path : "/", err);
-    *slash = '/';
-    return r < 0 ? r : check_one(path, false, err);
+    char *path;
+    return asprintf(&path, "%s/%s", folder, file) < 0 ? NULL : path;
 }
 
-/* DIR/FILE with every link followed: a link is judged by where it leads. */
-static int resolve(const char *folder, const char *file, char **ret, struct outbox_err *err)
-{
-    char *path = NULL;
-    if (asprintf(&path, "%s/%s", folder, file) < 0)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    struct stat st;
-    int r = OUTBOX_OK;
-    *ret = realpath(path, NULL);
-    if (!*ret || stat(*ret, &st) < 0)
-        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
-    else if (!S_ISREG(st.st_mode))
-        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is not a regular file", *ret);
-    free(path);
-    return r;
-}
-
+/* Every link is followed: it is judged by where it leads. */
 int trusted_path_find(const char *dir, const char *file, char **ret, struct outbox_err *err)
 {
-    char *path = NULL;
-    char *folder = realpath(dir, NULL);
+    struct stat st;
+    int r = OUTBOX_OK;
+    char *path = NULL, *real = NULL, *folder = realpath(dir, NULL);
     if (!folder)
-        return outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG,
-                           "plugin folder %s: %m", dir);
-    int r = resolve(folder, file, &path, err);
-    if (r == 0)
-        r = check_folders(folder, err);
-    if (r == 0)
-        r = check_target(path, folder, err);
+        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG,
+                        "plugin folder %s: %m", dir);
+    else if (!(path = join(folder, file)))
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    else if (!(real = realpath(path, NULL)) || stat(real, &st) < 0)
+        r = outbox_fail(err, errno == ENOENT ? OUTBOX_E_NOTSUP : OUTBOX_E_CONFIG, "%s: %m", path);
+    else if (!S_ISREG(st.st_mode))
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is not a regular file", real);
+    else if ((r = check_upwards(folder, 1, err)) == 0)
+        r = check_upwards(real, 2, err); /* a link may have led out of the folder */
     free(folder);
+    free(path);
     if (r < 0)
-        free(path);
+        free(real);
     else
-        *ret = path;
+        *ret = real;
     return r;
 }

@@ -3,6 +3,42 @@
 
 #include "base/array.h"
 
+#include <outbox/helpers.h>
+
+const struct subject_row route_subjects[] = {
+    [SUBJECT_TOPIC] = {"topic", false, true, "topic"},
+    [SUBJECT_KEY] = {"key", false, false, "key"},
+    [SUBJECT_HEADER] = {"header.", true, false, "header "},
+};
+_Static_assert(sizeof route_subjects / sizeof route_subjects[0] == N_SUBJECTS,
+               "a subject has no row");
+
+struct outbox_str route_subject_text(enum subject subject, const struct outbox_message *msg,
+                                     const char *name)
+{
+    if (subject != SUBJECT_HEADER)
+        return subject == SUBJECT_TOPIC ? msg->topic : msg->key;
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        if (outbox_str_eq(msg->headers[i].name, outbox_cstr(name)))
+            return msg->headers[i].value;
+    return (struct outbox_str){NULL, 0};
+}
+
+enum subject route_subject_find(const char *route_key, const char **ret_name)
+{
+    for (enum subject i = 0; i < N_SUBJECTS; i++) {
+        const struct subject_row *row = &route_subjects[i];
+        size_t n = strlen(row->key);
+        if (strncmp(route_key, row->key, n) != 0 || row->named != (route_key[n] != '\0'))
+            continue;
+        *ret_name = row->named ? route_key + n : NULL;
+        return i;
+    }
+    return N_SUBJECTS;
+}
+
+/* ---- routes ---- */
+
 struct route *route_add(struct route_table *table, const char *name)
 {
     struct route *route = array_add(&table->routes, &table->n_routes, sizeof *route);

@@ -5,7 +5,34 @@
 #define CORE_ROUTE_ROUTE_H
 
 #include "plugin/options.h"
-#include "route/subject.h"
+
+#include <stdbool.h>
+
+/* ---- what of a message a condition can look at: one table ---- */
+
+/* The numbers are part of a configuration's fingerprint: add at the end, and a row to the table. */
+enum subject { SUBJECT_TOPIC, SUBJECT_KEY, SUBJECT_HEADER, N_SUBJECTS };
+
+/*
+ * `key` is the key of a route in the file. A named subject's key ends in a period and the name
+ * follows it: header.NAME. `label` goes before the name in an explanation.
+ */
+struct subject_row {
+    const char *key;
+    bool named;
+    bool never_empty; /* an empty pattern would match nothing */
+    const char *label;
+};
+extern const struct subject_row route_subjects[]; /* N_SUBJECTS */
+
+/* The subject of a route's key and *ret_name (NULL: not a named one); N_SUBJECTS: none. */
+enum subject route_subject_find(const char *key, const char **ret_name);
+
+/* The subject's text; p NULL: the message has none. */
+struct outbox_str route_subject_text(enum subject subject, const struct outbox_message *msg,
+                                     const char *name);
+
+/* ---- routes ---- */
 
 /* A condition: the subject's text matches an fnmatch pattern. */
 struct route_match {

@@ -108,8 +108,8 @@ static int matches(struct router *router, const char *pattern, struct outbox_str
 static int match_holds(struct router *router, const struct route_match *match,
                        const struct outbox_message *msg, struct answer *answer)
 {
-    const struct subject_row *subject = &subjects[match->subject];
-    struct outbox_str text = subject->text(msg, match->name);
+    const struct subject_row *subject = &route_subjects[match->subject];
+    struct outbox_str text = route_subject_text(match->subject, msg, match->name);
     const char *name = match->name ? match->name : "";
     if (!text.p) {
         because(answer, "the message has no %s%s", subject->label, name);
@@ -127,22 +127,17 @@ static int match_holds(struct router *router, const struct route_match *match,
 static void decide_by_header(const struct route *route, const struct outbox_message *msg,
                              struct answer *answer)
 {
-    struct outbox_str value = subject_header(msg, route->header);
+    struct outbox_str value = route_subject_text(SUBJECT_HEADER, msg, route->header);
     char shown[SHOWN_SIZE];
     if (!value.p) {
         because(answer, "the message has no header %s", route->header);
         return;
     }
-    const char *what = "which its map does not know";
-    for (size_t i = 0; i < route->n_targets; i++) {
-        if (!outbox_str_eq(value, outbox_cstr(route->targets[i].value)))
-            continue;
-        answer->publisher = route->targets[i].publisher;
-        what = NULL;
-        break;
-    }
-    because(answer, "header %s is `%s`%s%s", route->header, show(shown, answer, value),
-            what ? ", " : "", what ? what : "");
+    for (size_t i = 0; i < route->n_targets && !answer->publisher; i++)
+        if (outbox_str_eq(value, outbox_cstr(route->targets[i].value)))
+            answer->publisher = route->targets[i].publisher;
+    because(answer, "header %s is `%s`%s", route->header, show(shown, answer, value),
+            answer->publisher ? "" : ", which its map does not know");
 }
 
 static int decide_by_rule(const struct router *router, size_t index,

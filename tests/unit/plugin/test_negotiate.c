@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which descriptors the host accepts, and what it says of the others. */
 #include "plugin/delivery.h"
-#include "plugin/negotiate.h"
+#include "plugin/descriptor.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -44,7 +44,7 @@ static const char *answer(const struct outbox_option *options, uint64_t n)
     const struct outbox_plugin desc = {
         OUTBOX_PLUGIN_INIT(OUTBOX_KIND_RULE, 0), "r", "1", "A rule.", NULL, &ops, options, n, NULL};
     err = (struct outbox_err){.size = sizeof err};
-    int r = negotiate_plugin(&desc, OUTBOX_KIND_RULE, "r", &plugin, &err);
+    int r = descriptor_negotiate(&desc, OUTBOX_KIND_RULE, "r", &plugin, &err);
     ck_assert_int_eq(r, err.text[0] ? OUTBOX_E_CONFIG : OUTBOX_OK);
     return err.text;
 }
@@ -139,7 +139,7 @@ START_TEST(every_kind_needs_its_first_operations)
         struct plugin plugin;
         const struct outbox_plugin desc = {
             OUTBOX_PLUGIN_INIT(kind, 0), "r", "1", "S.", NULL, kinds[kind].ops, NULL, 0, NULL};
-        ck_assert_int_eq(negotiate_plugin(&desc, 0, NULL, &plugin, &err), OUTBOX_E_CONFIG);
+        ck_assert_int_eq(descriptor_negotiate(&desc, 0, NULL, &plugin, &err), OUTBOX_E_CONFIG);
         ck_assert_str_eq(err.text, kinds[kind].text);
     }
 }
