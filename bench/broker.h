@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* broker.h - bare librabbitmq for measurements: there are no deadlines, and any failure ends the
  * program. */
-#ifndef BENCH_BROKER_H
-#define BENCH_BROKER_H
+#pragma once
 
 #if __has_include(<rabbitmq-c/amqp.h>)
 #include <rabbitmq-c/amqp.h>
@@ -31,5 +30,3 @@ void broker_publish(amqp_connection_state_t c, const char *queue, const char *id
                     const void *payload, size_t n);
 /* Reads confirms until fewer than `window` are missing. */
 void broker_confirm(amqp_connection_state_t c, uint64_t sent, uint64_t *confirmed, uint64_t window);
-
-#endif

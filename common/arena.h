@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* arena.h - memory that is freed all at once, and reused by the next batch. */
-#ifndef COMMON_ARENA_H
-#define COMMON_ARENA_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -27,5 +26,3 @@ int arena_str(struct arena *a, const void *p, size_t n, struct outbox_str *ret);
 /* Forgets everything; keeps up to `keep` bytes for the next use. */
 void arena_reset(struct arena *a);
 void arena_free(struct arena *a);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* backoff.h - how long to wait before trying again: exponential, with jitter. Milliseconds. */
-#ifndef COMMON_BACKOFF_H
-#define COMMON_BACKOFF_H
+#pragma once
 
 #include <stdint.h>
 
@@ -16,5 +15,3 @@ int64_t backoff_bound_ms(int64_t min, int64_t max, uint32_t n);
 
 /* The wait after n failures before this one. */
 int64_t backoff_ms(int64_t min, int64_t max, uint32_t n, enum backoff_jitter jitter);
-
-#endif

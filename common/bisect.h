@@ -15,8 +15,7 @@
  * says nothing about its items (a lost connection) is neither passed nor failed: try it again, or
  * stop.
  */
-#ifndef COMMON_BISECT_H
-#define COMMON_BISECT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,5 +39,3 @@ void bisect_passed(struct bisect *b);
 /* The range failed. True: it was one item, which is decided now; false: a smaller one comes next.
  */
 bool bisect_failed(struct bisect *b);
-
-#endif

@@ -3,13 +3,10 @@
  * failpoint.h - places where a test may let the process die: OUTBOX_CRASH_AT=NAME or NAME:N, at the
  * N-th time that it comes there. Only in builds with --enable-crash-points; else they are nothing.
  */
-#ifndef COMMON_FAILPOINT_H
-#define COMMON_FAILPOINT_H
+#pragma once
 
 #ifdef OUTBOX_CRASH_POINTS
 void failpoint(const char *name);
 #else
 #define failpoint(name) ((void)0)
-#endif
-
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* headers.h - the headers column: JSON read leniently, written strictly. */
-#ifndef COMMON_HEADERS_H
-#define COMMON_HEADERS_H
+#pragma once
 
 #include "common/arena.h"
 
@@ -17,5 +16,3 @@ int headers_parse(const char *json, size_t n, struct arena *arena, const struct 
 /* The JSON object of n headers, for free(). 0; or 1: a text is not UTF-8, or a name too long; or
  * OUTBOX_E_RETRY without memory. */
 int headers_render(const struct outbox_header *headers, uint64_t n, char **ret);
-
-#endif

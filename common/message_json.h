@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* message_json.h - a message as JSON, and the members of any JSON object. */
-#ifndef COMMON_MESSAGE_JSON_H
-#define COMMON_MESSAGE_JSON_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -28,5 +27,3 @@ bool message_json_fits(const struct outbox_message *msg);
  * which lives as long as the object that is returned. NULL without memory. */
 struct json_object *message_json(const struct outbox_message *msg, const char **ret_text,
                                  size_t *ret_n);
-
-#endif

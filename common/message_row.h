@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* message_row.h - what makes a row of the table a message that cannot be published: its defect. */
-#ifndef COMMON_MESSAGE_ROW_H
-#define COMMON_MESSAGE_ROW_H
+#pragma once
 
 #include "common/arena.h"
 
@@ -13,5 +12,3 @@ int message_row_too_large(const char *what, uint64_t n, uint64_t max_message, st
  * has a defect already is left as it is. */
 int message_row_headers(struct outbox_str column, uint64_t max_message, struct arena *arena,
                         struct outbox_message *m);
-
-#endif

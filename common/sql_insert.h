@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sql_insert.h - the INSERT of a message: what every store that speaks SQL writes alike. */
-#ifndef COMMON_SQL_INSERT_H
-#define COMMON_SQL_INSERT_H
+#pragma once
 
 #include <outbox/store.h>
 
@@ -32,5 +31,3 @@ struct sql_insert_dialect {
  */
 int sql_insert_message(const struct sql_insert_dialect *dialect, const struct outbox_new *message,
                        const struct outbox_exec *exec, struct outbox_err *err);
-
-#endif

@@ -6,8 +6,7 @@
  * A timed_call belongs to one thread, its owner; between the owner and the thread of the call
  * an atomic state says who of them frees what.
  */
-#ifndef COMMON_TIMED_CALL_H
-#define COMMON_TIMED_CALL_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -34,5 +33,3 @@ void timed_call_free_all(struct timed_call *const *all, size_t n);
  */
 int timed_call_run(struct timed_call *call, void (*work)(void *arg), void (*drop)(void *arg),
                    void *arg, int64_t timeout_ms, int cancel_fd);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* utf8.h - hostile bytes made fit for a column, a log or a terminal. */
-#ifndef COMMON_UTF8_H
-#define COMMON_UTF8_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,5 +27,3 @@ size_t utf8_clean(const char *p, size_t n, char *out, size_t cap);
 /* The same for one line on a terminal: control characters become \xNN, newline \n, tab \t, and what
  * reorders text \uNNNN. */
 size_t utf8_printable(const char *p, size_t n, char *out, size_t cap);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* array.h - arrays that grow by one element at a time. */
-#ifndef CORE_BASE_ARRAY_H
-#define CORE_BASE_ARRAY_H
+#pragma once
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -25,5 +24,3 @@ static inline void *array_add(void *array, size_t *n, size_t size)
     }
     return memset((char *)first + (*n)++ * size, 0, size);
 }
-
-#endif

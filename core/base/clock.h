@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clock.h - monotonic time for deadlines, wall time for logs. Microseconds. */
-#ifndef CORE_BASE_CLOCK_H
-#define CORE_BASE_CLOCK_H
+#pragma once
 
 #include <stdint.h>
 #include <time.h>
@@ -22,5 +21,3 @@ static inline int64_t clock_wall_us(void)
 {
     return clock_read_us(CLOCK_REALTIME);
 }
-
-#endif

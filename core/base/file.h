@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* file.h - a whole file in memory: the configuration, a secret. */
-#ifndef CORE_BASE_FILE_H
-#define CORE_BASE_FILE_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -23,5 +22,3 @@ int file_read(const char *path, size_t max, struct file *ret, struct outbox_err 
 
 /* Overwrites the text, which may hold a secret, and frees it. */
 void file_forget(struct file *file);
-
-#endif

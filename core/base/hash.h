@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hash.h - FNV-1a of 64 bits: distinguishes configurations; no protection against an attacker. */
-#ifndef CORE_BASE_HASH_H
-#define CORE_BASE_HASH_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -34,5 +33,3 @@ static inline uint64_t hash_text(uint64_t hash, const char *text)
         n++;
     return hash_bytes(hash_number(hash, text ? n : UINT64_MAX), text, n);
 }
-
-#endif

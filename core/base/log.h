@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* log.h - the daemon's log: one escaped line an event, logfmt or JSON, to a descriptor. */
-#ifndef CORE_BASE_LOG_H
-#define CORE_BASE_LOG_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -34,5 +33,3 @@ struct log_number {
 };
 const char *log_number(struct log_number *buffer, int64_t n);
 #define LOG_NUM(n) log_number(&(struct log_number){{0}}, (n))
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* name.h - what names of plugins, publishers and routes are made of. */
-#ifndef CORE_BASE_NAME_H
-#define CORE_BASE_NAME_H
+#pragma once
 
 #include <outbox/helpers.h>
 
@@ -22,5 +21,3 @@ static inline int name_check(const char *name, const char *of, struct outbox_err
         return OUTBOX_OK;
     return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` cannot be %s's name; " NAME_RULE, name, of);
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* suggest.h - the valid name that is most similar to a wrong one. */
-#ifndef CORE_BASE_SUGGEST_H
-#define CORE_BASE_SUGGEST_H
+#pragma once
 
 #include <stddef.h>
 
@@ -18,5 +17,3 @@ void suggest_try(struct suggest *similar, const char *candidate);
 
 /* "; did you mean `X`?" or "". */
 const char *suggest_hint(struct suggest *similar);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* value.h - the text of one value: comments, quotes, ${NAME}, and what types make of it. */
-#ifndef CORE_BASE_VALUE_H
-#define CORE_BASE_VALUE_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -45,5 +44,3 @@ struct value_text {
 };
 const char *value_show_duration(int64_t ms, struct value_text *buffer);
 const char *value_show_size(int64_t bytes, struct value_text *buffer);
-
-#endif

@@ -5,8 +5,7 @@
  *
  * All threads; `lock` protects every field. Times are monotonic microseconds, INT64_MAX: never.
  */
-#ifndef CORE_BASE_WAKEUP_H
-#define CORE_BASE_WAKEUP_H
+#pragma once
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -41,5 +40,3 @@ void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);
 /* Waits for a worker to become idle. True: one is, or the wakeup is closed; false: until_us is
  * over. */
 bool wakeup_await_idle(struct wakeup *wakeup, int64_t until_us);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* command.h - the subcommands of outboxd and what they share. */
-#ifndef CORE_CLI_COMMAND_H
-#define CORE_CLI_COMMAND_H
+#pragma once
 
 #include "config/config.h"
 #include "config/load.h"
@@ -120,5 +119,3 @@ int command_with_store(const struct config *config, bool check, void *args,
  * last row. An empty page is the end. */
 int command_next_page(struct store *store, const struct outbox_filter *filter, int64_t *after,
                       uint32_t limit, struct outbox_page **ret, struct outbox_err *err);
-
-#endif

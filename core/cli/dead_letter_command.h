@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dead_letter_command.h - a command on failed messages, by ID or all of them: requeue, discard. */
-#ifndef CORE_CLI_DEAD_LETTER_COMMAND_H
-#define CORE_CLI_DEAD_LETTER_COMMAND_H
+#pragma once
 
 #include "cli/command.h"
 #include "cli/progress.h"
@@ -18,5 +17,3 @@ struct dead_letter_command {
 extern const struct syntax_option dead_letter_command_options[];
 void dead_letter_command_check(struct argp_state *state, void *args);
 int dead_letter_command_run(struct store *store, void *args);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* output.h - rows as people and programs read them, and the ids by which people name them. */
-#ifndef CORE_CLI_OUTPUT_H
-#define CORE_CLI_OUTPUT_H
+#pragma once
 
 #include <outbox/store.h>
 
@@ -61,5 +60,3 @@ int message_id_check(const char *text);
 /* Prints that no message has this id, and returns EXIT_FAILED; or, if it is no UUID either,
  * EXIT_USAGE. */
 int message_id_unknown(const char *text);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* progress.h - work that takes longer than a second, and the line that a terminal shows of it. */
-#ifndef CORE_CLI_PROGRESS_H
-#define CORE_CLI_PROGRESS_H
+#pragma once
 
 #include "plugin/store.h"
 
@@ -43,5 +42,3 @@ struct bulk {
 /* Changes the rows, or with dry_run only counts them, and prints how many. Returns an exit code. */
 int bulk_run(const struct bulk *bulk, struct store *store, const struct outbox_filter *filter,
              bool dry_run);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config.h - the model of a configuration, whether read from a file (load.h) or made in code. */
-#ifndef CORE_CONFIG_CONFIG_H
-#define CORE_CONFIG_CONFIG_H
+#pragma once
 
 #include "plugin/delivery.h"
 #include "plugin/options.h"
@@ -78,5 +77,3 @@ extern const struct settings settings_relay, settings_router, settings_log;
 
 /* All of them at their defaults. */
 int settings_apply_defaults(struct config *config);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* diagnostics.h - the mistakes of a file, collected while it is read and reported in the order of
  * their lines. */
-#ifndef CORE_CONFIG_DIAGNOSTICS_H
-#define CORE_CONFIG_DIAGNOSTICS_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -38,5 +37,3 @@ void diag_report(struct diagnostics *d, const char *file, diag_report_fn report,
 
 /* Forgets all mistakes, not the lack of memory. */
 void diag_clear(struct diagnostics *d);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ini.h - the text of a configuration file as sections, keys and raw values with their lines. */
-#ifndef CORE_CONFIG_INI_H
-#define CORE_CONFIG_INI_H
+#pragma once
 
 #include "config/diagnostics.h"
 
@@ -30,5 +29,3 @@ struct ini {
  */
 int ini_read(const char *text, size_t n, struct diagnostics *diag, struct ini **ret);
 void ini_free(struct ini *ini);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* load.h - the configuration file, read and checked as a whole. */
-#ifndef CORE_CONFIG_LOAD_H
-#define CORE_CONFIG_LOAD_H
+#pragma once
 
 #include "config/config.h"
 #include "config/diagnostics.h"
@@ -17,5 +16,3 @@ int load_config(const char *file, diag_report_fn report, void *ctx, struct confi
 
 /* Only [relay] plugin_dir, whatever else is wrong with the file. *ret for free(), NULL: not set. */
 int load_plugin_dir(const char *file, diag_report_fn report, void *ctx, char **ret);
-
-#endif

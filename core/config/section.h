@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* section.h - one section of the file, while it is read into the model: what all kinds share
  * (section.c), sections that name a plugin (plugin_section.c), and routes (route_section.c). */
-#ifndef CORE_CONFIG_SECTION_H
-#define CORE_CONFIG_SECTION_H
+#pragma once
 
 #include "base/suggest.h"
 #include "config/config.h"
@@ -63,5 +62,3 @@ void route_section_router(const struct section *s);
  */
 void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(const char *key),
                          const struct plugin **ret, struct outbox_cfg **ret_options);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* liboutbox.h - the objects of <outbox/outbox.h> from inside. Only lib_*.c include it. */
-#ifndef CORE_LIB_LIBOUTBOX_H
-#define CORE_LIB_LIBOUTBOX_H
+#pragma once
 
 #include "config/config.h"
 #include "plugin/store.h"
@@ -41,5 +40,3 @@ static inline bool lib_has_router(const struct outbox_relay *relay)
 {
     return relay->config->routes.publishers != NULL;
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* delivery.h - how the batches of one publisher are worked, and the keys that set it. */
-#ifndef CORE_PLUGIN_DELIVERY_H
-#define CORE_PLUGIN_DELIVERY_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -42,5 +41,3 @@ void delivery_apply(const struct outbox_cfg *cfg, bool all, struct delivery *del
 
 /* What the ranges cannot say: OUTBOX_E_CONFIG when retry_min is more than retry_max. */
 int delivery_check(const struct delivery *delivery, struct outbox_err *err);
-
-#endif

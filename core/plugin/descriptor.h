@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* descriptor.h - what a plugin says of itself: its kind, its operations, its options; and does that
  * fit this host? */
-#ifndef CORE_PLUGIN_DESCRIPTOR_H
-#define CORE_PLUGIN_DESCRIPTOR_H
+#pragma once
 
 #include <outbox/plugin.h>
 
@@ -35,5 +34,3 @@ const struct outbox_option *descriptor_find_option(const struct plugin *plugin, 
  */
 int descriptor_negotiate(const struct outbox_plugin *desc, uint32_t kind, const char *name,
                          struct plugin *ret, struct outbox_err *err);
-
-#endif

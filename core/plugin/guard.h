@@ -2,8 +2,7 @@
 /* guard.h - the steps that are the same around every call of a plugin's operation: is the instance
  * open, has the plugin the operation, and what does its result mean. For store.c and publisher.c.
  */
-#ifndef CORE_PLUGIN_GUARD_H
-#define CORE_PLUGIN_GUARD_H
+#pragma once
 
 #include "plugin/instance.h"
 
@@ -25,5 +24,3 @@
 bool guard_is_ready(const struct instance *instance, struct outbox_err *err);
 int guard_refuse(const struct instance *instance, const char *operation, struct outbox_err *err);
 int guard_result(const struct instance *instance, int r, struct outbox_err *err);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* instance.h - the services that an opened plugin instance gets, and the opening itself. */
-#ifndef CORE_PLUGIN_INSTANCE_H
-#define CORE_PLUGIN_INSTANCE_H
+#pragma once
 
 #include "base/log.h"
 #include "plugin/options.h"
@@ -33,5 +32,3 @@ int instance_open(struct instance *instance, const struct plugin *plugin,
                   const struct outbox_cfg *cfg, const char *label, struct log *log,
                   struct outbox_err *err);
 void instance_close(struct instance *instance); /* also when never opened (zeroed) */
-
-#endif

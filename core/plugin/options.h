@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* options.h - the values of one section: struct outbox_cfg behind the ABI. The core reads its own
  * sections by the same code, from tables of options like those that plugins declare. */
-#ifndef CORE_PLUGIN_OPTIONS_H
-#define CORE_PLUGIN_OPTIONS_H
+#pragma once
 
 #include "base/suggest.h"
 #include "base/value.h"
@@ -72,5 +71,3 @@ struct outbox_str options_text(const struct outbox_cfg *cfg, const char *name);
 int64_t options_int(const struct outbox_cfg *cfg, const char *name);
 uint64_t options_count(const struct outbox_cfg *cfg, const char *name);
 struct outbox_str options_item(const struct outbox_cfg *cfg, const char *name, uint64_t index);
-
-#endif

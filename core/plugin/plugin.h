@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.h - plugins by kind and name: found, loaded once, negotiated, kept resident. */
-#ifndef CORE_PLUGIN_PLUGIN_H
-#define CORE_PLUGIN_PLUGIN_H
+#pragma once
 
 #include "plugin/descriptor.h"
 
@@ -48,5 +47,3 @@ typedef void (*dso_symbol_fn)(void);
  * the module has no such symbol. The module stays in memory. Any thread.
  */
 int dso_symbol(const char *path, const char *symbol, dso_symbol_fn *ret, struct outbox_err *err);
-
-#endif

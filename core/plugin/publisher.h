@@ -5,8 +5,7 @@
  *
  * One thread at a time. Calls take an outbox_call as made by store_call.
  */
-#ifndef CORE_PLUGIN_PUBLISHER_H
-#define CORE_PLUGIN_PUBLISHER_H
+#pragma once
 
 #include "plugin/instance.h"
 
@@ -37,5 +36,3 @@ int publisher_publish(struct publisher *p, const struct outbox_message *const *m
 
 /* OUTBOX_E_NOTSUP: it is not open, or does not need that. */
 int publisher_keepalive(struct publisher *p, struct outbox_keepalive *ret, struct outbox_err *err);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store.h - a store instance as the core uses it: each operation goes through the guard. */
-#ifndef CORE_PLUGIN_STORE_H
-#define CORE_PLUGIN_STORE_H
+#pragma once
 
 #include "plugin/guard.h"
 
@@ -128,5 +127,3 @@ static inline int store_save(struct store *s, const struct outbox_new *const *ro
 {
     return GUARD_CALL(&s->instance, store, save, err, rows, n, exec, call);
 }
-
-#endif

@@ -11,8 +11,7 @@
  * `lock` protects all fields but `suspension`, which has a lock of its own. The two are never held
  * together. What is atomic may be read without it.
  */
-#ifndef CORE_POLICY_BREAKER_H
-#define CORE_POLICY_BREAKER_H
+#pragma once
 
 #include "policy/suspension.h"
 
@@ -87,5 +86,3 @@ bool breaker_blames(struct breaker *b, uint64_t culprit);
 
 /* A message was accepted: it is no suspect, and not the publisher's fault what befalls others. */
 void breaker_accepted(struct breaker *b, uint64_t id);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* outcome.h - what a publisher's outcome makes of a message. */
-#ifndef CORE_POLICY_OUTCOME_H
-#define CORE_POLICY_OUTCOME_H
+#pragma once
 
 #include "plugin/delivery.h"
 
@@ -24,5 +23,3 @@ struct outcome_terms {
  */
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret);
-
-#endif

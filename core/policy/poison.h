@@ -11,8 +11,7 @@
  * Shared by all workers. The worker whose chunk is in flight holds `chunk_lock` from poison_record
  * to poison_clear; `lock` protects the fields below it, and is held within calls only.
  */
-#ifndef CORE_POLICY_POISON_H
-#define CORE_POLICY_POISON_H
+#pragma once
 
 #include <outbox/store.h>
 
@@ -62,5 +61,3 @@ size_t poison_record(struct poison *p, const struct outbox_message *const *msgs,
 /* Nothing is in flight any more. `survived`: the messages were published, and are cleared of
  * suspicion. */
 void poison_clear(struct poison *p, bool survived);
-
-#endif

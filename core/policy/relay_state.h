@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* relay_state.h - what a relay wrote of itself into its row, and what the rows say of relays. */
-#ifndef CORE_POLICY_RELAY_STATE_H
-#define CORE_POLICY_RELAY_STATE_H
+#pragma once
 
 #include <outbox/store.h>
 
@@ -30,5 +29,3 @@ int predecessor_add_self(struct json_object *state);
  */
 bool predecessor_is(const struct outbox_relay_page *page, const struct outbox_relay_row *row,
                     const char *name, const char *self);
-
-#endif

@@ -7,8 +7,7 @@
  * All workers share one; `lock` protects every field. Times are monotonic microseconds unless
  * said otherwise.
  */
-#ifndef CORE_POLICY_SUSPENSION_H
-#define CORE_POLICY_SUSPENSION_H
+#pragma once
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -73,5 +72,3 @@ bool suspension_check_ok(struct suspension *s, bool reported);
 void suspension_unknown(struct suspension *s);
 
 struct suspension_view suspension_snapshot(struct suspension *s);
-
-#endif

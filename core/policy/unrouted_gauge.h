@@ -3,8 +3,7 @@
  * unrouted_gauge.h - how many unrouted messages are kept. Each is claimed once in a period, so the
  * messages of a whole period are counted. All threads; `lock` protects every field.
  */
-#ifndef CORE_POLICY_UNROUTED_GAUGE_H
-#define CORE_POLICY_UNROUTED_GAUGE_H
+#pragma once
 
 #include <pthread.h>
 #include <stdint.h>
@@ -22,5 +21,3 @@ void unrouted_gauge_destroy(struct unrouted_gauge *gauge);
 void unrouted_gauge_count(struct unrouted_gauge *gauge);
 /* The more complete of the last two periods. */
 uint64_t unrouted_gauge_snapshot(struct unrouted_gauge *gauge);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* batch.h - a claimed batch on its way through one worker, and the lease that it is held by. */
-#ifndef CORE_RELAY_BATCH_H
-#define CORE_RELAY_BATCH_H
+#pragma once
 
 #include "base/log.h"
 #include "common/arena.h"
@@ -96,5 +95,3 @@ bool lease_is_valid(struct lease *lease);
 struct outbox_str lease_copy(struct lease *lease, char buffer[LEASE_MAX]);
 /* It was renewed, unless the worker has another one by now. */
 void lease_renewed(struct lease *lease, struct outbox_str text, int64_t until_us);
-
-#endif

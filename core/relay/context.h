@@ -6,8 +6,7 @@
  * lock of their own (wakeup, store_suspension, unrouted, poison, a publisher's breaker) say in
  * their header what it protects. The rest is atomic, or names its lock here.
  */
-#ifndef CORE_RELAY_CONTEXT_H
-#define CORE_RELAY_CONTEXT_H
+#pragma once
 
 #include "base/wakeup.h"
 #include "plugin/store.h"
@@ -87,5 +86,3 @@ void context_thread_ended(struct relay *relay);
 void *janitor_main(void *relay);
 /* Waits for the store's news, and wakes one idle worker. */
 void *watcher_main(void *relay);
-
-#endif

@@ -6,8 +6,7 @@
  * chunk after a death (poison.h). The relay's heartbeat_lock is held while the row is written, so
  * that an older state never replaces a newer one.
  */
-#ifndef CORE_RELAY_HEARTBEAT_H
-#define CORE_RELAY_HEARTBEAT_H
+#pragma once
 
 #include "relay/context.h"
 
@@ -28,5 +27,3 @@ int heartbeat_record(struct relay *relay, struct outbox_err *err);
 int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err);
 /* Warns when another live relay routes differently. The janitor's. */
 void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct outbox_call *call);
-
-#endif

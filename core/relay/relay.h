@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* relay.h - the relay: workers that claim, route, publish and settle, and what keeps them going. */
-#ifndef CORE_RELAY_RELAY_H
-#define CORE_RELAY_RELAY_H
+#pragma once
 
 #include "base/log.h"
 #include "config/config.h"
@@ -54,5 +53,3 @@ void relay_finish(struct relay *relay, struct relay_report *report);
 
 /* After relay_finish, or never started. NULL is allowed. */
 void relay_free(struct relay *relay);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.h - one worker: claim, route, publish, settle; with its parts. Everything but the batch's
  * lease is its thread's. */
-#ifndef CORE_RELAY_WORKER_H
-#define CORE_RELAY_WORKER_H
+#pragma once
 
 #include "plugin/publisher.h"
 #include "plugin/store.h"
@@ -80,5 +79,3 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
                            int64_t *ret_pause_ms);
 /* It is available again. */
 void publisher_health_log_back(struct worker *w, size_t publisher);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* route.h - the model of routes: conditions, and how a route names a publisher. Publishers are
  * names here; a router looks up the index of the one that was named. */
-#ifndef CORE_ROUTE_ROUTE_H
-#define CORE_ROUTE_ROUTE_H
+#pragma once
 
 #include "plugin/options.h"
 
@@ -87,5 +86,3 @@ int route_add_target(struct route *route, const char *value, const char *publish
 
 /* Frees the routes, not the publishers' names, and leaves a table without any. */
 void route_table_clear(struct route_table *table);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* router.h - which publisher a message goes to. */
-#ifndef CORE_ROUTE_ROUTER_H
-#define CORE_ROUTE_ROUTER_H
+#pragma once
 
 #include "base/log.h"
 #include "route/route.h"
@@ -22,5 +21,3 @@ typedef void (*router_explain)(void *ctx, const struct route *route, const char 
  */
 int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
                  void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err);
-
-#endif

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PUB_AMQP_KEEPALIVE_H
-#define PUB_AMQP_KEEPALIVE_H
+#pragma once
 
 #include <outbox/publisher.h>
 
 /* The operation `keepalive`, see outbox/publisher.h: heartbeats and alarms while idle. */
 int keepalive_serve(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
-
-#endif

@@ -3,8 +3,7 @@
  * publisher.h - an instance of pub-amqp. One thread uses it at a time, as the host promises, so it
  * has no lock; the watchdog's thread and those that connect share only what their headers say.
  */
-#ifndef PUB_AMQP_PUBLISHER_H
-#define PUB_AMQP_PUBLISHER_H
+#pragma once
 
 #include "common/arena.h"
 #include "common/timed_call.h"
@@ -46,5 +45,3 @@ struct amqp {
     struct arena arena; /* of one call: reasons, headers */
     bool only_nacks;    /* the last call with confirms got nothing else */
 };
-
-#endif

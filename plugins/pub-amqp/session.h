@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session.h - from nothing to a channel that takes messages, and back. */
-#ifndef PUB_AMQP_SESSION_H
-#define PUB_AMQP_SESSION_H
+#pragma once
 
 #include "publisher.h"
 
@@ -21,5 +20,3 @@ int session_check_destination(struct amqp *a, const struct limits *limits, struc
 void session_catch_up(struct amqp *a);
 /* Closes the connection; what is unconfirmed stays unknown. */
 void session_close(struct amqp *a);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* settings.h - the options of the section, checked against each other. Constant once read. */
-#ifndef PUB_AMQP_SETTINGS_H
-#define PUB_AMQP_SETTINGS_H
+#pragma once
 
 #include "connection/endpoint.h"
 #include "publish/template.h"
@@ -40,5 +39,3 @@ static inline const struct template *settings_destination(const struct settings 
 {
     return s->queue_mode ? &s->key : &s->exchange;
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* child.h - a process in a group of its own, watched by a descriptor, never by SIGCHLD. */
-#ifndef PUB_EXEC_CHILD_H
-#define PUB_EXEC_CHILD_H
+#pragma once
 
 #include "exec.h"
 
@@ -39,5 +38,3 @@ void child_reap(struct child *child, siginfo_t *ret_info);
 void child_close(int *fd);
 /* "exit 3", "killed by signal 9 (Killed)". */
 const char *child_describe(const siginfo_t *info, char out[64]);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coprocess.h - the program of mode = stream: started, written to, read from, ended. */
-#ifndef PUB_EXEC_COPROCESS_H
-#define PUB_EXEC_COPROCESS_H
+#pragma once
 
 #include "child.h"
 #include "reply.h"
@@ -41,5 +40,3 @@ void coprocess_finish(struct exec *x);
 
 /* Sets last_error: why it has to end. Returns OUTBOX_E_RETRY. */
 int coprocess_fail(struct exec *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-#endif

@@ -3,8 +3,7 @@
  * exec.h - an instance of pub-exec, and its two modes. The host lets one thread at a time use it,
  * so that no member needs a lock.
  */
-#ifndef PUB_EXEC_EXEC_H
-#define PUB_EXEC_EXEC_H
+#pragma once
 
 #include "common/arena.h"
 
@@ -60,5 +59,3 @@ int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs
                         const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                         struct outbox_err *err);
 int stream_mode_keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reply.h - one line from a co-process. Pure: bytes in, a verdict out. */
-#ifndef PUB_EXEC_REPLY_H
-#define PUB_EXEC_REPLY_H
+#pragma once
 
 #include <outbox/publisher.h>
 
@@ -20,5 +19,3 @@ struct reply {
 /* NULL, or what is wrong with the line (n bytes, without its newline). */
 const char *reply_parse(const char *line, size_t n, struct reply *ret);
 void reply_free(struct reply *reply);
-
-#endif

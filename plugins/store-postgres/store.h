@@ -3,8 +3,7 @@
  * store.h - an instance of store-postgres, and what the host calls of it. One thread at a time uses
  * an instance, and nothing of it is shared with another one.
  */
-#ifndef STORE_POSTGRES_STORE_H
-#define STORE_POSTGRES_STORE_H
+#pragma once
 
 #include "connection/pipeline.h"
 
@@ -146,5 +145,3 @@ int op_relay_put(void *instance, const struct outbox_relay_row *row, const struc
                  struct outbox_err *err);
 int op_relay_list(void *instance, const struct outbox_call *call, struct outbox_relay_page **ret,
                   struct outbox_err *err);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* db.h - statements and transactions on the connection. All return OUTBOX_OK or a class. */
-#ifndef STORE_SQLITE_DB_H
-#define STORE_SQLITE_DB_H
+#pragma once
 
 #include "store.h"
 
@@ -73,5 +72,3 @@ const char *timestamp_format(int64_t us, char out[TIMESTAMP_SIZE]);
 int64_t timestamp_column(sqlite3_stmt *q, int column);
 /* The SQL function outbox_timestamp(X): the same, of any value. */
 void timestamp_sql(sqlite3_context *context, int n, sqlite3_value **values);
-
-#endif

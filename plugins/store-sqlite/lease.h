@@ -4,8 +4,7 @@
  * and a row of {t}_leases with the time of its end. A settle names the number, so that one that
  * comes after that end changes nothing. These functions are steps of a transaction.
  */
-#ifndef STORE_SQLITE_LEASE_H
-#define STORE_SQLITE_LEASE_H
+#pragma once
 
 #include "store.h"
 
@@ -22,5 +21,3 @@ int lease_end(struct store *s, int64_t lease, struct outbox_err *err);
 int lease_expire(struct store *s, int64_t *ret_n, struct outbox_err *err);
 /* Gives the orphaned rows a lease, which expires like any. */
 int lease_adopt_orphans(struct store *s, const struct outbox_claim *claim, struct outbox_err *err);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* row.h - a row as a message; what cannot be published as it stands is marked, not dropped. And
  * which rows a person means (filter.c). */
-#ifndef STORE_SQLITE_ROW_H
-#define STORE_SQLITE_ROW_H
+#pragma once
 
 #include "store.h"
 
@@ -35,5 +34,3 @@ int row_text(sqlite3_stmt *q, int column, struct arena *arena, struct outbox_str
 int filter_query(struct store *s, const char *head, const struct outbox_filter *filter,
                  const char *tail, const struct outbox_arg *args, size_t n_args, sqlite3_stmt **ret,
                  struct outbox_err *err);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* schema.h - the tables: made, checked, printed. */
-#ifndef STORE_SQLITE_SCHEMA_H
-#define STORE_SQLITE_SCHEMA_H
+#pragma once
 
 #include "store.h"
 
@@ -30,5 +29,3 @@ int schema_complete(struct store *s, struct outbox_err *err);
  * wait meanwhile. *ret_rows: how many rows the table has. OUTBOX_E_CONFIG:
  * building it anew would lose something that was added to it. */
 int upgrade(struct store *s, int64_t *ret_rows, struct outbox_err *err);
-
-#endif

@@ -3,8 +3,7 @@
  * store.h - an instance of store-sqlite: one connection to one file. The host lets one thread at a
  * time use it, so that no member needs a lock; processes and instances meet in the database only.
  */
-#ifndef STORE_SQLITE_STORE_H
-#define STORE_SQLITE_STORE_H
+#pragma once
 
 #include "common/arena.h"
 
@@ -118,5 +117,3 @@ int relays_list(void *instance, const struct outbox_call *call, struct outbox_re
                 struct outbox_err *err);
 int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
          const struct outbox_exec *exec, const struct outbox_call *call, struct outbox_err *err);
-
-#endif

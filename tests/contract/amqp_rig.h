@@ -4,8 +4,7 @@
  * and the broker's switches. OUTBOX_TEST_AMQP and others, set by scripts/services.sh, hold its
  * address.
  */
-#ifndef TESTS_AMQP_RIG_H
-#define TESTS_AMQP_RIG_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -55,5 +54,3 @@ void rig_services_in_background(const char *argument, ...);
 void rig_wait_for_services(void);
 /* The output of rabbitmqctl; static. */
 const char *rig_ctl_output(const char *argument, ...);
-
-#endif

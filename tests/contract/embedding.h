@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* embedding.h - an application with a database of its own that embeds a relay, for tests. */
-#ifndef TESTS_CONTRACT_EMBEDDING_H
-#define TESTS_CONTRACT_EMBEDDING_H
+#pragma once
 
 #include <outbox/outbox.h>
 
@@ -38,5 +37,3 @@ struct outbox_relay_counts app_counts(const struct outbox_relay *relay);
 /* For tcase_add_checked_fixture. */
 void app_set_up(void);
 void app_tear_down(void);
-
-#endif

@@ -3,8 +3,7 @@
  * fake_broker.h - a broker of AMQP 0-9-1 that misbehaves on request. It accepts one connection
  * after the other in a thread of its own, which runs the callbacks of the test.
  */
-#ifndef TESTS_FAKE_BROKER_H
-#define TESTS_FAKE_BROKER_H
+#pragma once
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -66,5 +65,3 @@ void fake_unblock(struct fake *fake);
 void fake_flow(struct fake *fake, bool active);
 void fake_hang_up(struct fake *fake);
 void fake_junk(struct fake *fake);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_case.h - what the cases of pub-amqp against a fake broker share. */
-#ifndef TESTS_FAKE_CASE_H
-#define TESTS_FAKE_CASE_H
+#pragma once
 
 #include "fake_broker.h"
 #include "publisher_contract.h"
@@ -21,5 +20,3 @@ struct instance *publisher_against(void (*on_message)(struct fake *, uint64_t ta
 
 /* Calls the operation of that name, of whatever instance; it must not block. */
 struct outbox_keepalive keepalive(struct instance *instance);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_frame.h - a frame of AMQP, put together piece by piece. */
-#ifndef TESTS_FAKE_FRAME_H
-#define TESTS_FAKE_FRAME_H
+#pragma once
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -34,5 +33,3 @@ static inline void put_short(struct out *o, const char *s)
     put_number(o, strlen(s), 1);
     put(o, s, strlen(s));
 }
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* forward.h - a TCP forwarder between a client and a PostgreSQL server of this machine, which can
  * stop passing answers on, or cut the line at a chosen moment. */
-#ifndef TESTS_FORWARD_H
-#define TESTS_FORWARD_H
+#pragma once
 
 #include <stdbool.h>
 
@@ -32,5 +31,3 @@ void forward_cut(struct forward *f, enum forward_cut how, int skip);
 int forward_requests(struct forward *f);
 /* Has it happened? */
 bool forward_has_cut(struct forward *f);
-
-#endif

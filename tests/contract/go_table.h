@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* go_table.h - the table that the Go package `outbox` makes (enverbisevac/libs v0.9.1), and the
  * statements of its producer and its relay. */
-#ifndef TESTS_GO_TABLE_H
-#define TESTS_GO_TABLE_H
+#pragma once
 
 #define GO_TABLE(name)                                            \
     "CREATE TABLE IF NOT EXISTS " name " (\n"                     \
@@ -31,5 +30,3 @@
 
 /* An hour, as `outboxd init` has: building an index waits for everybody's transactions. */
 #define LONG_CALL (&(struct outbox_call){sizeof(struct outbox_call), 3600000, -1, 0})
-
-#endif

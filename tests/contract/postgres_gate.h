@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* postgres_gate.h - who waits at the gate of notify = on, and who listens. */
-#ifndef TESTS_POSTGRES_GATE_H
-#define TESTS_POSTGRES_GATE_H
+#pragma once
 
 #include "postgres_rig.h"
 
@@ -43,5 +42,3 @@ int64_t await_waiter(struct waiter *w);
 /* What follows an event that nobody may miss: claims after wait() returned, until this many rows
  * were seen. wait() may also end with its time, as long as it returns again. */
 void assert_seen(struct store *s, int n, int64_t within_ms);
-
-#endif

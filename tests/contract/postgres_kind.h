@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* postgres_kind.h - a schema of its own in a PostgreSQL database, for the tests of store-postgres.
  */
-#ifndef TESTS_POSTGRES_KIND_H
-#define TESTS_POSTGRES_KIND_H
+#pragma once
 
 #include "store_contract.h"
 
@@ -24,5 +23,3 @@ PGconn *open_pg(void);
 void run_pg(PGconn *db, const char *sql);
 /* Sets an option for later instances. */
 void use_option(const char *name, const char *value);
-
-#endif

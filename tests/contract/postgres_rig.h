@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* postgres_rig.h - what the tests of store-postgres's own have in common. */
-#ifndef TESTS_POSTGRES_RIG_H
-#define TESTS_POSTGRES_RIG_H
+#pragma once
 
 #include "forward.h"
 #include "postgres_kind.h"
@@ -66,5 +65,3 @@ int go_relay(PGconn *db, const char *claim_sql, const char *settle_sql, uint8_t 
                             .flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON, \
                             .delay_ms = 3600000,                                  \
                             .reason = str("later")})
-
-#endif

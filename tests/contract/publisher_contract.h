@@ -3,8 +3,7 @@
  * publisher_contract.h - what every publisher must do, whatever it stands on. A publisher's own
  * program says how it is configured and what has arrived, and runs publisher_contract().
  */
-#ifndef TESTS_PUBLISHER_CONTRACT_H
-#define TESTS_PUBLISHER_CONTRACT_H
+#pragma once
 
 #include "plugin/instance.h"
 
@@ -64,5 +63,3 @@ int count_fds(void);
 int count_children(void);
 int64_t now_ms(void);
 #define LATE_MS 4000 /* which a busy machine may add to a deadline */
-
-#endif

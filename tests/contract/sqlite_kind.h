@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sqlite_kind.h - an SQLite database in a scratch folder, for the tests of store-sqlite. */
-#ifndef TESTS_SQLITE_KIND_H
-#define TESTS_SQLITE_KIND_H
+#pragma once
 
 #include "store_contract.h"
 
@@ -23,5 +22,3 @@ char *all_lines(sqlite3 *db, const char *sql);
 pid_t in_child(void (*run)(void));
 void go(void); /* one child */
 void await_child(pid_t pid);
-
-#endif

@@ -6,8 +6,7 @@
  * Everything runs against the built module, opened as the daemon opens it. Check runs each case
  * in a process of its own.
  */
-#ifndef TESTS_STORE_CONTRACT_H
-#define TESTS_STORE_CONTRACT_H
+#pragma once
 
 #include "plugin/store.h"
 
@@ -93,5 +92,3 @@ struct outbox_str str(const char *text);
         ck_assert_msg(memcmp(s_.p, text, strlen(text)) == 0, "`%.*s` is not `%s`", (int)s_.n, \
                       s_.p, text);                                                            \
     } while (0)
-
-#endif

@@ -3,8 +3,7 @@
  * tls_forwarder.h - ends TLS with a certificate of the test's choice and passes on to a port of
  * this machine, one connection after the other, in a thread of its own.
  */
-#ifndef TESTS_TLS_FORWARDER_H
-#define TESTS_TLS_FORWARDER_H
+#pragma once
 
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -26,5 +25,3 @@ struct forwarder {
 /* The certificate is NAME.pem with NAME.key in OUTBOX_TEST_TLS. */
 void forwarder_start(struct forwarder *f, const char *name, uint16_t to_port);
 void forwarder_stop(struct forwarder *f);
-
-#endif

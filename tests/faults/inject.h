@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* inject.h - what the kinds of failure have in common. */
-#ifndef TESTS_INJECT_H
-#define TESTS_INJECT_H
+#pragma once
 
 #include <dlfcn.h>
 #include <stdbool.h>
@@ -34,5 +33,3 @@ bool switched_on(void);
 const char *module_of(const void *at, uintptr_t *ret_base);
 /* Fails a call: -1, with the error. */
 int fail(const char *call, const void *caller, int error);
-
-#endif

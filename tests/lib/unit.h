@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* unit.h - the main of a Check program that speaks TAP. Include it in one file. */
-#ifndef TESTS_UNIT_H
-#define TESTS_UNIT_H
+#pragma once
 
 #include <check.h>
 #include <stdio.h>
@@ -36,5 +35,3 @@ static inline const char *unit_needs(const char *variable)
     printf("1..0 # SKIP %s is not set: see scripts/services.sh\n", variable);
     exit(EXIT_SUCCESS);
 }
-
-#endif

@@ -4,8 +4,7 @@
  * it. It runs in a thread of its own (timed_call.h), because name resolution has no deadline, so it
  * may outlive the instance. One thread has it at a time, so it needs no lock.
  */
-#ifndef PUB_AMQP_CONNECTION_ATTEMPT_H
-#define PUB_AMQP_CONNECTION_ATTEMPT_H
+#pragma once
 
 #include "connection/endpoint.h"
 #include "connection/rabbitmq_compat.h"
@@ -28,5 +27,3 @@ struct attempt *attempt_new(struct endpoint *endpoint, size_t host, int64_t unti
 void attempt_free(void *attempt); /* with its connection; NULL is allowed */
 
 struct timeval attempt_time_left(const struct attempt *a);
-
-#endif

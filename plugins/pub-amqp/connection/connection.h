@@ -4,8 +4,7 @@
  * deadlines. What a frame means is for the owner's callback. One thread uses it; only the watchdog,
  * which has a lock of its own, shuts the socket down from another.
  */
-#ifndef PUB_AMQP_CONNECTION_CONNECTION_H
-#define PUB_AMQP_CONNECTION_CONNECTION_H
+#pragma once
 
 #include "connection/attempt.h"
 #include "connection/watchdog.h"
@@ -76,5 +75,3 @@ void connection_flush(struct connection *conn);
  */
 int connection_request(struct connection *conn, amqp_channel_t channel, amqp_method_number_t id,
                        void *method, amqp_method_number_t answer, const struct limits *limits);
-
-#endif

@@ -3,8 +3,7 @@
  * endpoint.h - where to connect to, as which user and how. Shared by an instance and by attempts to
  * connect that may outlive it: constant once made, except for the atomic count of its references.
  */
-#ifndef PUB_AMQP_CONNECTION_ENDPOINT_H
-#define PUB_AMQP_CONNECTION_ENDPOINT_H
+#pragma once
 
 #include "connection/url.h"
 
@@ -25,5 +24,3 @@ struct endpoint {
 
 struct endpoint *endpoint_ref(struct endpoint *endpoint);
 void endpoint_unref(struct endpoint *endpoint); /* NULL is allowed */
-
-#endif

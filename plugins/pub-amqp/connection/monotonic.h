@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* monotonic.h - the monotonic clock, also for threads that may outlive the host. */
-#ifndef PUB_AMQP_CONNECTION_MONOTONIC_H
-#define PUB_AMQP_CONNECTION_MONOTONIC_H
+#pragma once
 
 #include <limits.h>
 #include <stdint.h>
@@ -27,5 +26,3 @@ static inline int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rabbitmq_compat.h - the headers of librabbitmq, which moved with its version 0.12, and what they
  * lack. */
-#ifndef PUB_AMQP_CONNECTION_RABBITMQ_COMPAT_H
-#define PUB_AMQP_CONNECTION_RABBITMQ_COMPAT_H
+#pragma once
 
 #if __has_include(<rabbitmq-c/amqp.h>)
 #include <rabbitmq-c/amqp.h>
@@ -30,5 +29,3 @@ static inline amqp_table_entry_t table_text(const char *key, const char *value)
     entry.value.value.bytes = amqp_cstring_bytes(value);
     return entry;
 }
-
-#endif

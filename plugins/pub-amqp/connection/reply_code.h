@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reply_code.h - what the broker's reply codes say about a message or the configuration. */
-#ifndef PUB_AMQP_CONNECTION_REPLY_CODE_H
-#define PUB_AMQP_CONNECTION_REPLY_CODE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,5 +29,3 @@ bool reply_code_is_about_exchange(const struct reply *reply);
 
 /* Must a person act before logging in or declaring can work? */
 bool reply_code_is_final(uint16_t code);
-
-#endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PUB_AMQP_CONNECTION_TLS_H
-#define PUB_AMQP_CONNECTION_TLS_H
+#pragma once
 
 #include "connection/attempt.h"
 
@@ -10,5 +9,3 @@ int tls_check(const struct endpoint *endpoint, struct outbox_err *err);
 int tls_connect(struct attempt *a);
 /* OpenSSL's reason for its last failure in this thread, or NULL; static. */
 const char *tls_last_error(void);
-
-#endif

@@ -3,8 +3,7 @@
  * url.h - the option `url`: amqp://user:password@host:port,host:port/vhost. It may hold a password,
  * so no message about it shows a part of it.
  */
-#ifndef PUB_AMQP_CONNECTION_URL_H
-#define PUB_AMQP_CONNECTION_URL_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -30,5 +29,3 @@ struct url {
 /* OUTBOX_OK, or OUTBOX_E_CONFIG with a text that begins with `url:`; then *ret is empty. */
 int url_parse(const char *text, struct url *ret, struct outbox_err *err);
 void url_free(struct url *url); /* zeroes the password; also an empty one */
-
-#endif

@@ -6,8 +6,7 @@
  * `lock` protects all members, and is never held while the thread sleeps. The descriptors of the
  * socket and of cancel_fd belong to the caller, who takes the socket away before closing it.
  */
-#ifndef PUB_AMQP_CONNECTION_WATCHDOG_H
-#define PUB_AMQP_CONNECTION_WATCHDOG_H
+#pragma once
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -44,5 +43,3 @@ void watchdog_watch(struct watchdog *w, int fd);
 void watchdog_disarm(struct watchdog *w);
 /* Has it shut a socket down since it was armed? */
 bool watchdog_has_fired(struct watchdog *w);
-
-#endif

@@ -3,8 +3,7 @@
  * call.h - one publish call: which of its messages is next, when it must end, and what became of
  * it. It lives on the stack of the thread that publishes.
  */
-#ifndef PUB_AMQP_PUBLISH_CALL_H
-#define PUB_AMQP_PUBLISH_CALL_H
+#pragma once
 
 #include "connection/connection.h"
 #include "connection/reply_code.h"
@@ -51,5 +50,3 @@ int call_begin(struct amqp *a, const struct outbox_call *call, struct limits *re
                struct outbox_err *err);
 /* Takes note of a cancel_fd that became readable. */
 void call_cancel(struct call *c);
-
-#endif

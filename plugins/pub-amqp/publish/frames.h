@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PUB_AMQP_PUBLISH_FRAMES_H
-#define PUB_AMQP_PUBLISH_FRAMES_H
+#pragma once
 
 #include "connection/rabbitmq_compat.h"
 
 /* What a frame of the broker's means for the instance `amqp`: see connection.h, on_frame. */
 void frames_receive(void *amqp, const amqp_frame_t *frame);
-
-#endif

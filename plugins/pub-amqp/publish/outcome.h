@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* outcome.h - what became of each message of a call, and why. */
-#ifndef PUB_AMQP_PUBLISH_OUTCOME_H
-#define PUB_AMQP_PUBLISH_OUTCOME_H
+#pragma once
 
 #include "publish/call.h"
 #include "publish/window.h"
@@ -22,5 +21,3 @@ void outcome_returned(struct amqp *a, const struct sent *sent, uint16_t code, co
 
 /* At the end of the call: what all outcomes together say, and those of what was never sent. */
 void outcome_finish(struct call *c);
-
-#endif

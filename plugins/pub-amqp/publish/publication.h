@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* publication.h - an outbox message as one of AMQP: where it goes, and with which properties. */
-#ifndef PUB_AMQP_PUBLISH_PUBLICATION_H
-#define PUB_AMQP_PUBLISH_PUBLICATION_H
+#pragma once
 
 #include "connection/rabbitmq_compat.h"
 #include "settings.h"
@@ -28,5 +27,3 @@ int publication_address(const struct settings *s, const struct outbox_message *m
  */
 int publication_pack(const struct settings *s, size_t frame_max, const struct outbox_message *msg,
                      amqp_table_entry_t *headers, struct publication *ret, struct outbox_err *err);
-
-#endif

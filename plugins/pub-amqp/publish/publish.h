@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PUB_AMQP_PUBLISH_PUBLISH_H
-#define PUB_AMQP_PUBLISH_PUBLISH_H
+#pragma once
 
 #include <outbox/publisher.h>
 
@@ -8,5 +7,3 @@
 int publish_messages(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                      const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                      struct outbox_err *err);
-
-#endif

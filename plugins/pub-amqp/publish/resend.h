@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PUB_AMQP_PUBLISH_RESEND_H
-#define PUB_AMQP_PUBLISH_RESEND_H
+#pragma once
 
 #include "publish/call.h"
 #include "publish/publication.h"
@@ -14,5 +13,3 @@ void resend_unconfirmed(struct call *c);
 int resend_after_close(struct call *c);
 /* Is its exchange known to be missing? Then the message gets its outcome. */
 bool resend_refuse_missing(struct call *c, uint32_t index, const struct publication *p);
-
-#endif

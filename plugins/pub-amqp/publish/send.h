@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PUB_AMQP_PUBLISH_SEND_H
-#define PUB_AMQP_PUBLISH_SEND_H
+#pragma once
 
 #include "publish/call.h"
 #include "publish/publication.h"
@@ -10,5 +9,3 @@
  * fails, also because the call's time is over.
  */
 void send_publication(struct call *c, const struct publication *p);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* template.h - `exchange`, `queue` and `routing_key`: text with {topic}, {key}, {header.NAME}. */
-#ifndef PUB_AMQP_PUBLISH_TEMPLATE_H
-#define PUB_AMQP_PUBLISH_TEMPLATE_H
+#pragma once
 
 #include <outbox/abi.h>
 
@@ -36,5 +35,3 @@ int template_render(const struct template *t, const struct outbox_message *msg,
 const char *short_fault(const char *p, size_t n);
 /* The same for text in a property, which may hold control characters, but no NUL. */
 const char *short_text_fault(const char *p, size_t n);
-
-#endif

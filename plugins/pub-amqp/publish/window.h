@@ -3,8 +3,7 @@
  * window.h - the messages that were sent on a channel and are not confirmed yet. Confirms name them
  * by their delivery tag, one or all up to it, in any order; returns name them by their id.
  */
-#ifndef PUB_AMQP_PUBLISH_WINDOW_H
-#define PUB_AMQP_PUBLISH_WINDOW_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,5 +60,3 @@ const struct sent *window_oldest(const struct window *w);
 void window_forget(struct window *w);
 /* Counts what is unconfirmed as sent now. */
 void window_restart(struct window *w, int64_t now_us);
-
-#endif

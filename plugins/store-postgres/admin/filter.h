@@ -3,8 +3,7 @@
  * filter.h - which rows a person means. All but the pattern of the topic is a condition of the
  * statement; patterns are fnmatch's, as in routes, and PostgreSQL has none that means the same.
  */
-#ifndef STORE_POSTGRES_ADMIN_FILTER_H
-#define STORE_POSTGRES_ADMIN_FILTER_H
+#pragma once
 
 #include "store.h"
 
@@ -16,5 +15,3 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
  * page's arena. *after moves to the last row that was read. */
 int filter_rows(struct store *s, const struct outbox_filter *filter, int64_t *after, uint32_t limit,
                 int64_t **ret, size_t *ret_n, struct outbox_err *err);
-
-#endif

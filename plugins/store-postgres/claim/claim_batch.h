@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* claim_batch.h - one claim on its way to a batch. */
-#ifndef STORE_POSTGRES_CLAIM_CLAIM_BATCH_H
-#define STORE_POSTGRES_CLAIM_CLAIM_BATCH_H
+#pragma once
 
 #include "claim/row.h"
 #include "store.h"
@@ -90,5 +89,3 @@ int backlog_free_abandoned(struct store *s, const struct outbox_claim *claim,
 bool row_quarantine_add(struct store *s, int64_t seq, const char *why);
 /* Frees those whose minute is over; how many are left, in s->quarantine.seqs. */
 size_t row_quarantine_expire(struct store *s);
-
-#endif

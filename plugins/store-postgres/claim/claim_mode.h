@@ -4,8 +4,7 @@
  * (locks.c), or by a mark that expires (leases.c). All that differs is in this table, but for what
  * a settle does, see settle_try.c.
  */
-#ifndef STORE_POSTGRES_CLAIM_CLAIM_MODE_H
-#define STORE_POSTGRES_CLAIM_CLAIM_MODE_H
+#pragma once
 
 #include "claim/claim_batch.h"
 
@@ -68,5 +67,3 @@ int leases_expire(struct store *s, struct outbox_err *err);
 int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbox_err *err);
 /* Frees all rows that the token still marks. */
 int leases_give_back(struct store *s, int64_t token, struct outbox_err *err);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* row.h - a row as a message, which points into the result; what cannot be published as it stands
  * is marked, not dropped. */
-#ifndef STORE_POSTGRES_CLAIM_ROW_H
-#define STORE_POSTGRES_CLAIM_ROW_H
+#pragma once
 
 #include "common/arena.h"
 
@@ -62,5 +61,3 @@ struct outbox_message *row_message(const PGresult *rows, int row, struct arena *
 uint32_t row_find(const struct outbox_message *const *messages, uint32_t n, int64_t seq);
 /* Why is the message's defect. OUTBOX_E_RETRY without memory. */
 int row_mark_unreadable(struct arena *arena, const char *why, struct outbox_message *m);
-
-#endif

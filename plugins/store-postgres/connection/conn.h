@@ -3,8 +3,7 @@
  * conn.h - a connection to the database, which is made when it is needed and dropped when it is of
  * no more use. One thread at a time uses it.
  */
-#ifndef STORE_POSTGRES_CONNECTION_CONN_H
-#define STORE_POSTGRES_CONNECTION_CONN_H
+#pragma once
 
 #include "common/arena.h"
 #include "common/timed_call.h"
@@ -131,5 +130,3 @@ int connect_open(struct conn *conn, const char *purpose, struct outbox_err *err)
 /* A statement with the settings that the next ones need, in scratch; *ret NULL: they are in force.
  */
 int session_settings(struct conn *conn, const char **ret, struct outbox_err *err);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* deadline.h - until when a call may take, and what ends it earlier. */
-#ifndef STORE_POSTGRES_CONNECTION_DEADLINE_H
-#define STORE_POSTGRES_CONNECTION_DEADLINE_H
+#pragma once
 
 #include <outbox/plugin.h>
 
@@ -23,5 +22,3 @@ int64_t deadline_left_ms(const struct deadline *d);
 int deadline_poll(const struct deadline *d, int fd, bool write);
 /* False when the time is over, or the call cancelled. */
 bool deadline_sleep(const struct deadline *d, int64_t ms);
-
-#endif

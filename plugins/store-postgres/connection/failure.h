@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* failure.h - what went wrong, as a class for the host and a text for people. */
-#ifndef STORE_POSTGRES_CONNECTION_FAILURE_H
-#define STORE_POSTGRES_CONNECTION_FAILURE_H
+#pragma once
 
 #include "connection/conn.h"
 
@@ -21,5 +20,3 @@ bool failure_ends_connection(const struct conn *conn);
 bool failure_is_refused_row(const struct conn *conn);
 /* Can the server not read a row, or not send it? */
 bool failure_is_unreadable_row(const struct conn *conn);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pg_binary.h - PostgreSQL's binary formats (the *recv and *send functions of its
  * src/backend/utils/adt): the arguments of a statement, and the columns of a result. */
-#ifndef STORE_POSTGRES_CONNECTION_PG_BINARY_H
-#define STORE_POSTGRES_CONNECTION_PG_BINARY_H
+#pragma once
 
 #include "common/arena.h"
 
@@ -42,5 +41,3 @@ uint64_t pg_column_ctid(const PGresult *rows, int row, int column);
 /* A UUID as text of 36 characters in the arena. OUTBOX_E_RETRY without memory. */
 int pg_column_uuid(const PGresult *rows, int row, int column, struct arena *arena,
                    struct outbox_str *ret);
-
-#endif

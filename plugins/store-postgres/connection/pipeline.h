@@ -3,8 +3,7 @@
  * pipeline.h - statements to the server and their results back, several in one round trip, none
  * without a deadline. {t} in a statement is the table, see table_name.h; results are binary.
  */
-#ifndef STORE_POSTGRES_CONNECTION_PIPELINE_H
-#define STORE_POSTGRES_CONNECTION_PIPELINE_H
+#pragma once
 
 #include "connection/conn.h"
 #include "connection/failure.h"
@@ -50,5 +49,3 @@ int pipeline_end(struct conn *conn, int r, struct outbox_err *err);
 void pipeline_rollback(struct conn *conn);
 /* Rows that a result says were changed. */
 uint64_t pipeline_changed(PGresult *result);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* table_name.h - the name of the outbox table: taken apart, and put into statements. */
-#ifndef STORE_POSTGRES_CONNECTION_TABLE_NAME_H
-#define STORE_POSTGRES_CONNECTION_TABLE_NAME_H
+#pragma once
 
 #include <outbox/helpers.h>
 
@@ -17,5 +16,3 @@ void table_name_free(struct table_name *name);
  * its schema). `schema` is the table's where the name has none; or NULL. For free(); NULL without
  * memory. */
 char *table_name_render(const struct table_name *name, const char *schema, const char *sql);
-
-#endif

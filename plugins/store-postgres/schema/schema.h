@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* schema.h - the tables: what makes them, whether they fit, and how they are changed. */
-#ifndef STORE_POSTGRES_SCHEMA_SCHEMA_H
-#define STORE_POSTGRES_SCHEMA_SCHEMA_H
+#pragma once
 
 #include "connection/pipeline.h"
 
@@ -61,5 +60,3 @@ char *ddl_index(const struct statements_index *index, const char *how);
 
 /* The table of ten columns, which check_find found, becomes ours; how many rows got a number. */
 int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* settle_sql.h - one settle call on its way: its items, and the statements that settle their rows.
  */
-#ifndef STORE_POSTGRES_SETTLE_SETTLE_SQL_H
-#define STORE_POSTGRES_SETTLE_SETTLE_SQL_H
+#pragma once
 
 #include "claim/claim_mode.h"
 
@@ -58,5 +57,3 @@ int relock_rows(struct settle_sql *q, struct outbox_err *err);
 /* Settles all items; their states say what became of them. Fails if none could be settled, or for
  * another reason than that the table refuses rows. */
 int settle_bisect(struct settle_sql *q, struct outbox_err *err);
-
-#endif

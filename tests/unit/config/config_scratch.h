@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config_scratch.h - a folder with plugins and a secret, and configurations read from it. */
-#ifndef TESTS_CONFIG_SCRATCH_H
-#define TESTS_CONFIG_SCRATCH_H
+#pragma once
 
 #include "config/load.h"
 #include "unit.h"
@@ -157,5 +156,3 @@ static inline struct config *taken(const char *text)
     ck_assert_str_eq(reported.text, "");
     return config;
 }
-
-#endif
