@@ -128,7 +128,7 @@ int poison_add_state(struct poison *p, struct json_object *state)
     if (!p->on)
         return OUTBOX_OK;
     struct json_object *mine = relay_state_add(state, "probation");
-    int r = mine ? 0 : -1;
+    int r = mine ? OUTBOX_OK : OUTBOX_E_RETRY;
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; r == 0 && i < POISON_LISTS; i++) {
         struct json_object *copy = NULL;

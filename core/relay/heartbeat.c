@@ -55,7 +55,7 @@ static int add_rate(struct json_object *state, const struct heartbeat *last, uin
     struct json_object *rates = relay_state_add(state, "rate");
     return rates ? json_object_object_add(rates, "published_per_second",
                                           json_object_new_double((double)(int64_t)rate))
-                 : -1;
+                 : OUTBOX_E_RETRY;
 }
 
 /* Writes the row. Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
