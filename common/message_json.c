@@ -4,9 +4,11 @@
 #include "common/rfc3339.h"
 #include "common/utf8.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int add_null(struct json_object *object, const char *name)
 {
@@ -107,30 +109,47 @@ int json_add_headers(struct json_object *object, const struct outbox_message *ms
     return r;
 }
 
-static uint64_t body_bytes(const struct outbox_message *msg)
-{
-    return msg->id.n + msg->topic.n + msg->key.n + msg->payload.n;
-}
-
-static uint64_t header_bytes(const struct outbox_message *msg)
-{
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < msg->n_headers; i++)
-        n += msg->headers[i].name.n + msg->headers[i].value.n;
-    return n;
-}
-
 /* The worst that escaping does is six bytes for one. */
 bool message_json_fits(const struct outbox_message *msg)
 {
-    return body_bytes(msg) + header_bytes(msg) <= INT_MAX / 8;
+    uint64_t n = msg->id.n + msg->topic.n + msg->key.n + msg->payload.n;
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        n += msg->headers[i].name.n + msg->headers[i].value.n;
+    return n <= INT_MAX / 8;
+}
+
+/* What json-c writes for a text, without its quotes; at least, should a version escape more. */
+static size_t escaped_size(const char *text, size_t n)
+{
+    size_t size = n;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c == '"' || c == '\\')
+            size += c && strchr("\"\\\b\f\n\r\t", c) ? 1 : 5;
+    }
+    return size;
+}
+
+/* The same for a value of message_json, which has objects, texts, numbers and nulls. */
+static size_t printed_size(struct json_object *value)
+{
+    size_t size = 2;
+    if (!value)
+        return sizeof "null" - 1;
+    if (json_object_is_type(value, json_type_string))
+        return 2 + escaped_size(json_object_get_string(value),
+                                (size_t)json_object_get_string_len(value));
+    if (json_object_is_type(value, json_type_int))
+        return (size_t)snprintf(NULL, 0, "%" PRId64, json_object_get_int64(value));
+    json_object_object_foreach (value, name, member)
+        size += escaped_size(name, strlen(name)) + sizeof "\"\":," - 1 + printed_size(member);
+    return json_object_object_length(value) > 0 ? size - 1 : size;
 }
 
 struct json_object *message_json(const struct outbox_message *msg, const char **ret_text,
                                  size_t *ret_n)
 {
-    struct json_object *object = json_object_new_object(), *headers = NULL;
-    uint64_t least = body_bytes(msg);
+    struct json_object *object = json_object_new_object();
     if (!object || json_add_text(object, "id", msg->id) < 0 ||
         json_add_text(object, "topic", msg->topic) < 0 ||
         json_add_text(object, "key", msg->key) < 0 || json_add_headers(object, msg) < 0 ||
@@ -142,13 +161,9 @@ struct json_object *message_json(const struct outbox_message *msg, const char **
     }
     *ret_text = json_object_to_json_string_length(
         object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, ret_n);
-    /* Without memory json-c leaves out what it had no room for, and does not report it. The texts
-     * take their bytes at least, whatever is escaped or replaced; of headers with one name only the
-     * last is there. */
-    if (json_object_object_get_ex(object, "headers", &headers) &&
-        (uint64_t)json_object_object_length(headers) == msg->n_headers)
-        least += header_bytes(msg);
-    if (*ret_text && *ret_n > least && (*ret_text)[*ret_n - 1] == '}')
+    /* Without memory json-c leaves out what it had no room for, a short text too, and does not
+     * report it. Only the size shows it. */
+    if (*ret_text && *ret_n >= printed_size(object))
         return object;
     json_object_put(object);
     return NULL;

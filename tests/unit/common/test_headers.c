@@ -111,6 +111,32 @@ START_TEST(a_message_becomes_a_line_of_json)
 }
 END_TEST
 
+START_TEST(a_line_is_whole_whatever_has_to_be_escaped)
+{
+    char all[0x80 + 6];
+    size_t n = 0, text_n;
+    const char *text;
+    for (int c = 1; c <= 0x7f; c++)
+        all[n++] = (char)c;
+    memcpy(all + n, "\xc3\xbc\xe2\x82\xac", 6);
+    struct outbox_str every = {all, n + 5};
+    struct outbox_header header = {every, every};
+    struct outbox_message m = {.size = sizeof m,
+                               .retries = UINT32_MAX,
+                               .created_us = 1,
+                               .id = every,
+                               .topic = every,
+                               .key = every,
+                               .payload = every,
+                               .headers = &header,
+                               .n_headers = 1};
+    struct json_object *o = message_json(&m, &text, &text_n);
+    ck_assert_ptr_nonnull(o);
+    ck_assert_uint_eq(strlen(text), text_n);
+    json_object_put(o);
+}
+END_TEST
+
 static const struct {
     struct outbox_str payload;
     const char *json;
@@ -150,6 +176,7 @@ int main(void)
     tcase_add_test(tc, numbers_keep_their_text);
     tcase_add_test(tc, headers_are_written_as_an_object);
     tcase_add_test(tc, a_message_becomes_a_line_of_json);
+    tcase_add_test(tc, a_line_is_whole_whatever_has_to_be_escaped);
     tcase_add_loop_test(tc, payloads_are_text_where_they_can_be, 0,
                         sizeof payloads / sizeof payloads[0]);
     tcase_add_test(tc, times_have_microseconds_and_stay_in_range);
