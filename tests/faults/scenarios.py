@@ -85,8 +85,8 @@ SCENARIOS = [
     (38, "a co-process dies in mid-window", "with messages unanswered", "only these are sent again, none charged",
      [(E2E + "test_stream", "dies"), (FAULTS + "test_resources", "Coprocess")]),
     (39, "hostile headers and texts", "NUL, newlines, LD_PRELOAD, far too long", "rejected or harmless, the log intact",
-     [(E2E + "test_combinations", "hostile_text"), ("tests/unit/test_headers", "."), (E2E + "test_exec", "what_is_allowed")]),
+     [(E2E + "test_combinations", "hostile_text"), ("tests/unit/common/test_headers", "."), (E2E + "test_exec", "what_is_allowed")]),
     (40, "a bad start", "folders that others can write, long lines, unknown keys, modules that are none or too new",
      "refused, with file, line and advice", [(E2E + "test_broken_plugins", "."), (E2E + "test_broken_config", "."),
-                                             ("tests/unit/test_ini", ".")]),
+                                             ("tests/unit/config/test_ini", ".")]),
 ]
