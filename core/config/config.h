@@ -24,6 +24,8 @@ struct config {
     struct delivery delivery;
     uint64_t batch_bytes;
     uint64_t max_message;
+    uint32_t max_headers;
+    uint64_t max_header_bytes;
     int64_t lease_ms;
     int64_t poll_interval_ms;
     int64_t retention_ms;        /* 0: delete on success; OUTBOX_NEVER: keep */

@@ -41,6 +41,8 @@ static const struct outbox_option relay[] = {
     NUMBER(INT, "workers", "2", 1, 64),
     NUMBER(SIZE, "batch_bytes", "16M", 1, INT64_C(1) << 40),
     NUMBER(SIZE, "max_message", "64M", 1, INT64_C(1) << 31),
+    NUMBER(INT, "max_headers", "1000", 1, 1000000),
+    NUMBER(SIZE, "max_header_bytes", "256K", 64, INT64_C(1) << 30),
     NUMBER(DURATION, "lease", "30s", SECOND, DAY),
     NUMBER(DURATION, "poll_interval", "1s", 10, HOUR),
     CHOICE("ordering", "none", orderings),
@@ -66,6 +68,8 @@ static int apply_relay(const struct outbox_cfg *cfg, struct config *config)
     config->workers = (uint32_t)options_int(cfg, "workers");
     config->batch_bytes = (uint64_t)options_int(cfg, "batch_bytes");
     config->max_message = (uint64_t)options_int(cfg, "max_message");
+    config->max_headers = (uint32_t)options_int(cfg, "max_headers");
+    config->max_header_bytes = (uint64_t)options_int(cfg, "max_header_bytes");
     config->lease_ms = options_int(cfg, "lease");
     config->poll_interval_ms = options_int(cfg, "poll_interval");
     config->ordering = options_choice(cfg, "ordering");

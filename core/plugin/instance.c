@@ -89,6 +89,7 @@ int instance_open(struct instance *instance, const struct plugin *plugin,
         .option_count = options_count,
         .option_item = options_item,
         .extension = host_extension,
+        .option_read = options_read,
     };
     int r = plugin->ops.publisher.open(&instance->abi, cfg, &instance->self, &why);
     if (r >= 0 && !instance->self)

@@ -15,6 +15,7 @@
 
 struct value {
     bool given; /* by the file, not by default */
+    char *file; /* where the text comes from, if not from the configuration itself */
     char *text; /* TEXT, CHOICE and numbers */
     size_t text_n;
     int64_t number;           /* INT, BOOL, DURATION (ms), SIZE */
@@ -33,6 +34,7 @@ static void clear(struct value *value)
     if (value->text)
         explicit_bzero(value->text, value->text_n); /* it may be a secret */
     free(value->text);
+    free(value->file);
     value_items_free(&value->items);
     *value = (struct value){0};
 }
@@ -237,26 +239,40 @@ static int check_secret(struct file *file, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
+/* *ret is for file_forget. */
+static int read_secret(const char *path, struct file *ret, struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    int r = file_read(path, SECRET_MAX, ret, &why);
+    if (r == 0)
+        r = check_secret(ret, &why);
+    if (r < 0)
+        outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%.200s %s", path, why.text);
+    return r == 0 || r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG;
+}
+
 int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
                           struct outbox_err *err)
 {
-    struct outbox_err why = {.size = sizeof why};
     struct file file;
-    int r = file_read(path, SECRET_MAX, &file, &why);
-    if (r == 0)
-        r = check_secret(&file, &why);
-    char *text = r == 0 ? strndup(file.text, file.n) : NULL;
-    if (text) {
-        struct value *to = find(cfg, name);
-        clear(to);
-        *to = (struct value){.given = true, .text = text, .text_n = file.n};
-    } else if (r == 0) {
-        r = outbox_fail(&why, OUTBOX_E_RETRY, "out of memory");
+    int r = read_secret(path, &file, err);
+    struct value read = {.given = true};
+    if (r == 0) {
+        read.text = strndup(file.text, file.n);
+        read.text_n = file.n;
+        read.file = strdup(path);
     }
     file_forget(&file);
+    if (r == 0 && (!read.text || !read.file)) {
+        clear(&read);
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    }
     if (r < 0)
-        outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%.200s %s", path, why.text);
-    return r;
+        return r;
+    struct value *to = find(cfg, name);
+    clear(to);
+    *to = read;
+    return OUTBOX_OK;
 }
 
 const char *options_missing(const struct outbox_cfg *cfg)
@@ -347,4 +363,25 @@ struct outbox_str options_item(const struct outbox_cfg *cfg, const char *name, u
 {
     const struct value_items *items = &get(cfg, name)->items;
     return outbox_cstr(index < items->n ? items->items[index] : NULL);
+}
+
+int options_read(const struct outbox_cfg *cfg, const char *name, char *buf, uint64_t cap,
+                 uint64_t *ret_n, struct outbox_err *err)
+{
+    const struct value *value = get(cfg, name);
+    struct file file = {0};
+    int r = value->file ? read_secret(value->file, &file, err) : OUTBOX_OK;
+    if (r < 0)
+        return r;
+    const char *text = value->file ? file.text : value->text;
+    size_t n = value->file ? file.n : value->text_n;
+    if (!text || n >= cap) {
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "%s is %s", name, text ? "too long" : "not set");
+    } else {
+        memcpy(buf, text, n);
+        buf[n] = '\0';
+        *ret_n = n;
+    }
+    file_forget(&file);
+    return r;
 }

@@ -43,10 +43,10 @@ static inline int store_claim(struct store *s, const struct outbox_claim *claim,
 
 static inline int store_settle(struct store *s, struct outbox_batch *batch,
                                const struct outbox_settle *const *items, uint64_t n,
-                               const struct outbox_call *call, uint8_t *stale,
+                               const struct outbox_call *call, uint8_t *settled,
                                struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, settle, err, batch, items, n, call, stale);
+    return GUARD_CALL(&s->instance, store, settle, err, batch, items, n, call, settled);
 }
 
 static inline int store_release(struct store *s, struct outbox_batch *batch,

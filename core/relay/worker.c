@@ -98,6 +98,8 @@ static int call_claim(struct worker *w, struct outbox_err *err)
         .lease_ms = (uint32_t)config->lease_ms,
         .max_bytes = config->batch_bytes,
         .max_message = config->max_message,
+        .max_headers = config->max_headers,
+        .max_header_bytes = config->max_header_bytes,
         .relay = outbox_cstr(relay->id),
         .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };

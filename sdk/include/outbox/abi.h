@@ -223,6 +223,15 @@ struct outbox_host {
                                      uint64_t index);
     /** A draft service by its id, or NULL. New services begin here before they join this table. */
     const void *(*extension)(const struct outbox_host *host, const char *id);
+    /**
+     * The value of a TEXT option as it is now: one that was given as NAME_file is read from its
+     * file again, so that a password can be changed while the program runs. For each login.
+     * Copies the value and a NUL to buf[cap], and sets *ret_n to its length. OUTBOX_E_CONFIG: the
+     * file cannot be read, others can read it, or the value is not set or too long. Clear buf after
+     * use.
+     */
+    int (*option_read)(const struct outbox_cfg *cfg, const char *name, char *buf, uint64_t cap,
+                       uint64_t *ret_n, struct outbox_err *err);
 };
 
 /**

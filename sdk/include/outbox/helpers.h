@@ -66,6 +66,23 @@ static inline int outbox_str_eq(struct outbox_str a, struct outbox_str b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, (size_t)a.n) == 0);
 }
 
+/** outbox_host.option_read; of an older host: the value as it was at the start. */
+static inline int outbox_option_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
+                                     const char *name, char *buf, uint64_t cap, uint64_t *ret_n,
+                                     struct outbox_err *err)
+{
+    struct outbox_str value;
+    if (OUTBOX_HAS(host, option_read))
+        return host->option_read(cfg, name, buf, cap, ret_n, err);
+    value = host->option_text(cfg, name);
+    if (!value.p || value.n >= cap)
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s is %s", name,
+                           value.p ? "too long" : "not set");
+    memcpy(buf, value.p, (size_t)value.n + 1);
+    *ret_n = value.n;
+    return OUTBOX_OK;
+}
+
 #ifdef __cplusplus
 }
 #endif

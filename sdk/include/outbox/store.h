@@ -16,6 +16,19 @@
  *
  * Every operation that takes a struct outbox_call may block for its timeout_ms, and returns one of
  * the OUTBOX_E_ classes of <outbox/abi.h> when it fails. Inputs are borrowed for the call.
+ *
+ * REFUSED ROWS. A database may refuse to change or delete one row: for a check, a trigger that
+ * raises or that skips the row, row security, a missing privilege, a foreign key, damage, or a lock
+ * of another session. One rule holds for claim, settle, release, renew, the end of leases,
+ * requeue, discard and purge:
+ *   - What fails for several rows and passes for a part of them is refused for the rest, whatever
+ *     the database's code for it; only what fails without any row, too, is an outage of the store.
+ *   - The store finds the refused row, and the operation succeeds for the others.
+ *   - A message whose outcome is refused gets its second outcome, see outbox_settle.refused_action,
+ *     with the database's words as its reason. So it is charged, and ends as a dead letter.
+ *   - A row of which not even that can be written goes to the quarantine: the store leaves it for a
+ *     minute, then for longer and longer, up to an hour; it logs that with the row and the
+ *     reason, and counts it in outbox_batch.n_quarantined. It is not published meanwhile.
  */
 #ifndef OUTBOX_STORE_H
 #define OUTBOX_STORE_H
@@ -50,7 +63,8 @@ struct outbox_claim {
     uint32_t flags;
     uint32_t limit;    /* how many messages at most; at least 1 */
     uint32_t lease_ms; /* how long the lease lasts unless it is renewed; row locks have none */
-    /** How many payload bytes a batch may have. One larger message comes in a batch of its own. */
+    /** How many bytes all columns of a batch may have. One larger message comes in a batch of its
+     * own. */
     uint64_t max_bytes;
     /** A payload of more bytes is not loaded: the message has a `defect`. */
     uint64_t max_message;
@@ -63,7 +77,10 @@ struct outbox_claim {
      * that keeps a transaction open for the batch makes the database end it a little later.
      */
     uint32_t hold_ms;
-    uint32_t reserved;
+    /** A message with more headers, or with more bytes in its headers column, has a `defect`; the
+     * column is not loaded then. 0: no limit. */
+    uint32_t max_headers;
+    uint64_t max_header_bytes;
 };
 
 /** A claimed batch. The store owns it; it is valid until release. */
@@ -77,7 +94,9 @@ struct outbox_batch {
     int64_t next_due_ms;
     /** Not 0: limit or max_bytes ended the claim, and more messages may be due now. */
     uint32_t more;
-    uint32_t reserved;
+    /** How many rows this instance has in quarantine now, and why the last one (NULL: none). */
+    uint32_t n_quarantined;
+    struct outbox_str quarantine_reason;
 };
 
 /** The actions of a settle: what becomes of a claimed message. */
@@ -103,7 +122,21 @@ struct outbox_settle {
     struct outbox_str lane;         /* PARKED */
     const struct outbox_str *lanes; /* SPLIT: n_lanes lanes */
     uint64_t n_lanes;
+    /**
+     * What to write if the database refuses this outcome for this row alone: OUTBOX_SETTLE_RETRY
+     * or OUTBOX_SETTLE_FAILED, with its flags and its delay; its reason is the database's words.
+     * 0: nothing; the row goes to the quarantine then.
+     */
+    uint32_t refused_action;
+    uint32_t refused_flags;
+    int64_t refused_delay_ms;
 };
+
+/** What became of a settled item, in the array of settle. */
+#define OUTBOX_SETTLED 0u
+#define OUTBOX_SETTLED_STALE 1u       /* the claim of the row was lost; the row is unchanged */
+#define OUTBOX_SETTLED_REFUSED 2u     /* the row has its second outcome */
+#define OUTBOX_SETTLED_QUARANTINED 3u /* the row is unchanged, and is in quarantine */
 
 /** Which rows an administrative call takes. A field that is 0 or NULL does not restrict them. */
 struct outbox_filter {
@@ -156,7 +189,14 @@ struct outbox_stats {
     uint64_t failed;
     int64_t oldest_pending_us; /* created_at of the oldest that is pending and due; 0: none */
     int64_t now_us;            /* the database's clock */
+    uint64_t unknown;          /* whose status is none of those: nobody ever sends them */
+    uint64_t parked;           /* of `pending`: in a lane */
 };
+
+/** Whether a relay lives, as the database tells. */
+#define OUTBOX_RELAY_UNKNOWN 0u /* it cannot tell: alive_us is all that is known */
+#define OUTBOX_RELAY_LIVES 1u
+#define OUTBOX_RELAY_DEAD 2u
 
 /** The row of one relay in the table outbox_messages_relays. */
 struct outbox_relay_row {
@@ -169,6 +209,8 @@ struct outbox_relay_row {
     struct outbox_str version;
     int64_t started_us; /* the store sets it at the first put, by the database's clock */
     int64_t alive_us;   /* the store sets it at every put */
+    uint32_t lives;     /* OUTBOX_RELAY_ ...; only in a list */
+    uint32_t reserved;
 };
 /** All relays. The store owns it until the next call on the instance. */
 struct outbox_relay_page {
@@ -263,15 +305,15 @@ struct outbox_store_ops {
                  struct outbox_batch **ret, struct outbox_err *err);
 
     /**
-     * Settles n messages of the batch in one transaction, which is durable when the result is
-     * OUTBOX_OK. stale[i] becomes 1 if the claim of item i was lost, and its row is unchanged
-     * then; else 0. After an error other than OUTBOX_E_BROKEN the host may call it again with the
-     * same items; a store does nothing twice even if the failed call has committed. Without
-     * OUTBOX_STORE_PARTIAL, one call that succeeds is the last one for the batch.
+     * Settles n messages of the batch, durably when the result is OUTBOX_OK: in one transaction,
+     * and in more only if the database refuses rows (see above). settled[i] becomes OUTBOX_SETTLED
+     * or one of its like for item i. After an error other than OUTBOX_E_BROKEN the host may call it
+     * again with the same items; a store does nothing twice even if the failed call has committed.
+     * Without OUTBOX_STORE_PARTIAL, one call that succeeds is the last one for the batch.
      */
     int (*settle)(void *instance, struct outbox_batch *batch,
                   const struct outbox_settle *const *items, uint64_t n,
-                  const struct outbox_call *call, uint8_t *stale, struct outbox_err *err);
+                  const struct outbox_call *call, uint8_t *settled, struct outbox_err *err);
 
     /**
      * Makes the messages that were not settled claimable again, uncharged and due at once, and
@@ -323,7 +365,8 @@ struct outbox_store_ops {
                    struct outbox_err *err);
 
     /** Deletes at most limit rows of the filter that are processed or failed, never others. *ret_n:
-     * how many. */
+     * how many. Rows that the database does not delete stay as they are, and later calls pass them
+     * over for a while. */
     int (*purge)(void *instance, const struct outbox_filter *filter, uint32_t limit,
                  const struct outbox_call *call, uint64_t *ret_n, struct outbox_err *err);
 
@@ -331,7 +374,12 @@ struct outbox_store_ops {
     int (*stats)(void *instance, struct outbox_str lane, uint32_t flags,
                  const struct outbox_call *call, struct outbox_stats *ret, struct outbox_err *err);
 
-    /** Writes the row of this relay, and deletes rows of relays that ended long ago. */
+    /**
+     * Writes the row of this relay, and deletes rows of relays that ended long ago. From the first
+     * put on, until one with `clean` or close, the instance holds a lock in the database by which
+     * relay_list tells others that this relay lives; the database frees it when the process ends
+     * however it ends. A put finds out whether the lock was lost, and takes it again.
+     */
     int (*relay_put)(void *instance, const struct outbox_relay_row *row,
                      const struct outbox_call *call, struct outbox_err *err);
 
