@@ -30,7 +30,7 @@ int json_add_text(struct json_object *object, const char *name, struct outbox_st
         return add_null(object, name);
     if (text.n > INT_MAX / 4)
         return OUTBOX_E_RETRY;
-    if (utf8_is_clean(text.p, (size_t)text.n))
+    if (utf8_is_valid(text.p, (size_t)text.n))
         return add(object, name, json_object_new_string_len(text.p, (int)text.n));
     size_t cap = (size_t)text.n * 3 + 1;
     char *clean = malloc(cap);

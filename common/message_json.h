@@ -9,7 +9,7 @@
 
 /* Members. All return OUTBOX_OK, or OUTBOX_E_RETRY without memory, when the member is missing. */
 
-/* A string; what is not valid UTF-8 becomes U+FFFD. NULL stays null. */
+/* A string, which may hold NUL; what is not valid UTF-8 becomes U+FFFD. NULL stays null. */
 int json_add_text(struct json_object *object, const char *name, struct outbox_str text);
 int json_add_int(struct json_object *object, const char *name, int64_t value);
 /* RFC 3339; 0 is null. */

@@ -29,6 +29,14 @@ size_t utf8_char(const char *p, size_t n)
     return len;
 }
 
+bool utf8_is_valid(const char *p, size_t n)
+{
+    size_t len = 1;
+    for (size_t i = 0; i < n && len > 0; i += len)
+        len = utf8_char(p + i, n - i);
+    return len > 0;
+}
+
 bool utf8_is_clean(const char *p, size_t n)
 {
     for (size_t i = 0; i < n;) {

@@ -2,6 +2,7 @@
 /* cmd_run.c - outboxd run: relays until it is stopped, or once. */
 #include "base/clock.h"
 #include "cli/command.h"
+#include "cli/first_process.h"
 #include "cli/progress.h"
 #include "relay/relay.h"
 
@@ -52,6 +53,7 @@ static void check(struct argp_state *state, void *data)
     if (mode->wait_ms < 0)
         mode->wait_ms = WAIT_DEFAULT_MS;
     /* Before the file is read: a supervisor may stop what it has just started. */
+    first_process_split();
     args->signals = open_signals();
     if (args->signals < 0)
         exit(report_failure("cannot take signals: %m"));

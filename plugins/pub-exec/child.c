@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 void child_close(int *fd)
@@ -121,8 +122,37 @@ bool child_write(struct child *child, struct outbox_str text, size_t *written)
 void child_signal(const struct child *child, int signal)
 {
     /* Until it is reaped no other process has its number. */
-    if (child->pid > 0)
-        kill(-child->pid, signal);
+    if (child->pid > 0 && (kill(-child->pid, signal) < 0 || getpgid(child->pid) != child->pid))
+        kill(child->pid, signal);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+bool child_ends_within(const struct child *child, int ms)
+{
+    struct pollfd ended = {.fd = child->pid_fd, .events = POLLIN};
+    int64_t until_ms = now_ms() + ms;
+    while (!child_has_ended(child)) {
+        int64_t left_ms = until_ms - now_ms();
+        if (left_ms <= 0)
+            return false;
+        poll(&ended, 1, child_poll_ms(child, left_ms));
+    }
+    return true;
+}
+
+void child_forget(struct child *child)
+{
+    child_close(&child->pid_fd);
+    child_close(&child->in_fd);
+    child_close(&child->out_fd);
+    child_close(&child->err_fd);
+    *child = CHILD_NONE;
 }
 
 void child_reap(struct child *child, siginfo_t *ret_info)
@@ -130,11 +160,7 @@ void child_reap(struct child *child, siginfo_t *ret_info)
     siginfo_t info = {0};
     while (child->pid > 0 && waitid(P_PID, (id_t)child->pid, &info, WEXITED) < 0 && errno == EINTR)
         info = (siginfo_t){0};
-    child_close(&child->pid_fd);
-    child_close(&child->in_fd);
-    child_close(&child->out_fd);
-    child_close(&child->err_fd);
-    *child = CHILD_NONE;
+    child_forget(child);
     if (ret_info)
         *ret_info = info;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coprocess.h"
 
+#include "abandoned.h"
 #include "common/backoff.h"
 #include "common/failpoint.h"
 #include "common/utf8.h"
@@ -16,6 +17,10 @@
 #define RESTART_MIN_MS 100
 #define RESTART_MAX_MS 30000
 #define FINISH_MS 1000
+/* How long a program that was killed is waited for. */
+#define KILL_MS 2000
+/* Lines of stderr that are logged in a second, after as many at once. */
+#define LOG_RATE 50
 /* Reads of stderr at a time: a program that floods it must not keep us here. */
 #define LOG_READS 64
 
@@ -74,6 +79,29 @@ bool coprocess_read(struct coprocess *co)
 
 /* ---- its stderr ---- */
 
+/* A program that floods its stderr must not fill the disk with our log. */
+static void begin_second(struct exec *x, int64_t now)
+{
+    uint64_t n = x->log_budget.n_dropped;
+    if (n > 0)
+        outbox_logf(x->host, OUTBOX_LOG_WARNING,
+                    "%.100s writes much to its stderr: %llu lines were not logged", x->argv[0],
+                    (unsigned long long)n);
+    x->log_budget = (struct log_budget){.since_us = now};
+}
+
+static bool may_log(struct exec *x)
+{
+    struct log_budget *b = &x->log_budget;
+    int64_t now = exec_now_us(x);
+    if (now - b->since_us >= INT64_C(1000000))
+        begin_second(x, now);
+    if (b->n < LOG_RATE)
+        return ++b->n;
+    b->n_dropped++;
+    return false;
+}
+
 /* Each line by itself; one that is too long, or was not ended, as it is. */
 static void log_lines(struct exec *x, bool last)
 {
@@ -85,7 +113,9 @@ static void log_lines(struct exec *x, bool last)
         size_t used = newline ? n + 1 : n;
         if (!newline && !last && co->log_n < sizeof co->log)
             return;
-        x->host->log(x->host, OUTBOX_LOG_INFO, clean, utf8_clean(co->log, n, clean, sizeof clean));
+        if (may_log(x))
+            x->host->log(x->host, OUTBOX_LOG_INFO, clean,
+                         utf8_clean(co->log, n, clean, sizeof clean));
         co->log_n -= used;
         memmove(co->log, co->log + used, co->log_n);
     }
@@ -112,6 +142,7 @@ static void forget(struct exec *x)
 {
     struct coprocess *co = x->co;
     log_lines(x, true);
+    begin_second(x, exec_now_us(x));
     x->restart_us = 0;
     if (co->n_replies > 0) {
         x->n_failed = 0;
@@ -159,30 +190,19 @@ void coprocess_kill(struct exec *x)
 {
     coprocess_log(x);
     child_signal(&x->co->child, SIGKILL);
-    child_reap(&x->co->child, NULL);
+    if (child_ends_within(&x->co->child, KILL_MS))
+        child_reap(&x->co->child, NULL);
+    else
+        abandoned_add(x, &x->co->child);
     forget(x);
-}
-
-static bool ends_within(const struct exec *x, int ms)
-{
-    const struct child *child = &x->co->child;
-    struct pollfd ended = {.fd = child->pid_fd, .events = POLLIN};
-    int64_t until_us = exec_now_us(x) + ms * INT64_C(1000);
-    while (!child_has_ended(child)) {
-        int64_t left_ms = (until_us - exec_now_us(x)) / 1000;
-        if (left_ms <= 0)
-            return false;
-        poll(&ended, 1, child_poll_ms(child, left_ms));
-    }
-    return true;
 }
 
 void coprocess_finish(struct exec *x)
 {
     child_close(&x->co->child.in_fd); /* the end of its input asks it to finish */
-    if (!ends_within(x, FINISH_MS)) {
+    if (!child_ends_within(&x->co->child, FINISH_MS)) {
         child_signal(&x->co->child, SIGTERM);
-        ends_within(x, FINISH_MS / 5);
+        child_ends_within(&x->co->child, FINISH_MS / 5);
     }
     coprocess_kill(x);
 }

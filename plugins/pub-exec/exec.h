@@ -10,6 +10,16 @@
 #include <outbox/plugin.h>
 
 #include <stdbool.h>
+#include <sys/types.h>
+
+#define EXEC_CONCURRENCY_MAX 64
+
+/* What of a co-process' stderr was logged in the last second. */
+struct log_budget {
+    int64_t since_us;
+    uint32_t n;
+    uint64_t n_dropped;
+};
 
 struct exec {
     const struct outbox_host *host;
@@ -25,6 +35,11 @@ struct exec {
     bool stream_mode;
 
     int null_fd;
+    /* programs that could not be killed (abandoned.c) */
+    pid_t abandoned[EXEC_CONCURRENCY_MAX];
+    size_t n_abandoned;
+    char last_abandoned[160];
+
     struct arena arena;          /* of one call: environments, reasons */
     int64_t collision_logged_us; /* when colliding headers were logged last */
 
@@ -33,7 +48,8 @@ struct exec {
     int64_t reply_interval_us; /* between two replies, on average; -1: not known yet */
     uint32_t n_failed;         /* co-processes in a row that ended without a reply */
     int64_t restart_us;        /* none is started before */
-    char last_error[512];      /* why the last co-process ended */
+    struct log_budget log_budget;
+    char last_error[512]; /* why the last co-process ended */
 };
 
 static inline int64_t exec_now_us(const struct exec *x)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* message_mode.c - one process for each message, `concurrency` at once. */
-#include "child.h"
+#include "abandoned.h"
 #include "common/failpoint.h"
 #include "common/utf8.h"
 
@@ -15,6 +15,8 @@
 #define STDERR_MAX 4096
 /* From SIGTERM to SIGKILL, ms. */
 #define TERM_GRACE_MS 1000
+/* Signals that a program gets before it is left behind. */
+#define KILLS 3
 /* What a pipe takes without a reader. A payload of this size is written before the program starts,
  * so that it is whole even if this process dies meanwhile: a program cannot tell a payload that was
  * cut off from one that ended. */
@@ -116,6 +118,10 @@ static void start(struct run *run, struct job *job)
     const char *why;
     char **env;
     uint64_t index = run->next++;
+    if (!abandoned_allow(run->x, &why)) {
+        set_outcome(run, index, OUTBOX_UNAVAILABLE, why, outbox_cstr(""));
+        return;
+    }
     int e = environment_of(run->x, msg, &env, &why) < 0 ? ENOMEM : 0;
     if (why) {
         set_outcome(run, index, OUTBOX_REJECTED, why, outbox_cstr(""));
@@ -178,12 +184,15 @@ static void read_stderr(struct job *job)
 
 static void finish(struct run *run, struct job *job)
 {
-    siginfo_t info;
+    siginfo_t info = {0};
     char what[128];
     read_stderr(job);
     if (job->n_signals > 0)
         child_signal(&job->child, SIGKILL); /* whatever is left of its group */
-    child_reap(&job->child, &info);
+    if (job->n_signals > KILLS)
+        abandoned_add(run->x, &job->child);
+    else
+        child_reap(&job->child, &info);
     run->n_running--;
     if (job->cut_short && job->n_signals > 0)
         return;
@@ -244,7 +253,7 @@ static void wait_once(struct run *run, const struct outbox_call *call)
             write_payload(run, job);
         if (fds[3 * i + 2].revents)
             read_stderr(job);
-        if (child_has_ended(&job->child))
+        if (child_has_ended(&job->child) || job->n_signals > KILLS)
             finish(run, job);
         else if (exec_now_us(run->x) >= job->deadline_us)
             time_out(run, job);

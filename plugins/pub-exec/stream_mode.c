@@ -5,6 +5,7 @@
  * When publish returns, nothing is unanswered by a living process: either all was answered, or
  * the process is gone. So a reply can never be taken for that of a later sending.
  */
+#include "abandoned.h"
 #include "common/message_json.h"
 #include "common/utf8.h"
 #include "coprocess.h"
@@ -74,11 +75,20 @@ static bool must_wait(const struct exchange *e)
     return !outbox_str_eq(msg->id, msg->row_id) && find_in_flight(e, msg->id);
 }
 
-/* Why a message cannot be sent; NULL: it can. */
+/* Why a message cannot be sent; NULL: it can. What JSON cannot hold as it is must not arrive
+ * changed. A name ends at a NUL for json-c; in other texts it becomes \u0000. */
 static const char *defect_of(const struct outbox_message *msg)
 {
     if (!utf8_is_clean(msg->id.p, (size_t)msg->id.n))
         return "the id is not valid UTF-8, or holds a NUL, so that no reply could name it";
+    if (!utf8_is_valid(msg->topic.p, (size_t)msg->topic.n))
+        return "the topic is not valid UTF-8";
+    if (!utf8_is_valid(msg->key.p, (size_t)msg->key.n))
+        return "the key is not valid UTF-8";
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        if (!utf8_is_clean(msg->headers[i].name.p, (size_t)msg->headers[i].name.n) ||
+            !utf8_is_valid(msg->headers[i].value.p, (size_t)msg->headers[i].value.n))
+            return "a header is not valid UTF-8, or its name holds a NUL";
     return message_json_fits(msg) ? NULL : "it is too large to be written as JSON";
 }
 
@@ -230,17 +240,31 @@ static bool is_timed_out(const struct exchange *e, int64_t now)
     return late >= 0 && late <= LATE_US;
 }
 
-/* The oldest message is charged, for it may be what the program hangs on: nothing older is
- * unanswered. The next process may start at once: the fault was the message's. */
+static uint32_t until_restart_ms(const struct exec *x)
+{
+    int64_t ms = (x->restart_us - exec_now_us(x) + 999) / 1000;
+    return ms < 0 ? 0 : (uint32_t)ms;
+}
+
+/* A program that answered others may hang on the oldest message, which is charged: nothing older is
+ * unanswered, and the next process may start at once. One that has answered nothing at all is at
+ * fault itself. */
 static void time_out(struct exchange *e)
 {
     struct exec *x = e->x;
     struct outbox_outcome *outcome = e->outcomes[e->oldest];
-    coprocess_fail(x, "no answer within %" PRId64 " ms", x->timeout_ms);
-    outcome->verdict = OUTBOX_RETRY;
+    bool has_answered = x->co->n_replies > 0;
+    coprocess_fail(x, "no answer within %" PRId64 " ms%s", x->timeout_ms,
+                   has_answered ? ""
+                                : ", nor any since the program was started: does it flush its "
+                                  "output after each line?");
+    outcome->verdict = has_answered ? OUTBOX_RETRY : OUTBOX_UNAVAILABLE;
     arena_str(&x->arena, x->last_error, strlen(x->last_error), &outcome->reason);
     coprocess_kill(x);
-    x->restart_us = 0;
+    if (has_answered)
+        x->restart_us = 0;
+    else
+        outcome->after_ms = until_restart_ms(x);
 }
 
 /*
@@ -271,13 +295,13 @@ static int run(struct exchange *e, const struct outbox_call *call)
     return r;
 }
 
-static int set_unavailable(struct exec *x, uint64_t n, struct outbox_outcome *const *outcomes)
+static int set_unavailable(const char *why, uint32_t after_ms, uint64_t n,
+                           struct outbox_outcome *const *outcomes)
 {
-    int64_t ms = (x->restart_us - exec_now_us(x) + 999) / 1000;
     for (uint64_t i = 0; i < n; i++) {
         outcomes[i]->verdict = OUTBOX_UNAVAILABLE;
-        outcomes[i]->after_ms = (uint32_t)ms;
-        outcomes[i]->reason = outbox_cstr(x->last_error);
+        outcomes[i]->after_ms = after_ms;
+        outcomes[i]->reason = outbox_cstr(why);
     }
     return OUTBOX_OK;
 }
@@ -298,6 +322,7 @@ int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs
                          .n = n,
                          .sent = arena_array(&x->arena, n, sizeof *e.sent),
                          .deadline_us = exec_now_us(x) + (int64_t)call->timeout_ms * 1000};
+    const char *why;
     if (n == 0 || call->timeout_ms < x->timeout_ms)
         return OUTBOX_OK;
     if (!e.sent)
@@ -305,7 +330,9 @@ int stream_mode_publish(struct exec *x, const struct outbox_message *const *msgs
     if (x->co && coprocess_reap_ended(x))
         x->restart_us = 0;
     if (exec_now_us(x) < x->restart_us)
-        return set_unavailable(x, n, outcomes);
+        return set_unavailable(x->last_error, until_restart_ms(x), n, outcomes);
+    if (!x->co && !abandoned_allow(x, &why))
+        return set_unavailable(why, 0, n, outcomes);
     int r = x->co ? OUTBOX_OK : coprocess_start(x, err);
     if (r < 0)
         return r;

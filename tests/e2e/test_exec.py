@@ -2,6 +2,8 @@
 """What a program of pub-exec finds around it, in both modes."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 
@@ -85,6 +87,70 @@ class Surroundings(relay_test.Relay):
         self.assertIn("No such file", self.outboxd("run", "--once", "--wait", "200ms", code=1).stderr)
         self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
         self.assertIn("working_directory", self.outboxd("check", "--connect", code=1).stderr)
+
+
+class Processes(relay_test.Relay):
+    """Orphans, and programs that do not die."""
+
+    def children(self, pid):
+        try:
+            with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as f:
+                return [int(p) for p in f.read().split()]
+        except FileNotFoundError:
+            return []
+
+    def is_zombie(self, pid):
+        try:
+            with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+                return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return False
+
+    def test_process_1_reaps_orphans_and_hands_on_signals(self):
+        if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
+            self.skipTest("this user may not make a PID namespace")
+        program = self.write("orphan.sh", "#!/bin/sh\n(sleep 0.1 &) >/dev/null 2>&1 </dev/null\n", 0o755)
+        self.config("[publisher out]\nplugin = exec\ncommand = %s\n" % program)
+        self.outboxd("init")
+        ids = self.insert("x", count=20)
+        with open(self.path("relay.log"), "wb") as f:
+            outer = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", outbox_test.PROGRAM, "run", "-c",
+                                      self.path("outboxd.ini")], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+        self.processes.append(outer)
+        for i in ids:
+            self.until_status(i, "processed")
+        first = self.children(outer.pid)[0]
+        self.until(lambda: len(self.children(first)) == 1, "orphans to be reaped")
+        self.assertFalse(self.is_zombie(self.children(first)[0]))
+        os.kill(first, signal.SIGTERM)
+        self.assertEqual(outer.wait(outbox_test.PATIENCE), 0)
+        self.assertIn("stopped", self.read("relay.log"))
+
+    def test_a_program_that_cannot_be_killed_is_left_behind(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root: the relay runs as another user than its program")
+        nobody = 65534
+        setuid = self.path("setpriv")
+        shutil.copy(shutil.which("setpriv"), setuid)
+        os.chmod(setuid, 0o4755)
+        self.config("[publisher out]\nplugin = exec\ntimeout = 1s\n"
+                    "command = %s --reuid 0 --regid 0 --clear-groups sleep 600\n" % setuid, "workers = 1\nretry_min = 1h\nretry_max = 1h")
+        self.outboxd("init")
+        ids = self.insert("x", count=2)
+        for name in (".", *os.listdir(self.dir)):
+            if name != "setpriv":
+                os.chown(self.path(name), nobody, nobody)
+        done = subprocess.run(["setpriv", "--reuid", str(nobody), "--regid", str(nobody), "--clear-groups",
+                               outbox_test.PROGRAM, "run", "--once", "--wait", "2s", "-c", self.path("outboxd.ini")],
+                              capture_output=True, text=True, timeout=outbox_test.PATIENCE, check=False)
+        left = re.search(r"with pid (\d+) did not end", done.stderr)
+        if not left and "timed out" not in done.stderr and "must be superuser" in done.stderr:
+            self.skipTest("set-user-ID programs have no effect here")
+        self.assertTrue(left, done.stderr)
+        os.kill(int(left.group(1)), signal.SIGKILL)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("do not end although they were killed", done.stderr)
+        self.assertEqual([(self.row(i)["status"], self.row(i)["retries"]) for i in ids], [("pending", 1), ("pending", 0)])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """pub-exec, mode = stream: the protocol, and programs that break it."""
 
+import json
 import os
 import signal
 import time
@@ -68,14 +69,53 @@ class Stream(relay_test.Relay):
                     "    if m['payload'] == 'hang': time.sleep(1000)\n"
                     "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n",
                     "timeout = 3s", "workers = 1\nretry_min = 1h\nretry_max = 1h")
-        hang, good = self.insert("hang"), self.insert("good")
+        first, hang, good = self.insert("good"), self.insert("hang"), self.insert("good")
         relay = self.start("run")
         self.until_status(good, "processed")
         row = self.row(hang)
+        self.assertEqual(self.row(first)["status"], "processed")
         self.stop(relay)
         self.assertEqual((row["status"], row["retries"]), ("pending", 1))
         self.assertIn("no answer within 3000 ms", row["last_error"])
         self.assertEqual(self.row(good)["retries"], 0)
+
+    def test_a_program_that_answers_nothing_is_at_fault_itself(self):
+        self.stream("import json, sys\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}))\n",  # without a flush
+                    "timeout = 1s", "workers = 1\nretry_min = 10ms")
+        ids = self.insert("x", count=3)
+        done = self.outboxd("run", "--once", "--wait", "3s", code=1)
+        self.assertIn("does it flush its output after each line?", done.stderr)
+        for i in ids:
+            row = self.row(i)
+            self.assertEqual((row["status"], row["retries"]), ("pending", 0))
+
+    def test_what_json_cannot_hold_is_rejected_and_never_changed(self):
+        self.stream("import json, sys\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    m = json.loads(line)\n"
+                    "    open(sys.argv[1] + '/got', 'a').write(json.dumps([m['topic'], m['key'], m['headers']]) + '\\n')\n"
+                    "    print(json.dumps({'id': m['id'], 'status': 'ok'}), flush=True)\n")
+        insert = "INSERT INTO outbox_messages (topic, key, payload, headers) VALUES (%s, %s, 'x', %s)"
+        db = self.connect()
+        db.execute(insert % ("'a' || char(0) || 'b'", "'k' || char(0)", "'{\"h\":\"x\\u0000y\"}'"))
+        db.execute(insert % ("cast(x'74ff74' AS text)", "''", "'{}'"))
+        db.execute(insert % ("'t'", "cast(x'ff' AS text)", "'{}'"))
+        self.outboxd("run", "--once", code=1)
+        self.assertEqual([json.loads(line) for line in self.read("got").splitlines()], [["a\0b", "k\0", {"h": "x\0y"}]])
+        failed = [row[0] for row in self.query("SELECT last_error FROM outbox_messages WHERE status = 'failed' ORDER BY seq")]
+        self.assertEqual(failed, ["the topic is not valid UTF-8", "the key is not valid UTF-8"])
+
+    def test_a_flood_on_stderr_does_not_fill_the_log(self):
+        self.stream("import json, sys\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    for i in range(100000): sys.stderr.write('noise %d\\n' % i)\n"
+                    "    print(json.dumps({'id': json.loads(line)['id'], 'status': 'ok'}), flush=True)\n", "timeout = 10s")
+        self.insert("x")
+        done = self.outboxd("run", "--once")
+        self.assertIn("lines were not logged", done.stderr)
+        self.assertLess(done.stderr.count("noise"), 2000)
 
     def test_who_works_slowly_and_in_order_is_left_to_it(self):
         """A window of messages takes longer than `timeout`, and a backlog longer than the call."""
