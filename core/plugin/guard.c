@@ -23,7 +23,7 @@ int guard_result(const struct instance *instance, int r, struct outbox_err *err)
 {
     if (r >= 0)
         return OUTBOX_OK;
-    if (r < OUTBOX_E_NOTSUP)
+    if (r < OUTBOX_E_FULL)
         r = OUTBOX_E_RETRY; /* a class that this host does not know */
     if (err && err->text[0] == '\0')
         outbox_fail(err, r, "%s-%s failed without a reason",

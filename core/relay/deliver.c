@@ -138,6 +138,8 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             clear_in_flight(w, true);
         if (state != BATCH_OPEN || (recorded && !settle_is_partial(w)))
             return state != BATCH_OPEN ? state : BATCH_CLOSED;
+        if (chunk.result == OUTBOX_E_FULL)
+            return BATCH_OPEN;
         if (pause_ms > 0)
             return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
         limit = to->breaker.slow_start;
@@ -175,7 +177,7 @@ enum batch_state deliver_share(struct worker *w, size_t publisher)
         int64_t ms = to->config->delivery.batch_timeout_ms;
         int r = publisher_health_check(w, publisher, ms < PROBE_CHECK_MS ? ms : PROBE_CHECK_MS,
                                        &pass.wait_ms);
-        if (r == OUTBOX_E_CANCELLED)
+        if (r == OUTBOX_E_CANCELLED || r == OUTBOX_E_FULL)
             return BATCH_OPEN;
         choose_probe(batch, n, pass.avoid_id);
     }

@@ -24,6 +24,18 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     return pause_ms;
 }
 
+/* ---- no room for one more ---- */
+
+/* The publisher works, but not for this worker, which waits alone. */
+static void no_room(struct worker *w, size_t publisher, const char *reason)
+{
+    suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
+    w->without_room = w->publishers[publisher].full;
+    log_event(w->relay->log, w->without_room == 1 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG,
+              "publisher has no room for one more worker; the others go on", "publisher",
+              w->relay->publishers[publisher].config->name, "reason", reason, NULL);
+}
+
 /* ---- its own check ---- */
 
 int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
@@ -34,6 +46,8 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
     int r = publisher_check(&w->publishers[publisher], &call, &err);
     if (r == OUTBOX_E_CANCELLED)
         suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
+    else if (r == OUTBOX_E_FULL)
+        no_room(w, publisher, err.text);
     else if (r < 0)
         *ret_pause_ms = publisher_health_failed(w, publisher, 0, 0, outbox_cstr(err.text));
     return r;
@@ -72,6 +86,10 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
             culprit = i; /* whose answer says that the publisher is unavailable */
         if (verdict == OUTBOX_ACCEPTED && breaker->any_suspect)
             breaker_accepted(breaker, breaker_id(w->batch.msgs[i]->row_id));
+    }
+    if (chunk->result == OUTBOX_E_FULL) {
+        no_room(w, chunk->publisher, chunk->err.text);
+        return 0;
     }
     bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;

@@ -15,6 +15,8 @@
 
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 2000
+/* A worker for which a publisher has no room; short enough for heartbeats to its other ones. */
+#define ROOM_MAX_MS 5000
 /* A message that waits for its publisher is looked for this long after it should be due. */
 #define DUE_SLACK_US 100000
 
@@ -233,12 +235,22 @@ static void resize_claim(struct worker *w)
         w->limit = w->limit > most / 2 ? most : w->limit * 2;
 }
 
-/* What could not be recorded was released, and would be claimed again at once. */
-static void wait_before_retry(struct worker *w)
+/* What was released after a failure of this worker alone would be claimed again at once. */
+static void wait_before_retry(struct worker *w, uint32_t failures, int64_t longest_ms)
 {
     struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
-    poll(&stop, 1,
-         (int)backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, w->record_failures - 1, BACKOFF_UPPER));
+    poll(&stop, 1, (int)backoff_ms(RETRY_MIN_MS, longest_ms, failures - 1, BACKOFF_UPPER));
+}
+
+/* Another worker takes what this one has given back, and hears of news meanwhile. */
+static void wait_for_room(struct worker *w)
+{
+    uint32_t failures = w->without_room;
+    if (failures == 0)
+        return;
+    w->without_room = 0;
+    wakeup_signal(&w->relay->wakeup);
+    wait_before_retry(w, failures, ROOM_MAX_MS);
 }
 
 /* ---- wait ---- */
@@ -297,6 +309,7 @@ static bool once_timed_out(struct relay *relay)
 static bool run_batch(struct worker *w)
 {
     struct relay *relay = w->relay;
+    wait_for_room(w);
     int64_t due_us = all_suspended_until(relay);
     bool claimed = due_us <= clock_monotonic_us() && claim(w, &due_us);
     if (!claimed || w->batch.claimed->n == 0) {
@@ -317,7 +330,7 @@ static bool run_batch(struct worker *w)
     resize_claim(w);
     release(w, state);
     if (state == BATCH_UNRECORDED)
-        wait_before_retry(w);
+        wait_before_retry(w, w->record_failures, RETRY_MAX_MS);
     return state != BATCH_UNSETTLED;
 }
 

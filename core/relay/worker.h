@@ -18,6 +18,7 @@ struct worker {
     uint32_t limit;           /* of the next claim; shrinks when batches do not fit their time */
     size_t first_publisher;   /* goes first with the next batch */
     uint32_t record_failures; /* in a row, of record_in_flight */
+    uint32_t without_room;    /* a publisher has none for it, for the n-th time in a row */
 };
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
@@ -74,7 +75,8 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
                                 int64_t after_ms, struct outbox_str reason);
 
 /* Asks the publisher's own check, after breaker_enter. When it fails, *ret_pause_ms says for how
- * long the publisher is suspended. After OUTBOX_OK the breaker still waits for a report. */
+ * long the publisher is suspended. After OUTBOX_OK the breaker still waits for a report;
+ * OUTBOX_E_CANCELLED and OUTBOX_E_FULL say nothing of the publisher. */
 int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
                            int64_t *ret_pause_ms);
 /* It is available again. */

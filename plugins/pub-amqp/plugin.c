@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - pub-amqp: what it is, and the life of an instance. */
 #include "connection/monotonic.h"
+#include "connection/tls.h"
 #include "keepalive.h"
+#include "login_settings.h"
 #include "publish/call.h"
 #include "publish/publish.h"
 #include "session.h"
@@ -23,24 +25,29 @@ static void close_amqp(void *instance)
         watchdog_arm(&a->watchdog, now_us() + CLOSE_US, -1, 0) == OUTBOX_OK)
         connection_say_goodbye(&a->connection);
     connection_close(&a->connection);
+    roster_leave(&a->member);
     watchdog_destroy(&a->watchdog);
-    if (a->connecting)
-        timed_call_free_all(a->connecting, a->settings.endpoint->url.n_hosts);
-    free(a->connecting);
+    timed_call_free_all(a->connecting, URL_HOSTS_MAX);
+    endpoint_unref(a->endpoint);
     window_free(&a->window);
     settings_free(&a->settings);
     arena_free(&a->arena);
     free(a);
 }
 
-static int prepare(struct amqp *a, struct outbox_err *err)
+/* What is read again for each login is right now, at least. */
+static int check_login(struct amqp *a, struct outbox_err *err)
 {
-    size_t n = a->settings.endpoint->url.n_hosts;
-    bool ready = window_init(&a->window, a->settings.window) == OUTBOX_OK &&
-                 (a->connecting = calloc(n, sizeof(struct timed_call *))) != NULL;
-    for (size_t i = 0; ready && i < n; i++)
-        ready = (a->connecting[i] = timed_call_new()) != NULL;
-    return ready ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory or descriptors");
+    char *password = NULL;
+    int r = login_settings_read(a->host, a->cfg, &a->endpoint, &password, err);
+    secret_free(password);
+    if (r < 0 || !a->endpoint->url.tls)
+        return r;
+    if (!a->endpoint->verify)
+        outbox_logf(a->host, OUTBOX_LOG_WARNING,
+                    "tls_verify is off: anybody between the relay and the broker can read and "
+                    "change messages");
+    return tls_check(a->endpoint, err);
 }
 
 static int open_amqp(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
@@ -50,11 +57,14 @@ static int open_amqp(const struct outbox_host *host, const struct outbox_cfg *cf
     if (!a)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     a->host = host;
+    a->cfg = cfg;
     a->arena = (struct arena)ARENA_INIT(ARENA_KEEP);
     watchdog_init(&a->watchdog);
-    int r = settings_read(host, cfg, &a->settings, err);
+    int r = check_login(a, err);
     if (r == 0)
-        r = prepare(a, err);
+        r = settings_read(host, cfg, &a->settings, err);
+    if (r == 0 && window_init(&a->window, a->settings.window) < 0)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     if (r < 0)
         close_amqp(a);
     else

@@ -9,6 +9,7 @@
 #include "common/timed_call.h"
 #include "connection/connection.h"
 #include "connection/reply_code.h"
+#include "connection/roster.h"
 #include "publish/window.h"
 #include "settings.h"
 
@@ -20,21 +21,35 @@ struct channel {
     bool open;              /* in confirm mode */
     bool declared;          /* the exchange or queue, as the option `declare` says */
     bool paused;            /* by channel.flow */
+    bool stale;             /* to be opened anew before it is used again */
     uint64_t confirms;      /* since the connection was opened */
+    uint64_t body_max;      /* learnt from a refusal on this connection; 0: not known */
     uint16_t returned_code; /* of a returned message whose header is still to come; 0: none */
     char returned_text[128];
     struct reply reply; /* why the broker closed the channel last */
+};
+
+/* The last login that was refused. It is not repeated for a while, unless it has changed. */
+struct refusal {
+    uint64_t login; /* hash of user, password and virtual host */
+    int64_t until_us;
+    char why[sizeof((struct outbox_err *)0)->text];
 };
 
 struct call;
 
 struct amqp {
     const struct outbox_host *host;
+    const struct outbox_cfg *cfg;
     struct settings settings;
 
     /* The connection and how it came about. */
-    struct timed_call **connecting; /* one for each host: a name that hangs holds up no other */
-    size_t next_host;               /* where to connect to first */
+    struct endpoint *endpoint; /* as it was read for the last login */
+    /* One for each host, made when needed: a name that hangs holds up no other. */
+    struct timed_call *connecting[URL_HOSTS_MAX];
+    size_t next_host; /* where to connect to first */
+    struct refusal refusal;
+    struct roster_member member;
     struct watchdog watchdog;
     struct connection connection;
     struct channel channel;

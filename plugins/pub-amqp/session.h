@@ -11,9 +11,15 @@
 
 /* Connects if need be, opens the channel, declares. */
 int session_ready(struct amqp *a, const struct limits *limits, struct outbox_err *err);
-/* Opens the channel anew, in confirm mode. */
+/* Opens the channel, in confirm mode; closes it, if it is open. */
 int session_open_channel(struct amqp *a, const struct limits *limits, struct outbox_err *err);
-/* Does the exchange or queue exist? For `check`. */
+int session_close_channel(struct amqp *a, const struct limits *limits, struct outbox_err *err);
+/* Sends a method on the channel and waits for its answer. `what` is for people: "cannot open a
+ * channel". */
+int session_request(struct amqp *a, amqp_method_number_t id, void *method,
+                    amqp_method_number_t answer, const char *what, const struct limits *limits,
+                    struct outbox_err *err);
+/* Does the exchange or queue exist, and may this user publish there? For `check`. */
 int session_check_destination(struct amqp *a, const struct limits *limits, struct outbox_err *err);
 
 /* Takes in what the broker sent since the last call. Closes a connection that failed meanwhile. */

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settings.h"
 
-#include "connection/tls.h"
+#include "section.h"
 
 #include <outbox/helpers.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define USER_DEFAULT "guest"
 
 static const char *const modes[] = {"pubsub", "queue", NULL};
 /* In the order of enum declare. */
@@ -61,121 +56,11 @@ const struct outbox_option settings_options[] = {
 };
 #undef TEXT
 
-/* What all readers need. */
-struct section {
-    const struct outbox_host *host;
-    const struct outbox_cfg *cfg;
-    struct settings *s;
-    struct outbox_err *err;
-};
-
-static int out_of_memory(const struct section *in)
-{
-    return outbox_fail(in->err, OUTBOX_E_RETRY, "out of memory");
-}
-
-/* "" when it is not set. */
-static const char *text_of(const struct section *in, const char *name)
-{
-    return in->host->option_text(in->cfg, name).p;
-}
-
-static int64_t int_of(const struct section *in, const char *name)
-{
-    return in->host->option_int(in->cfg, name);
-}
-
-static bool is_set(const struct section *in, const char *name)
-{
-    return in->host->option_text(in->cfg, name).n > 0;
-}
-
-/* A copy of a text option; *ret is NULL when it is not set, or empty. */
-static int copy(const struct section *in, const char *name, char **ret)
-{
-    *ret = is_set(in, name) ? strdup(text_of(in, name)) : NULL;
-    return is_set(in, name) && !*ret ? out_of_memory(in) : OUTBOX_OK;
-}
-
-/* ---- where to connect to, and as which user ---- */
-
-static int read_login(const struct section *in)
-{
-    struct endpoint *e = in->s->endpoint;
-    struct outbox_str password = in->host->option_text(in->cfg, "password");
-    const char *secret = password.n > 0 ? password.p : e->url.password;
-    if (password.n > 0 && memchr(password.p, '\0', (size_t)password.n))
-        return outbox_fail(in->err, OUTBOX_E_CONFIG, "password: it holds a NUL byte");
-    if (e->url.user && !secret)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "password: `url` names a user, but there is no password; set password "
-                           "or password_file");
-    e->user = strdup(e->url.user ? e->url.user : USER_DEFAULT);
-    e->password = strdup(secret ? secret : USER_DEFAULT);
-    return e->user && e->password ? OUTBOX_OK : out_of_memory(in);
-}
-
-static int read_tls(const struct section *in)
-{
-    static const char *const files[] = {"ca_file", "cert_file", "key_file"};
-    struct endpoint *e = in->s->endpoint;
-    char **to[] = {&e->ca_file, &e->cert_file, &e->key_file};
-    struct stat st;
-    int r = OUTBOX_OK;
-    e->verify = int_of(in, "tls_verify") != 0;
-    for (size_t i = 0; r == 0 && i < 3; i++) {
-        r = copy(in, files[i], to[i]);
-        if (r == 0 && *to[i] && !e->url.tls)
-            r = outbox_fail(in->err, OUTBOX_E_CONFIG,
-                            "%s: only with a `url` that begins with amqps://", files[i]);
-    }
-    if (r < 0 || !e->url.tls)
-        return r;
-    if (!e->cert_file != !e->key_file)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: needs %s, too",
-                           e->cert_file ? "cert_file" : "key_file",
-                           e->cert_file ? "key_file" : "cert_file");
-    if (e->key_file && stat(e->key_file, &st) == 0 && (st.st_mode & 007))
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "key_file: %.200s is a private key, but others can read it (mode %04o); "
-                           "chmod o-rwx it",
-                           e->key_file, (unsigned)st.st_mode & 07777);
-    if (!e->verify)
-        outbox_logf(in->host, OUTBOX_LOG_WARNING,
-                    "tls_verify is off: anybody between the relay and the broker can read and "
-                    "change messages");
-    return tls_check(e, in->err);
-}
-
-static int read_endpoint(const struct section *in)
-{
-    struct endpoint *e = in->s->endpoint = calloc(1, sizeof *e);
-    char machine[65] = "";
-    if (!e)
-        return out_of_memory(in);
-    e->refs = 1;
-    int r = is_set(in, "url") ? url_parse(text_of(in, "url"), &e->url, in->err)
-                              : outbox_fail(in->err, OUTBOX_E_CONFIG, "url: it is empty");
-    if (r == 0)
-        r = read_login(in);
-    if (r == 0)
-        r = read_tls(in);
-    if (r < 0)
-        return r;
-    e->heartbeat_s = (int)((int_of(in, "heartbeat") + 999) / 1000);
-    gethostname(machine, sizeof machine - 1);
-    char *name; /* asprintf leaves it undefined without memory */
-    if (asprintf(&name, "outboxd %.100s on %s", in->host->instance, machine) < 0)
-        return out_of_memory(in);
-    e->client_name = name;
-    return OUTBOX_OK;
-}
-
 /* ---- what to publish to ---- */
 
-static int read_allowed(const struct section *in, const char *option, const struct template *names)
+static int read_allowed(const struct section *in, const char *option, const struct template *names,
+                        struct settings *s)
 {
-    struct settings *s = in->s;
     size_t n = (size_t)in->host->option_count(in->cfg, option);
     if (names->fixed && n > 0)
         return outbox_fail(in->err, OUTBOX_E_CONFIG,
@@ -191,11 +76,11 @@ static int read_allowed(const struct section *in, const char *option, const stru
         if (!(s->allowed[s->n_allowed] =
                   strdup(in->host->option_item(in->cfg, option, s->n_allowed).p)))
             break;
-    return s->allowed && s->n_allowed == n ? OUTBOX_OK : out_of_memory(in);
+    return s->allowed && s->n_allowed == n ? OUTBOX_OK : section_no_memory(in);
 }
 
 /* The exchange and its routing keys, or the queue. */
-static int read_names(const struct section *in)
+static int read_names(const struct section *in, struct settings *s)
 {
     static const struct {
         const char *name;
@@ -205,37 +90,36 @@ static int read_names(const struct section *in)
                {"allow_exchanges", false},
                {"queue", true},
                {"allow_queues", true}};
-    struct settings *s = in->s;
     const char *name = s->queue_mode ? "queue" : "exchange";
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i].queue_mode != s->queue_mode &&
-            (is_set(in, own[i].name) || in->host->option_count(in->cfg, own[i].name) > 0))
+            (section_is_set(in, own[i].name) || in->host->option_count(in->cfg, own[i].name) > 0))
             return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: only with mode = %s", own[i].name,
                                modes[own[i].queue_mode]);
-    if (!is_set(in, name))
+    if (!section_is_set(in, name))
         return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: mode = %s needs its name", name,
                            modes[s->queue_mode]);
-    const char *key = is_set(in, "routing_key") ? text_of(in, "routing_key") : "{topic}";
-    int r =
-        template_parse("exchange", s->queue_mode ? "" : text_of(in, name), &s->exchange, in->err);
+    const char *key =
+        section_is_set(in, "routing_key") ? section_text(in, "routing_key") : "{topic}";
+    int r = template_parse("exchange", s->queue_mode ? "" : section_text(in, name), &s->exchange,
+                           in->err);
     if (r == 0)
-        r = s->queue_mode ? template_parse(name, text_of(in, name), &s->key, in->err)
+        r = s->queue_mode ? template_parse(name, section_text(in, name), &s->key, in->err)
                           : template_parse("routing_key", key, &s->key, in->err);
     return r < 0 ? r
                  : read_allowed(in, s->queue_mode ? "allow_queues" : "allow_exchanges",
-                                settings_destination(s));
+                                settings_destination(s), s);
 }
 
-static int read_declare(const struct section *in)
+static int read_declare(const struct section *in, struct settings *s)
 {
-    struct settings *s = in->s;
     const struct template *names = settings_destination(s);
-    int r = copy(in, "exchange_type", &s->exchange_type);
+    int r = section_copy(in, "exchange_type", &s->exchange_type);
     if (r < 0)
         return r;
-    while (strcmp(text_of(in, "declare"), declares[s->declare]) != 0)
+    while (strcmp(section_text(in, "declare"), declares[s->declare]) != 0)
         s->declare++;
-    s->quorum = strcmp(text_of(in, "queue_type"), "quorum") == 0;
+    s->quorum = strcmp(section_text(in, "queue_type"), "quorum") == 0;
     if (s->declare != DECLARE_NONE && !names->fixed)
         return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "declare: not with an option `%s` that takes something from the message",
@@ -248,22 +132,19 @@ static int read_declare(const struct section *in)
 int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   struct settings *ret, struct outbox_err *err)
 {
-    const struct section in = {host, cfg, ret, err};
-    ret->queue_mode = strcmp(text_of(&in, "mode"), "queue") == 0;
-    ret->mandatory = int_of(&in, "mandatory") != 0;
-    ret->persistent = int_of(&in, "persistent") != 0;
-    ret->confirm_us = int_of(&in, "confirm_timeout") * 1000;
-    ret->connect_us = int_of(&in, "connect_timeout") * 1000;
-    ret->window = (uint32_t)int_of(&in, "window");
-    int r = read_endpoint(&in);
-    if (r == 0)
-        r = read_names(&in);
-    return r < 0 ? r : read_declare(&in);
+    const struct section in = {host, cfg, err};
+    ret->queue_mode = strcmp(section_text(&in, "mode"), "queue") == 0;
+    ret->mandatory = section_int(&in, "mandatory") != 0;
+    ret->persistent = section_int(&in, "persistent") != 0;
+    ret->confirm_us = section_int(&in, "confirm_timeout") * 1000;
+    ret->connect_us = section_int(&in, "connect_timeout") * 1000;
+    ret->window = (uint32_t)section_int(&in, "window");
+    int r = read_names(&in, ret);
+    return r < 0 ? r : read_declare(&in, ret);
 }
 
 void settings_free(struct settings *s)
 {
-    endpoint_unref(s->endpoint);
     template_free(&s->exchange);
     template_free(&s->key);
     for (size_t i = 0; i < s->n_allowed; i++)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settings.h - the options of the section, checked against each other. Constant once read. */
+/*
+ * settings.h - the options of the section, checked against each other. Constant once read. Where to
+ * connect to, and as which user, is read again for each login: login_settings.h.
+ */
 #pragma once
 
-#include "connection/endpoint.h"
 #include "publish/template.h"
 
 #include <outbox/plugin.h>
@@ -10,7 +12,6 @@
 enum declare { DECLARE_NONE, DECLARE_PASSIVE, DECLARE_CREATE };
 
 struct settings {
-    struct endpoint *endpoint;
     bool queue_mode;
     struct template exchange; /* mode = pubsub */
     struct template key;      /* the routing key; the queue's name in mode = queue */
@@ -29,7 +30,8 @@ struct settings {
 #define SETTINGS_N_OPTIONS 21
 extern const struct outbox_option settings_options[SETTINGS_N_OPTIONS];
 
-/* Reads and checks every option. On failure settings_free must follow, too. */
+/* Reads and checks every option but those of the login. On failure settings_free must follow, too.
+ */
 int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   struct settings *ret, struct outbox_err *err);
 void settings_free(struct settings *settings);

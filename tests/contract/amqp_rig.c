@@ -182,10 +182,16 @@ static void copy_headers(const amqp_table_t *table, char *to, size_t cap)
     size_t n = 0;
     for (int i = 0; i < table->num_entries && n < cap; i++) {
         const amqp_table_entry_t *entry = &table->entries[i];
-        amqp_bytes_t value = entry->value.value.bytes;
-        ck_assert_int_eq(entry->value.kind, AMQP_FIELD_KIND_UTF8);
-        n += (size_t)snprintf(to + n, cap - n, "%.*s=%.*s;", (int)entry->key.len,
-                              (char *)entry->key.bytes, (int)value.len, (char *)value.bytes);
+        const amqp_field_value_t *field = &entry->value;
+        bool is_list = field->kind == AMQP_FIELD_KIND_ARRAY;
+        if (is_list) {
+            ck_assert_int_eq(field->value.array.num_entries, 1);
+            field = &field->value.array.entries[0];
+        }
+        ck_assert_int_eq(field->kind, AMQP_FIELD_KIND_UTF8);
+        n += (size_t)snprintf(to + n, cap - n, is_list ? "%.*s=[%.*s];" : "%.*s=%.*s;",
+                              (int)entry->key.len, (char *)entry->key.bytes,
+                              (int)field->value.bytes.len, (char *)field->value.bytes.bytes);
     }
 }
 

@@ -32,7 +32,7 @@ void rig_delete_queue(const char *queue);
 /* A message taken from a queue. */
 struct rig_message {
     char id[256], type[256], content_type[256], exchange[256], key[256];
-    char headers[1024]; /* NAME=VALUE; in their order */
+    char headers[1024]; /* NAME=VALUE; or of a list NAME=[VALUE]; in the broker's order */
     uint64_t timestamp;
     int delivery_mode;
     bool redelivered;

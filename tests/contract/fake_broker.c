@@ -238,7 +238,7 @@ static bool take_method(struct fake *f, const uint8_t *p)
     case 0x000A000B: /* connection.start-ok: tune */
         o = method(10, 30);
         put_number(&o, 2047, 2);
-        put_number(&o, FRAME_MAX, 4);
+        put_number(&o, f->frame_max ? f->frame_max : FRAME_MAX, 4);
         put_number(&o, f->heartbeat_s, 2);
         send_frame(f, FRAME_METHOD, 0, &o);
         return true;
@@ -253,6 +253,10 @@ static bool take_method(struct fake *f, const uint8_t *p)
         return false;
     case 0x000A0033: /* connection.close-ok */
         return false;
+    case 0x00140028: /* channel.close */
+        o = method(20, 41);
+        send_frame(f, FRAME_METHOD, 1, &o);
+        return true;
     case 0x00140029: /* channel.close-ok */
         f->closing = false;
         return true;

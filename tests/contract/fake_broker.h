@@ -25,6 +25,7 @@ struct fake {
     /* Set by the test before fake_start; zero is fine. */
     enum fake_silence silence;
     uint16_t heartbeat_s;
+    uint32_t frame_max; /* 0: 128 KiB */
     /* A whole message has arrived, the tag-th of its channel; NULL: it is acked. */
     void (*on_message)(struct fake *fake, uint64_t tag, const char *id);
     /* A channel was opened, for the n-th time on this connection; NULL: nothing. */

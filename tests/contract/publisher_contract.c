@@ -78,7 +78,7 @@ static const struct plugin *the_plugin(void)
     return plugin;
 }
 
-static struct instance *open_with(struct outbox_cfg *cfg, const struct plugin *plugin)
+static struct instance *open_with(const struct outbox_cfg *cfg, const struct plugin *plugin)
 {
     struct outbox_err err = {.size = sizeof err};
     struct instance *instance = zeroed(1, sizeof *instance);
@@ -114,6 +114,23 @@ struct instance *a_publisher(const char *name, ...)
     struct outbox_cfg *cfg = options_with(plugin, name, ap);
     va_end(ap);
     return open_with(cfg, plugin);
+}
+
+static const struct plugin *section_plugin;
+
+struct outbox_cfg *a_section(const char *name, ...)
+{
+    va_list ap;
+    section_plugin = the_plugin();
+    va_start(ap, name);
+    struct outbox_cfg *cfg = options_with(section_plugin, name, ap);
+    va_end(ap);
+    return cfg;
+}
+
+struct instance *an_instance(const struct outbox_cfg *section)
+{
+    return open_with(section, section_plugin);
 }
 
 const char *a_mistake(const char *name, ...)

@@ -36,6 +36,9 @@ void free_made(void);
 
 /* An instance with options set as NAME, VALUE ... NULL after those of `configure`. */
 struct instance *a_publisher(const char *name, ...);
+/* The same in two steps, for several instances of one section. */
+struct outbox_cfg *a_section(const char *name, ...);
+struct instance *an_instance(const struct outbox_cfg *section);
 void close_publisher(struct instance *instance);
 /* Why an instance with these options cannot be opened; static, until the next call. */
 const char *a_mistake(const char *name, ...);

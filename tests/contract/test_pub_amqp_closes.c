@@ -138,6 +138,53 @@ START_TEST(what_is_closed_while_idle_is_opened_again)
 }
 END_TEST
 
+static void nack_first(struct fake *f, uint64_t tag, const char *id)
+{
+    (void)id;
+    if (f->channels == 1)
+        fake_nack(f, tag, false);
+    else
+        fake_ack(f, tag, false);
+}
+
+START_TEST(a_channel_that_was_nacked_is_opened_anew)
+{
+    struct instance *instance = publisher_against(nack_first);
+    struct batch *b = a_batch("m", 1, "x");
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_LATER);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
+        assert_verdicts(b, OUTBOX_ACCEPTED);
+    }
+    ck_assert_int_eq(fake.connections, 1);
+    ck_assert_int_eq(fake.channels, 2);
+    close_publisher(instance);
+}
+END_TEST
+
+START_TEST(headers_larger_than_a_frame_are_not_sent)
+{
+    struct outbox_header header = {{"h", 1}, {NULL, 0}};
+    char *value = mine(calloc(1, 5000), free);
+    memset(value, 'x', 4999);
+    header.value = outbox_cstr(value);
+    fake.frame_max = 4096;
+    struct instance *instance = publisher_against(NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    b->msgs[1].headers = &header;
+    b->msgs[1].n_headers = 1;
+    b->msgs[2].payload = outbox_cstr(value);
+    ck_assert_int_eq(publish(instance, b, 10000, -1), OUTBOX_OK);
+    ck_assert_uint_eq(b->outcomes[1].verdict, OUTBOX_REJECTED);
+    ck_assert_ptr_nonnull(strstr(reason(b, 1), "and the broker has room for 4088"));
+    ck_assert_uint_eq(b->outcomes[2].verdict, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(fake.messages, 2);
+    ck_assert_int_eq(fake.channels, 1);
+    close_publisher(instance);
+}
+END_TEST
+
 int main(void)
 {
     publisher_use(&fake_kind);
@@ -149,6 +196,8 @@ int main(void)
     tcase_add_loop_test(tc, a_connection_that_ends_leaves_the_rest_unset, 0, 2);
     tcase_add_test(tc, a_connection_that_died_while_idle_fails_nothing);
     tcase_add_test(tc, what_is_closed_while_idle_is_opened_again);
+    tcase_add_test(tc, a_channel_that_was_nacked_is_opened_anew);
+    tcase_add_test(tc, headers_larger_than_a_frame_are_not_sent);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

@@ -4,7 +4,10 @@
 #include "publisher_contract.h"
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void configure(struct outbox_cfg *cfg)
 {
@@ -55,6 +58,20 @@ START_TEST(mistakes_name_their_option)
 }
 END_TEST
 
+START_TEST(a_pipe_is_no_certificate)
+{
+    char path[64], want[128];
+    snprintf(path, sizeof path, "/tmp/outbox-amqp-pipe-%d", getpid());
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    const char *why =
+        a_mistake("exchange", "x", "url", "amqps://u:p@h", _i ? "cert_file" : "ca_file", path,
+                  _i ? "key_file" : NULL, path, NULL);
+    unlink(path);
+    snprintf(want, sizeof want, "%s is not a regular file", path);
+    ck_assert_msg(strstr(why, want) != NULL, "%s", why);
+}
+END_TEST
+
 START_TEST(the_least_that_works_opens_without_a_broker)
 {
     close_publisher(a_publisher("exchange", "x", NULL));
@@ -73,6 +90,7 @@ int main(void)
     TCase *tc = tcase_create("options");
     tcase_add_checked_fixture(tc, NULL, tear_down);
     tcase_add_loop_test(tc, mistakes_name_their_option, 0, sizeof mistakes / sizeof mistakes[0]);
+    tcase_add_loop_test(tc, a_pipe_is_no_certificate, 0, 2);
     tcase_add_test(tc, the_least_that_works_opens_without_a_broker);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

@@ -77,7 +77,7 @@ static const struct {
     {"outbox", "outbox", NULL, "/nowhere", "530 NOT_ALLOWED - vhost nowhere not found"},
 };
 
-START_TEST(a_refused_login_is_a_slow_outage_that_shows_no_secret)
+START_TEST(a_refused_login_is_an_outage_that_shows_no_secret)
 {
     char url[256];
     struct outbox_err err;
@@ -90,7 +90,7 @@ START_TEST(a_refused_login_is_a_slow_outage_that_shows_no_secret)
     struct batch *b = a_batch("m", 5, "x");
     ck_assert_int_lt(publish(instance, b, 20000, -1), 0);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
-    ck_assert_uint_ge(b->outcomes[4].after_ms, 10000);
+    ck_assert_uint_eq(b->outcomes[4].after_ms, 1000);
     assert_says(reason(b, 4), refused[_i].why);
     assert_says(reason(b, 4), "refuses the login as");
     assert_says(b->err.text, refused[_i].why);
@@ -114,7 +114,6 @@ START_TEST(after_a_host_that_refuses_with_530_the_next_is_tried)
     ck_assert_int_lt(publish(instance, b, 20000, -1), 0);
     assert_says(the_log(), "530 NOT_ALLOWED - vhost nowhere not found; trying the next host");
     assert_says(reason(b, 0), "localhost");
-    ck_assert_uint_ge(b->outcomes[0].after_ms, 10000);
     close_publisher(instance);
 }
 END_TEST
@@ -130,7 +129,7 @@ START_TEST(a_password_of_its_own_replaces_that_of_the_url)
     ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
     assert_verdicts(b, OUTBOX_ACCEPTED);
     assert_says(the_log(), "connected to 127.0.0.1");
-    assert_says(the_log(), "RabbitMQ 3.");
+    assert_says(the_log(), "(RabbitMQ ");
     close_publisher(instance);
 }
 END_TEST
@@ -171,15 +170,32 @@ static struct instance *as_relay(const char *exchange_name, const char *allowed)
                    : a_publisher("url", url, "exchange", exchange_name, NULL);
 }
 
-START_TEST(no_permission_for_a_fixed_exchange_is_an_outage)
+START_TEST(no_permission_for_a_fixed_exchange_is_an_outage_that_check_tells)
 {
+    struct outbox_err err;
     rig_exchange(exchange, "topic");
+    rig_queue(queue, NULL);
+    rig_bind(queue, exchange, "#");
     add_user("nothing");
     struct instance *instance = as_relay(exchange, NULL);
     struct batch *b = a_batch("m", 5, "x");
+    int checked = check(instance, &err);
+    publish(instance, b, 20000, -1);
+    ck_assert_int_eq(checked, OUTBOX_E_CONFIG);
+    assert_says(err.text, "cannot publish there: 403 ACCESS_REFUSED");
+    assert_says(err.text, "rabbitmqctl set_permissions");
+    assert_verdicts(b, OUTBOX_UNAVAILABLE);
+    assert_says(reason(b, 0), "rabbitmqctl set_permissions");
+    /* With the permission it goes on, and what was tried before reached no queue. */
+    rig_ctl("set_permissions", "relay", "", ".*", "", NULL);
+    checked = check(instance, &err);
+    int depth = rig_depth(queue);
     publish(instance, b, 20000, -1);
     rig_ctl("delete_user", "relay", NULL);
-    assert_verdicts(b, OUTBOX_UNAVAILABLE);
+    ck_assert_msg(checked == OUTBOX_OK, "%s", err.text);
+    ck_assert_int_eq(depth, 0);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(rig_depth(queue), 5);
     close_publisher(instance);
 }
 END_TEST
@@ -270,6 +286,7 @@ START_TEST(create_makes_a_queue_of_the_configured_type)
                            types[1 - _i], NULL);
     ck_assert_int_eq(check(instance, &err), OUTBOX_E_CONFIG);
     assert_says(err.text, "cannot declare the queue: 406 PRECONDITION_FAILED");
+    assert_says(err.text, "declare = passive");
     publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     close_publisher(instance);
@@ -354,12 +371,12 @@ int main(void)
     TCase *tc = tcase_create("session");
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, a_refused_login_is_a_slow_outage_that_shows_no_secret, 0,
+    tcase_add_loop_test(tc, a_refused_login_is_an_outage_that_shows_no_secret, 0,
                         sizeof refused / sizeof refused[0]);
     tcase_add_test(tc, after_a_host_that_refuses_with_530_the_next_is_tried);
     tcase_add_test(tc, a_password_of_its_own_replaces_that_of_the_url);
     tcase_add_test(tc, the_broker_lists_the_client_properties);
-    tcase_add_test(tc, no_permission_for_a_fixed_exchange_is_an_outage);
+    tcase_add_test(tc, no_permission_for_a_fixed_exchange_is_an_outage_that_check_tells);
     tcase_add_loop_test(tc, the_permissions_that_the_guide_names_are_enough, 0, 2);
     tcase_add_test(tc, no_permission_for_one_that_a_message_names_costs_only_that_message);
     tcase_add_test(tc, no_permission_for_a_routing_key_costs_only_that_message);

@@ -2,11 +2,14 @@
 """pub-amqp: from a shop's database to a real RabbitMQ, and while there is none."""
 
 import os
+import subprocess
+import time
 import unittest
 import uuid
 
 import outbox_test
 import relay_test
+import services
 
 AMQP = os.environ.get("OUTBOX_TEST_AMQP")
 SECRET = "s3cr3t-passw0rd"
@@ -103,6 +106,52 @@ class Amqp(relay_test.Relay):
             self.assertEqual(self.until_status(i, "processed")["retries"], 0)
         self.stop(relay)
         self.assertEqual(sorted(p.message_id for p, _, _ in self.taken()), sorted(ids))
+
+    def limited(self, limit):
+        """The url of a virtual host of this test's own, with the queue `jobs`."""
+        self.ctl("add_vhost", self.name)
+        self.addCleanup(self.ctl, "delete_vhost", self.name)
+        self.ctl("set_permissions", "-p", self.name, "outbox", ".*", ".*", ".*")
+        url = AMQP + "/" + self.name
+        there = self.pika.BlockingConnection(self.pika.URLParameters(url))
+        there.channel().queue_declare("jobs", durable=True)
+        there.close()
+        self.ctl("set_vhost_limits", "-p", self.name, '{"max-connections": %d}' % limit)
+        return url
+
+    def ctl(self, *args):
+        subprocess.run([services.SCRIPT, "ctl", *args], check=True, capture_output=True)
+
+    def test_workers_without_a_connection_do_not_hold_up_those_that_have_one(self):
+        self.amqp("mode = queue\nqueue = jobs", relay="workers = 4\nbatch_size = 20", url=self.limited(2))
+        ids = self.insert("x", count=1000)
+        self.start("run")
+        done = "SELECT count(*) FROM outbox_messages WHERE status = 'processed' AND retries = 0"
+        self.until(lambda: self.query(done) == [(len(ids),)], "all messages", 30)
+        log = self.read("relay.log")
+        self.assertIn("publisher has no room for one more worker; the others go on", log)
+        self.assertIn("lower `workers`", log)
+        self.assertNotIn("publisher is unavailable", log)
+        # The others hear of news at once, whatever the two wait for.
+        began = time.monotonic()
+        for _ in range(10):
+            self.until_status(self.insert("x"), "processed")
+        self.assertLess(time.monotonic() - began, 20)
+
+    def test_run_once_ends_with_workers_without_a_connection(self):
+        self.amqp("mode = queue\nqueue = jobs", relay="workers = 4\nbatch_size = 20", url=self.limited(1))
+        self.insert("x", count=300)
+        self.outboxd("run", "--once")
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(300,)])
+
+    def test_check_finds_that_the_user_may_not_publish(self):
+        url = self.limited(10)
+        self.ctl("set_permissions", "-p", self.name, "outbox", ".*", "^$", ".*")
+        self.amqp("mode = queue\nqueue = jobs", url=url)
+        done = self.outboxd("check", "--connect", code=None)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("403 ACCESS_REFUSED", done.stderr)
+        self.assertIn("rabbitmqctl set_permissions", done.stderr)
 
     def test_a_section_that_cannot_work_is_refused(self):
         self.config("[publisher out]\nplugin = amqp\nurl = amqp://relay:%s@h:99999\nexchange = x\n" % SECRET)

@@ -4,14 +4,21 @@
 #include "connection/monotonic.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/time.h>
 
-struct attempt *attempt_new(struct endpoint *endpoint, size_t host, int64_t until_us)
+struct attempt *attempt_new(struct endpoint *endpoint, const char *password, size_t host,
+                            int64_t until_us)
 {
     struct attempt *a = calloc(1, sizeof *a);
-    if (!a)
+    char *copy = strdup(password);
+    if (!a || !copy) {
+        secret_free(copy);
+        free(a);
         return NULL;
+    }
     a->endpoint = endpoint_ref(endpoint);
+    a->password = copy;
     a->host = host;
     a->until_us = until_us;
     a->err.size = sizeof a->err;
@@ -25,6 +32,7 @@ void attempt_free(void *attempt)
         return;
     amqp_destroy_connection(a->state);
     endpoint_unref(a->endpoint);
+    secret_free(a->password);
     free(a);
 }
 

@@ -11,19 +11,23 @@
 
 struct attempt {
     struct endpoint *endpoint; /* a reference */
+    char *password;            /* NULL once it was used */
     size_t host;
     int64_t until_us;
 
     /* Code 0: it succeeded; OUTBOX_E_CONFIG: a person must act; OUTBOX_E_RETRY: try again. */
     struct outbox_err err; /* without secrets */
     bool login_refused;    /* the other hosts would refuse it, too */
+    bool turned_away;      /* the broker answered, and closed the connection */
 
     amqp_connection_state_t state; /* logged in, if it succeeded */
     int heartbeat_s;               /* as agreed with the broker; the library sends none */
     char broker[96];               /* the broker's product and version */
 };
 
-struct attempt *attempt_new(struct endpoint *endpoint, size_t host, int64_t until_us);
+/* NULL: no memory. Copies the password. */
+struct attempt *attempt_new(struct endpoint *endpoint, const char *password, size_t host,
+                            int64_t until_us);
 void attempt_free(void *attempt); /* with its connection; NULL is allowed */
 
 struct timeval attempt_time_left(const struct attempt *a);

@@ -222,6 +222,8 @@ int connection_request(struct connection *conn, amqp_channel_t channel, amqp_met
             return OUTBOX_E_BROKEN;
         if (channel != 0 && conn->answer == AMQP_CHANNEL_CLOSE_METHOD)
             return OUTBOX_E_CONFIG;
+        if (conn->blocked)
+            return OUTBOX_E_RETRY;
         if (got & CONNECTION_CANCELLED)
             return OUTBOX_E_CANCELLED;
         if (now_us() >= limits->until_us)

@@ -33,7 +33,7 @@ struct connection {
     amqp_method_number_t answer; /* the last method that on_frame takes for an answer */
     bool collecting;             /* small frames are collected into large packets */
     bool blocked;                /* the broker has an alarm and reads nothing ... */
-    char blocked_why[160];       /* ... for this reason */
+    char blocked_why[224];       /* ... for this reason, told alike wherever it is told */
     bool closed;                 /* connection.close was answered; nothing is lost by closing */
     bool failed;                 /* it is of no more use and must be closed ... */
     char why[256];               /* ... for this reason */
@@ -70,8 +70,8 @@ void connection_flush(struct connection *conn);
 
 /*
  * Sends a method and waits for the one that answers it. OUTBOX_OK; OUTBOX_E_BROKEN: the connection
- * has failed; OUTBOX_E_CONFIG: the broker closed the channel instead; OUTBOX_E_TIMEOUT,
- * OUTBOX_E_CANCELLED: the answer may still come.
+ * has failed; OUTBOX_E_CONFIG: the broker closed the channel instead; OUTBOX_E_RETRY: it is
+ * blocked; OUTBOX_E_TIMEOUT, OUTBOX_E_CANCELLED: the answer may still come.
  */
 int connection_request(struct connection *conn, amqp_channel_t channel, amqp_method_number_t id,
                        void *method, amqp_method_number_t answer, const struct limits *limits);

@@ -14,14 +14,18 @@ void endpoint_unref(struct endpoint *endpoint)
 {
     if (!endpoint || --endpoint->refs > 0)
         return;
-    if (endpoint->password)
-        explicit_bzero(endpoint->password, strlen(endpoint->password));
     url_free(&endpoint->url);
     free(endpoint->user);
-    free(endpoint->password);
     free(endpoint->ca_file);
     free(endpoint->cert_file);
     free(endpoint->key_file);
     free(endpoint->client_name);
     free(endpoint);
+}
+
+void secret_free(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
 }

@@ -2,6 +2,7 @@
 /*
  * endpoint.h - where to connect to, as which user and how. Shared by an instance and by attempts to
  * connect that may outlive it: constant once made, except for the atomic count of its references.
+ * It holds no password, which exists only while somebody logs in.
  */
 #pragma once
 
@@ -13,7 +14,6 @@ struct endpoint {
     _Atomic int refs;
     struct url url;
     char *user;
-    char *password;
     char *ca_file;   /* NULL: the system's authorities */
     char *cert_file; /* NULL: none */
     char *key_file;
@@ -24,3 +24,6 @@ struct endpoint {
 
 struct endpoint *endpoint_ref(struct endpoint *endpoint);
 void endpoint_unref(struct endpoint *endpoint); /* NULL is allowed */
+
+/* Zeroes and frees it; NULL is allowed. */
+void secret_free(char *secret);

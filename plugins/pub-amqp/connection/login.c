@@ -40,7 +40,7 @@ static amqp_rpc_reply_t send_login(struct attempt *a)
     amqp_table_t properties = {sizeof all / sizeof all[0], all};
     return amqp_login_with_properties(a->state, endpoint->url.vhost, AMQP_DEFAULT_MAX_CHANNELS,
                                       FRAME_MAX, endpoint->heartbeat_s, &properties,
-                                      AMQP_SASL_METHOD_PLAIN, endpoint->user, endpoint->password);
+                                      AMQP_SASL_METHOD_PLAIN, endpoint->user, a->password);
 }
 
 static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
@@ -51,6 +51,7 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
     if (reply->reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply->reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         utf8_printable(close->reply_text.bytes, close->reply_text.len, text, sizeof text);
+        a->turned_away = true;
         if (!reply_code_is_final(close->reply_code))
             return outbox_fail(&a->err, OUTBOX_E_RETRY, "%d %s", close->reply_code, text);
         /* 530 also means that this host is full, or lacks the virtual host; the next may not be. */
@@ -105,6 +106,8 @@ int login(struct attempt *a)
     struct timeval left = attempt_time_left(a);
     amqp_set_handshake_timeout(a->state, &left);
     amqp_rpc_reply_t reply = send_login(a);
+    secret_free(a->password);
+    a->password = NULL;
     if (reply.reply_type != AMQP_RESPONSE_NORMAL)
         return explain(a, &reply);
     a->heartbeat_s = amqp_get_heartbeat(a->state);

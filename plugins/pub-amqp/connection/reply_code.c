@@ -3,6 +3,7 @@
 
 #include "connection/rabbitmq_compat.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* RabbitMQ may allow a user some routing keys of a topic exchange and others not. */
@@ -30,6 +31,23 @@ enum reply_code_cause reply_code_cause(const struct reply *reply, bool fixed_exc
     if (reply->code == AMQP_PRECONDITION_FAILED || reply->code == AMQP_CONTENT_TOO_LARGE)
         return CAUSE_MESSAGE_FOR_GOOD;
     return CAUSE_MESSAGE;
+}
+
+uint64_t reply_code_body_max(const struct reply *reply)
+{
+    /* RabbitMQ says it in words only. Other words mean no more than a refused message. */
+    static const char before[] = "max size ";
+    const char *at = strstr(reply->text, before);
+    if (reply->code != AMQP_PRECONDITION_FAILED || !at)
+        return 0;
+    return strtoull(at + sizeof before - 1, NULL, 10);
+}
+
+const char *reply_code_advice(uint16_t code)
+{
+    return code == AMQP_ACCESS_REFUSED
+               ? "; give the relay's user the permission `write` (rabbitmqctl set_permissions)"
+               : "";
 }
 
 bool reply_code_is_final(uint16_t code)

@@ -27,5 +27,11 @@ enum reply_code_cause reply_code_cause(const struct reply *reply, bool fixed_exc
 /* Does the exchange not exist, or take no message from this user? */
 bool reply_code_is_about_exchange(const struct reply *reply);
 
+/* How large a body may be, if the broker refuses one as too large and says so; 0: it does not. */
+uint64_t reply_code_body_max(const struct reply *reply);
+
+/* What a person can do about it, to be put behind the text; "" without a better idea. */
+const char *reply_code_advice(uint16_t code);
+
 /* Must a person act before logging in or declaring can work? */
 bool reply_code_is_final(uint16_t code);

@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -40,8 +41,24 @@ static int bad_file(const char *option, const char *path, struct outbox_err *err
                        why ? why : "unknown reason");
 }
 
+/* A pipe would make OpenSSL wait for somebody who writes. */
+static int check_regular(const char *option, const char *path, struct outbox_err *err)
+{
+    struct stat st;
+    if (path && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: %.200s is not a regular file", option, path);
+    return OUTBOX_OK;
+}
+
 static int load_files(SSL_CTX *ctx, const struct endpoint *e, struct outbox_err *err)
 {
+    int r = check_regular("ca_file", e->ca_file, err);
+    if (r == 0)
+        r = check_regular("cert_file", e->cert_file, err);
+    if (r == 0)
+        r = check_regular("key_file", e->key_file, err);
+    if (r < 0)
+        return r;
     SSL_CTX_set_default_passwd_cb(ctx, no_password);
     ERR_clear_error();
     if (e->ca_file ? SSL_CTX_load_verify_locations(ctx, e->ca_file, NULL) != 1

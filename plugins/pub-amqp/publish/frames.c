@@ -38,11 +38,13 @@ static void connection_closed(struct amqp *a, const amqp_connection_close_t *clo
 static void blocked(struct amqp *a, const amqp_connection_blocked_t *blocked)
 {
     struct connection *conn = &a->connection;
-    copy_text(blocked->reason, conn->blocked_why, sizeof conn->blocked_why);
+    char reason[sizeof conn->blocked_why - 64];
+    copy_text(blocked->reason, reason, sizeof reason);
+    snprintf(conn->blocked_why, sizeof conn->blocked_why,
+             "the broker takes no messages for now: %s", reason);
     conn->blocked = true;
     a->host->count(a->host, "amqp_blocked_total", 1);
-    outbox_logf(a->host, OUTBOX_LOG_WARNING, "%s takes no messages for now: %s", conn->peer,
-                conn->blocked_why);
+    outbox_logf(a->host, OUTBOX_LOG_WARNING, "%s: %s", conn->peer, conn->blocked_why);
 }
 
 static void unblocked(struct amqp *a)

@@ -83,7 +83,7 @@ void outcome_returned(struct amqp *a, const struct sent *sent, uint16_t code, co
     else
         outcome_set(c, sent->index, OUTBOX_UNSET,
                     "unroutable: no queue is bound to the exchange `%s` for the routing key "
-                    "`%s`: %u %s",
+                    "`%s`, or of a headers exchange for these headers: %u %s",
                     p.exchange_text, p.key_text, code, text);
     if (!has_fixed_queue(a))
         return;
@@ -95,6 +95,7 @@ void outcome_returned(struct amqp *a, const struct sent *sent, uint16_t code, co
 static void nacked(struct call *c, const struct sent *sent)
 {
     struct outbox_outcome *outcome = c->outcomes[sent->index];
+    c->a->channel.stale = true; /* RabbitMQ may go on to nack on it when the cause is gone */
     c->nacks++;
     c->some_failed = true;
     outcome->verdict = OUTBOX_LATER;

@@ -14,6 +14,7 @@
 struct publication {
     amqp_bytes_t exchange, key, body; /* borrowed */
     amqp_basic_properties_t properties;
+    amqp_field_value_t more_keys[2]; /* of the headers CC and BCC */
     char exchange_text[SHORT_MAX + 1];
     char key_text[SHORT_MAX + 1];
 };

@@ -15,8 +15,9 @@
 /* After so much the broker's frames are read before more is sent. */
 #define BURST_MESSAGES 64
 #define BURST_BYTES (256 * 1024)
-/* A refused login is tried again slowly: brokers lock out users that repeat it. */
-#define REFUSED_AFTER_MS 15000
+/* After a refused login: soon the secret may be another one. Unchanged it is not tried (sign_in.c).
+ */
+#define REFUSED_AFTER_MS 1000
 
 /* ---- what is next ---- */
 
@@ -71,6 +72,14 @@ static size_t send_next(struct call *c, uint64_t hash)
     if (publication_pack(&a->settings, a->connection.frame_max, c->msgs[index], c->headers, &p,
                          &err) < 0) {
         outcome_set(c, index, OUTBOX_REJECTED, "%s", err.text);
+        return 0;
+    }
+    uint64_t body_max = a->channel.body_max;
+    if (body_max > 0 && p.body.len > body_max) {
+        outcome_set(c, index, OUTBOX_REJECTED,
+                    "the payload has %zu bytes, and the broker takes %llu at most "
+                    "(max_message_size)",
+                    p.body.len, (unsigned long long)body_max);
         return 0;
     }
     if (resend_refuse_missing(c, index, &p))
@@ -187,7 +196,8 @@ static int refuse(struct call *c, const struct outbox_err *why, struct outbox_er
 {
     bool refused = why->code == OUTBOX_E_CONFIG && !c->a->connection.state;
     /* Whether it was an outage or too little time is for the host to judge. */
-    if (why->code != OUTBOX_E_CANCELLED && why->code != OUTBOX_E_TIMEOUT) {
+    if (why->code != OUTBOX_E_CANCELLED && why->code != OUTBOX_E_TIMEOUT &&
+        why->code != OUTBOX_E_FULL) {
         outcome_set_unavailable(c, refused ? REFUSED_AFTER_MS : 0, "%s", why->text);
         outcome_finish(c);
     }
@@ -225,8 +235,7 @@ static int deliver(struct call *c, struct outbox_err *err)
         session_close(a);
     }
     if (conn->blocked)
-        outcome_set_unavailable(c, 0, "%s takes no messages for now: %s", conn->peer,
-                                conn->blocked_why);
+        outcome_set_unavailable(c, 0, "%s", conn->blocked_why);
     return finish(c, err);
 }
 

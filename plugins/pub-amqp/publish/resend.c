@@ -49,6 +49,19 @@ static void charge(struct call *c, uint32_t index, const struct reply *reply, bo
     }
 }
 
+/* Then what is larger is refused before it closes the channel, and nobody is suspected. */
+static bool learn_body_max(struct amqp *a)
+{
+    uint64_t max = reply_code_body_max(&a->channel.reply), known = a->channel.body_max;
+    if (max == 0 || (known > 0 && max >= known))
+        return false;
+    a->channel.body_max = max;
+    outbox_logf(a->host, OUTBOX_LOG_INFO,
+                "%s takes payloads of at most %llu bytes; sending what was unconfirmed again",
+                a->connection.peer, (unsigned long long)max);
+    return true;
+}
+
 int resend_after_close(struct call *c)
 {
     struct amqp *a = c->a;
@@ -58,8 +71,10 @@ int resend_after_close(struct call *c)
     bool alone = a->window.live == 1 && a->window.unconfirmed == 1;
     if (cause == CAUSE_CONFIGURATION) {
         a->channel.declared = false;
-        outcome_set_unavailable(c, 0, "%s: the broker refuses every message: %u %s",
-                                a->connection.peer, reply->code, reply->text);
+        outcome_set_unavailable(c, 0, "the broker refuses every message: %u %s%s", reply->code,
+                                reply->text, reply_code_advice(reply->code));
+    } else if (learn_body_max(a)) {
+        ; /* the one that was too large gets its outcome when its turn comes */
     } else if (alone) {
         charge(c, window_oldest(&a->window)->index, reply, cause == CAUSE_MESSAGE_FOR_GOOD);
     } else {

@@ -59,6 +59,7 @@ extern "C" {
 #define OUTBOX_E_TIMEOUT (-4)   /* timeout_ms passed */
 #define OUTBOX_E_CANCELLED (-5) /* the host cancelled the call through cancel_fd */
 #define OUTBOX_E_NOTSUP (-6)    /* this plugin or this instance does not support the call */
+#define OUTBOX_E_FULL (-7)      /* no room for one more instance, while others of it work */
 
 /** Is this field within the size that the filler of the struct *p has set? */
 #define OUTBOX_HAS(p, field)                                                         \

@@ -94,7 +94,8 @@ struct outbox_publisher_ops {
      * The result describes the connection, not the messages: outcomes count even when the result
      * is negative. After a negative result the host pauses the publisher and charges no message
      * that has no outcome. It does the same after OUTBOX_OK with OUTBOX_UNAVAILABLE in every
-     * outcome. n may be 0.
+     * outcome. n may be 0. OUTBOX_E_FULL is about this instance alone, as when the other side
+     * limits connections: the host uses the others, and tries this one again a little later.
      */
     int (*publish)(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,

@@ -40,6 +40,27 @@ START_TEST(the_cause_is_a_message_or_the_configuration)
 }
 END_TEST
 
+START_TEST(a_limit_of_the_body_is_read_from_the_text)
+{
+    static const struct {
+        struct reply reply;
+        uint64_t max;
+    } cases[] = {
+        {{406, 60, 40, "PRECONDITION_FAILED - message size 2 is larger than configured max size 1"},
+         1},
+        {{406, 60, 40,
+          "PRECONDITION_FAILED - message size 536870913 is larger than max size "
+          "536870912"},
+         536870912},
+        {{406, 60, 40, "PRECONDITION_FAILED - invalid message"}, 0},
+        {{406, 60, 40, "PRECONDITION_FAILED - max size big"}, 0},
+        {{403, 60, 40, "ACCESS_REFUSED - exchange 'max size 1'"}, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_uint_eq(reply_code_body_max(&cases[i].reply), cases[i].max);
+}
+END_TEST
+
 START_TEST(what_a_person_must_repair_is_final)
 {
     ck_assert(reply_code_is_final(403));
@@ -57,6 +78,7 @@ int main(void)
     TCase *tc = tcase_create("amqp reply code");
     tcase_add_loop_test(tc, the_cause_is_a_message_or_the_configuration, 0,
                         sizeof replies / sizeof replies[0]);
+    tcase_add_test(tc, a_limit_of_the_body_is_read_from_the_text);
     tcase_add_test(tc, what_a_person_must_repair_is_final);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
