@@ -24,7 +24,8 @@ int message_row_headers(struct outbox_str column, uint64_t max_message, struct a
         return OUTBOX_OK;
     if (column.n > max_message)
         return message_row_too_large("headers column", column.n, max_message, arena, m);
-    int r = headers_parse(column.p, (size_t)column.n, arena, &m->headers, &m->n_headers, &why);
+    int r = headers_parse(column.p, (size_t)column.n, UINT64_MAX, arena, &m->headers, &m->n_headers,
+                          &why);
     if (r > 0)
         m->defect = why;
     return r < 0 ? r : OUTBOX_OK;

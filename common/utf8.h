@@ -15,7 +15,9 @@ size_t utf8_char(const char *p, size_t n);
 unsigned utf8_control(const char *p, size_t len);
 #define UTF8_NO_CONTROL 0xFFFFFFFFu
 
-/* Valid UTF-8 throughout, without NUL? */
+/* Valid UTF-8 throughout? */
+bool utf8_is_valid(const char *p, size_t n);
+/* The same, and without NUL? */
 bool utf8_is_clean(const char *p, size_t n);
 
 /*

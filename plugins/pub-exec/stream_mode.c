@@ -79,7 +79,7 @@ static const char *defect_of(const struct outbox_message *msg)
 {
     if (!utf8_is_clean(msg->id.p, (size_t)msg->id.n))
         return "the id is not valid UTF-8, or holds a NUL, so that no reply could name it";
-    return message_json_fits(msg) ? NULL : "it is too large to be written as JSON";
+    return message_json_defect(msg);
 }
 
 static int queue_next(struct exchange *e, int64_t now)
