@@ -30,7 +30,7 @@ int json_add_text(struct json_object *object, const char *name, struct outbox_st
         return add_null(object, name);
     if (text.n > INT_MAX / 4)
         return OUTBOX_E_RETRY;
-    if (utf8_is_valid(text.p, (size_t)text.n))
+    if (utf8_is_valid(text.p, (size_t)text.n)) /* a NUL is written as \u0000 */
         return add(object, name, json_object_new_string_len(text.p, (int)text.n));
     size_t cap = (size_t)text.n * 3 + 1;
     char *clean = malloc(cap);
@@ -109,13 +109,25 @@ int json_add_headers(struct json_object *object, const struct outbox_message *ms
     return r;
 }
 
-/* The worst that escaping does is six bytes for one. */
-bool message_json_fits(const struct outbox_message *msg)
+static bool is_valid(struct outbox_str text)
+{
+    return utf8_is_valid(text.p, (size_t)text.n);
+}
+
+const char *message_json_defect(const struct outbox_message *msg)
 {
     uint64_t n = msg->id.n + msg->topic.n + msg->key.n + msg->payload.n;
-    for (uint64_t i = 0; i < msg->n_headers; i++)
+    if (!is_valid(msg->id) || !is_valid(msg->topic) || !is_valid(msg->key))
+        return "its id, topic or key is not valid UTF-8, so that JSON cannot hold it";
+    for (uint64_t i = 0; i < msg->n_headers; i++) {
+        if (!utf8_is_clean(msg->headers[i].name.p, (size_t)msg->headers[i].name.n) ||
+            !is_valid(msg->headers[i].value))
+            return "a header is not valid UTF-8, or its name holds a NUL, so that JSON cannot "
+                   "hold it";
         n += msg->headers[i].name.n + msg->headers[i].value.n;
-    return n <= INT_MAX / 8;
+    }
+    /* json-c counts in int, and the worst that escaping does is six bytes for one. */
+    return n > INT_MAX / 8 ? "it is too large to be written as JSON" : NULL;
 }
 
 /* What json-c writes for a text, without its quotes; at least, should a version escape more. */

@@ -9,7 +9,7 @@
 
 /* Members. All return OUTBOX_OK, or OUTBOX_E_RETRY without memory, when the member is missing. */
 
-/* A string, which may hold NUL; what is not valid UTF-8 becomes U+FFFD. NULL stays null. */
+/* A string; what is not valid UTF-8 becomes U+FFFD, a NUL \u0000. NULL stays null. */
 int json_add_text(struct json_object *object, const char *name, struct outbox_str text);
 int json_add_int(struct json_object *object, const char *name, int64_t value);
 /* RFC 3339; 0 is null. */
@@ -21,8 +21,8 @@ int json_add_payload(struct json_object *object, struct outbox_str payload);
 /* "headers": the message's, as an object of strings. */
 int json_add_headers(struct json_object *object, const struct outbox_message *msg);
 
-/* Can it be written at all? json-c counts in int. */
-bool message_json_fits(const struct outbox_message *msg);
+/* Why message_json could not say what the message has; NULL: it can. */
+const char *message_json_defect(const struct outbox_message *msg);
 /* {"id","topic","key","headers","payload" or "payload_base64","retries","created_at"} on one line,
  * which lives as long as the object that is returned. NULL without memory. */
 struct json_object *message_json(const struct outbox_message *msg, const char **ret_text,

@@ -31,21 +31,15 @@ size_t utf8_char(const char *p, size_t n)
 
 bool utf8_is_valid(const char *p, size_t n)
 {
-    size_t len = 1;
-    for (size_t i = 0; i < n && len > 0; i += len)
-        len = utf8_char(p + i, n - i);
-    return len > 0;
+    for (size_t i = 0, len; i < n; i += len)
+        if ((len = utf8_char(p + i, n - i)) == 0)
+            return false;
+    return true;
 }
 
 bool utf8_is_clean(const char *p, size_t n)
 {
-    for (size_t i = 0; i < n;) {
-        size_t len = utf8_char(p + i, n - i);
-        if (len == 0 || p[i] == '\0')
-            return false;
-        i += len;
-    }
-    return true;
+    return n == 0 || (!memchr(p, '\0', n) && utf8_is_valid(p, n));
 }
 
 unsigned utf8_control(const char *p, size_t len)

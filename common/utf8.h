@@ -17,7 +17,6 @@ unsigned utf8_control(const char *p, size_t len);
 
 /* Valid UTF-8 throughout? */
 bool utf8_is_valid(const char *p, size_t n);
-
 /* The same, and without NUL? */
 bool utf8_is_clean(const char *p, size_t n);
 

@@ -25,9 +25,8 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     const struct config *config = relay->config;
     struct log *log = relay->log;
     w->relay = relay;
-    w->limit = config->delivery.batch_size;
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
-    if (batch_init(&w->batch, w->limit) < 0 || !w->publishers)
+    if (batch_init(&w->batch, config->delivery.batch_size) < 0 || !w->publishers)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
     if (r == 0)
@@ -89,11 +88,26 @@ static void store_failed(struct worker *w, int r, const struct outbox_err *err)
     }
 }
 
+/* A batch that does not fit its time is claimed for nothing, and a claim that fails may be too much
+ * for the store: take less, then more again. After a relay that ended uncleanly the first claims
+ * are small: it may have been killed in its claim. */
+static void resize_claim(struct worker *w, bool fits)
+{
+    uint32_t most = w->relay->config->delivery.batch_size;
+    if (fits)
+        w->limit = w->limit > most / 2 ? most : w->limit * 2;
+    else
+        w->limit = w->limit > 1 ? w->limit / 2 : 1;
+}
+
 static int call_claim(struct worker *w, struct outbox_err *err)
 {
     struct relay *relay = w->relay;
     const struct config *config = relay->config;
     struct outbox_batch *claimed = NULL;
+    int r = heartbeat_load_predecessors(relay, err);
+    if (r == 0 && w->limit == 0)
+        w->limit = poison_is_suspected(&relay->poison) ? 1 : config->delivery.batch_size;
     struct outbox_claim claim = {
         .size = sizeof claim,
         .limit = w->limit,
@@ -106,7 +120,6 @@ static int call_claim(struct worker *w, struct outbox_err *err)
         .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
-    int r = heartbeat_load_predecessors(relay, err);
     int64_t now = clock_monotonic_us();
     if (r == 0)
         r = store_claim(&w->store, &claim, &call, &claimed, err);
@@ -136,6 +149,7 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
     }
     int r = call_claim(w, &err);
     if (r < 0) {
+        resize_claim(w, false);
         store_failed(w, r, &err);
         *ret_due_us = suspension_snapshot(suspension).until_us;
         return false;
@@ -223,16 +237,6 @@ static enum batch_state publish(struct worker *w)
             w->first_publisher = (first + k) % n;
     }
     return state;
-}
-
-/* A batch that does not fit its time is claimed for nothing: take less, then more again. */
-static void resize_claim(struct worker *w)
-{
-    uint32_t most = w->relay->config->delivery.batch_size;
-    if (w->batch.cut_short)
-        w->limit = w->limit > 1 ? w->limit / 2 : 1;
-    else
-        w->limit = w->limit > most / 2 ? most : w->limit * 2;
 }
 
 /* What was released after a failure of this worker alone would be claimed again at once. */
@@ -327,7 +331,7 @@ static bool run_batch(struct worker *w)
     enum batch_state settled = settle_batch(w);
     if (settled > state)
         state = settled;
-    resize_claim(w);
+    resize_claim(w, !w->batch.cut_short);
     release(w, state);
     if (state == BATCH_UNRECORDED)
         wait_before_retry(w, w->record_failures, RETRY_MAX_MS);

@@ -15,7 +15,7 @@ struct worker {
     struct publisher *publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
     struct batch batch;
-    uint32_t limit;           /* of the next claim; shrinks when batches do not fit their time */
+    uint32_t limit;           /* of the next claim, see resize_claim(); 0: of the first one */
     size_t first_publisher;   /* goes first with the next batch */
     uint32_t record_failures; /* in a row, of record_in_flight */
     uint32_t without_room;    /* a publisher has none for it, for the n-th time in a row */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reply.h"
 
+#include "common/json.h"
+
 #include <outbox/helpers.h>
 
 #include <stdbool.h>
@@ -16,21 +18,6 @@ static const struct {
                 {"later", OUTBOX_LATER},
                 {"reject", OUTBOX_REJECTED},
                 {"unavailable", OUTBOX_UNAVAILABLE}};
-
-static struct json_object *parse(const char *line, size_t n)
-{
-    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
-    if (!tokener)
-        return NULL;
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    struct json_object *object = json_tokener_parse_ex(tokener, line, (int)n);
-    if (json_tokener_get_error(tokener) != json_tokener_success) {
-        json_object_put(object);
-        object = NULL;
-    }
-    json_tokener_free(tokener);
-    return object;
-}
 
 static bool text_of(struct json_object *object, const char *name, struct outbox_str *ret)
 {
@@ -50,8 +37,8 @@ const char *reply_parse(const char *line, size_t n, struct reply *ret)
     memset(ret, 0, sizeof *ret);
     if (n > REPLY_MAX)
         return "a reply is longer than 64 KiB";
-    ret->owner = parse(line, n);
-    if (!json_object_is_type(ret->owner, json_type_object))
+    ret->owner = json_read_object(line, n, DEPTH_MAX);
+    if (!ret->owner)
         return "a reply is not a JSON object";
     if (!text_of(ret->owner, "id", &ret->id))
         return "a reply has no `id`";

@@ -75,21 +75,12 @@ static bool must_wait(const struct exchange *e)
     return !outbox_str_eq(msg->id, msg->row_id) && find_in_flight(e, msg->id);
 }
 
-/* Why a message cannot be sent; NULL: it can. What JSON cannot hold as it is must not arrive
- * changed. A name ends at a NUL for json-c; in other texts it becomes \u0000. */
+/* Why a message cannot be sent; NULL: it can. */
 static const char *defect_of(const struct outbox_message *msg)
 {
     if (!utf8_is_clean(msg->id.p, (size_t)msg->id.n))
         return "the id is not valid UTF-8, or holds a NUL, so that no reply could name it";
-    if (!utf8_is_valid(msg->topic.p, (size_t)msg->topic.n))
-        return "the topic is not valid UTF-8";
-    if (!utf8_is_valid(msg->key.p, (size_t)msg->key.n))
-        return "the key is not valid UTF-8";
-    for (uint64_t i = 0; i < msg->n_headers; i++)
-        if (!utf8_is_clean(msg->headers[i].name.p, (size_t)msg->headers[i].name.n) ||
-            !utf8_is_valid(msg->headers[i].value.p, (size_t)msg->headers[i].value.n))
-            return "a header is not valid UTF-8, or its name holds a NUL";
-    return message_json_fits(msg) ? NULL : "it is too large to be written as JSON";
+    return message_json_defect(msg);
 }
 
 static int queue_next(struct exchange *e, int64_t now)

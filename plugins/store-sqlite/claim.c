@@ -90,6 +90,7 @@ static int make_numbers(struct store *s, struct outbox_err *err)
 
 struct builder {
     const struct outbox_claim *claim;
+    struct message_limits limits;
     struct outbox_message **messages;
     uint32_t n;
     uint32_t n_delayed; /* of them, the first ones */
@@ -103,17 +104,18 @@ static int add_rows(struct store *s, sqlite3_stmt *q, uint32_t limit, struct bui
 {
     int r = OUTBOX_OK;
     while (b->n < limit && !b->full && (r = db_step(s, q, err)) > 0) {
-        uint64_t n = db_column(q, ROW_PAYLOAD).n;
+        uint64_t n = row_bytes(q, &b->limits);
         b->full = n > b->claim->max_bytes - b->bytes;
         if (b->full && b->n > 0)
             break;
-        r = row_message(q, b->claim->max_message, &s->claim.arena, &b->messages[b->n]);
+        r = row_message(q, &b->limits, &s->claim.arena, &b->messages[b->n]);
         if (r < 0) {
             sqlite3_reset(q);
             return outbox_fail(err, r, "out of memory");
         }
-        b->bytes += n; /* one larger message travels alone */
-        b->n++;
+        n += b->messages[b->n]->n_headers * sizeof(struct outbox_header);
+        b->bytes += n < b->claim->max_bytes - b->bytes ? n : b->claim->max_bytes - b->bytes;
+        b->n++; /* one larger message travels alone */
     }
     if (r < 0)
         return r;
@@ -124,8 +126,11 @@ static int add_rows(struct store *s, sqlite3_stmt *q, uint32_t limit, struct bui
 static int add_ready(struct store *s, struct builder *b, struct outbox_err *err)
 {
     sqlite3_stmt *q;
-    int r = db_query(s, STMT_READY, "SELECT " ROW_COLUMNS " FROM " READY " ORDER BY seq",
-                     DB_ARGS(DB_INT((int64_t)b->claim->max_message)), &q, err);
+    int r =
+        db_query(s, STMT_READY, "SELECT " ROW_COLUMNS("?1", "?2") " FROM " READY " ORDER BY seq",
+                 DB_ARGS(DB_INT((int64_t)b->limits.max_message),
+                         DB_INT((int64_t)b->limits.max_header_bytes)),
+                 &q, err);
     return r < 0 ? r : add_rows(s, q, b->claim->limit, b, err);
 }
 
@@ -135,9 +140,12 @@ static int add_delayed(struct store *s, uint32_t limit, uint32_t skip, struct bu
     sqlite3_stmt *q;
     int r = db_query(
         s, STMT_DELAYED,
-        "SELECT " ROW_COLUMNS " FROM " DELAYED " AND available_at <= ?2 ORDER BY available_at"
-        " LIMIT -1 OFFSET ?3",
-        DB_ARGS(DB_INT((int64_t)b->claim->max_message), DB_INT(db_now(s)), DB_INT(skip)), &q, err);
+        "SELECT " ROW_COLUMNS(
+            "?1", "?2") " FROM " DELAYED
+                        " AND available_at <= ?3 ORDER BY available_at LIMIT -1 OFFSET ?4",
+        DB_ARGS(DB_INT((int64_t)b->limits.max_message), DB_INT((int64_t)b->limits.max_header_bytes),
+                DB_INT(db_now(s)), DB_INT(skip)),
+        &q, err);
     return r < 0 ? r : add_rows(s, q, limit, b, err);
 }
 
@@ -253,7 +261,7 @@ int claim(void *instance, const struct outbox_claim *claim, const struct outbox_
         return r;
     arena_reset(&s->claim.arena);
     struct claimed *c = arena_array(&s->claim.arena, 1, sizeof *c);
-    struct builder b = {.claim = claim};
+    struct builder b = {.claim = claim, .limits = message_limits_of(claim)};
     b.messages = arena_array(&s->claim.arena, claim->limit, sizeof *b.messages);
     /* Before any row is taken: without it they would wait for their lease to end. */
     if (!c || !b.messages || !(c->settled = arena_array(&s->claim.arena, claim->limit, 1)))

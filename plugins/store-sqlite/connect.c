@@ -75,6 +75,13 @@ static void sql_fnmatch(sqlite3_context *context, int n, sqlite3_value **values)
     sqlite3_result_int(context, pattern && text && fnmatch(pattern, text, 0) == 0);
 }
 
+static void sql_octet_length(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    (void)n;
+    if (sqlite3_value_type(values[0]) != SQLITE_NULL)
+        sqlite3_result_int(context, sqlite3_value_bytes(values[0]));
+}
+
 /* SQLite does not wait here for others who open a new database at the same time. */
 static int use_wal(struct store *s, struct outbox_err *err)
 {
@@ -94,11 +101,14 @@ static int set_up(struct store *s, struct outbox_err *err)
         "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;"
         "PRAGMA journal_size_limit = 16777216";
     const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
+    bool measures = sqlite3_libversion_number() >= 3043000; /* and reads nothing for it */
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_progress_handler(s->db, PROGRESS_STEPS, on_progress, s);
     if (sqlite3_exec(s->db, pragmas, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_create_function_v2(s->db, "outbox_fnmatch", 2, flags, NULL, sql_fnmatch, NULL, NULL,
                                    NULL) != SQLITE_OK ||
+        (!measures && sqlite3_create_function_v2(s->db, "octet_length", 1, flags, NULL,
+                                                 sql_octet_length, NULL, NULL, NULL)) ||
         sqlite3_create_function_v2(s->db, "outbox_timestamp", 1, flags, NULL, timestamp_sql, NULL,
                                    NULL, NULL) != SQLITE_OK)
         return db_fail(s, err);

@@ -3,9 +3,12 @@
 #include "db.h"
 #include "row.h"
 
-/* A row is shown whatever its size. */
+#include <outbox/helpers.h>
+
+/* A payload is shown whatever its size; headers of more bytes are not. */
 #define NO_LIMIT INT64_MAX
-/* A page ends after so many bytes of payload. */
+#define HEADERS_MAX 262144
+/* A page ends after so many bytes of all columns, and headers. */
 #define PAGE_BYTES ((uint64_t)16 << 20)
 
 /* The columns of a row besides those of its message. */
@@ -17,8 +20,10 @@ enum {
     LIST_PROCESSED_AT,
     LIST_AVAILABLE_AT
 };
-#define COLUMNS \
-    "SELECT " ROW_COLUMNS ", status, last_error, lane, lane_seq, processed_at, available_at FROM "
+#define MESSAGE ROW_COLUMNS("?1", "262144")
+#define COLUMNS                                                                        \
+    "SELECT " MESSAGE ", status, substr(last_error, 1, 10000), substr(lane, 1, 1000)," \
+    " lane_seq, processed_at, available_at FROM "
 #define LIST COLUMNS "\"{t}\" WHERE seq > ?2"
 /* The index is named: the few failed rows are not looked for among all that are kept. */
 #define LIST_FAILED COLUMNS "\"{t}\" INDEXED BY \"{t}_failed\" WHERE status = 'failed' AND seq > ?2"
@@ -34,13 +39,16 @@ static uint32_t status_bit(struct outbox_str name)
 
 static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **ret)
 {
+    static const struct message_limits limits = {NO_LIMIT, UINT32_MAX, NO_LIMIT};
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
     struct outbox_message *message;
-    if (!row || row_message(q, NO_LIMIT, arena, &message) < 0 ||
+    if (!row || row_message(q, &limits, arena, &message) < 0 ||
         row_text(q, LIST_LAST_ERROR, arena, &row->last_error) < 0 ||
         row_text(q, LIST_LANE, arena, &row->lane) < 0 ||
         row_text(q, ROW_ORIGIN_ID, arena, &row->origin_id) < 0)
         return OUTBOX_E_RETRY;
+    if (row_sizes(q).headers > HEADERS_MAX && !message->defect.p)
+        message->defect = outbox_cstr("the headers have more than 256 KiB, and are not shown");
     row->size = sizeof *row;
     row->message = message;
     row->status = status_bit(db_column(q, LIST_STATUS));
@@ -49,6 +57,14 @@ static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **re
     row->available_us = timestamp_column(q, LIST_AVAILABLE_AT);
     *ret = row;
     return OUTBOX_OK;
+}
+
+static uint64_t page_bytes(const struct outbox_message *m)
+{
+    uint64_t n = m->row_id.n + m->topic.n + m->key.n + m->payload.n;
+    for (uint64_t i = 0; i < m->n_headers; i++)
+        n += sizeof m->headers[i] + m->headers[i].name.n + m->headers[i].value.n;
+    return n;
 }
 
 int list(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
@@ -75,7 +91,7 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
             r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
             break;
         }
-        bytes += rows[page->n++]->message->payload.n;
+        bytes += page_bytes(rows[page->n++]->message);
     }
     if (s->db)
         sqlite3_reset(q);

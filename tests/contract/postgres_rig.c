@@ -99,7 +99,9 @@ struct outbox_claim a_claim(uint32_t limit)
                                  .lease_ms = LEASE_MS,
                                  .max_bytes = 64 << 20,
                                  .max_message = 64 << 20,
-                                 .relay = str("relay-of-the-test")};
+                                 .relay = str("relay-of-the-test"),
+                                 .max_headers = 1000,
+                                 .max_header_bytes = 300 << 10};
 }
 
 int try_claim(struct store *s, struct outbox_claim what, struct outbox_call call,

@@ -89,6 +89,7 @@ Suite *store_contract(const struct store_kind *kind)
     Suite *suite = suite_create(kind->plugin);
     store_use(kind);
     store_contract_claim(suite);
+    store_contract_budget(suite);
     store_contract_settle(suite);
     store_contract_admin(suite);
     return suite;
@@ -204,6 +205,8 @@ struct outbox_batch *claim(struct store *s, uint32_t limit, uint32_t lease_ms)
         .max_bytes = 64 << 20,
         .max_message = 64 << 20,
         .relay = str("relay-of-the-test"),
+        .max_headers = 1000,
+        .max_header_bytes = 256 << 10,
     };
     assert_class(store_claim(s, &what, CALL, &batch, &err), OUTBOX_OK, &err);
     ck_assert_ptr_nonnull(batch);

@@ -36,6 +36,7 @@ struct store_kind {
 /* All cases of the contract. */
 Suite *store_contract(const struct store_kind *kind);
 void store_contract_claim(Suite *suite);
+void store_contract_budget(Suite *suite);
 void store_contract_settle(Suite *suite);
 void store_contract_admin(Suite *suite);
 /* A test case of its own with the fixture below. */

@@ -44,7 +44,7 @@ static const struct {
     {"'{\"a\":\"first\",\"a\":\"last\"}'", 1, "last", NULL},
     {"'{\"a\":{\"b\":1}}'", 0, NULL, "a"},
     {"'{\"a\":[1]}'", 0, NULL, "a"},
-    {"'[]'", 0, NULL, ""},
+    {"'[]'", 0, NULL, NULL},
     {"'\"text\"'", 0, NULL, ""},
     {"'7'", 0, NULL, ""},
     {"(repeat('{\"a\":', 500) || '1' || repeat('}', 500))::jsonb", 0, NULL, ""},

@@ -105,7 +105,7 @@ class Stream(relay_test.Relay):
         self.outboxd("run", "--once", code=1)
         self.assertEqual([json.loads(line) for line in self.read("got").splitlines()], [["a\0b", "k\0", {"h": "x\0y"}]])
         failed = [row[0] for row in self.query("SELECT last_error FROM outbox_messages WHERE status = 'failed' ORDER BY seq")]
-        self.assertEqual(failed, ["the topic is not valid UTF-8", "the key is not valid UTF-8"])
+        self.assertEqual(failed, ["its id, topic or key is not valid UTF-8, so that JSON cannot hold it"] * 2)
 
     def test_a_flood_on_stderr_does_not_fill_the_log(self):
         self.stream("import json, sys\nsys.stdin.readline()\n"

@@ -23,13 +23,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct outbox_header *headers, *again;
     uint64_t n_headers, n_again;
     struct outbox_str why = {NULL, 0};
-    if (headers_parse((const char *)data, n, &arena, &headers, &n_headers, &why) != 0) {
+    if (headers_parse((const char *)data, n, 1000, &arena, &headers, &n_headers, &why) != 0) {
         if (!why.p)
             abort();
     } else if (writable(headers, n_headers)) {
         char *text;
         if (headers_render(headers, n_headers, &text) != 0 ||
-            headers_parse(text, strlen(text), &arena, &again, &n_again, &why) != 0 ||
+            headers_parse(text, strlen(text), 1000, &arena, &again, &n_again, &why) != 0 ||
             n_again != n_headers)
             abort();
         free(text);

@@ -3,8 +3,12 @@
 #include "admin/filter.h"
 #include "claim/row.h"
 
-/* A row is shown whatever its size; a page ends after so many bytes of payload. */
+/* A payload is shown whatever its size. A page ends after so many bytes of all columns, and
+ * headers. */
 #define PAGE_BYTES INT64_C(16777216)
+/* Headers of more bytes are not shown. */
+#define HEADERS_MAX 262144
+#define COLUMNS ROW_COLUMNS_OF(65536, 262144, 1048576)
 
 static uint32_t status_bit(struct outbox_str name)
 {
@@ -18,12 +22,17 @@ static uint32_t status_bit(struct outbox_str name)
 /* `why`: it cannot be read; or NULL. */
 static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i, const char *why)
 {
+    static const struct message_limits limits = {INT64_MAX, UINT32_MAX, INT64_MAX};
     struct arena *arena = &s->page.arena;
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
-    struct outbox_message *m = row ? row_message(rows, i, arena, INT64_MAX) : NULL;
+    bool whole;
+    struct outbox_message *m =
+        row ? row_message(rows, i, HEADERS_MAX, &limits, arena, &whole) : NULL;
     if (!m || (why && row_mark_unreadable(arena, why, m) < 0) ||
         pg_column_uuid(rows, i, ROW_ORIGIN, arena, &row->origin_id) < 0)
         return NULL;
+    if (!whole && !m->defect.p)
+        m->defect = outbox_cstr("the headers have more than 256 KiB, and are not shown");
     row->size = sizeof *row;
     row->message = m;
     row->status = status_bit(pg_column_text(rows, i, ROW_N_COLUMNS));
@@ -35,18 +44,26 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
     return row;
 }
 
-#define PAGE(columns, texts)                                                        \
-    "WITH sizes AS (SELECT seq, sum(COALESCE(octet_length(payload), 0))"            \
-    "  OVER (ORDER BY seq) - COALESCE(octet_length(payload), 0) AS before FROM {t}" \
-    "  WHERE seq = ANY ($2))"                                                       \
-    " SELECT " columns ", m.status, " texts ", m.lane_seq, m.processed_at,"         \
-    "  m.available_at FROM {t} m JOIN sizes ON sizes.seq = m.seq"                   \
-    " WHERE sizes.before < $3 ORDER BY m.seq"
-static const char page[] = PAGE(ROW_COLUMNS, "m.last_error, m.lane");
-static const char unreadable_page[] = PAGE(UNREADABLE_COLUMNS, "m.last_error, m.lane");
-static const char silent_page[] = PAGE(UNREADABLE_COLUMNS, "''::text, NULL::text");
+/* What a row brings into a page: for each header there is a struct, too. */
+#define ROW_BYTES                                                                         \
+    "LEAST(octet_length(topic), 65536) + LEAST(octet_length(key), 65536)::int8"           \
+    " + COALESCE(octet_length(payload), 0) + CASE WHEN pg_column_size(headers)"           \
+    "  > 1048576 THEN 0 ELSE LEAST(COALESCE(octet_length(headers::text), 0), 262144) * 5" \
+    " END"
+#define SIZES                                                                               \
+    "WITH sizes AS MATERIALIZED (SELECT seq, sum(n) OVER (ORDER BY seq) - n AS before FROM" \
+    "  (SELECT seq, " ROW_BYTES " AS n FROM {t} WHERE seq = ANY ($2) OFFSET 0) r)"
+#define ROWS(columns, texts)                                                \
+    " SELECT " columns ", m.status, " texts ", m.lane_seq, m.processed_at," \
+    "  m.available_at FROM {t} m"
+#define TEXTS "pg_catalog.left(m.last_error, 10000), pg_catalog.left(m.lane, 1000)"
+static const char page[] = SIZES ROWS(COLUMNS, TEXTS) " JOIN sizes ON sizes.seq = m.seq"
+                                                      " WHERE sizes.before < $3 ORDER BY m.seq";
+static const char unreadable_page[] = ROWS(UNREADABLE_COLUMNS, TEXTS) " WHERE m.seq = ANY ($2)";
+static const char silent_page[] =
+    ROWS(UNREADABLE_COLUMNS, "''::text, NULL::text") " WHERE m.seq = ANY ($2)";
 
-/* The rows themselves, as far as their payloads fill a page, but one at least. */
+/* The rows themselves, as far as their columns fill a page, but one at least. */
 static int load(struct store *s, const char *sql, const int64_t *seqs, size_t n, PGresult **ret,
                 struct outbox_err *err)
 {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "claim/claim_batch.h"
-#include "common/message_row.h"
 
 #include <stdlib.h>
 
@@ -26,32 +25,41 @@ static int compare_places(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-/* Marks a message whose payload has not come; a leased row may be deleted by anybody. */
+/* Marks a message that has not come whole; a leased row may be deleted by anybody. */
 static const char missing[] = "its row is gone";
+
+/* One larger message travels alone. */
+static void count_bytes(struct batch_build *b, uint64_t bytes)
+{
+    uint64_t left = b->claim->max_bytes - b->bytes;
+    b->bytes += bytes < left ? bytes : left;
+}
 
 /* False without memory. */
 static bool add_row(struct batch_build *b, const PGresult *rows, int row)
 {
     const struct outbox_claim *claim = b->claim;
-    bool left_out;
-    uint64_t bytes = row_bytes(rows, row, &left_out);
-    struct outbox_message *m = row_message(rows, row, &b->store->claim.arena, claim->max_message);
-    if (!m)
-        return false;
-    if (left_out && m->defect.p)
-        bytes = 0; /* too large: marked, not loaded */
+    struct message_limits limits = message_limits_of(claim);
+    struct message_sizes sizes = row_sizes(rows, row, ROW_HEADERS_MAX, &limits);
+    /* What is over a limit is marked, not loaded. */
+    uint64_t bytes = message_sizes_over(&sizes, &limits) ? 0 : message_sizes_sum(&sizes);
     b->full |= b->n == claim->limit || (b->n > 0 && bytes > claim->max_bytes - b->bytes);
     if (b->full) {
         if (b->n_excess < claim->limit)
-            b->excess[b->n_excess++] = m->seq;
+            b->excess[b->n_excess++] = pg_column_int(rows, row, ROW_SEQ);
         return true;
     }
-    if (left_out && !m->defect.p) {
+    bool whole;
+    struct outbox_message *m =
+        row_message(rows, row, ROW_HEADERS_MAX, &limits, &b->store->claim.arena, &whole);
+    if (!m)
+        return false;
+    if (!whole && !m->defect.p) {
         b->large[b->n_large++] = m->seq;
         m->defect = outbox_cstr(missing);
     }
-    /* one larger message travels alone */
-    b->bytes = bytes > claim->max_bytes - b->bytes ? claim->max_bytes : b->bytes + bytes;
+    count_bytes(b, bytes);
+    count_bytes(b, m->n_headers * sizeof *m->headers);
     b->messages[b->n++] = m;
     return true;
 }
@@ -90,29 +98,41 @@ static void drop_missing(struct batch_build *b)
     b->n = kept;
 }
 
+/* Reads what a message has too much of to come with its row: row `i` of the result. */
+static int add_large(struct batch_build *b, const PGresult *rows, int i, struct outbox_message *m)
+{
+    struct arena *arena = &b->store->claim.arena;
+    struct message_limits limits = message_limits_of(b->claim);
+    struct message_sizes sizes = {.headers = (uint64_t)pg_column_int(rows, i, 5)};
+    m->defect = (struct outbox_str){NULL, 0};
+    m->topic = pg_column_text(rows, i, 1);
+    m->key = pg_column_text(rows, i, 2);
+    m->payload = pg_column_text(rows, i, 3);
+    int r = message_row_check(&sizes, &limits, arena, m);
+    return r < 0 ? r : message_row_headers(pg_column_text(rows, i, 4), &limits, arena, m);
+}
+
 static int load_large(struct batch_build *b, struct outbox_err *err)
 {
     struct store *s = b->store;
     struct pg_args args = {.arena = &s->conn.scratch};
     PGresult *rows;
     pg_args_ints(&args, b->large, b->n_large);
-    int r =
-        pipeline_query(&s->conn, STMT_PAYLOADS,
-                       "SELECT m.seq, m.payload, m.headers::text FROM {t} m WHERE m.seq = ANY($1)",
-                       &args, &rows, err);
+    pg_args_int(&args, (int64_t)message_limits_of(b->claim).max_header_bytes);
+    int r = pipeline_query(&s->conn, STMT_PAYLOADS,
+                           "SELECT m.seq, m.topic, m.key, m.payload,"
+                           " CASE WHEN pg_catalog.octet_length(h.text) <= $2 THEN h.text END,"
+                           " pg_catalog.octet_length(h.text) FROM {t} m"
+                           " CROSS JOIN LATERAL (SELECT m.headers::text OFFSET 0) h (text)"
+                           " WHERE m.seq = ANY($1)",
+                           &args, &rows, err);
     if (r < 0)
         return r;
     s->claim.rows[s->claim.n_rows++] = rows;
     for (int i = 0; i < PQntuples(rows); i++) {
         uint32_t at = row_find((const struct outbox_message *const *)b->messages, b->n,
                                pg_column_int(rows, i, 0));
-        if (at == b->n)
-            continue;
-        struct outbox_message *m = b->messages[at];
-        m->defect = (struct outbox_str){NULL, 0};
-        m->payload = pg_column_text(rows, i, 1);
-        if (message_row_headers(pg_column_text(rows, i, 2), b->claim->max_message, &s->claim.arena,
-                                m) < 0)
+        if (at < b->n && add_large(b, rows, i, b->messages[at]) < 0)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     }
     drop_missing(b);

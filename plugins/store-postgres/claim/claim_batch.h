@@ -10,9 +10,10 @@
 /*
  * Rows become the messages of a batch, which has so many bytes and no more.
  *
- * A claim loads payloads and headers only up to the share of the batch's bytes that each row has;
- * so one round trip brings a batch of ordinary messages, and never more than may be. Larger ones
- * are loaded afterwards, as far as they fit; rows that do not fit are the excess.
+ * A claim loads payloads only up to the share of the batch's bytes that each row has, and little of
+ * the other columns; so one round trip brings a batch of ordinary messages, and not much more than
+ * may be. Larger ones are loaded afterwards, as far as they fit; rows that do not fit are the
+ * excess.
  */
 struct batch_build {
     struct store *store;
@@ -21,7 +22,7 @@ struct batch_build {
     struct outbox_message **messages;
     uint32_t n;
     uint64_t bytes;
-    int64_t *large; /* seqs of messages whose payload is not loaded yet */
+    int64_t *large; /* seqs of messages that have not come whole yet */
     uint32_t n_large;
     int64_t *excess; /* seqs of rows that were claimed and did not fit */
     uint32_t n_excess;

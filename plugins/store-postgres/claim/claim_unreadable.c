@@ -47,8 +47,9 @@ static int read_row(struct store *s, int64_t seq, uint64_t max_message, struct o
     PGresult *row;
     pg_args_int(&args, max_message < INT64_MAX ? (int64_t)max_message : INT64_MAX);
     pg_args_int(&args, seq);
-    int r = pipeline_query(&s->conn, STMT_NONE,
-                           "SELECT " ROW_COLUMNS " FROM {t} m WHERE m.seq = $2", &args, &row, err);
+    int r =
+        pipeline_query(&s->conn, STMT_NONE,
+                       "SELECT " ROW_ALL_COLUMNS " FROM {t} m WHERE m.seq = $2", &args, &row, err);
     PQclear(row);
     return r;
 }

@@ -1,31 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "claim/row.h"
-#include "common/message_row.h"
 #include "connection/pg_binary.h"
 
 #include <outbox/helpers.h>
 
-#include <inttypes.h>
+#include <stdio.h>
 
-/* Sizes are known before what has them is loaded. */
-static int check_sizes(const PGresult *rows, int row, struct arena *arena, uint64_t max,
-                       struct outbox_message *m)
-{
-    uint64_t payload = (uint64_t)pg_column_int(rows, row, ROW_PAYLOAD_N);
-    uint64_t headers = (uint64_t)pg_column_int(rows, row, ROW_HEADERS_N);
-    int64_t topic = pg_column_int(rows, row, ROW_TOPIC_N);
-    int64_t key = pg_column_int(rows, row, ROW_KEY_N);
-    if (topic > ROW_TEXT_MAX || key > ROW_TEXT_MAX) {
-        char text[80];
-        int n = snprintf(text, sizeof text, "the %s has %" PRId64 " bytes, more than %d",
-                         topic > ROW_TEXT_MAX ? "topic" : "key", topic > ROW_TEXT_MAX ? topic : key,
-                         ROW_TEXT_MAX);
-        return arena_str(arena, text, (size_t)n, &m->defect);
-    }
-    return payload > max   ? message_row_too_large("payload", payload, max, arena, m)
-           : headers > max ? message_row_too_large("headers column", headers, max, arena, m)
-                           : OUTBOX_OK;
-}
+/* A text has a third of the bytes at least in which its jsonb is stored: the entry of a member has
+ * eight, a number eight or more, and their signs in the text are few. */
+#define STORED_FOR_TEXT 4
 
 int row_mark_unreadable(struct arena *arena, const char *why, struct outbox_message *m)
 {
@@ -34,21 +17,45 @@ int row_mark_unreadable(struct arena *arena, const char *why, struct outbox_mess
     return arena_str(arena, text, (size_t)n, &m->defect);
 }
 
-uint64_t row_bytes(const PGresult *rows, int row, bool *ret_left_out)
+static bool has_headers(const PGresult *rows, int row, uint64_t headers_max)
 {
-    *ret_left_out =
-        (PQgetisnull(rows, row, ROW_PAYLOAD) && !PQgetisnull(rows, row, ROW_PAYLOAD_N)) ||
-        (PQgetisnull(rows, row, ROW_HEADERS) && !PQgetisnull(rows, row, ROW_HEADERS_N));
-    return (uint64_t)(pg_column_int(rows, row, ROW_PAYLOAD_N) +
-                      pg_column_int(rows, row, ROW_HEADERS_N));
+    return PQgetisnull(rows, row, ROW_HEADERS_STORED) ||
+           (!PQgetisnull(rows, row, ROW_HEADERS) &&
+            (uint64_t)PQgetlength(rows, row, ROW_HEADERS) <= headers_max);
 }
 
-struct outbox_message *row_message(const PGresult *rows, int row, struct arena *arena,
-                                   uint64_t max_message)
+struct message_sizes row_sizes(const PGresult *rows, int row, uint64_t headers_max,
+                               const struct message_limits *limits)
+{
+    uint64_t headers = (uint64_t)PQgetlength(rows, row, ROW_HEADERS);
+    uint64_t stored = (uint64_t)pg_column_int(rows, row, ROW_HEADERS_STORED);
+    if (!has_headers(rows, row, headers_max))
+        headers =
+            stored / STORED_FOR_TEXT > limits->max_header_bytes ? stored : limits->max_header_bytes;
+    return (struct message_sizes){
+        .topic = (uint64_t)pg_column_int(rows, row, ROW_TOPIC_N),
+        .key = (uint64_t)pg_column_int(rows, row, ROW_KEY_N),
+        .payload = (uint64_t)pg_column_int(rows, row, ROW_PAYLOAD_N),
+        .headers = headers,
+    };
+}
+
+static bool is_whole(const struct outbox_message *m, const struct message_sizes *sizes,
+                     bool has_all_headers)
+{
+    return m->topic.n == sizes->topic && m->key.n == sizes->key && m->payload.n == sizes->payload &&
+           has_all_headers;
+}
+
+struct outbox_message *row_message(const PGresult *rows, int row, uint64_t headers_max,
+                                   const struct message_limits *limits, struct arena *arena,
+                                   bool *ret_whole)
 {
     struct outbox_message *m = arena_array(arena, 1, sizeof *m);
     if (!m)
         return NULL;
+    struct message_sizes sizes = row_sizes(rows, row, headers_max, limits);
+    bool has_all_headers = has_headers(rows, row, headers_max);
     int64_t retries = pg_column_int(rows, row, ROW_RETRIES);
     m->size = sizeof *m;
     m->seq = pg_column_int(rows, row, ROW_SEQ);
@@ -58,10 +65,12 @@ struct outbox_message *row_message(const PGresult *rows, int row, struct arena *
     m->payload = pg_column_text(rows, row, ROW_PAYLOAD);
     m->retries = retries < 0 ? 0 : (uint32_t)retries;
     m->created_us = pg_column_time(rows, row, ROW_CREATED);
+    *ret_whole = is_whole(m, &sizes, has_all_headers);
     if (pg_column_uuid(rows, row, ROW_ID, arena, &m->row_id) < 0 ||
         pg_column_uuid(rows, row, ROW_ORIGIN, arena, &m->id) < 0 ||
-        check_sizes(rows, row, arena, max_message, m) < 0 ||
-        message_row_headers(pg_column_text(rows, row, ROW_HEADERS), max_message, arena, m) < 0)
+        message_row_check(&sizes, limits, arena, m) < 0 ||
+        (has_all_headers &&
+         message_row_headers(pg_column_text(rows, row, ROW_HEADERS), limits, arena, m) < 0))
         return NULL;
     if (!m->id.p)
         m->id = m->row_id;

@@ -3,32 +3,37 @@
  * is marked, not dropped. */
 #pragma once
 
-#include "common/arena.h"
+#include "common/message_row.h"
 
 #include <outbox/plugin.h>
 
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-/* Topics and keys of more bytes are not loaded, nor published. */
-#define ROW_TEXT_MAX 65536
+/*
+ * The columns that row_message reads, in its order. A payload comes if it has $1 bytes at most; of
+ * a longer topic or key, and of headers, come the first characters. How many bytes headers have as
+ * text is known only when they are made text, which takes long for large ones: those that are
+ * stored in more bytes than `stored` do not come at all. How many they are stored in is known
+ * without reading them.
+ */
+#define ROW_COLUMNS_OF(text, headers, stored)                                     \
+    "m.seq, m.ctid, m.id,"                                                        \
+    " CASE WHEN pg_catalog.octet_length(m.topic) <= " #text " THEN m.topic"       \
+    "  ELSE pg_catalog.left(m.topic, 500) END, pg_catalog.octet_length(m.topic)," \
+    " CASE WHEN pg_catalog.octet_length(m.key) <= " #text " THEN m.key"           \
+    "  ELSE pg_catalog.left(m.key, 500) END, pg_catalog.octet_length(m.key),"     \
+    " CASE WHEN pg_catalog.octet_length(m.payload) <= $1 THEN m.payload END,"     \
+    " pg_catalog.octet_length(m.payload),"                                        \
+    " CASE WHEN pg_catalog.pg_column_size(m.headers) <= " #stored                 \
+    "  THEN pg_catalog.left(m.headers::text, " #headers " + 1) END,"              \
+    " pg_catalog.pg_column_size(m.headers), m.retries, m.created_at, m.origin_id"
 
-/* The columns that row_message reads, in its order; payload and headers only up to $1 bytes.
- * Headers that are stored in very little are not large, and need not be measured: a number takes
- * ten bytes to store, and a hundred thousand to write. */
-#define ROW_COLUMNS                                                                 \
-    "m.seq, m.ctid, m.id,"                                                          \
-    " CASE WHEN pg_catalog.octet_length(m.topic) <= 65536 THEN m.topic"             \
-    "  ELSE pg_catalog.left(m.topic, 1000) END, pg_catalog.octet_length(m.topic),"  \
-    " CASE WHEN pg_catalog.octet_length(m.key) <= 65536 THEN m.key"                 \
-    "  ELSE pg_catalog.left(m.key, 1000) END, pg_catalog.octet_length(m.key),"      \
-    " CASE WHEN pg_catalog.octet_length(m.payload) <= $1 THEN m.payload END,"       \
-    " pg_catalog.octet_length(m.payload),"                                          \
-    " CASE WHEN pg_catalog.pg_column_size(m.headers) <= 64"                         \
-    "  OR pg_catalog.octet_length(m.headers::text) <= $1 THEN m.headers::text END," \
-    " CASE WHEN pg_catalog.pg_column_size(m.headers) > 64"                          \
-    "  THEN pg_catalog.octet_length(m.headers::text) END,"                          \
-    " m.retries, m.created_at, m.origin_id"
+/* Those of a claim: what is longer is loaded when it is known that it fits into the batch. */
+#define ROW_HEADERS_MAX 8192
+#define ROW_COLUMNS ROW_COLUMNS_OF(2000, 8192, 65536)
+/* All that a claim may ever load. */
+#define ROW_ALL_COLUMNS ROW_COLUMNS_OF(65536, 1048576, 4194304)
 enum row_column {
     ROW_SEQ,
     ROW_CTID,
@@ -40,7 +45,7 @@ enum row_column {
     ROW_PAYLOAD,
     ROW_PAYLOAD_N,
     ROW_HEADERS,
-    ROW_HEADERS_N, /* NULL: small */
+    ROW_HEADERS_STORED,
     ROW_RETRIES,
     ROW_CREATED,
     ROW_ORIGIN,
@@ -52,11 +57,15 @@ enum row_column {
     "m.seq, m.ctid, m.id, ''::text, 0::int4, ''::text, 0::int4, NULL::bytea, NULL::int4," \
     " NULL::text, NULL::int4, m.retries, m.created_at, m.origin_id"
 
-/* What its payload and its headers, if they are large, have together, loaded or not. */
-uint64_t row_bytes(const PGresult *rows, int row, bool *ret_left_out);
-/* NULL without memory. Texts point into the result. */
-struct outbox_message *row_message(const PGresult *rows, int row, struct arena *arena,
-                                   uint64_t max_message);
+/* What its columns have, loaded or not; headers that did not come whole have max_header_bytes, or
+ * are certainly over it. `headers_max`: the same as in the columns. */
+struct message_sizes row_sizes(const PGresult *rows, int row, uint64_t headers_max,
+                               const struct message_limits *limits);
+/* NULL without memory. Texts point into the result. What did not come whole is missing, or cut;
+ * *ret_whole tells. */
+struct outbox_message *row_message(const PGresult *rows, int row, uint64_t headers_max,
+                                   const struct message_limits *limits, struct arena *arena,
+                                   bool *ret_whole);
 /* The index of the message with this seq in an array sorted by seq, or n. */
 uint32_t row_find(const struct outbox_message *const *messages, uint32_t n, int64_t seq);
 /* Why is the message's defect. OUTBOX_E_RETRY without memory. */

@@ -9,32 +9,55 @@
 
 #include <string.h>
 
+#define MAX 6
+
 static const struct {
     const char *json;
     int n; /* headers, or -1: a defect */
-} forms[] = {{NULL, 0},
-             {"", 0},
-             {"null", 0},
-             {" null ", 0},
-             {"{}", 0},
-             {" { } ", 0},
-             {"{\"a\":\"b\"}", 1},
-             {"{\"a\":1,\"b\":true,\"c\":null,\"d\":1.50}", 4},
-             {"{\"a\":\"1\",\"a\":\"2\"}", 1},
-             {"{\"a\":{}}", -1},
-             {"{\"a\":[1]}", -1},
-             {"[]", -1},
-             {"1", -1},
-             {"\"x\"", -1},
-             {"{\"a\":", -1},
-             {"{'a':'b'}", -1},
-             {"{\"a\":\"b\"} x", -1},
-             {"{\"a\":\"\xff\"}", -1},
-             {"{\"a\\u0000b\":\"1\"}", -1}, /* a name with a NUL is no name */
-             {"{\"a\":\"1\",\"a\\u0000\" :\"2\"}", -1},
-             {"{\"a\\\\u0000b\":\"1\",\"c\":\"\\u0000\"}", 2},
-             {"{\"a\":\"\\u0000\\\"\",\"b\":\":\"}", 2},
-             {"junk", -1}};
+} forms[] = {
+    {NULL, 0},
+    {"", 0},
+    {"null", 0},
+    {" null ", 0},
+    {"{}", 0},
+    {" { } ", 0},
+    {"{\"a\":\"b\"}", 1},
+    {"{\"a\":1,\"b\":true,\"c\":null,\"d\":1.50}", 4},
+    {"{\"a\":\"1\",\"a\":\"2\"}", 1},
+    {"{\"a\":{}}", -1},
+    {"{\"a\":[1]}", -1},
+    {"[]", 0},
+    {" [ ] ", 0},
+    {"[] []", -1},
+    {"[1]", -1},
+    {"[{}]", -1},
+    {"null null", -1},
+    {"nul", -1},
+    {" ", -1},
+    {"{\"customer\":\"M\xc3\xbcller\"}", 1},
+    {"{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6}", 6},
+    {"{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7}", -1}, /* more than MAX */
+    {"{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7 and what follows is not read", -1},
+    {"{\"a\":1,}", -1},
+    {"{,}", -1},
+    {"{\"a\" 1}", -1},
+    {"{1:1}", -1},
+    {"{\"a\":NaN}", -1},
+    {"{\"a\":01}", -1},
+    {"{} {}", -1},
+    {"{\"a\":1}}", -1},
+    {"{\"a\":\"1\n2\"}", 1},
+    {"1", -1},
+    {"\"x\"", -1},
+    {"{\"a\":", -1},
+    {"{'a':'b'}", -1},
+    {"{\"a\":\"b\"} x", -1},
+    {"{\"a\":\"\xff\"}", -1},
+    {"{\"a\\u0000b\":\"1\"}", -1}, /* a name with a NUL is no name */
+    {"{\"a\":\"1\",\"a\\u0000\" :\"2\"}", -1},
+    {"{\"a\\\\u0000b\":\"1\",\"c\":\"\\u0000\"}", 2},
+    {"{\"a\":\"\\u0000\\\"\",\"b\":\":\"}", 2},
+    {"junk", -1}};
 
 START_TEST(headers_are_read_leniently)
 {
@@ -43,7 +66,7 @@ START_TEST(headers_are_read_leniently)
     uint64_t n = 99;
     struct outbox_str why = {NULL, 0};
     const char *json = forms[_i].json;
-    int r = headers_parse(json, json ? strlen(json) : 0, &arena, &headers, &n, &why);
+    int r = headers_parse(json, json ? strlen(json) : 0, MAX, &arena, &headers, &n, &why);
     ck_assert_int_eq(r, forms[_i].n < 0 ? 1 : 0);
     if (r == 0)
         ck_assert_uint_eq(n, (unsigned)forms[_i].n);
@@ -63,13 +86,45 @@ START_TEST(numbers_keep_their_text)
         "{\"big\":18446744073709551615,\"frac\":1.50,\"yes\":true,"
         "\"huge\":123456789012345678901234567890 ,\"low\":-9223372036854775809,"
         "\"text\":\"\\\"18446744073709551616\"}";
-    ck_assert_int_eq(headers_parse(json, sizeof json - 1, &arena, &headers, &n, &why), 0);
+    ck_assert_int_eq(headers_parse(json, sizeof json - 1, MAX, &arena, &headers, &n, &why), 0);
     ck_assert_str_eq(headers[0].value.p, "18446744073709551615");
     ck_assert_str_eq(headers[1].value.p, "1.50");
     ck_assert_str_eq(headers[2].value.p, "true");
     ck_assert_str_eq(headers[3].value.p, "123456789012345678901234567890");
     ck_assert_str_eq(headers[4].value.p, "-9223372036854775809");
     ck_assert_str_eq(headers[5].value.p, "\"18446744073709551616");
+    arena_free(&arena);
+}
+END_TEST
+
+/* In the order of their first places. */
+START_TEST(a_repeated_name_keeps_its_last_value)
+{
+    struct arena arena = ARENA_INIT(0);
+    const struct outbox_header *headers;
+    uint64_t n;
+    struct outbox_str why;
+    static const char json[] = "{\"b\":1,\"a\":2,\"b\":3,\"\\u0062\":\"last\"}";
+    ck_assert_int_eq(headers_parse(json, sizeof json - 1, MAX, &arena, &headers, &n, &why), 0);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_str_eq(headers[0].name.p, "b");
+    ck_assert_str_eq(headers[0].value.p, "last");
+    ck_assert_str_eq(headers[1].name.p, "a");
+    arena_free(&arena);
+}
+END_TEST
+
+START_TEST(too_many_headers_name_the_setting)
+{
+    struct arena arena = ARENA_INIT(0);
+    const struct outbox_header *headers;
+    uint64_t n;
+    struct outbox_str why;
+    static const char json[] = "{\"a\":1,\"b\":2}";
+    ck_assert_int_eq(headers_parse(json, sizeof json - 1, 1, &arena, &headers, &n, &why), 1);
+    ck_assert_str_eq(why.p, "headers: more of them than max_headers (1)");
+    ck_assert_ptr_null(headers);
+    ck_assert_uint_eq(n, 0);
     arena_free(&arena);
 }
 END_TEST
@@ -137,6 +192,32 @@ START_TEST(a_line_is_whole_whatever_has_to_be_escaped)
 }
 END_TEST
 
+/* NUL is legal in JSON; what is not UTF-8 is refused, not changed. */
+START_TEST(json_says_what_the_message_has_or_why_it_cannot)
+{
+    struct outbox_header header = {outbox_cstr("h"), {"x\0y", 3}};
+    struct outbox_message m = {.size = sizeof m,
+                               .id = outbox_cstr("i"),
+                               .topic = {"a\0b", 3},
+                               .key = outbox_cstr("\xc3\xbc"),
+                               .payload = {"\xff", 1},
+                               .headers = &header,
+                               .n_headers = 1};
+    const char *text;
+    size_t n;
+    ck_assert_ptr_null(message_json_defect(&m));
+    struct json_object *o = message_json(&m, &text, &n);
+    ck_assert_ptr_nonnull(strstr(text, "\"topic\":\"a\\u0000b\",\"key\":\"\xc3\xbc\""));
+    ck_assert_ptr_nonnull(strstr(text, "{\"h\":\"x\\u0000y\"}"));
+    json_object_put(o);
+    header.value = outbox_cstr("\xff");
+    ck_assert_ptr_nonnull(strstr(message_json_defect(&m), "header"));
+    header.value = outbox_cstr("");
+    m.topic = outbox_cstr("t\xfft");
+    ck_assert_ptr_nonnull(strstr(message_json_defect(&m), "topic"));
+}
+END_TEST
+
 static const struct {
     struct outbox_str payload;
     const char *json;
@@ -174,9 +255,12 @@ int main(void)
     TCase *tc = tcase_create("headers");
     tcase_add_loop_test(tc, headers_are_read_leniently, 0, sizeof forms / sizeof forms[0]);
     tcase_add_test(tc, numbers_keep_their_text);
+    tcase_add_test(tc, a_repeated_name_keeps_its_last_value);
+    tcase_add_test(tc, too_many_headers_name_the_setting);
     tcase_add_test(tc, headers_are_written_as_an_object);
     tcase_add_test(tc, a_message_becomes_a_line_of_json);
     tcase_add_test(tc, a_line_is_whole_whatever_has_to_be_escaped);
+    tcase_add_test(tc, json_says_what_the_message_has_or_why_it_cannot);
     tcase_add_loop_test(tc, payloads_are_text_where_they_can_be, 0,
                         sizeof payloads / sizeof payloads[0]);
     tcase_add_test(tc, times_have_microseconds_and_stay_in_range);
