@@ -20,10 +20,13 @@ static int check_publisher(const struct config *config, const char *name)
 static int run_with_config(const struct command *command, struct syntax_args *args)
 {
     struct config *config = NULL;
-    int r = load_config(args->config_file, report_mistake, NULL, &config);
+    int r = (command->run_store ? load_store : load_config)(args->config_file, report_mistake, NULL,
+                                                            &config);
     if (r < 0)
         return report_exit_code(r);
-    int code = args->publisher ? check_publisher(config, args->publisher) : EXIT_DONE;
+    /* A file for the store alone, say a monitor's, has no publishers. */
+    bool check = args->publisher && config->n_publishers > 0;
+    int code = check ? check_publisher(config, args->publisher) : EXIT_DONE;
     if (code == EXIT_DONE && command->run_config)
         code = command->run_config(config, args);
     else if (code == EXIT_DONE)
@@ -48,9 +51,10 @@ int command_run(const struct command *command, const char *config_file, int argc
         code = command->run ? command->run(args) : run_with_config(command, args);
     free(args->headers);
     free(args);
-    if (fflush(stdout) != 0 || ferror(stdout))
+    bool failed = ferror(stdout) != 0; /* an earlier write, whose errno is lost */
+    if (fflush(stdout) != 0)
         return report_failure("cannot write to standard output: %m");
-    return code;
+    return failed ? report_failure("cannot write all to standard output") : code;
 }
 
 int command_with_store(const struct config *config, bool check, void *args,

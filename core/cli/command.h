@@ -38,6 +38,7 @@ enum syntax_type {
     SYNTAX_INT,      /* int64_t */
     SYNTAX_COUNT,    /* int64_t, 0 or more */
     SYNTAX_STATUS,   /* uint32_t: OUTBOX_PENDING and so on; may be repeated, each adds its bit */
+    SYNTAX_CHECK,    /* struct status_checks; may be repeated */
     SYNTAX_HEADER,   /* NAME=VALUE into struct syntax_args; may be repeated */
 };
 
@@ -87,8 +88,11 @@ int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct synt
 /* The `after` of pages that begin at the first row: a producer may have written a seq below 0. */
 #define COMMAND_FROM_FIRST INT64_MIN
 
-/* What a command does, as a static table. One of the three functions does the work and returns an
- * exit code; `args` is a struct of the command's own, which begins with a struct syntax_args. */
+/*
+ * What a command does, as a static table. One of the three functions does the work and returns an
+ * exit code; `args` is a struct of the command's own, which begins with a struct syntax_args.
+ * run_config needs a whole file without mistakes, run_store [store] alone.
+ */
 struct command {
     const char *name;
     const char *summary; /* for outboxd --help */
