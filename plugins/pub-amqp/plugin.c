@@ -40,7 +40,7 @@ static int prepare(struct amqp *a, struct outbox_err *err)
                  (a->connecting = calloc(n, sizeof(struct timed_call *))) != NULL;
     for (size_t i = 0; ready && i < n; i++)
         ready = (a->connecting[i] = timed_call_new()) != NULL;
-    return ready ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory or descriptors");
+    return ready ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "cannot prepare: %m");
 }
 
 static int open_amqp(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
