@@ -30,7 +30,7 @@ static int run_with_config(const struct command *command, struct syntax_args *ar
     if (code == EXIT_DONE && command->run_config)
         code = command->run_config(config, args);
     else if (code == EXIT_DONE)
-        code = command_with_store(config, !command->unchecked, args, command->run_store);
+        code = command_with_store(config, args, command->run_store);
     config_free(config);
     return code;
 }
@@ -57,21 +57,13 @@ int command_run(const struct command *command, const char *config_file, int argc
     return failed ? report_failure("cannot write all to standard output") : code;
 }
 
-int command_with_store(const struct config *config, bool check, void *args,
+int command_with_store(const struct config *config, void *args,
                        int (*run)(struct store *store, void *args))
 {
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
-    struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-    int code;
     int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
-    if (r < 0)
-        code = report_error(r, &err);
-    /* A table that is not there yet, or of another version, is no mistake of the file. */
-    else if (check && store_check(&store, &call, &err) < 0)
-        code = report_failure("%s", err.text);
-    else
-        code = run(&store, args);
+    int code = r < 0 ? report_error(r, &err) : run(&store, args);
     store_close(&store);
     return code;
 }

@@ -284,6 +284,12 @@ class StoreAlone(Commands):
         path = self.write("monitor.ini", self.store + "[publisher mail]\nplugin = missing\n", 0o600)
         self.assertIn("did you mean `mail`?", self.outboxd("list", "--publisher", "mial", code=2, config=path).stderr)
 
+    def test_a_table_that_is_not_there_is_told(self):
+        os.unlink(self.db)
+        for command in (*self.COMMANDS[:-1], ["show", self.sent], ["send", "--topic", "t"]):
+            with self.subTest(command=command):
+                self.assertIn("run `outboxd init`", self.outboxd(*command, code=1).stderr)
+
     def test_mistakes_of_the_store_are_told(self):
         path = self.write("monitor.ini", self.store + "pth = x\n[publisher a]\nplugin = missing\n", 0o600)
         said = self.outboxd("status", code=2, config=path).stderr
