@@ -6,8 +6,10 @@ import os
 import re
 import resource
 import subprocess
+import unittest
 import uuid
 
+import combination
 import outbox_test
 from command_test import UNFIT, Commands
 
@@ -296,6 +298,26 @@ class StoreAlone(Commands):
         self.assertIn("monitor.ini:6: unknown key `pth` in [store]", said)
         self.assertEqual(len(said.splitlines()), 1)
         self.assertIn("there is no [store] section", self.outboxd("init", code=2, config=self.write("none.ini", "")).stderr)
+
+
+@unittest.skipUnless(os.environ.get("OUTBOX_TEST_PG") and combination.psycopg2, "no PostgreSQL: see scripts/services.sh")
+class Monitor(Commands):
+    def test_a_monitor_needs_to_read_and_no_more(self):
+        store = combination.Postgres(self)
+        self.addCleanup(store.close)
+        role, i, ini = "reads_" + store.schema, str(uuid.uuid4()), "[relay]\nplugin_dir = %s\n" % outbox_test.PLUGIN_DIR
+        self.outboxd("init", config=self.write("owner.ini", ini + store.config(), 0o600))
+        store.run("INSERT INTO %s.outbox_messages (id, topic) VALUES ('%s', 't')" % (store.schema, i))
+        store.run("CREATE ROLE %s LOGIN PASSWORD 'm'" % role)
+        self.addCleanup(store.run, "DROP OWNED BY %s; DROP ROLE %s" % (role, role))
+        store.run("GRANT USAGE ON SCHEMA %s TO %s" % (store.schema, role))
+        store.run("GRANT SELECT ON ALL TABLES IN SCHEMA %s TO %s" % (store.schema, role))
+        store.conninfo, owner = store.conninfo + " user=%s password=m" % role, store.conninfo
+        path = self.write("monitor.ini", ini + store.config(), 0o600)
+        store.conninfo = owner
+        self.assertRegex(self.outboxd("status", "--fail-if", "failed>0", config=path).stdout, r"(?m)^pending +1\b")
+        self.outboxd("list", config=path)
+        self.outboxd("show", i, config=path)
 
 
 class FailIf(Commands):
