@@ -20,8 +20,8 @@ static int check_publisher(const struct config *config, const char *name)
 static int run_with_config(const struct command *command, struct syntax_args *args)
 {
     struct config *config = NULL;
-    int r = (command->run_store ? load_store : load_config)(args->config_file, report_mistake, NULL,
-                                                            &config);
+    int r = command->run_store ? load_store(args->config_file, report_mistake, NULL, &config)
+                               : load_config(args->config_file, report_mistake, NULL, &config);
     if (r < 0)
         return report_exit_code(r);
     /* A file for the store alone, say a monitor's, has no publishers. */

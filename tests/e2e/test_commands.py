@@ -340,7 +340,8 @@ class FailIf(Commands):
         self.fails("no-relay", said=["no-relay: no relay is live"])
         done = self.outboxd("status", "--fail-if", "oldest>5m", code=1)
         self.assertRegex(done.stderr, r"^outboxd: oldest>5m: the oldest has waited for \d+ d")
-        self.fails("processing>0", "failed>0", "delayed>0", "no-relay", said=["failed>0: 1 are failed", "no-relay: no relay is live"])
+        self.fails("processing>0", "failed>0", "delayed>0", "no-relay",
+                   said=["failed>0: 1 are failed", "no-relay: no relay is live"])
         self.assertEqual(self.outboxd_json("status", "--fail-if", "pending>1", code=1)[0]["pending"], 2)
 
     def test_one_that_does_not_hold_is_none(self):

@@ -36,8 +36,8 @@ const char *outbox_version(void);
 /**
  * An option of a plugin, as in the configuration file: ${NAME} in a value is replaced by the
  * environment variable, and $${ stands for ${. For an option X that is a secret, the name X_file
- * may be used: its value is the name of a file that others cannot read. A list of settings ends
- * with a NULL name. FROZEN.
+ * may be used: its value is the name of a file that others can neither read nor write. A list of
+ * settings ends with a NULL name. FROZEN.
  */
 struct outbox_setting {
     const char *name;
