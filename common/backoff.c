@@ -26,6 +26,8 @@ int64_t backoff_bound_ms(int64_t min, int64_t max, uint32_t n)
 int64_t backoff_ms(int64_t min, int64_t max, uint32_t n, enum backoff_jitter jitter)
 {
     int64_t bound = backoff_bound_ms(min, max, n);
-    int64_t least = jitter == BACKOFF_UPPER ? bound / 2 : bound > 0;
-    return least + draw(bound - least);
+    if (jitter == BACKOFF_UPPER)
+        return bound / 2 + draw(bound - bound / 2);
+    int64_t next = backoff_bound_ms(bound, max, 1), least = min < next ? min : next;
+    return least + draw(next - least);
 }

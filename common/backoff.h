@@ -6,8 +6,9 @@
 
 /* Which part of the exponential bound a wait is drawn from. */
 enum backoff_jitter {
-    BACKOFF_FULL,  /* 1 to the bound: a message's next attempt, so that many do not come at once */
-    BACKOFF_UPPER, /* its upper half: a server's next trial, so that the server gets its rest */
+    BACKOFF_FLOOR, /* min to the next bound: a message's next attempt, so that many do not come at
+                      once, and what is wrong for a while does not use up all attempts */
+    BACKOFF_UPPER, /* the bound's upper half: a server's next trial, so that it gets its rest */
 };
 
 /* min * 2^n, at most max; min > 0. */

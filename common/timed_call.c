@@ -45,7 +45,7 @@ struct timed_call *timed_call_new(void)
 {
     struct timed_call *call = calloc(1, sizeof *call);
     if (call && (call->returned_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
-        free(call);
+        free(call); /* keeps errno */
         call = NULL;
     }
     return call;

@@ -14,7 +14,7 @@
 /* One call at a time. */
 struct timed_call;
 
-/* NULL without memory or descriptors. */
+/* NULL without memory or descriptors; errno says which. */
 struct timed_call *timed_call_new(void);
 /*
  * Waits a little for a call that is still running, because libraries free their global state when

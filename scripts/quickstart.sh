@@ -4,8 +4,10 @@
 # in one transaction, outboxd brings the messages to where they are wanted.
 #
 #   scripts/quickstart.sh            the shop's SQLite database, a program for each message
-#   scripts/quickstart.sh servers    PostgreSQL and RabbitMQ, both private, and a consumer
+#   scripts/quickstart.sh servers    PostgreSQL and RabbitMQ, and a consumer. It installs both from Debian, whose packages
+#                                    start servers of the system's; it uses two of its own instead, and ends them
 set -eu
+umask 022 # outboxd loads no plugins from folders that others can write to
 cd "$(dirname "$0")/.."
 top=$PWD
 build=$top/build-quickstart
@@ -14,14 +16,14 @@ what=${1:-embedded}
 case $what in
 embedded) scripts/deps.sh ;;
 servers) scripts/deps.sh --services ;;
-*) sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '3,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 # ---- building
 
 mkdir -p "$build"
 if [ ! -x "$bin" ]; then
-    echo "== Building into build-quickstart"
+    echo "== Building into build-quickstart: a minute or two, 20 MB; its log is build-quickstart.log"
 fi
 # After an update make builds what changed; without one it has nothing to do.
 build() {
@@ -30,8 +32,9 @@ build() {
     [ -f Makefile ] ||
         "$top/configure" --prefix="$build/root" --sysconfdir="$build/root/etc" || return 1
     if ! make -q all || [ ! -x "$bin" ]; then
-        make -j"$(nproc)" && make install
+        make -j"$(nproc)" && make install || return 1
     fi
+    chmod -R go-w "$build/root" && chmod go-w "$build" # of a run with another umask
 }
 (build) >"$build.log" 2>&1 || {
     tail -n 30 "$build.log"
@@ -89,7 +92,7 @@ INI
 servers_begin() {
     # A Python that has the clients of both servers.
     "$python" -c 'import pika, psycopg2' 2>/dev/null || python=/usr/bin/python3
-    echo "== Starting a private PostgreSQL and a private RabbitMQ"
+    echo "== Starting a PostgreSQL and a RabbitMQ of its own, on ports and in a folder of their own"
     OUTBOX_SERVICES_DIR=$(mktemp -d /var/tmp/outbox-quickstart-XXXXXX)
     scripts/services.sh start postgres rabbitmq
     eval "$(scripts/services.sh env)"

@@ -2,6 +2,7 @@
 #include "base/file.h"
 
 #include "base/value.h"
+#include "base/writable.h"
 
 #include <outbox/helpers.h>
 
@@ -48,9 +49,10 @@ int file_read(const char *path, size_t max, struct file *ret, struct outbox_err 
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     else
         r = read_all(fd, (size_t)st.st_size + 1, ret, err);
-    ret->mode = st.st_mode & 07777;
     if (fd >= 0)
         close(fd);
+    ret->mode = st.st_mode & 07777;
+    ret->others_write = r == 0 && writable_by_others(&st);
     if (r < 0)
         file_forget(ret);
     return r;

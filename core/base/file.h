@@ -4,13 +4,15 @@
 
 #include <outbox/abi.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 struct file {
     char *text; /* n bytes, not terminated */
     size_t n;
-    mode_t mode; /* its permissions */
+    mode_t mode;       /* its permissions */
+    bool others_write; /* see writable.h */
 };
 
 /*

@@ -5,6 +5,7 @@
 #include "route/router.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define CONNECT_MS 10000
 
@@ -36,12 +37,13 @@ static int connected(const char *what, int r, const struct outbox_err *err)
     return EXIT_DONE;
 }
 
-static int check_store(const struct config *config, bool connect)
+/* What plugins warn of goes to standard error. */
+static int check_store(const struct config *config, bool connect, struct log *log)
 {
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
+    int r = store_open(&store, config->store_plugin, config->store_options, log, &err);
     int code = opened(config, config->store_line, r, &err);
     if (code == EXIT_DONE && connect)
         code = connected("store", store_check(&store, &call, &err), &err);
@@ -50,12 +52,12 @@ static int check_store(const struct config *config, bool connect)
 }
 
 static int check_publisher(const struct config *config, const struct publisher_config *p,
-                           bool connect)
+                           bool connect, struct log *log)
 {
     struct publisher publisher = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int r = publisher_open(&publisher, p->plugin, p->options, p->name, NULL, &err);
+    int r = publisher_open(&publisher, p->plugin, p->options, p->name, log, &err);
     int code = opened(config, p->line, r, &err);
     if (code == EXIT_DONE && connect)
         code = connected(publisher.label, publisher_check(&publisher, &call, &err), &err);
@@ -63,11 +65,11 @@ static int check_publisher(const struct config *config, const struct publisher_c
     return code;
 }
 
-static int check_routes(const struct config *config)
+static int check_routes(const struct config *config, struct log *log)
 {
     struct router *router = NULL;
     struct outbox_err err = {.size = sizeof err};
-    int r = router_open(&config->routes, NULL, &router, &err);
+    int r = router_open(&config->routes, log, &router, &err);
     router_close(router);
     return opened(config, 0, r, &err);
 }
@@ -81,9 +83,13 @@ static int worse(int a, int b)
 static int check(const struct config *config, void *data)
 {
     const struct args *args = data;
-    int code = worse(check_store(config, args->connect), check_routes(config));
+    struct log *log = log_new(STDERR_FILENO, OUTBOX_LOG_WARNING, LOG_LOGFMT);
+    if (!log)
+        return report_failure("out of memory");
+    int code = worse(check_store(config, args->connect, log), check_routes(config, log));
     for (size_t i = 0; i < config->n_publishers; i++)
-        code = worse(code, check_publisher(config, &config->publishers[i], args->connect));
+        code = worse(code, check_publisher(config, &config->publishers[i], args->connect, log));
+    log_free(log);
     if (code == EXIT_DONE)
         printf("%s: ok (store %s, %zu publisher%s, %zu route%s)\n", config->file,
                config->store_plugin->desc.name, config->n_publishers,

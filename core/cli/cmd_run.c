@@ -15,6 +15,9 @@
 #include <unistd.h>
 
 #define WAIT_DEFAULT_MS 10000
+/* Signals that come closer together count as one: `timeout` and some supervisors signal the process
+ * and its group. */
+#define SAME_SIGNAL_US 1000000
 
 struct args {
     struct syntax_args common;
@@ -35,6 +38,8 @@ static int open_signals(void)
 {
     sigset_t signals;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ,
+           SIG_IGN); /* a log or a database at the limit of its size gives an error instead */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -98,13 +103,14 @@ static int next_ms(int64_t deadline_us, const struct show *show)
 }
 
 /* Runs until the workers have ended. The first SIGTERM or SIGINT starts the shutdown and its
- * deadline; a second one, or the deadline, ends the process without the workers. */
+ * deadline; a second one, at least a second later, or the deadline ends the process without the
+ * workers. */
 static void serve(struct relay *relay, const struct config *config, struct log *log, int signals,
                   struct show *shown)
 {
     struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
                            {.fd = relay_ended_fd(relay), .events = POLLIN}};
-    int64_t deadline_us = INT64_MAX;
+    int64_t first_us = 0, deadline_us = INT64_MAX;
     struct signalfd_siginfo got;
     while (!(fds[1].revents & POLLIN)) {
         if (deadline_us != INT64_MAX && clock_monotonic_us() >= deadline_us)
@@ -118,9 +124,11 @@ static void serve(struct relay *relay, const struct config *config, struct log *
             log_event(log, OUTBOX_LOG_WARNING,
                       "reload is not supported yet; restart to read the file again", NULL);
         } else if (deadline_us != INT64_MAX) {
-            leave(log, "second signal; leaving at once what is in flight to its lease");
+            if (clock_monotonic_us() - first_us >= SAME_SIGNAL_US)
+                leave(log, "second signal; leaving at once what is in flight to its lease");
         } else {
-            deadline_us = clock_monotonic_us() + config->shutdown_timeout_ms * 1000;
+            first_us = clock_monotonic_us();
+            deadline_us = first_us + config->shutdown_timeout_ms * 1000;
             relay_stop(relay);
             log_event(log, OUTBOX_LOG_INFO, "stopping", "signal",
                       got.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM", NULL);

@@ -2,6 +2,7 @@
 /* cmd_status.c - outboxd status: how much waits, for how long, and who works on it. */
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/status_check.h"
 #include "common/message_json.h"
 #include "policy/relay_state.h"
 
@@ -40,6 +41,11 @@ static enum life life_of(const struct outbox_relay_page *relays, const struct ou
     if (row->clean)
         return LIFE_ENDED;
     return relays->now_us - row->alive_us <= RELAY_LIVE_US ? LIFE_LIVE : LIFE_LOST;
+}
+
+static bool is_live(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
+{
+    return life_of(relays, row) == LIFE_LIVE;
 }
 
 static const char *life_name(enum life life)
@@ -220,6 +226,7 @@ struct args {
     bool json;
     bool watch;
     bool exact;
+    struct status_checks checks;
 };
 
 static const struct syntax_option options[] = {
@@ -228,6 +235,9 @@ static const struct syntax_option options[] = {
      "Again every second, until interrupted"},
     {"exact", 'x', SYNTAX_FLAG, offsetof(struct args, exact), NULL,
      "Count everything, however long it takes"},
+    {"fail-if", 'f', SYNTAX_CHECK, offsetof(struct args, checks), "CONDITION",
+     "Exit with 1 if pending>N, delayed>N, processing>N, failed>N, oldest>DURATION, no-relay or "
+     "paused; may be repeated"},
     {0},
 };
 
@@ -237,16 +247,23 @@ static int print_once(struct store *store, const struct args *args)
     struct outbox_stats stats = {.size = sizeof stats};
     struct outbox_relay_page none = {.size = sizeof none}, *relays = &none;
     struct outbox_call call = store_call(args->exact ? COMMAND_LONG_MS : COMMAND_CALL_MS, -1);
-    uint32_t flags = args->exact ? OUTBOX_STATS_EXACT : 0;
-    if (store_stats(store, (struct outbox_str){NULL, 0}, flags, &call, &stats, &err) < 0)
+    const struct outbox_str all = {NULL, 0};
+    int r = store_stats(store, all, args->exact ? OUTBOX_STATS_EXACT : 0, &call, &stats, &err);
+    if (r == 0 && status_check_needs_exact(&args->checks, &stats)) {
+        call = store_call(COMMAND_LONG_MS, -1);
+        r = store_stats(store, all, OUTBOX_STATS_EXACT, &call, &stats, &err);
+    }
+    if (r < 0)
         return report_failure("%s", err.text);
-    int r = store_relay_list(store, &call, &relays, &err);
+    r = store_relay_list(store, &call, &relays, &err);
     if (r < 0 && r != OUTBOX_E_NOTSUP)
         return report_failure("%s", err.text);
+    int code = EXIT_DONE;
     if (args->json)
-        return print_json(&stats, relays);
-    print(&stats, relays);
-    return EXIT_DONE;
+        code = print_json(&stats, relays);
+    else
+        print(&stats, relays);
+    return code == EXIT_DONE ? status_check_run(&args->checks, &stats, relays, is_live) : code;
 }
 
 /* Until it fails, or a signal ends the program. */

@@ -20,14 +20,17 @@ static int check_publisher(const struct config *config, const char *name)
 static int run_with_config(const struct command *command, struct syntax_args *args)
 {
     struct config *config = NULL;
-    int r = load_config(args->config_file, report_mistake, NULL, &config);
+    int r = command->run_store ? load_store(args->config_file, report_mistake, NULL, &config)
+                               : load_config(args->config_file, report_mistake, NULL, &config);
     if (r < 0)
         return report_exit_code(r);
-    int code = args->publisher ? check_publisher(config, args->publisher) : EXIT_DONE;
+    /* A file for the store alone, say a monitor's, has no publishers. */
+    bool check = args->publisher && config->n_publishers > 0;
+    int code = check ? check_publisher(config, args->publisher) : EXIT_DONE;
     if (code == EXIT_DONE && command->run_config)
         code = command->run_config(config, args);
     else if (code == EXIT_DONE)
-        code = command_with_store(config, !command->unchecked, args, command->run_store);
+        code = command_with_store(config, args, command->run_store);
     config_free(config);
     return code;
 }
@@ -48,26 +51,19 @@ int command_run(const struct command *command, const char *config_file, int argc
         code = command->run ? command->run(args) : run_with_config(command, args);
     free(args->headers);
     free(args);
-    if (fflush(stdout) != 0 || ferror(stdout))
+    bool failed = ferror(stdout) != 0; /* an earlier write, whose errno is lost */
+    if (fflush(stdout) != 0)
         return report_failure("cannot write to standard output: %m");
-    return code;
+    return failed ? report_failure("cannot write all to standard output") : code;
 }
 
-int command_with_store(const struct config *config, bool check, void *args,
+int command_with_store(const struct config *config, void *args,
                        int (*run)(struct store *store, void *args))
 {
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
-    struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-    int code;
     int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
-    if (r < 0)
-        code = report_error(r, &err);
-    /* A table that is not there yet, or of another version, is no mistake of the file. */
-    else if (check && store_check(&store, &call, &err) < 0)
-        code = report_failure("%s", err.text);
-    else
-        code = run(&store, args);
+    int code = r < 0 ? report_error(r, &err) : run(&store, args);
     store_close(&store);
     return code;
 }

@@ -38,6 +38,7 @@ enum syntax_type {
     SYNTAX_INT,      /* int64_t */
     SYNTAX_COUNT,    /* int64_t, 0 or more */
     SYNTAX_STATUS,   /* uint32_t: OUTBOX_PENDING and so on; may be repeated, each adds its bit */
+    SYNTAX_CHECK,    /* struct status_checks; may be repeated */
     SYNTAX_HEADER,   /* NAME=VALUE into struct syntax_args; may be repeated */
 };
 
@@ -87,8 +88,11 @@ int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct synt
 /* The `after` of pages that begin at the first row: a producer may have written a seq below 0. */
 #define COMMAND_FROM_FIRST INT64_MIN
 
-/* What a command does, as a static table. One of the three functions does the work and returns an
- * exit code; `args` is a struct of the command's own, which begins with a struct syntax_args. */
+/*
+ * What a command does, as a static table. One of the three functions does the work and returns an
+ * exit code; `args` is a struct of the command's own, which begins with a struct syntax_args.
+ * run_config needs a whole file without mistakes, run_store [store] alone.
+ */
 struct command {
     const char *name;
     const char *summary; /* for outboxd --help */
@@ -98,7 +102,6 @@ struct command {
     int (*run)(void *args);
     int (*run_config)(const struct config *config, void *args);
     int (*run_store)(struct store *store, void *args);
-    bool unchecked; /* run_store: the table may be missing or old */
 };
 
 extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plugins, cmd_purge,
@@ -111,8 +114,9 @@ extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plug
  */
 int command_run(const struct command *command, const char *config_file, int argc, char **argv);
 
-/* Opens the configured store, calls `run`, and closes it; `check`: the table must be there. */
-int command_with_store(const struct config *config, bool check, void *args,
+/* Opens the configured store, calls `run`, and closes it. It is not checked: that is for what a
+ * relay needs, and a monitor may only read. */
+int command_with_store(const struct config *config, void *args,
                        int (*run)(struct store *store, void *args));
 
 /* Reads the next page, of at most `limit` rows with seq > *after, and sets *after to the seq of its

@@ -98,6 +98,19 @@ static void open_standard_streams(void)
             _exit(EXIT_FAILED);
 }
 
+/*
+ * Ends the program without exit handlers and destructors: a plugin may have left a thread behind
+ * that hangs in a library (a resolver, a handshake), and libraries free there what it uses.
+ */
+static int leave(int code)
+{
+#ifndef EXIT_HANDLERS
+    fflush(stdout);
+    _exit(code);
+#endif
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -119,6 +132,7 @@ int main(int argc, char **argv)
     if (strcmp(name, "help") == 0)
         return help(&argp, argv[0], argv[chosen.at + 1]);
     const struct command *command = find(name);
-    return command ? command_run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
-                   : EXIT_USAGE;
+    return leave(command
+                     ? command_run(command, chosen.config_file, argc - chosen.at, argv + chosen.at)
+                     : EXIT_USAGE);
 }

@@ -4,6 +4,7 @@
 #include "base/suggest.h"
 #include "base/value.h"
 #include "cli/output.h"
+#include "cli/status_check.h"
 #include "common/utf8.h"
 
 #include <outbox/helpers.h>
@@ -47,6 +48,14 @@ static uint32_t parse_status(struct argp_state *state, const char *text)
     argp_error(state, "--status: `%s` is none of pending, processing, processed and failed%s", text,
                suggest_hint(&nearest));
     return 0;
+}
+
+static void add_check(struct argp_state *state, const char *name, const char *text,
+                      struct status_checks *checks)
+{
+    struct outbox_err err = {.size = sizeof err};
+    if (status_check_add(checks, text, &err) < 0)
+        argp_error(state, "--%s: %s", name, err.text);
 }
 
 static void add_header(struct argp_state *state, struct syntax_args *args, char *text)
@@ -98,6 +107,9 @@ static void parse_option(struct argp_state *state, const struct syntax_option *o
         break;
     case SYNTAX_STATUS:
         *(uint32_t *)member |= parse_status(state, text);
+        break;
+    case SYNTAX_CHECK:
+        add_check(state, option->name, text, member);
         break;
     case SYNTAX_HEADER:
         add_header(state, args, text);

@@ -79,6 +79,19 @@ void diag_report(struct diagnostics *d, const char *file, diag_report_fn report,
     }
 }
 
+void diag_forget(struct diagnostics *d, int from, int to)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < d->n_mistakes; i++) {
+        if (d->mistakes[i].line >= from && d->mistakes[i].line <= to)
+            free(d->mistakes[i].text);
+        else
+            d->mistakes[kept++] = d->mistakes[i];
+    }
+    d->n_mistakes = kept;
+    d->n_dropped = 0;
+}
+
 void diag_clear(struct diagnostics *d)
 {
     for (size_t i = 0; i < d->n_mistakes; i++)

@@ -35,5 +35,8 @@ int diag_result(const struct diagnostics *d);
 typedef void (*diag_report_fn)(void *ctx, const char *file, int line, const char *text);
 void diag_report(struct diagnostics *d, const char *file, diag_report_fn report, void *ctx);
 
+/* Forgets the mistakes of the lines from `from` to `to`. */
+void diag_forget(struct diagnostics *d, int from, int to);
+
 /* Forgets all mistakes, not the lack of memory. */
 void diag_clear(struct diagnostics *d);

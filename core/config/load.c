@@ -4,10 +4,13 @@
 #include "base/file.h"
 #include "config/section.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FILE_MAX (16 << 20)
+#define NO_STORE "there is no [store] section; it says where the messages are"
 
 /* ---- kinds of sections ---- */
 
@@ -23,8 +26,7 @@ static const struct kind {
     const char *missing;                   /* the mistake when there is none, or NULL */
 } kinds[] = {
     {"relay", false, section_relay, NULL},
-    {"store", false, plugin_section_store,
-     "there is no [store] section; it says where the messages are"},
+    {"store", false, plugin_section_store, NO_STORE},
     {"http", false, NULL, NULL},
     {"log", false, section_log, NULL},
     {"publisher", true, plugin_section_publisher,
@@ -98,23 +100,45 @@ static void begin(struct load *l, const char *file)
         diag_memory(&l->diag, ini_read(l->file.text, l->file.n, &l->diag, &l->ini) == 0);
 }
 
-/* Reports the mistakes, and forgets what `begin` read. */
-static int end(struct load *l, const char *file, diag_report_fn report, void *ctx)
+/* It names programs and the folder of plugins, which run with the rights of whoever reads it. */
+static void check_writable(struct load *l)
+{
+    if (l->ini && l->file.others_write)
+        diag_error(&l->diag, 0,
+                   "can be written by others (mode %04o), who could name programs to run; take "
+                   "that away (chmod go-w)",
+                   (unsigned)l->file.mode);
+}
+
+/* Reports the mistakes, and forgets what `begin` read. Takes the config, also when it fails. */
+static int end(struct load *l, const char *file, diag_report_fn report, void *ctx,
+               struct config *config, struct config **ret)
 {
     int r = diag_result(&l->diag);
     diag_report(&l->diag, file, report, ctx);
     diag_clear(&l->diag);
     ini_free(l->ini);
     file_forget(&l->file);
+    if (r < 0)
+        config_free(config);
+    else
+        *ret = config;
     return r;
 }
+
+static struct section section_at(struct load *l, size_t i, struct config *config)
+{
+    return (struct section){&l->ini->sections[i], NULL, l->file.mode, config, &l->diag};
+}
+
+/* ---- all of it ---- */
 
 static void read_sections(struct load *l, struct config *config)
 {
     bool seen[N_KINDS] = {false};
     for (size_t k = 0; k < N_KINDS; k++) {
         for (size_t i = 0; !l->diag.no_memory && i < l->ini->n_sections; i++) {
-            struct section s = {&l->ini->sections[i], NULL, l->file.mode, config, &l->diag};
+            struct section s = section_at(l, i, config);
             const struct kind *kind = find_kind(&s);
             if (s.ini->unreadable || (kind && kind != &kinds[k]))
                 continue;
@@ -138,33 +162,90 @@ int load_config(const char *file, diag_report_fn report, void *ctx, struct confi
 {
     struct load l;
     begin(&l, file);
+    check_writable(&l);
     struct config *config = config_new(file);
     diag_memory(&l.diag, config);
     if (l.ini && config)
         read_sections(&l, config);
     if (diag_result(&l.diag) == 0)
         diag_memory(&l.diag, config_finish(config) == 0);
-    int r = end(&l, file, report, ctx);
-    if (r < 0)
-        config_free(config);
-    else
-        *ret = config;
-    return r;
+    return end(&l, file, report, ctx, config, ret);
+}
+
+/* ---- parts of it ---- */
+
+/* [relay] plugin_dir for free(); NULL: not set, or a mistake. */
+static char *read_plugin_dir(struct load *l)
+{
+    for (size_t i = 0; i < l->ini->n_sections; i++) {
+        const struct section s = section_at(l, i, NULL);
+        const struct ini_entry *entry =
+            strcmp(s.ini->name, "relay") == 0 ? section_find(&s, "plugin_dir") : NULL;
+        if (entry)
+            return section_text(&s, entry);
+    }
+    return NULL;
+}
+
+/* Forgets the mistakes of form in all sections but [store]. */
+static void forget_others(struct load *l)
+{
+    const struct ini_section *sections = l->ini->sections;
+    size_t n = l->ini->n_sections;
+    for (size_t i = 0; i <= n; i++) { /* 0: before the first section */
+        int from = i > 0 ? sections[i - 1].line : 1;
+        int to = i < n ? sections[i].line - 1 : INT_MAX;
+        if (i == 0 || strcmp(sections[i - 1].name, "store") != 0)
+            diag_forget(&l->diag, from, to);
+    }
+}
+
+static void read_store(struct load *l, struct config *config)
+{
+    forget_others(l);
+    check_writable(l);
+    config->plugin_dir = read_plugin_dir(l);
+    diag_memory(&l->diag, (config->plugins = plugin_set_new(config->plugin_dir)));
+    for (size_t i = 0; !l->diag.no_memory && i < l->ini->n_sections; i++) {
+        struct section s = section_at(l, i, config);
+        const struct kind *kind = find_kind(&s);
+        if (s.ini->unreadable || !kind)
+            continue;
+        if (kind->read == plugin_section_store)
+            kind->read(&s);
+        else if (kind->read == plugin_section_publisher)
+            diag_memory(&l->diag, config_add_publisher(config, s.name));
+    }
+    if (!config->store_line)
+        diag_error(&l->diag, 1, NO_STORE);
+}
+
+int load_store(const char *file, diag_report_fn report, void *ctx, struct config **ret)
+{
+    struct load l;
+    begin(&l, file);
+    struct config *config = config_new(file);
+    diag_memory(&l.diag, config);
+    if (l.ini && config)
+        read_store(&l, config);
+    return end(&l, file, report, ctx, config, ret);
 }
 
 int load_plugin_dir(const char *file, diag_report_fn report, void *ctx, char **ret)
 {
     struct load l;
+    struct config *none;
     begin(&l, file);
     *ret = NULL;
-    if (l.ini)
+    if (l.ini) {
         diag_clear(&l.diag); /* other mistakes of the file do not matter here */
-    for (size_t i = 0; l.ini && i < l.ini->n_sections && !*ret; i++) {
-        const struct section s = {.ini = &l.ini->sections[i], .diag = &l.diag};
-        const struct ini_entry *entry =
-            strcmp(s.ini->name, "relay") == 0 ? section_find(&s, "plugin_dir") : NULL;
-        if (entry)
-            *ret = section_text(&s, entry);
+        check_writable(&l);
+        *ret = read_plugin_dir(&l);
     }
-    return end(&l, file, report, ctx);
+    int r = end(&l, file, report, ctx, NULL, &none);
+    if (r < 0) {
+        free(*ret);
+        *ret = NULL;
+    }
+    return r;
 }

@@ -14,5 +14,11 @@
  */
 int load_config(const char *file, diag_report_fn report, void *ctx, struct config **ret);
 
+/*
+ * Only [store], the folder of its plugin, and the names of publishers, whatever else is missing or
+ * wrong: neither the plugins nor the secrets of publishers need to be there.
+ */
+int load_store(const char *file, diag_report_fn report, void *ctx, struct config **ret);
+
 /* Only [relay] plugin_dir, whatever else is wrong with the file. *ret for free(), NULL: not set. */
 int load_plugin_dir(const char *file, diag_report_fn report, void *ctx, char **ret);

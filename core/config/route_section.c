@@ -22,12 +22,15 @@ static bool is_route_key(const char *key)
     return strncmp(key, "to.", 3) == 0 || route_subject_find(key, &name) != N_SUBJECTS;
 }
 
+#define OWN_ROUTE "is routed by a [route] of its own: `header.NAME = VALUE` and `publisher = NAME`"
+
 /* Is there a publisher of that name? */
 static void check_publisher(const struct section *s, int line, const char *name)
 {
     struct suggest similar = suggest_for(name);
     if (config_find_publisher(s->config, name, &similar) == ROUTE_NONE)
-        diag_error(s->diag, line, "there is no [publisher %.80s]%s", name, suggest_hint(&similar));
+        diag_error(s->diag, line, "there is no [publisher %.80s]%s%s", name, suggest_hint(&similar),
+                   strchr(name, '=') ? "; a header's value that contains `=` " OWN_ROUTE : "");
 }
 
 /* The names of publishers in an entry; none after a mistake. */
@@ -63,9 +66,6 @@ static void add_match(const struct section *s, struct route *route, enum subject
                       const char *name, const struct ini_entry *entry)
 {
     char *pattern = section_text(s, entry);
-    if (pattern && !*pattern && route_subjects[subject].never_empty)
-        diag_error(s->diag, entry->line, "%s: the pattern is empty and would match nothing of use",
-                   entry->key);
     if (pattern)
         diag_memory(s->diag, route_add_match(route, subject, name, pattern) == 0);
     free(pattern);
@@ -133,6 +133,9 @@ static void read_entry(const struct section *s, struct route *route, const struc
         add_own_names(s, route, entry);
     else if (strncmp(key, "to.", 3) == 0 && key[3])
         add_target(s, route, key + 3, entry);
+    else if (strcmp(key, "to.") == 0)
+        diag_error(s->diag, entry->line,
+                   "no value of a header follows `to.`; an empty one " OWN_ROUTE);
     else if (strcmp(key, "publisher") == 0)
         route->publisher = read_publisher(s, entry);
     else if (strcmp(key, "plugin") != 0 && (!section_find(s, "plugin") || is_route_key(key)))

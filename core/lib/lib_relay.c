@@ -9,6 +9,7 @@
 #include <outbox/helpers.h>
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- a publisher made from a function ---- */
@@ -298,6 +299,10 @@ OUTBOX_EXPORT int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout
     struct relay_report report;
     if (!relay->relay)
         return OUTBOX_OK;
+    if (relay_runs_caller(relay->relay))
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "a callback cannot stop its relay, which waits for it; let another "
+                           "thread do that");
     relay_stop(relay->relay);
     if (!has_ended(relay->relay, timeout_ms))
         return outbox_fail(err, OUTBOX_E_TIMEOUT, "a publisher or the store has not come back yet");
@@ -332,6 +337,10 @@ OUTBOX_EXPORT void outbox_relay_free(struct outbox_relay *relay)
 {
     if (!relay)
         return;
+    if (relay->relay && relay_runs_caller(relay->relay)) {
+        fputs("liboutbox: a callback called outbox_relay_free for its own relay\n", stderr);
+        abort();
+    }
     while (outbox_relay_stop(relay, UINT32_MAX, NULL) < 0)
         continue; /* its threads use what is freed here */
     config_free(relay->config);

@@ -25,6 +25,8 @@ int guard_result(const struct instance *instance, int r, struct outbox_err *err)
         return OUTBOX_OK;
     if (r < OUTBOX_E_FULL)
         r = OUTBOX_E_RETRY; /* a class that this host does not know */
+    if (err)
+        err->text[sizeof err->text - 1] = '\0'; /* the plugin may have forgotten it */
     if (err && err->text[0] == '\0')
         outbox_fail(err, r, "%s-%s failed without a reason",
                     descriptor_kind_prefix(instance->plugin->desc.kind),

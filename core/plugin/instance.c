@@ -98,6 +98,7 @@ int instance_open(struct instance *instance, const struct plugin *plugin,
     if (r >= 0)
         return OUTBOX_OK;
     instance->self = NULL;
+    why.text[sizeof why.text - 1] = '\0'; /* the plugin may have forgotten it */
     return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", label,
                        why.text[0] ? why.text : "cannot be opened, without a reason");
 }

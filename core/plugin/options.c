@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/options.h"
 
-#include "base/file.h"
 #include "base/hash.h"
 #include "common/utf8.h"
+#include "plugin/secret_file.h"
 
 #include <outbox/helpers.h>
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SECRET_MAX 65536 /* bytes of a file */
 
 struct value {
     bool given; /* by the file, not by default */
@@ -226,36 +224,11 @@ const struct outbox_option *options_of_file(const struct plugin *plugin, const c
     return o && (o->flags & (OUTBOX_OPT_SECRET | OUTBOX_OPT_MAY_BE_SECRET)) ? o : NULL;
 }
 
-static int check_secret(struct file *file, struct outbox_err *err)
-{
-    if (file->mode & 007)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "holds a secret, but others can read it (mode %04o); chmod o-rwx it",
-                           (unsigned)file->mode);
-    if (file->n > 0 && file->text[file->n - 1] == '\n')
-        file->n--;
-    if (file->n == 0 || memchr(file->text, '\0', file->n))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "is empty or holds a NUL byte");
-    return OUTBOX_OK;
-}
-
-/* *ret is for file_forget. */
-static int read_secret(const char *path, struct file *ret, struct outbox_err *err)
-{
-    struct outbox_err why = {.size = sizeof why};
-    int r = file_read(path, SECRET_MAX, ret, &why);
-    if (r == 0)
-        r = check_secret(ret, &why);
-    if (r < 0)
-        outbox_fail(err, r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG, "%.200s %s", path, why.text);
-    return r == 0 || r == OUTBOX_E_RETRY ? r : OUTBOX_E_CONFIG;
-}
-
 int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
                           struct outbox_err *err)
 {
     struct file file;
-    int r = read_secret(path, &file, err);
+    int r = secret_file_read(path, &file, err);
     struct value read = {.given = true};
     if (r == 0) {
         read.text = strndup(file.text, file.n);
@@ -370,7 +343,7 @@ int options_read(const struct outbox_cfg *cfg, const char *name, char *buf, uint
 {
     const struct value *value = get(cfg, name);
     struct file file = {0};
-    int r = value->file ? read_secret(value->file, &file, err) : OUTBOX_OK;
+    int r = value->file ? secret_file_read(value->file, &file, err) : OUTBOX_OK;
     if (r < 0)
         return r;
     const char *text = value->file ? file.text : value->text;

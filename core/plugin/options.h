@@ -36,7 +36,7 @@ int options_set_int(struct outbox_cfg *cfg, const char *name, int64_t n, struct 
 const struct outbox_option *options_of_file(const struct plugin *plugin, const char *key);
 /*
  * Sets a secret option to what the file at `path` holds, without a newline at its end and with
- * nothing expanded. OUTBOX_E_CONFIG: the file cannot be read, or others can.
+ * nothing expanded (secret_file.h).
  */
 int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
                           struct outbox_err *err);

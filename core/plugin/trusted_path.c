@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trusted_path.c - from a plugin's name to the one file that may be loaded for it. */
+#include "base/writable.h"
 #include "plugin/plugin.h"
 
 #include <outbox/helpers.h>
@@ -22,7 +23,7 @@ static int check_one(const char *path, bool above, struct outbox_err *err)
                            "%s belongs to user %u, who could replace plugins; it must belong to "
                            "root or to the user that runs outboxd (chown)",
                            path, (unsigned)st.st_uid);
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) && !(above && (st.st_mode & S_ISVTX)))
+    if (writable_by_others(&st) && !(above && (st.st_mode & S_ISVTX)))
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s can be written by others, who could replace plugins; take that "
                            "away (chmod go-w)",

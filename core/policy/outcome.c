@@ -26,7 +26,7 @@ bool outcome_settle(const struct outcome_terms *terms, const struct outbox_messa
             ret->action = OUTBOX_SETTLE_FAILED;
         else
             ret->delay_ms =
-                backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FULL);
+                backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FLOOR);
         return true;
     case OUTBOX_LATER:
     case OUTBOX_UNAVAILABLE:

@@ -135,6 +135,14 @@ void relay_stop(struct relay *relay)
     wakeup_close(&relay->wakeup);
 }
 
+bool relay_runs_caller(const struct relay *relay)
+{
+    for (size_t i = 0; i < relay->n_threads; i++)
+        if (pthread_equal(pthread_self(), relay->threads[i]))
+            return true;
+    return false;
+}
+
 void relay_snapshot(const struct relay *relay, struct relay_report *report)
 {
     *report = (struct relay_report){.stale = relay->stale, .failed = relay->refused};

@@ -44,6 +44,9 @@ int relay_ended_fd(const struct relay *relay);
 /* Begin nothing new; finish or give back what is in flight within shutdown_timeout. Any thread. */
 void relay_stop(struct relay *relay);
 
+/* Is the calling thread one of the relay's, so that it cannot wait for the relay's end? */
+bool relay_runs_caller(const struct relay *relay);
+
 /* What was done so far, without what only the end can tell. Any thread. */
 void relay_snapshot(const struct relay *relay, struct relay_report *report);
 

@@ -6,9 +6,9 @@
 #include <outbox/helpers.h>
 
 const struct subject_row route_subjects[] = {
-    [SUBJECT_TOPIC] = {"topic", false, true, "topic"},
-    [SUBJECT_KEY] = {"key", false, false, "key"},
-    [SUBJECT_HEADER] = {"header.", true, false, "header "},
+    [SUBJECT_TOPIC] = {"topic", false, "topic"},
+    [SUBJECT_KEY] = {"key", false, "key"},
+    [SUBJECT_HEADER] = {"header.", true, "header "},
 };
 _Static_assert(sizeof route_subjects / sizeof route_subjects[0] == N_SUBJECTS,
                "a subject has no row");

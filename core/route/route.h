@@ -19,7 +19,6 @@ enum subject { SUBJECT_TOPIC, SUBJECT_KEY, SUBJECT_HEADER, N_SUBJECTS };
 struct subject_row {
     const char *key;
     bool named;
-    bool never_empty; /* an empty pattern would match nothing */
     const char *label;
 };
 extern const struct subject_row route_subjects[]; /* N_SUBJECTS */

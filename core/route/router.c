@@ -150,6 +150,8 @@ static int decide_by_rule(const struct router *router, size_t index,
         err->text[0] = '\0';
     int r = route->rule->ops.rule.route(router->rules[index].self, msg, &decision, err);
     if (r < 0) {
+        if (err)
+            err->text[sizeof err->text - 1] = '\0'; /* the plugin may have forgotten it */
         if (err && err->text[0] == '\0')
             outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);
         return OUTBOX_E_CONFIG; /* whatever its class: only our own lack of memory is a retry */

@@ -64,7 +64,7 @@ static int open_amqp(const struct outbox_host *host, const struct outbox_cfg *cf
     if (r == 0)
         r = settings_read(host, cfg, &a->settings, err);
     if (r == 0 && window_init(&a->window, a->settings.window) < 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        r = outbox_fail(err, OUTBOX_E_RETRY, "cannot prepare: %m");
     if (r < 0)
         close_amqp(a);
     else

@@ -90,7 +90,7 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
         (conn_init(&s->conn, host, &s->name, conninfo, password) < 0 ||
          (s->notify && conn_init(&s->listener.conn, host, &s->name,
                                  notify_conninfo ? notify_conninfo : conninfo, password) < 0)))
-        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+        r = outbox_fail(err, OUTBOX_E_RETRY, "cannot prepare a connection: %m");
     s->conn.prepare = s->listener.conn.prepare =
         (enum prepare)chosen(host, cfg, "prepare", prepare_choices);
     if (r == 0)

@@ -30,6 +30,10 @@ int app_deliver(void *ctx, const struct outbox_message *const *messages, uint64_
         usleep(1000);
     for (uint64_t i = 0; i < n; i++)
         outcomes[i]->verdict = p->refuses ? OUTBOX_REJECTED : OUTBOX_ACCEPTED;
+    if (p->stops && p->frees)
+        outbox_relay_free(p->stops);
+    else if (p->stops)
+        p->stop_result = outbox_relay_stop(p->stops, 0, NULL);
     p->returned++;
     return OUTBOX_OK;
 }

@@ -18,6 +18,9 @@ extern struct app_publisher {
     _Atomic int returned;
     _Atomic int wait_ms;
     _Atomic bool refuses;
+    struct outbox_relay *_Atomic stops; /* a relay that it stops, or with `frees` frees, itself */
+    _Atomic bool frees;
+    _Atomic int stop_result;
 } app_publisher;
 int app_deliver(void *ctx, const struct outbox_message *const *messages, uint64_t n,
                 const struct outbox_call *call, struct outbox_outcome *const *outcomes,

@@ -147,6 +147,28 @@ START_TEST(counting_goes_on_while_it_is_started_and_stopped)
 }
 END_TEST
 
+START_TEST(a_callback_cannot_stop_its_own_relay)
+{
+    struct outbox_relay *relay = a_busy_relay(300, 0);
+    app_publisher.stops = relay;
+    while (app_publisher.returned == 0)
+        usleep(1000);
+    ck_assert_int_eq(app_publisher.stop_result, OUTBOX_E_CONFIG);
+    outbox_relay_free(relay);
+    ck_assert_int_eq(app_publisher.returned, 1);
+}
+END_TEST
+
+/* It would wait for itself: for ever, and in silence. */
+START_TEST(a_callback_that_frees_its_own_relay_ends_the_process)
+{
+    app_publisher.frees = true;
+    app_publisher.stops = a_busy_relay(300, 0);
+    for (;;)
+        pause();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("liboutbox");
@@ -159,6 +181,8 @@ int main(void)
     tcase_add_test(tc, asking_often_does_not_put_off_the_end);
     tcase_add_test(tc, a_relay_may_be_started_again);
     tcase_add_test(tc, counting_goes_on_while_it_is_started_and_stopped);
+    tcase_add_test(tc, a_callback_cannot_stop_its_own_relay);
+    tcase_add_test_raise_signal(tc, a_callback_that_frees_its_own_relay_ends_the_process, SIGABRT);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

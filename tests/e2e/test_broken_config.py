@@ -33,6 +33,15 @@ class BrokenConfig(outbox_test.Scratch):
         path = self.path("outboxd.ini")
         os.chmod(path, 0o644)  # it holds no secret
         self.outboxd("check")
+        os.chmod(path, 0o646)
+        for command in (["check"], ["run"], ["status"], ["plugins"]):
+            self.assertIn("outboxd.ini: can be written by others (mode 0646), who could name programs",
+                          self.outboxd(*command, code=2).stderr)
+        if os.geteuid() == 0:
+            os.chmod(path, 0o664)  # the group of the owner's own name is nobody else
+            self.outboxd("check")
+            os.chown(path, -1, 65534)
+            self.assertIn("can be written by others (mode 0664)", self.outboxd("check", code=2).stderr)
         os.unlink(path)
         os.mkdir(path)
         self.assertIn("is not a regular file", self.outboxd("check", code=2).stderr)

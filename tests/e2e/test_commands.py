@@ -4,9 +4,12 @@
 import json
 import os
 import re
+import resource
 import subprocess
+import unittest
 import uuid
 
+import combination
 import outbox_test
 from command_test import UNFIT, Commands
 
@@ -233,11 +236,178 @@ class Look(Commands):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([outbox_test.PROGRAM, "list", "-c", self.path("outboxd.ini")], stdout=full,
                                   stderr=subprocess.PIPE)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"cannot write to standard output: No space left", done.stderr)
+            done = subprocess.run([outbox_test.PROGRAM, "list", "-c", self.path("outboxd.ini"), "--limit", "0"], stdout=full,
+                                  stderr=subprocess.PIPE)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"cannot write", done.stderr)
+        self.assertNotIn(b"Success", done.stderr)
+
+    def test_a_lack_of_descriptors_is_told_as_that(self):
+        stores = {"sqlite": "path = " + self.db, "postgres": "conninfo = host=/nonexistent"}
+        for store in [store for store in stores
+                      if os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "store-%s.so" % store))]:
+            path = self.write("few.ini", "[relay]\nplugin_dir = %s\n[store]\nplugin = %s\n%s\n"
+                              % (outbox_test.PLUGIN_DIR, store, stores[store]), 0o600)
+            for limit in range(3, 12):
+                done = subprocess.run([outbox_test.PROGRAM, "status", "-c", path], stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE, timeout=outbox_test.PATIENCE,
+                                      preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+                self.assertNotIn(b"memory", done.stderr)
+
+
+class StoreAlone(Commands):
+    """What only looks at the table needs no more of the file than where the table is."""
+    COMMANDS = (["status"], ["list"], ["requeue", "--all"], ["discard", "--all"], ["purge", "--older-than", "1d"],
+                ["list", "--publisher", "mail"], ["init"])
+
+    def setUp(self):
+        super().setUp()
+        self.init()
+        self.sent = self.outboxd("send", "--topic", "t").stdout.strip()
+        self.store = "[relay]\nplugin_dir = %s\n[store]\nplugin = sqlite\npath = %s\n" % (outbox_test.PLUGIN_DIR, self.db)
+
+    def all_work(self, text):
+        path = self.write("monitor.ini", text, 0o600)
+        for command in (*self.COMMANDS, ["show", self.sent]):
+            with self.subTest(command=command):
+                self.outboxd(*command, config=path)
+        self.outboxd("check", config=path, code=2)
+
+    def test_a_file_that_has_only_a_store(self):
+        self.all_work(self.store)
+
+    def test_neither_plugins_nor_secrets_of_publishers_nor_routes_are_needed(self):
+        self.all_work(self.store + "[publisher mail]\nplugin = missing\npassword_file = /nonexistent\n"
+                      "[route r]\nto.x = nobody\n[router]\nfallback = nobody\n[other]\nnonsense\n")
+
+    def test_names_of_publishers_are_still_checked(self):
+        path = self.write("monitor.ini", self.store + "[publisher mail]\nplugin = missing\n", 0o600)
+        self.assertIn("did you mean `mail`?", self.outboxd("list", "--publisher", "mial", code=2, config=path).stderr)
+
+    def test_a_table_that_is_not_there_is_told(self):
+        os.unlink(self.db)
+        for command in (*self.COMMANDS[:-1], ["show", self.sent], ["send", "--topic", "t"]):
+            with self.subTest(command=command):
+                self.assertIn("run `outboxd init`", self.outboxd(*command, code=1).stderr)
+
+    def test_mistakes_of_the_store_are_told(self):
+        path = self.write("monitor.ini", self.store + "pth = x\n[publisher a]\nplugin = missing\n", 0o600)
+        said = self.outboxd("status", code=2, config=path).stderr
+        self.assertIn("monitor.ini:6: unknown key `pth` in [store]", said)
+        self.assertEqual(len(said.splitlines()), 1)
+        self.assertIn("there is no [store] section", self.outboxd("init", code=2, config=self.write("none.ini", "")).stderr)
+
+
+@unittest.skipUnless(os.environ.get("OUTBOX_TEST_PG") and combination.psycopg2, "no PostgreSQL: see scripts/services.sh")
+class Monitor(Commands):
+    def test_a_monitor_needs_to_read_and_no_more(self):
+        store = combination.Postgres(self)
+        self.addCleanup(store.close)
+        role, i, ini = "reads_" + store.schema, str(uuid.uuid4()), "[relay]\nplugin_dir = %s\n" % outbox_test.PLUGIN_DIR
+        self.outboxd("init", config=self.write("owner.ini", ini + store.config(), 0o600))
+        store.run("INSERT INTO %s.outbox_messages (id, topic) VALUES ('%s', 't')" % (store.schema, i))
+        store.run("CREATE ROLE %s LOGIN PASSWORD 'm'" % role)
+        self.addCleanup(store.run, "DROP OWNED BY %s; DROP ROLE %s" % (role, role))
+        store.run("GRANT USAGE ON SCHEMA %s TO %s" % (store.schema, role))
+        store.run("GRANT SELECT ON ALL TABLES IN SCHEMA %s TO %s" % (store.schema, role))
+        store.conninfo, owner = store.conninfo + " user=%s password=m" % role, store.conninfo
+        path = self.write("monitor.ini", ini + store.config(), 0o600)
+        store.conninfo = owner
+        self.assertRegex(self.outboxd("status", "--fail-if", "failed>0", config=path).stdout, r"(?m)^pending +1\b")
+        self.outboxd("list", config=path)
+        self.outboxd("show", i, config=path)
+
+
+class FailIf(Commands):
+    def setUp(self):
+        super().setUp()
+        self.init()
+        db = self.connect()
+        db.execute("INSERT INTO outbox_messages (topic, created_at) VALUES ('t', '2020-01-01'), ('t', '2020-01-01')")
+        db.execute("INSERT INTO outbox_messages (topic, status) VALUES ('t', 'failed')")
+
+    def fails(self, *conditions, said):
+        args = [arg for condition in conditions for arg in ("--fail-if", condition)]
+        done = self.outboxd("status", *args, code=1)
+        self.assertIn("pending ", done.stdout)
+        self.assertEqual(done.stderr.splitlines(), ["outboxd: " + line for line in said])
+
+    def test_a_condition_that_holds_is_one_and_told(self):
+        self.fails("pending>1", said=["pending>1: 2 are pending"])
+        self.fails("failed>0", said=["failed>0: 1 are failed"])
+        self.fails("no-relay", said=["no-relay: no relay is live"])
+        done = self.outboxd("status", "--fail-if", "oldest>5m", code=1)
+        self.assertRegex(done.stderr, r"^outboxd: oldest>5m: the oldest has waited for \d+ d")
+        self.fails("processing>0", "failed>0", "delayed>0", "no-relay",
+                   said=["failed>0: 1 are failed", "no-relay: no relay is live"])
+        self.assertEqual(self.outboxd_json("status", "--fail-if", "pending>1", code=1)[0]["pending"], 2)
+
+    def test_one_that_does_not_hold_is_none(self):
+        self.outboxd("status", "--fail-if", "pending>2", "--fail-if", "failed>1", "--fail-if", "oldest>36500d",
+                     "--fail-if", "paused", "--fail-if", "delayed>0")
+
+    def test_a_count_that_was_cut_short_is_finished(self):
+        db = self.connect()
+        db.execute("INSERT INTO outbox_messages (topic) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                   " WHERE i < 150000) SELECT 't' FROM n")
+        self.outboxd("status", "--fail-if", "pending>150002")
+        self.fails("pending>150001", said=["pending>150001: 150002 are pending"])
+
+    def test_a_relay_and_its_publishers_are_seen(self):
+        self.config("[publisher out]\nplugin = exec\ncommand = /bin/sh -c \"exit 69\"\n")
+        relay = self.start("run")
+        self.until(lambda: self.outboxd("status", "--fail-if", "paused", code=None).returncode == 1, "a pause")
+        self.assertIn("paused: publisher out is not ready", self.outboxd("status", "--fail-if", "paused", code=1).stderr)
+        self.outboxd("status", "--fail-if", "no-relay")
+        self.stop(relay)
+
+    def test_what_is_no_condition_is_two(self):
+        for condition in ("pending", "pending>", "pending>x", "pending>-1", "pending=1", "oldest>10", "no-relay>1", "", "failed"):
+            self.assertIn("--fail-if: ", self.outboxd("status", "--fail-if", condition, code=2).stderr)
+        self.assertIn("did you mean `pending`?", self.outboxd("status", "--fail-if", "pendign>1", code=2).stderr)
+
+
+class Signals(Commands):
+    def shop(self):
+        """Its message takes a second."""
+        program = self.write("slow.sh", "#!/bin/sh\nexec 2>/dev/null\n: >%s\nsleep 1\n" % self.path("begun"), 0o755)
+        self.config("[publisher out]\nplugin = exec\ncommand = %s\n" % program)
+        self.init()
+        self.outboxd("send", "--topic", "t")
+
+    def test_two_signals_at_once_are_one(self):
+        self.shop()
+        relay = self.start("run")
+        self.until(lambda: os.path.exists(self.path("begun")), "the message")
+        relay.terminate()
+        self.until(lambda: "msg=stopping" in self.read("relay.log"), "the first")
+        self.stop(relay)
+        self.assertEqual(self.query("SELECT status FROM outbox_messages"), [("processed",)])
+
+    def test_a_log_at_the_limit_of_its_size_kills_nobody(self):
+        self.shop()
+        limit = 64 << 20
+        os.truncate(self.write("relay.log", ""), limit)
+        relay = self.start("run", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        self.until(lambda: self.query("SELECT status FROM outbox_messages") == [("processed",)], "the message")
+        self.assertIsNone(relay.poll())
+        self.stop(relay)
+        self.assertEqual(os.path.getsize(self.path("relay.log")), limit)
+        os.unlink(self.path("relay.log"))
 
 
 class Route(Commands):
+    def test_what_cannot_be_a_map_is_a_route_of_its_own(self):
+        self.config("[publisher out]\nplugin = exec\ncommand = /bin/true\n", router="[route no-topic]\ntopic = \"\"\n"
+                    "publisher = out\n[route equal]\nheader.d = a=b\npublisher = out\n[route empty]\nheader.d =\n"
+                    "publisher = out\n")
+        self.assertIn("by route no-topic", self.outboxd("route", "--topic", "").stdout)
+        self.assertIn("by route equal", self.outboxd("route", "--topic", "t", "--header", "d=a=b").stdout)
+        self.assertIn("by route empty", self.outboxd("route", "--topic", "t", "--header", "d=").stdout)
+        self.outboxd("route", "--topic", "t", "--header", "d=a", code=1)
+
     def test_the_reasons_are_told(self):
         out = self.outboxd("route", "--topic", "invoice.1", "--header", "destination=nowhere").stdout.splitlines()
         self.assertRegex(out[0], r"^route invoices \(line \d+\): the message has no header tier$")

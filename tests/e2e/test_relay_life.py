@@ -148,7 +148,9 @@ class Life(relay_test.Relay):
         self.until(self.arrived, "the message to start")
         relay.send_signal(signal.SIGTERM)
         self.until(lambda: "stopping" in self.read("relay.log"), "the first signal")
-        self.stop(relay, code=1)
+        # What comes within a second of it is the same.
+        self.until(lambda: relay.terminate() or relay.poll() is not None, "the end by a second one")
+        self.assertEqual(relay.returncode, 1)
         self.assertEqual(self.row(slow)["status"], "processing")
         again = self.start("run")
         self.until(lambda: len(self.arrived()) == 2, "its lease to end")

@@ -160,3 +160,11 @@ __attribute__((destructor)) static void sum_up(void)
     if (orders.report)
         report(line);
 }
+
+/* How outboxd ends: without destructors. */
+EXPORT void _exit(int code)
+{
+    sum_up();
+    syscall(SYS_exit_group, code);
+    abort();
+}

@@ -230,7 +230,7 @@ class NoDatabase(Shutdown):
         self.way.stall()
         relay.terminate()
         self.until_told("stopping", "first")
-        time.sleep(0.4)
+        time.sleep(1.1)  # what comes sooner is the same signal
         self.stop_in_time(relay, "first", (1, ), FORCED)
 
     def test_nothing_comes_through_with_a_batch_at_work(self):

@@ -50,9 +50,9 @@ class Postgres:
     def __init__(self, test):
         self.conninfo = os.environ["OUTBOX_TEST_PG"]
         self.schema = "e2e_" + uuid.uuid4().hex[:12]
-        self._run("CREATE SCHEMA " + self.schema)
+        self.run("CREATE SCHEMA " + self.schema)
 
-    def _run(self, sql):
+    def run(self, sql):
         db = psycopg2.connect(self.conninfo)
         db.autocommit = True
         db.cursor().execute(sql)
@@ -75,7 +75,7 @@ class Postgres:
         return [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in rows]
 
     def close(self):
-        self._run("SET client_min_messages = warning; DROP SCHEMA IF EXISTS %s CASCADE" % self.schema)
+        self.run("SET client_min_messages = warning; DROP SCHEMA IF EXISTS %s CASCADE" % self.schema)
 
 
 class PostgresLeases(Postgres):

@@ -228,8 +228,8 @@ struct outbox_host {
      * The value of a TEXT option as it is now: one that was given as NAME_file is read from its
      * file again, so that a password can be changed while the program runs. For each login.
      * Copies the value and a NUL to buf[cap], and sets *ret_n to its length. OUTBOX_E_CONFIG: the
-     * file cannot be read, others can read it, or the value is not set or too long. Clear buf after
-     * use.
+     * file cannot be read, others can read or write it, it holds more than the secret (a carriage
+     * return, blanks around it), or the value is not set or too long. Clear buf after use.
      */
     int (*option_read)(const struct outbox_cfg *cfg, const char *name, char *buf, uint64_t cap,
                        uint64_t *ret_n, struct outbox_err *err);

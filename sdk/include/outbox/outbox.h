@@ -13,6 +13,11 @@
  * object has a function that frees it, which also takes NULL.
  *
  * Threads: one thread at a time uses an object, unless a comment says otherwise.
+ *
+ * The end of the process: closing a store or freeing a relay leaves a call that hangs in a library
+ * (a resolver, a handshake) to a thread of its own after a second. If the process then ends by exit
+ * or by a return from main, libraries free what that thread uses, and the process may crash. A
+ * program that must not do that flushes its streams and ends by _exit, as outboxd does.
  */
 #ifndef OUTBOX_OUTBOX_H
 #define OUTBOX_OUTBOX_H
@@ -31,8 +36,8 @@ const char *outbox_version(void);
 /**
  * An option of a plugin, as in the configuration file: ${NAME} in a value is replaced by the
  * environment variable, and $${ stands for ${. For an option X that is a secret, the name X_file
- * may be used: its value is the name of a file that others cannot read. A list of settings ends
- * with a NULL name. FROZEN.
+ * may be used: its value is the name of a file that others can neither read nor write. A list of
+ * settings ends with a NULL name. FROZEN.
  */
 struct outbox_setting {
     const char *name;
@@ -186,7 +191,8 @@ int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err);
  * Stops the relay: it claims no more messages, and settles or releases those that are in flight.
  * OUTBOX_E_TIMEOUT: that takes longer than timeout_ms; the relay goes on stopping, and you may call
  * the function again. shutdown_timeout_ms after the first call the relay gives up what it could not
- * settle. Signals do not interrupt the function.
+ * settle. Signals do not interrupt the function. OUTBOX_E_CONFIG: a callback of this relay called
+ * it, and would wait for itself.
  */
 int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms, struct outbox_err *err);
 
@@ -202,7 +208,10 @@ struct outbox_relay_counts {
 /** Fills *ret. */
 void outbox_relay_count(const struct outbox_relay *relay, struct outbox_relay_counts *ret);
 
-/** Stops the relay if it runs, without a deadline, and frees it. */
+/**
+ * Stops the relay if it runs, without a deadline, and frees it. It waits for all callbacks; if one
+ * of them calls it, the process ends by abort.
+ */
 void outbox_relay_free(struct outbox_relay *relay);
 
 #ifdef __cplusplus

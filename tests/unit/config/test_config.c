@@ -46,8 +46,12 @@ static const struct {
      "mean `mode`?\n14: unknown key `header.` in [route r]; did you mean `header`?\n"},
     {"[route r]\nplugin = options\npublisher = a\n",
      "10: [route r] names publishers in several ways; keep one of publisher, header and plugin\n"},
-    {"[route r]\ntopic =\npublisher = a\n",
-     "11: topic: the pattern is empty and would match nothing of use\n"},
+    {"[route r]\nheader = h\nto.a=b = a\n",
+     "12: there is no [publisher b = a]; a header's value that contains `=` is routed by a [route] "
+     "of its own: `header.NAME = VALUE` and `publisher = NAME`\n"},
+    {"[route r]\nheader = h\nto. = a\nto = a\n",
+     "12: no value of a header follows `to.`; an empty one is routed by a [route] of its own: "
+     "`header.NAME = VALUE` and `publisher = NAME`\n"},
     {"[route r]\nheader = h\nto.a = a\nto = a\n",
      "13: the header's value `a` is mapped twice, also on line 12\n"},
     {"[route r]\nheader = h\nto.x = b, a\n",
@@ -152,9 +156,9 @@ START_TEST(a_secret_comes_from_a_file_less_one_newline)
     ck_assert_str_eq(reported.text, ""); /* the configuration itself holds none */
     has_password(config, "hush");
     config_free(config);
-    write_bytes("secret", "${HOME} ; \"x\"\n\n", 15, 0640);
+    write_bytes("secret", "${HOME} ; \"x\"\n", 13, 0640);
     config = taken(SECTION "password_file = @/secret\n");
-    has_password(config, "${HOME} ; \"x\"\n");
+    has_password(config, "${HOME} ; \"x\"");
     config_free(config);
 }
 END_TEST
@@ -198,6 +202,69 @@ START_TEST(a_configuration_with_a_secret_is_guarded)
 }
 END_TEST
 
+START_TEST(a_file_that_others_can_write_is_refused)
+{
+    config_free(load_mode(SECTION "password_file = @/secret\n", 0606));
+    ck_assert_str_eq(reported.text, "0: can be written by others (mode 0606), who could name "
+                                    "programs to run; take that away (chmod go-w)\n");
+    char *none = NULL;
+    char path[128];
+    snprintf(path, sizeof path, "%s/outboxd.ini", dir);
+    ck_assert_int_eq(load_plugin_dir(path, report, &reported, &none), OUTBOX_E_CONFIG);
+    ck_assert_ptr_null(none);
+}
+END_TEST
+
+/* ---- the store alone ---- */
+
+static struct config *load_store_of(const char *text)
+{
+    struct config *config = NULL;
+    char *filled = fill(text);
+    const char *path = write_bytes("outboxd.ini", filled, strlen(filled), 0600);
+    reported = (struct reported){{0}, 0};
+    int r = load_store(path, report, &reported, &config);
+    ck_assert_int_eq(r, reported.n > 0 ? OUTBOX_E_CONFIG : OUTBOX_OK);
+    ck_assert((config != NULL) == (r == 0));
+    free(filled);
+    return config;
+}
+
+#define STORE "plugin_dir = @/plugins\n[store]\nplugin = sqlite\npath = x.db\n"
+
+START_TEST(the_store_is_read_whatever_else_is_wrong)
+{
+    static const char *const texts[] = {
+        "[relay]\n" STORE,
+        "[relay]\n" STORE "[publisher a]\nplugin = none\n[publisher b]\npassword_file = /none\n"
+        "[router]\nfallback = c\n",
+        "nonsense\n[relay]\n" STORE "[route r]\nto.x = y\n[other]\n[log]\nlevel = 9\n"
+        "level = 8\nnonsense\n[route r]\n[x",
+        "[relay]\nworkers = many\nworkers = more\n" STORE,
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct config *config = load_store_of(texts[i]);
+        ck_assert_str_eq(reported.text, "");
+        ck_assert_str_eq(options_text(config->store_options, "path").p, "x.db");
+        ck_assert_uint_eq(config->n_publishers, i == 1 ? 2 : 0);
+        config_free(config);
+    }
+}
+END_TEST
+
+START_TEST(mistakes_of_the_store_itself_are_told)
+{
+    config_free(load_store_of("[relay]\n" STORE "path = y.db\npth = z\nnonsense\n[log]\nx\n"));
+    ck_assert_ptr_nonnull(strstr(reported.text, "6: `path` is set already, on line 5\n"));
+    ck_assert_ptr_nonnull(strstr(reported.text, "7: unknown key `pth` in [store]"));
+    ck_assert_ptr_nonnull(strstr(reported.text, "8: no `=` in this line"));
+    ck_assert_ptr_null(strstr(reported.text, "10:"));
+    config_free(load_store_of("[relay]\nplugin_dir = @/plugins\n"));
+    ck_assert_str_eq(reported.text,
+                     "1: there is no [store] section; it says where the messages are\n");
+}
+END_TEST
+
 START_TEST(no_part_of_a_secret_is_told)
 {
     static const char *const secrets[] = {"ab${HUSH}cd", "ab${hu sh}cd", "ab${hush", "${hush}${x}"};
@@ -228,6 +295,9 @@ int main(void)
     tcase_add_test(tc, a_secret_comes_from_a_file_less_one_newline);
     tcase_add_test(tc, a_file_of_a_secret_is_guarded);
     tcase_add_test(tc, a_configuration_with_a_secret_is_guarded);
+    tcase_add_test(tc, a_file_that_others_can_write_is_refused);
+    tcase_add_test(tc, the_store_is_read_whatever_else_is_wrong);
+    tcase_add_test(tc, mistakes_of_the_store_itself_are_told);
     tcase_add_test(tc, no_part_of_a_secret_is_told);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

@@ -90,9 +90,9 @@ START_TEST(routes_are_taken_in_the_order_of_the_file)
         PRELUDE "[route z]\nheader = destination\nto.Some Name! = a\nto.gr\xc3\xbc\xc3\x9f = a\n"
                 "to = a\n[route b]\nplugin = options\ntopic = x\n[router]\nfallback = a\n"
                 "unrouted = fail\n[route a]\ntopic = [\nheader.X-Y = \nkey = \"a ; b\"\n"
-                "publisher = a\n");
+                "publisher = a\n[route c]\ntopic = \"\"\nheader.d = a=b\npublisher = a\n");
     const struct route *routes = config->routes.routes;
-    ck_assert_uint_eq(config->routes.n_routes, 3);
+    ck_assert_uint_eq(config->routes.n_routes, 4);
     ck_assert_str_eq(routes[0].name, "z");
     ck_assert_uint_eq(routes[0].n_targets, 3);
     ck_assert_str_eq(routes[0].targets[0].value, "Some Name!");
@@ -105,6 +105,8 @@ START_TEST(routes_are_taken_in_the_order_of_the_file)
     ck_assert_str_eq(routes[2].matches[0].pattern, "[");
     ck_assert_str_eq(routes[2].matches[1].name, "X-Y");
     ck_assert_str_eq(routes[2].matches[2].pattern, "a ; b");
+    ck_assert_str_eq(routes[3].matches[0].pattern, "");
+    ck_assert_str_eq(routes[3].matches[1].pattern, "a=b");
     ck_assert_str_eq(config->routes.fallback, "a");
     ck_assert_int_eq(config->unrouted_fail, 1);
     config_free(config);

@@ -24,7 +24,7 @@ START_TEST(outcomes_become_actions)
     ck_assert(settle(OUTBOX_RETRY, 1, true, &s));
     ck_assert_uint_eq(s.action, OUTBOX_SETTLE_RETRY);
     ck_assert_uint_eq(s.flags, OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON);
-    ck_assert(s.delay_ms >= 1 && s.delay_ms <= 20);
+    ck_assert(s.delay_ms >= 10 && s.delay_ms <= 40);
     ck_assert(settle(OUTBOX_RETRY, 2, true, &s)); /* the third attempt was the last */
     ck_assert_uint_eq(s.action, OUTBOX_SETTLE_FAILED);
     ck_assert(settle(OUTBOX_RETRY, UINT32_MAX, true, &s));
