@@ -90,6 +90,7 @@ Suite *store_contract(const struct store_kind *kind)
     store_use(kind);
     store_contract_claim(suite);
     store_contract_settle(suite);
+    store_contract_refused(suite);
     store_contract_admin(suite);
     return suite;
 }
