@@ -96,10 +96,10 @@ static int load_large(struct batch_build *b, struct outbox_err *err)
     struct pg_args args = {.arena = &s->conn.scratch};
     PGresult *rows;
     pg_args_ints(&args, b->large, b->n_large);
-    int r =
-        pipeline_query(&s->conn, STMT_PAYLOADS,
-                       "SELECT m.seq, m.payload, m.headers::text FROM {t} m WHERE m.seq = ANY($1)",
-                       &args, &rows, err);
+    int r = pipeline_query(
+        &s->conn, STMT_PAYLOADS,
+        "SELECT m.seq, m.payload, m.headers::text FROM ONLY {t} m WHERE m.seq = ANY($1)", &args,
+        &rows, err);
     if (r < 0)
         return r;
     s->claim.rows[s->claim.n_rows++] = rows;
