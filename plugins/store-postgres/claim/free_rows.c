@@ -14,14 +14,17 @@
 #define APART_MAX 1000
 #define SKIPPED "a trigger or a policy of the table skips the row"
 
-/* $1 are rows to avoid; $2 the only ones, if there are any; $3 the token. */
+/* $1 are rows to avoid; $2 the only ones, if there are any; $3 the token. Leases end when all their
+ * rows are through, but for those that are avoided or locked. */
 #define CHANGE(with, from, where, set, then)                                                    \
     "WITH " with "picked AS MATERIALIZED (SELECT m.ctid FROM " from "ONLY {t} m WHERE m.status" \
     "  = 'processing' AND " where " AND m.seq <> ALL ($1) AND"                                  \
     "  (pg_catalog.cardinality($2) = 0 OR m.seq = ANY ($2)) FOR UPDATE OF m SKIP LOCKED),"      \
     " changed AS (UPDATE ONLY {t} m SET " set " FROM picked WHERE m.ctid = picked.ctid"         \
-    "  RETURNING 1)" then " SELECT (SELECT pg_catalog.count(*) FROM picked),"                   \
-    " (SELECT pg_catalog.count(*) FROM changed), $3::int8"
+    "  RETURNING 1), counts AS MATERIALIZED (SELECT (SELECT pg_catalog.count(*) FROM picked)"   \
+    "  AS picked, (SELECT pg_catalog.count(*) FROM changed) AS changed)" then                   \
+    " SELECT picked, changed, $3::int8 FROM counts"
+#define WHEN_THROUGH " AND pg_catalog.cardinality($2) = 0 AND (SELECT picked = changed FROM counts)"
 #define FIND(where)                                                                    \
     "SELECT m.seq FROM ONLY {t} m WHERE m.status = 'processing' AND m.seq <> ALL ($1)" \
     " AND " where " AND $2::int8 IS NOT NULL LIMIT $3"
@@ -32,18 +35,18 @@ static const struct change {
     enum stmt stmt;
     const char *sql;
     const char *find; /* the rows it is for; $1 are rows to avoid, $2 the token, $3 how many */
-} expire = {STMT_EXPIRE,
-            CHANGE("dead AS MATERIALIZED (SELECT lease FROM {t_leases} WHERE until <="
-                   " statement_timestamp() FOR UPDATE SKIP LOCKED), ",
-                   "dead, ", "m.lease = dead.lease", FREE,
-                   ", gone AS (DELETE FROM {t_leases} l USING dead WHERE l.lease = dead.lease"
-                   "  AND pg_catalog.cardinality($2) = 0)"),
-            FIND("m.lease IN (SELECT lease FROM {t_leases} WHERE until <= statement_timestamp())")},
+} expire =
+    {STMT_EXPIRE,
+     CHANGE("dead AS MATERIALIZED (SELECT lease FROM {t_leases} WHERE until <="
+            " statement_timestamp() FOR UPDATE SKIP LOCKED), ",
+            "dead, ", "m.lease = dead.lease", FREE,
+            ", gone AS (DELETE FROM {t_leases} l USING dead WHERE l.lease = dead.lease" WHEN_THROUGH
+            ")"),
+     FIND("m.lease IN (SELECT lease FROM {t_leases} WHERE until <= statement_timestamp())")},
   adopt = {STMT_ADOPT, CHANGE("", "", STRAY, "lease = $3", ""), FIND(STRAY)},
   give_back = {STMT_RELEASE,
                CHANGE("", "", "m.lease = $3", FREE,
-                      ", gone AS (DELETE FROM {t_leases} WHERE lease = $3"
-                      "  AND pg_catalog.cardinality($2) = 0)"),
+                      ", gone AS (DELETE FROM {t_leases} WHERE lease = $3" WHEN_THROUGH ")"),
                FIND("m.lease = $2")};
 
 /* Of all rows, if n is 0. *ret_passed: each was changed, or is locked. */
