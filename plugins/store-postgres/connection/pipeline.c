@@ -126,10 +126,15 @@ static int receive(struct conn *conn, struct step *steps, const struct sending *
             !is_good(steps[i].result))
             note_failure(conn, steps[i].result, &r, err);
     }
-    if (transport == OUTBOX_OK && (transport = take_result(conn, &result)) == OUTBOX_OK) {
-        if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) /* a deferred constraint, say, at */
-            note_failure(conn, result, &r, err);           /* the implicit commit */
+    /* An implicit commit may fail, for a deferred constraint say, and comes before the sync. */
+    for (bool synced = false; transport == OUTBOX_OK && !synced;) {
+        transport = take_result(conn, &result);
+        synced = transport == OUTBOX_OK &&
+                 (!result || PQresultStatus(result) == PGRES_PIPELINE_SYNC);
+        if (transport == OUTBOX_OK && !synced)
+            note_failure(conn, result, &r, err);
         PQclear(result);
+        result = NULL;
     }
     *ret_transport = transport;
     return r;
@@ -217,8 +222,8 @@ static int run(struct conn *conn, struct step *steps, size_t n, struct outbox_er
         failpoint("in_settle"); /* whether it is done is up to the server now */
 #endif
     r = receive(conn, steps, x, n, &transport, err);
-    if (transport == OUTBOX_OK)
-        PQexitPipelineMode(conn->db);
+    if (transport == OUTBOX_OK && !PQexitPipelineMode(conn->db))
+        transport = OUTBOX_E_BROKEN;
     if (r < 0 || transport != OUTBOX_OK)
         pipeline_clear(steps, n);
     /* What the server said last is a better reason than that it went away. */
