@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "common/quarantine.h"
 #include "connection/pipeline.h"
 
 struct claim_mode;
@@ -17,9 +18,12 @@ enum row_state {
     ROW_HELD,
     ROW_IN_DOUBT, /* locks: held when the answer to its settle was lost */
     ROW_LOST,     /* locks: another relay has it, or had it; unless it can be locked again */
-    ROW_SETTLED,  /* by a call that may still fail */
-    ROW_STALE,    /* the same, but the row was not ours */
-    ROW_REPORTED, /* a call returned with it */
+    /* decided, by a call that may still fail: */
+    ROW_SETTLED,
+    ROW_STALE,       /* the row was not ours */
+    ROW_REFUSED,     /* it has its second outcome */
+    ROW_QUARANTINED, /* it is unchanged, and set aside */
+    ROW_REPORTED,    /* a call returned with it */
 };
 
 /* `batch` first: the host's pointer is ours. Its messages are sorted by seq, see batch_build_end.
@@ -29,9 +33,10 @@ struct claimed {
     int64_t token; /* leases: random, in each of its rows */
     char lease[24];
     uint64_t session; /* locks: whose transaction holds the rows; 0: it was ended */
-    int64_t xid;      /* of that transaction ... */
+    int64_t xid;      /* of that transaction, 0: it is over for certain ... */
     int64_t pid;      /* ... and of its session, for the server */
     bool in_doubt;    /* the answer to the last settle was lost: the server may have done it */
+    bool ended;       /* leases: its row is deleted */
     uint8_t *states;  /* enum row_state, by the message's index */
     uint32_t n_left;  /* not ROW_REPORTED */
 };
@@ -46,6 +51,7 @@ struct claim_state {
     size_t n_rows;
     int64_t bound;         /* fresh rows up to this seq were seen: claims begin behind it */
     uint32_t limit;        /* rows of the next batch at most; 0: as the host wants */
+    bool skipped;          /* leases: a trigger skipped rows of the last claim */
     int64_t lost_token;    /* leases: of a claim whose answer never came, or 0 ... */
     int64_t lost_until_us; /* ... and how long it may still be committed; monotonic */
 };
@@ -60,22 +66,13 @@ struct page {
  * read; times are monotonic, us. */
 struct backlog {
     bool due;              /* rows that waited for a time can be taken */
+    bool ready;            /* leases: so can others */
     bool strays;           /* rows are `processing` without a lease */
     int64_t due_us;        /* when the next row that waits is due */
     int64_t lease_us;      /* when the next lease ends */
     int64_t next_read_us;  /* when to read all this again ... */
     int64_t next_stray_us; /* ... to look for strays ... */
     int64_t next_stuck_us; /* ... and for sessions that are stuck */
-};
-
-#define ROW_QUARANTINE_MAX 1000
-
-/* Rows that can neither be published nor changed: this instance does not claim them for a minute,
- * so that one such row does not stop all the others. */
-struct row_quarantine {
-    int64_t seqs[ROW_QUARANTINE_MAX];
-    int64_t until_us[ROW_QUARANTINE_MAX]; /* monotonic; rising */
-    size_t n;
 };
 
 /* News of commits, see listener.c. */
@@ -94,7 +91,7 @@ struct store {
     struct conn conn;
     struct claim_state claim;
     struct backlog backlog;
-    struct row_quarantine quarantine;
+    struct quarantine quarantine;
     struct page page;
     struct listener listener; /* notify = on */
 };
@@ -103,6 +100,12 @@ struct store {
 int store_enter(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 /* The same for what is done to the batch that is held. */
 int store_enter_held(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+
+/* The table refuses to change this row, for that reason: sets it aside, and logs it. False: there
+ * are too many of them. */
+bool store_set_aside(struct store *s, int64_t seq, const char *why);
+/* Adds the rows that are set aside now, as an array. */
+void store_add_aside(struct store *s, struct pg_args *args);
 
 /* ---- the operations, see outbox/store.h ---- */
 
@@ -114,7 +117,7 @@ int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
 
 /* settle/ */
 int op_settle(void *instance, struct outbox_batch *batch, const struct outbox_settle *const *items,
-              uint64_t n, const struct outbox_call *call, uint8_t *stale, struct outbox_err *err);
+              uint64_t n, const struct outbox_call *call, uint8_t *settled, struct outbox_err *err);
 int op_release(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
                struct outbox_err *err);
 

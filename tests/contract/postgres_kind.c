@@ -139,6 +139,33 @@ static struct outbox_exec kind_exec(void *db)
     return outbox_exec_postgres(db);
 }
 
+/* As a condition of the row NEW. */
+#define BAD_ROW "EXISTS (SELECT 1 FROM (SELECT NEW.*) n WHERE topic = 'bad' AND (%s))"
+
+static void kind_refuse(void *db, enum refusal how, const char *update_when, bool deletes)
+{
+    const char *when = update_when ? update_when : "false";
+    char sql[1000];
+    if (how == REFUSED_BY_CHECK) {
+        snprintf(sql, sizeof sql,
+                 "ALTER TABLE outbox_messages ADD CONSTRAINT " REFUSAL_WORDS
+                 " CHECK (NOT (topic = 'bad' AND (%s))) NOT VALID",
+                 when);
+        run_pg(db, sql);
+        return;
+    }
+    snprintf(sql, sizeof sql,
+             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+             " IF TG_OP = 'DELETE' THEN IF %s AND OLD.topic = 'bad' THEN %s; END IF; RETURN OLD;"
+             " ELSIF " BAD_ROW " THEN %s; END IF; RETURN NEW; END $$",
+             deletes ? "true" : "false",
+             how == SKIPPED_BY_TRIGGER ? "RETURN NULL" : "RAISE '" REFUSAL_WORDS "'", when,
+             how == SKIPPED_BY_TRIGGER ? "RETURN NULL" : "RAISE '" REFUSAL_WORDS "'");
+    run_pg(db, sql);
+    run_pg(db, "CREATE TRIGGER refuse BEFORE UPDATE OR DELETE ON outbox_messages"
+               " FOR EACH ROW EXECUTE FUNCTION refuse()");
+}
+
 const struct store_kind postgres_kind = {
     .plugin = "postgres",
     .set_up = set_up,
@@ -150,4 +177,5 @@ const struct store_kind postgres_kind = {
     .number = one_number,
     .bytes = one_value,
     .exec = kind_exec,
+    .refuse = kind_refuse,
 };

@@ -160,7 +160,7 @@ uint32_t settle_at_last(struct store *s, struct outbox_batch *batch, struct outb
         ck_assert_msg(now_ms() < end, "it never settled: %s", err.text);
     }
     for (uint32_t i = 0; i < batch->n; i++)
-        n_stale += own[i];
+        n_stale += own[i] == OUTBOX_SETTLED_STALE;
     if (stale)
         memcpy(stale, own, batch->n);
     free(own);

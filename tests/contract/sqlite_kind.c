@@ -211,6 +211,50 @@ static struct outbox_exec kind_exec(void *db)
         .size = sizeof(struct outbox_exec), .ctx = db, .run = run_statement};
 }
 
+/* The columns that conditions may use, of the row NEW. */
+#define BAD_ROW                                                                              \
+    "EXISTS (SELECT 1 FROM (SELECT NEW.topic AS topic, NEW.status AS status, NEW.retries AS" \
+    " retries, NEW.last_error AS last_error) WHERE topic = 'bad' AND (%s))"
+
+/* SQLite adds no check to a table, but reads the text of its table anew. */
+static void add_check(sqlite3 *db, const char *when)
+{
+    char *sql = NULL;
+    ck_assert_int_ge(asprintf(&sql,
+                              "PRAGMA writable_schema = on;"
+                              "UPDATE sqlite_schema SET sql = substr(rtrim(sql), 1,"
+                              " length(rtrim(sql)) - 1) || ', CONSTRAINT " REFUSAL_WORDS
+                              " CHECK (NOT (topic = ''bad'' AND (' || %s || '))))'"
+                              " WHERE name = 'outbox_messages';"
+                              "PRAGMA writable_schema = reset",
+                              when),
+                     0);
+    run_sql(db, sql);
+    free(sql);
+    run_sql(db, "CREATE TABLE new_schema (a); DROP TABLE new_schema"); /* so that all see it */
+}
+
+static void kind_refuse(void *db, enum refusal how, const char *update_when, bool deletes)
+{
+    const char *act = how == SKIPPED_BY_TRIGGER ? "IGNORE" : "ABORT, '" REFUSAL_WORDS "'";
+    char *sql;
+    if (how == REFUSED_BY_CHECK) {
+        char *quoted = sqlite3_mprintf("%Q", update_when ? update_when : "0");
+        add_check(db, quoted);
+        sqlite3_free(quoted);
+        return;
+    }
+    ck_assert_int_ge(asprintf(&sql,
+                              "CREATE TRIGGER refuse_update BEFORE UPDATE ON outbox_messages"
+                              " WHEN " BAD_ROW " BEGIN SELECT RAISE(%s); END;"
+                              "CREATE TRIGGER refuse_delete BEFORE DELETE ON outbox_messages"
+                              " WHEN %d AND OLD.topic = 'bad' BEGIN SELECT RAISE(%s); END",
+                              update_when ? update_when : "0", act, deletes, act),
+                     0);
+    run_sql(db, sql);
+    free(sql);
+}
+
 const struct store_kind sqlite_kind = {
     .plugin = "sqlite",
     .set_up = make_folder,
@@ -222,4 +266,5 @@ const struct store_kind sqlite_kind = {
     .number = kind_number,
     .bytes = one_value,
     .exec = kind_exec,
+    .refuse = kind_refuse,
 };

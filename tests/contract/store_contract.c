@@ -91,6 +91,7 @@ Suite *store_contract(const struct store_kind *kind)
     store_contract_claim(suite);
     store_contract_budget(suite);
     store_contract_settle(suite);
+    store_contract_refused(suite);
     store_contract_admin(suite);
     return suite;
 }

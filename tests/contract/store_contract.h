@@ -13,6 +13,11 @@
 #include <check.h>
 #include <stdbool.h>
 
+/* How a database refuses to change a row. What it says has REFUSAL_WORDS in it, but for a trigger
+ * that skips the row, which says nothing. */
+enum refusal { REFUSED_BY_CHECK, REFUSED_BY_TRIGGER, SKIPPED_BY_TRIGGER, N_REFUSALS };
+#define REFUSAL_WORDS "refused_by_the_test"
+
 /* How a kind of database is reached; each function ends the case when it fails. */
 struct store_kind {
     const char *plugin;
@@ -31,6 +36,9 @@ struct store_kind {
     char *(*bytes)(void *connection, const char *sql);
     /* A callback that runs statements on that connection, as <outbox/store.h> wants it. */
     struct outbox_exec (*exec)(void *connection);
+    /* From now on it refuses to update rows of topic `bad` if that makes the condition of their
+     * columns true (NULL: none), and to delete them if `deletes`; a check refuses no deletes. */
+    void (*refuse)(void *connection, enum refusal how, const char *update_when, bool deletes);
 };
 
 /* All cases of the contract. */
@@ -38,6 +46,7 @@ Suite *store_contract(const struct store_kind *kind);
 void store_contract_claim(Suite *suite);
 void store_contract_budget(Suite *suite);
 void store_contract_settle(Suite *suite);
+void store_contract_refused(Suite *suite);
 void store_contract_admin(Suite *suite);
 /* A test case of its own with the fixture below. */
 TCase *store_case(Suite *suite, const char *name);

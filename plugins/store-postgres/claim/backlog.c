@@ -4,22 +4,27 @@
 #define READ_US INT64_C(1000000)
 /* Between two searches for rows that are `processing` without a lease, and for stuck sessions. */
 #define STRAY_US INT64_C(5000000)
+/* Until a lease is tried again whose end has come, but which another session holds. */
+#define HELD_US INT64_C(1000000)
 
 /* ---- reading ---- */
 
-/* What waits for a time, and what nobody holds; ms from now. $1: strays, too. */
+/* What waits for a time, and what nobody holds; ms from now. $1: strays, too; $2: rows to avoid;
+ * $3: fresh rows, too. */
 static const char read_text[] =
-    "SELECT EXISTS (SELECT 1 FROM {t} m WHERE " DELAYED
-    "  AND m.available_at <= statement_timestamp()),"
+    "SELECT EXISTS (SELECT 1 FROM ONLY {t} m WHERE " DELAYED
+    "  AND m.available_at <= statement_timestamp() AND m.seq <> ALL ($2)),"
     " (SELECT pg_catalog.ceil(pg_catalog.date_part('epoch', min(m.available_at) - "
     "clock_timestamp()) * 1000::float8)"
-    "  ::int8 FROM {t} m WHERE " DELAYED " AND m.available_at > statement_timestamp()"
+    "  ::int8 FROM ONLY {t} m WHERE " DELAYED " AND m.available_at > statement_timestamp()"
     "  AND m.available_at < 'infinity'),"
     " (SELECT pg_catalog.ceil(pg_catalog.date_part('epoch', min(until) - clock_timestamp()) * "
     "1000::float8)::int8"
     "  FROM {t_leases}),"
-    " $1::int8 = 1 AND EXISTS (SELECT 1 FROM {t} m WHERE m.status = 'processing' AND"
-    "  (m.lease IS NULL OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease)))";
+    " $1::int8 = 1 AND EXISTS (SELECT 1 FROM ONLY {t} m WHERE m.status = 'processing' AND"
+    "  (m.lease IS NULL OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))"
+    "  AND m.seq <> ALL ($2)),"
+    " $3::int8 = 1 AND EXISTS (SELECT 1 FROM ONLY {t} m WHERE " READY " AND m.seq <> ALL ($2))";
 
 struct step backlog_step(struct store *s, struct pg_args *args)
 {
@@ -28,6 +33,8 @@ struct step backlog_step(struct store *s, struct pg_args *args)
     if (strays)
         s->backlog.next_stray_us = now + STRAY_US;
     pg_args_int(args, strays);
+    store_add_aside(s, args);
+    pg_args_int(args, s->mode->kind == CLAIM_LEASES);
     return (struct step){.stmt = STMT_BACKLOG, .sql = read_text, .args = args};
 }
 
@@ -46,15 +53,17 @@ void backlog_read(struct store *s, const PGresult *row)
     b->due_us = time_in(row, 1, now);
     b->lease_us = time_in(row, 2, now);
     b->strays |= pg_column_int(row, 0, 3) != 0;
+    b->ready = pg_column_int(row, 0, 4) != 0;
     b->next_read_us = now + READ_US;
 }
 
 int64_t backlog_next_due_ms(const struct store *s)
 {
     const struct backlog *b = &s->backlog;
-    int64_t us = b->due_us < b->lease_us ? b->due_us : b->lease_us;
     int64_t now = deadline_now_us(&s->conn.deadline);
-    return us == INT64_MAX ? -1 : us <= now ? 0 : (us - now + 999) / 1000;
+    int64_t lease_us = b->lease_us <= now ? now + HELD_US : b->lease_us;
+    int64_t us = b->due_us < lease_us ? b->due_us : lease_us;
+    return us == INT64_MAX ? -1 : us <= now ? 1 : (us - now + 999) / 1000;
 }
 
 bool backlog_is_due(const struct store *s)

@@ -122,7 +122,7 @@ static int load_large(struct batch_build *b, struct outbox_err *err)
     int r = pipeline_query(&s->conn, STMT_PAYLOADS,
                            "SELECT m.seq, m.topic, m.key, m.payload,"
                            " CASE WHEN pg_catalog.octet_length(h.text) <= $2 THEN h.text END,"
-                           " pg_catalog.octet_length(h.text) FROM {t} m"
+                           " pg_catalog.octet_length(h.text) FROM ONLY {t} m"
                            " CROSS JOIN LATERAL (SELECT m.headers::text OFFSET 0) h (text)"
                            " WHERE m.seq = ANY($1)",
                            &args, &rows, err);

@@ -29,6 +29,8 @@ static void return_batch(struct claim_batch *b, uint32_t wanted, struct outbox_b
 {
     struct store *s = b->s;
     struct batch_build *build = &b->build;
+    size_t n_aside;
+    quarantine_active(&s->quarantine, deadline_now_us(&s->conn.deadline), &n_aside);
     b->c->n_left = build->n;
     b->c->batch = (struct outbox_batch){
         .size = sizeof b->c->batch,
@@ -36,7 +38,10 @@ static void return_batch(struct claim_batch *b, uint32_t wanted, struct outbox_b
         .messages = (const struct outbox_message *const *)build->messages,
         .next_due_ms = backlog_next_due_ms(s),
         .more = build->n > 0 && (build->full || build->n == build->claim->limit),
+        .n_quarantined = (uint32_t)n_aside,
+        .quarantine_reason = outbox_cstr(n_aside > 0 ? s->quarantine.reason : NULL),
     };
+    s->claim.skipped = b->skipped;
     if (build->n > 0)
         s->mode->keep(b);
     s->claim.bound = b->c->batch.more ? b->bound : INT64_MIN;
@@ -45,6 +50,14 @@ static void return_batch(struct claim_batch *b, uint32_t wanted, struct outbox_b
     s->claim.limit = next_limit(build, wanted);
     s->claim.held = b->c;
     *ret = &b->c->batch;
+}
+
+/* Rows are there, and none was held: a trigger skips them, unless others hold them. */
+bool claim_skips(const struct claim_batch *b)
+{
+    const struct store *s = b->s;
+    return s->mode->kind == CLAIM_LEASES && b->build.n == 0 &&
+           (b->skipped || s->backlog.ready || s->backlog.due);
 }
 
 int op_claim(void *instance, const struct outbox_claim *wanted, const struct outbox_call *call,
@@ -61,12 +74,16 @@ int op_claim(void *instance, const struct outbox_claim *wanted, const struct out
     if (s->claim.limit > 0 && s->claim.limit < claim.limit)
         claim.limit = s->claim.limit;
     int r = store_enter(s, call, err);
-    if (r == 0)
+    if (r < 0)
+        return r;
+    if (s->claim.skipped)
+        r = claim_apart(&b, s, &claim, OUTBOX_OK, err);
+    if (r == 0 && b.build.n == 0)
         r = claim_batch_take(&b, s, &claim, err);
     if (r == 0 && b.build.n == 0 && backlog_is_due(s))
         r = claim_batch_take(&b, s, &claim, err);
-    if (r < 0)
-        r = claim_unreadable(&b, s, &claim, r, err);
+    if (r < 0 || claim_skips(&b))
+        r = claim_apart(&b, s, &claim, r, err);
     if (r == 0)
         return_batch(&b, wanted->limit, ret);
     return r;

@@ -57,7 +57,8 @@ int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
     if (keeps) {
         b->c->xid = pg_column_int(claims[1].result, 0, 0);
         b->c->pid = pg_column_int(claims[1].result, 0, 1);
-    }
+    } else if (PQntuples(rows) > 0)
+        b->skipped |= pg_column_int(rows, 0, ROW_N_COLUMNS) > PQntuples(rows);
     if (with_backlog)
         backlog_read(s, steps[n - 1].result);
     b->backlog_seen |= with_backlog;
@@ -76,26 +77,35 @@ int claim_batch_end(struct claim_batch *b, int r)
 
 /* ---- which rows ---- */
 
+/* Those that are set aside, and those that this claim has. */
+static void add_avoided(struct claim_batch *b, struct pg_args *args)
+{
+    size_t n;
+    const int64_t *aside =
+        quarantine_active(&b->s->quarantine, deadline_now_us(&b->s->conn.deadline), &n);
+    int64_t *but = arena_array(args->arena, n + b->build.n + 1, sizeof *but);
+    args->failed |= !but;
+    if (!but)
+        return;
+    memcpy(but, aside, n * sizeof *but);
+    for (uint32_t i = 0; i < b->build.n; i++)
+        but[n++] = b->build.messages[i]->seq;
+    pg_args_ints(args, but, n);
+}
+
 static int take_due(struct claim_batch *b, uint32_t limit, struct outbox_err *err)
 {
     struct store *s = b->s;
     struct pg_args args = {.arena = &s->conn.scratch};
-    size_t n = row_quarantine_expire(s);
-    int64_t *but = arena_array(&s->conn.scratch, n + b->build.n + 1, sizeof *but);
-    if (!but)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    memcpy(but, s->quarantine.seqs, n * sizeof *but);
-    for (uint32_t i = 0; i < b->build.n; i++)
-        but[n++] = b->build.messages[i]->seq;
     pg_args_int(&args, (int64_t)b->build.inline_max);
-    pg_args_ints(&args, but, n);
+    add_avoided(b, &args);
     pg_args_int(&args, limit);
     s->mode->add_args(b, &args);
     struct step main = {.stmt = s->mode->due_stmt, .sql = s->mode->due, .args = &args};
     return claim_batch_run(b, main, false, err);
 }
 
-static int take_fresh(struct claim_batch *b, int64_t above, int64_t upto, bool with_backlog,
+static int take_fresh(struct claim_batch *b, int64_t from, int64_t upto, bool with_backlog,
                       struct outbox_err *err)
 {
     struct store *s = b->s;
@@ -103,8 +113,8 @@ static int take_fresh(struct claim_batch *b, int64_t above, int64_t upto, bool w
     struct step main = {.stmt = s->mode->fresh_stmt, .sql = s->mode->fresh, .args = &args};
     uint32_t before = b->build.n;
     pg_args_int(&args, (int64_t)b->build.inline_max);
-    pg_args_ints(&args, s->quarantine.seqs, row_quarantine_expire(s));
-    pg_args_int(&args, above);
+    store_add_aside(s, &args);
+    pg_args_int(&args, from);
     pg_args_int(&args, upto);
     pg_args_int(&args, b->build.claim->limit - b->build.n);
     s->mode->add_args(b, &args);
@@ -142,7 +152,8 @@ static int take_rows(struct claim_batch *b, struct outbox_err *err)
     }
     backlog->due &= n_due == half;
     if (r == 0 && has_room(b))
-        r = take_fresh(b, bound, INT64_MAX, read, err);
+        r = take_fresh(b, bound > INT64_MIN && bound < INT64_MAX ? bound + 1 : bound, INT64_MAX,
+                       read, err);
     if (r == 0 && has_room(b) && (bound > INT64_MIN || !b->backlog_seen))
         r = take_fresh(b, INT64_MIN, bound, !b->backlog_seen, err);
     if (r == 0 && has_room(b) && backlog->due && (!due || n_due == half))

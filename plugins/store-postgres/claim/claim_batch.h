@@ -44,6 +44,7 @@ struct claim_batch {
     struct claimed *c;
     bool begun;        /* rows are held, or a transaction is open */
     bool backlog_seen; /* the backlog was read */
+    bool skipped;      /* leases: a trigger skipped rows that were to be held */
     int64_t bound;     /* for the next claim, see struct claim_state */
 };
 
@@ -63,13 +64,18 @@ int claim_batch_end(struct claim_batch *b, int r);
 /* Frees what the messages of the last batch point into. */
 void claim_batch_free(struct store *s);
 
-/* ---- claim_unreadable.c ---- */
+/* ---- claim_apart.c ---- */
 
-/* A claim failed with r, and *err says why. If that was for rows that cannot be read, another one
- * is made, for fewer rows: of good ones, or of a bad one without what is in it. claim->limit
- * becomes what that one was for. */
-int claim_unreadable(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
-                     struct outbox_err *err);
+/* A claim returned r, and *err says why. If that may be for a row that cannot be read, or that the
+ * table refuses to change, others are made for fewer rows: of good ones, or of a bad one. What
+ * cannot be claimed at all is set aside. claim->limit becomes what the last one was for. */
+int claim_apart(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
+                struct outbox_err *err);
+
+/* ---- claim.c ---- */
+
+/* Did the claim get nothing, and a trigger may be why? */
+bool claim_skips(const struct claim_batch *b);
 
 /* ---- backlog.c ---- */
 
@@ -83,10 +89,3 @@ bool backlog_is_due(const struct store *s);
 /* Before a claim: frees what was left behind. */
 int backlog_free_abandoned(struct store *s, const struct outbox_claim *claim,
                            struct outbox_err *err);
-
-/* ---- row_quarantine.c ---- */
-
-/* Adds and logs it. False: there are too many of them. */
-bool row_quarantine_add(struct store *s, int64_t seq, const char *why);
-/* Frees those whose minute is over; how many are left, in s->quarantine.seqs. */
-size_t row_quarantine_expire(struct store *s);

@@ -17,13 +17,13 @@
  * its answer takes nothing. The last four arguments are those of add_args: token, ms, relay, the
  * call's ms. */
 #define LEASED(columns, rows, token, ms, relay, call)                                           \
-    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM {t} m WHERE clock_timestamp()"             \
+    "WITH picked AS MATERIALIZED (SELECT m.ctid FROM ONLY {t} m WHERE clock_timestamp()"        \
     "  < transaction_timestamp() + " call "::int8::float8 * interval '1 millisecond' AND " rows \
     " ), mine AS (INSERT INTO {t_leases} (lease, until, relay) SELECT " token ","               \
     "  clock_timestamp() + " ms "::int8::float8 * interval '1 millisecond', " relay             \
     "  WHERE EXISTS (SELECT 1 FROM picked) ON CONFLICT (lease) DO NOTHING)"                     \
-    " UPDATE {t} m SET status = 'processing', lease = " token " FROM picked"                    \
-    " WHERE m.ctid = picked.ctid RETURNING " columns
+    " UPDATE ONLY {t} m SET status = 'processing', lease = " token " FROM picked"               \
+    " WHERE m.ctid = picked.ctid RETURNING " columns ", (SELECT pg_catalog.count(*) FROM picked)"
 
 static void add_args(const struct claim_batch *b, struct pg_args *args)
 {
@@ -33,15 +33,10 @@ static void add_args(const struct claim_batch *b, struct pg_args *args)
     pg_args_int(args, b->s->conn.deadline.timeout_ms);
 }
 
+/* What is refused here stays with the lease, and ends with it. */
 static int release_excess(struct claim_batch *b, struct outbox_err *err)
 {
-    struct pg_args args = {.arena = &b->s->conn.scratch};
-    pg_args_ints(&args, b->build.excess, b->build.n_excess);
-    pg_args_int(&args, b->c->token);
-    return pipeline_change(&b->s->conn, STMT_EXCESS,
-                           "UPDATE {t} SET status = 'pending', lease = NULL WHERE seq = ANY ($1)"
-                           " AND status = 'processing' AND lease = $2",
-                           &args, NULL, err);
+    return leases_give_back_some(b->s, b->c->token, b->build.excess, b->build.n_excess, err);
 }
 
 /* A claim whose answer was lost may still be committed: the next claims give it back. */
@@ -64,7 +59,7 @@ static void keep(struct claim_batch *b)
 static int release(struct store *s, struct claimed *c, const struct outbox_call *call,
                    struct outbox_err *err)
 {
-    if (c->n_left == 0)
+    if (c->ended)
         return OUTBOX_OK;
     int r = store_enter_held(s, call, err);
     return r < 0 ? r : leases_give_back(s, c->token, err);
@@ -75,7 +70,8 @@ const struct claim_mode leases_mode = {
     .capabilities = OUTBOX_STORE_PARTIAL | OUTBOX_STORE_RENEWS,
     .fresh = LEASED(ROW_COLUMNS, FRESH_ROWS, "$6", "$7", "$8", "$9"),
     .due = LEASED(ROW_COLUMNS, DUE_ROWS, "$4", "$5", "$6", "$7"),
-    .these = LEASED(UNREADABLE_COLUMNS, THESE_ROWS, "$3", "$4", "$5", "$6"),
+    .these = LEASED(ROW_COLUMNS, THESE_ROWS, "$3", "$4", "$5", "$6"),
+    .these_bare = LEASED(UNREADABLE_COLUMNS, THESE_ROWS, "$3", "$4", "$5", "$6"),
     .fresh_stmt = STMT_FRESH_LEASE,
     .due_stmt = STMT_DUE_LEASE,
     .add_args = add_args,
@@ -84,59 +80,6 @@ const struct claim_mode leases_mode = {
     .keep = keep,
     .release = release,
 };
-
-/* ---- what ends or changes leases ---- */
-
-int leases_expire(struct store *s, struct outbox_err *err)
-{
-    uint64_t n;
-    int r = pipeline_change(&s->conn, STMT_EXPIRE,
-                            "WITH dead AS (DELETE FROM {t_leases} WHERE lease IN (SELECT lease FROM"
-                            "  {t_leases} WHERE until <= statement_timestamp()"
-                            "  FOR UPDATE SKIP LOCKED) RETURNING lease)"
-                            " UPDATE {t} m SET status = 'pending', lease = NULL FROM dead"
-                            " WHERE m.status = 'processing' AND m.lease = dead.lease",
-                            NULL, &n, err);
-    if (r == OUTBOX_OK && n > 0) {
-        s->host->count(s->host, "lease_expired_total", (int64_t)n);
-        outbox_logf(s->host, OUTBOX_LOG_WARNING,
-                    "%" PRIu64 " messages were held by a relay that did not end cleanly; they are "
-                    "free again and may arrive twice",
-                    n);
-    }
-    return r;
-}
-
-/* Another program's relay marked rows and knows no leases: they expire like any from now on. */
-int leases_adopt(struct store *s, const struct outbox_claim *claim, struct outbox_err *err)
-{
-    struct pg_args args = {.arena = &s->conn.scratch};
-    int64_t token;
-    int r = conn_token(&token, err);
-    if (r < 0)
-        return r;
-    pg_args_int(&args, token);
-    pg_args_int(&args, claim->lease_ms);
-    pg_args_text(&args, claim->relay);
-    return pipeline_change(
-        &s->conn, STMT_ADOPT,
-        "WITH mine AS (INSERT INTO {t_leases} (lease, until, relay) VALUES ($1,"
-        "  clock_timestamp() + $2::int8::float8 * interval '1 millisecond', $3))"
-        " UPDATE {t} m SET lease = $1 WHERE m.status = 'processing' AND (m.lease IS NULL"
-        "  OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))",
-        &args, NULL, err);
-}
-
-int leases_give_back(struct store *s, int64_t token, struct outbox_err *err)
-{
-    struct pg_args args = {.arena = &s->conn.scratch};
-    pg_args_int(&args, token);
-    return pipeline_change(&s->conn, STMT_RELEASE,
-                           "WITH ended AS (DELETE FROM {t_leases} WHERE lease = $1 RETURNING lease)"
-                           " UPDATE {t} m SET status = 'pending', lease = NULL FROM ended"
-                           " WHERE m.status = 'processing' AND m.lease = ended.lease",
-                           &args, NULL, err);
-}
 
 int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
              const struct outbox_call *call, uint64_t *ret_held, struct outbox_err *err)
@@ -154,7 +97,7 @@ int op_renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
                         "WITH renewed AS (UPDATE {t_leases} SET until = clock_timestamp() +"
                         "  $2::int8::float8 * interval '1 millisecond' WHERE lease = $1::int8"
                         "  RETURNING lease)"
-                        " SELECT count(*) FROM {t} m JOIN renewed ON m.lease = renewed.lease"
+                        " SELECT count(*) FROM ONLY {t} m JOIN renewed ON m.lease = renewed.lease"
                         " WHERE m.status = 'processing'",
                         &args, &n, err);
     *ret_held = (uint64_t)n;

@@ -3,7 +3,7 @@
  * number and its session's are noted, so that relock.c can find out what became of it. */
 #include "claim/claim_mode.h"
 
-#define LOCKED(columns, rows) "SELECT " columns " FROM {t} m WHERE " rows
+#define LOCKED(columns, rows) "SELECT " columns " FROM ONLY {t} m WHERE " rows
 
 static void add_args(const struct claim_batch *b, struct pg_args *args)
 {
@@ -36,7 +36,8 @@ const struct claim_mode locks_mode = {
     .capabilities = OUTBOX_STORE_FREES_ON_DEATH,
     .fresh = LOCKED(ROW_COLUMNS, FRESH_ROWS),
     .due = LOCKED(ROW_COLUMNS, DUE_ROWS),
-    .these = LOCKED(UNREADABLE_COLUMNS, THESE_ROWS),
+    .these = LOCKED(ROW_COLUMNS, THESE_ROWS),
+    .these_bare = LOCKED(UNREADABLE_COLUMNS, THESE_ROWS),
     .fresh_stmt = STMT_FRESH_LOCK,
     .due_stmt = STMT_DUE_LOCK,
     .add_args = add_args,

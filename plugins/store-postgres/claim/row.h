@@ -32,8 +32,6 @@
 /* Those of a claim: what is longer is loaded when it is known that it fits into the batch. */
 #define ROW_HEADERS_MAX 8192
 #define ROW_COLUMNS ROW_COLUMNS_OF(2000, 8192, 65536)
-/* All that a claim may ever load. */
-#define ROW_ALL_COLUMNS ROW_COLUMNS_OF(65536, 1048576, 4194304)
 enum row_column {
     ROW_SEQ,
     ROW_CTID,

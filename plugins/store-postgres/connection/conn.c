@@ -40,6 +40,7 @@ void conn_close(struct conn *conn)
 {
     PQfinish(conn->db);
     conn->db = NULL;
+    conn->is_outdated = false;
     conn->applied.statement_ms = 0;
     memset(conn->prepared, 0, sizeof conn->prepared);
 }
@@ -83,6 +84,8 @@ void conn_resume(struct conn *conn, const struct outbox_call *call)
     deadline_begin(&conn->deadline, call);
     conn->sqlstate[0] = '\0';
     arena_reset(&conn->scratch);
+    if (conn->is_outdated)
+        conn_close(conn);
     drop_dead(conn);
 }
 

@@ -30,7 +30,6 @@ enum stmt {
     STMT_DUE_LOCK,
     STMT_DUE_LEASE,
     STMT_PAYLOADS,
-    STMT_EXCESS,
     STMT_LEASE_LOCK,
     STMT_LEASE_END,
     STMT_RELEASE,
@@ -73,6 +72,7 @@ struct conn {
     struct deadline deadline;
     struct arena scratch;
     char sqlstate[6]; /* of its last failure; empty: none */
+    char words[300];  /* the server's, of that failure, in one line */
 
     /* ---- what the next transactions need of their session */
     int64_t hold_ms;      /* how long one may stay open while idle; 0: none is kept so */
@@ -86,6 +86,7 @@ struct conn {
     PGconn *db;        /* NULL: not connected */
     uint64_t session;  /* counts the sessions of this struct conn, from 1 */
     bool is_dismissed; /* the server ends the connection */
+    bool is_outdated;  /* the next call wants a new one */
     bool pooled;       /* behind a pooler: nothing of a session lasts */
     bool prepared[N_STMTS];
     uint32_t statements_key; /* in their names: a pooler mixes connections up */

@@ -15,18 +15,20 @@ static const struct {
     {"25006", OUTBOX_E_RETRY, true, "; it is a standby, or read-only: looking for another host"},
     {"26000", OUTBOX_E_RETRY, false, "; set prepare = off"},
     {"42P05", OUTBOX_E_RETRY, false, "; set prepare = off"},
-    {"0A000", OUTBOX_E_RETRY, true, ""},
+    {"0A000", OUTBOX_E_RETRY, false, ""},
     {"57014", OUTBOX_E_TIMEOUT, false, ""},
     {"40", OUTBOX_E_RETRY, false, ""},
     {"55P03", OUTBOX_E_RETRY, false, "; another session holds a lock for long"},
+    {"55000", OUTBOX_E_CONFIG, false,
+     "; a table that is published needs a replica identity: see outboxd-store-postgres(7)"},
     {"53100", OUTBOX_E_RETRY, false, "; make room on the server's disk"},
     {"53300", OUTBOX_E_RETRY, true, "; raise max_connections, or run fewer workers"},
     {"53", OUTBOX_E_RETRY, false, ""},
     {"28", OUTBOX_E_CONFIG, true, "; check user and password, and the server's pg_hba.conf"},
     {"3D000", OUTBOX_E_CONFIG, true, "; create the database, or correct dbname"},
     {"3F000", OUTBOX_E_CONFIG, false, "; create the schema, or correct table"},
-    {"42P01", OUTBOX_E_CONFIG, true, "; run `outboxd init`"},
-    {"42703", OUTBOX_E_CONFIG, true, "; run `outboxd init`"},
+    {"42P01", OUTBOX_E_CONFIG, false, "; run `outboxd init`"},
+    {"42703", OUTBOX_E_CONFIG, false, "; run `outboxd init`"},
     {"42501", OUTBOX_E_CONFIG, false,
      "; grant it to the relay's role: see outboxd-store-postgres(7)"},
     {"22", OUTBOX_E_CONFIG, false, ""},
@@ -77,6 +79,14 @@ int failure_of(struct conn *conn, const PGconn *db, const PGresult *result, stru
                        err);
 }
 
+/* What the session knows of the table may be old; or that is a trigger's own failure. So this call
+ * goes on with it, and the next one does not. */
+static bool is_outdated(const char *state)
+{
+    return strcmp(state, "0A000") == 0 || strcmp(state, "42P01") == 0 ||
+           strcmp(state, "42703") == 0;
+}
+
 int failure_set(struct conn *conn, const PGconn *db, const char *state, const char *text,
                 struct outbox_err *err)
 {
@@ -85,6 +95,9 @@ int failure_set(struct conn *conn, const PGconn *db, const char *state, const ch
     snprintf(conn->sqlstate, sizeof conn->sqlstate, "%s", state ? state : "");
     size_t i = find(state ? state : "");
     one_line(*text ? text : "the connection was lost", line, sizeof line);
+    snprintf(conn->words, sizeof conn->words, "%s%s%s%s", line, state ? " (" : "",
+             state ? state : "", state ? ")" : "");
+    conn->is_outdated |= is_outdated(conn->sqlstate);
     return outbox_fail(err, known[i].class, "%s: %s%s%s%s%s", place, line, state ? " (" : "",
                        state ? state : "", state ? ")" : "", known[i].advice);
 }
@@ -101,18 +114,20 @@ bool failure_ends_connection(const struct conn *conn)
     return conn->sqlstate[0] == '\0' || known[find(conn->sqlstate)].ends;
 }
 
-/* Such an error leaves the connection alive, and would come again. */
 static bool is_one_of(const struct conn *conn, const char *const *states)
 {
     while (*states && !failure_is(conn, *states))
         states++;
-    return conn->db && *states;
+    return *states;
 }
 
-bool failure_is_refused_row(const struct conn *conn)
+/* With which codes a table's triggers and types fail is up to their owners; these are the server's
+ * own. */
+bool failure_may_be_a_row(const struct conn *conn)
 {
-    static const char *const states[] = {"22", "23", "44", "P0", "54000", "XX001", NULL};
-    return is_one_of(conn, states);
+    static const char *const states[] = {"08", "25",    "26", "40", "42P05",
+                                         "53", "55P03", "57", NULL};
+    return conn->db && conn->sqlstate[0] != '\0' && !is_one_of(conn, states);
 }
 
 /* No such character in UTF-8, not UTF-8; larger than a text may become; damaged (since PostgreSQL
@@ -120,5 +135,5 @@ bool failure_is_refused_row(const struct conn *conn)
 bool failure_is_unreadable_row(const struct conn *conn)
 {
     static const char *const states[] = {"22P05", "22021", "54000", "XX001", NULL};
-    return is_one_of(conn, states);
+    return conn->db && is_one_of(conn, states);
 }

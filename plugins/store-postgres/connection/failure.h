@@ -15,8 +15,8 @@ int failure_set(struct conn *conn, const PGconn *db, const char *state, const ch
 bool failure_is(const struct conn *conn, const char *state);
 /* Is the connection of no more use after it? */
 bool failure_ends_connection(const struct conn *conn);
-/* Did the server refuse a row's new values, or find the row damaged? Then trying again is of no
- * use, and other rows may succeed. */
-bool failure_is_refused_row(const struct conn *conn);
+/* May it be for a row, so that it would come again with this row, and would not without it? Never
+ * after a lost connection, a time limit, a conflict, or a lack of the server's. */
+bool failure_may_be_a_row(const struct conn *conn);
 /* Can the server not read a row, or not send it? */
 bool failure_is_unreadable_row(const struct conn *conn);

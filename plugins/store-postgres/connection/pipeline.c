@@ -13,7 +13,7 @@
 #define CANCEL_GRACE_MS 500
 /* So much is always left for a rollback, ms. */
 #define ROLLBACK_MS 200
-/* A caller's, and those that run_pooled adds. */
+/* A caller's, and those that run_pooled or pipeline_try adds. */
 #define STEPS_MAX 13
 /* The SQLSTATE of a server's own lack of memory. */
 #define NO_MEMORY "53200"
@@ -126,10 +126,15 @@ static int receive(struct conn *conn, struct step *steps, const struct sending *
             !is_good(steps[i].result))
             note_failure(conn, steps[i].result, &r, err);
     }
-    if (transport == OUTBOX_OK && (transport = take_result(conn, &result)) == OUTBOX_OK) {
-        if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) /* a deferred constraint, say, at */
-            note_failure(conn, result, &r, err);           /* the implicit commit */
+    /* An implicit commit may fail, for a deferred constraint say, and comes before the sync. */
+    for (bool synced = false; transport == OUTBOX_OK && !synced;) {
+        transport = take_result(conn, &result);
+        synced = transport == OUTBOX_OK &&
+                 (!result || PQresultStatus(result) == PGRES_PIPELINE_SYNC);
+        if (transport == OUTBOX_OK && !synced)
+            note_failure(conn, result, &r, err);
         PQclear(result);
+        result = NULL;
     }
     *ret_transport = transport;
     return r;
@@ -217,8 +222,8 @@ static int run(struct conn *conn, struct step *steps, size_t n, struct outbox_er
         failpoint("in_settle"); /* whether it is done is up to the server now */
 #endif
     r = receive(conn, steps, x, n, &transport, err);
-    if (transport == OUTBOX_OK)
-        PQexitPipelineMode(conn->db);
+    if (transport == OUTBOX_OK && !PQexitPipelineMode(conn->db))
+        transport = OUTBOX_E_BROKEN;
     if (r < 0 || transport != OUTBOX_OK)
         pipeline_clear(steps, n);
     /* What the server said last is a better reason than that it went away. */
@@ -295,6 +300,36 @@ int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_
         if (!conn->db || again || !lost_statements(conn) || !begins)
             return r;
     }
+}
+
+int pipeline_try(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err)
+{
+    struct step all[STEPS_MAX] = {{.sql = "SAVEPOINT outboxd_try"}};
+    struct step back = {.sql = "ROLLBACK TO SAVEPOINT outboxd_try"};
+    size_t k = 1;
+    if (!conn->db)
+        return outbox_fail(err, OUTBOX_E_RETRY, "the connection was lost");
+    for (size_t i = 0; i < n; i++)
+        all[k++] = steps[i];
+    all[k++] = (struct step){.sql = "SET CONSTRAINTS ALL IMMEDIATE"};
+    all[k++] = (struct step){.sql = "RELEASE SAVEPOINT outboxd_try"};
+    int r = run(conn, all, k, err);
+    for (size_t i = 0; i < n; i++) {
+        steps[i].result = all[1 + i].result;
+        all[1 + i].result = NULL;
+    }
+    pipeline_clear(all, k);
+    if (r < 0 && conn->db && failure_ends_connection(conn))
+        conn_close(conn);
+    if (r < 0 && conn->db) {
+        char sqlstate[sizeof conn->sqlstate];
+        memcpy(sqlstate, conn->sqlstate, sizeof sqlstate);
+        if (run(conn, &back, 1, NULL) < 0)
+            conn_close(conn);
+        PQclear(back.result);
+        memcpy(conn->sqlstate, sqlstate, sizeof sqlstate);
+    }
+    return r;
 }
 
 /* One try. */

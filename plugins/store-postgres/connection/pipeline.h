@@ -25,6 +25,9 @@ struct step {
 /* Runs the steps in one round trip; without a BEGIN in front they are one transaction. On failure
  * there are no results, and what was open is rolled back or lost with the connection. */
 int pipeline_run(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err);
+/* Runs them in the transaction that is open, with what it would check at its end; if they fail, as
+ * if they had not run. Without a live connection nothing is open any more. */
+int pipeline_try(struct conn *conn, struct step *steps, size_t n, struct outbox_err *err);
 /* Throws the results away. */
 void pipeline_clear(struct step *steps, size_t n);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * relock.c - when the transaction that held a batch is over without having settled it (a refused
- * row, a cut connection, a server that ended it or crashed), those rows are locked once more which
+ * row, a cut connection, a server that ended it or crashed), or with rows that it did not change,
+ * those rows are locked once more which
  * nobody has touched meanwhile: no message is sent twice because a connection broke, and none is
  * changed that another relay has had. Three steps, of which the order matters:
  *
@@ -22,7 +23,7 @@
  * it waits for us. */
 static int end_old_session(struct settle_sql *q, struct outbox_err *err)
 {
-    for (;;) {
+    while (q->c->xid) {
         struct pg_args args = {.arena = &q->s->conn.scratch};
         PGresult *found;
         pg_args_int(&args, q->c->xid);
@@ -43,6 +44,7 @@ static int end_old_session(struct settle_sql *q, struct outbox_err *err)
                                "the server still has the transaction of the connection that was "
                                "lost");
     }
+    return OUTBOX_OK;
 }
 
 /* After end_old_session. A server that took over from another may not know the number, or, after a
@@ -94,7 +96,7 @@ static int lock(struct settle_sql *q, bool committed, struct outbox_err *err)
     memcpy(q->marked, q->wanted, q->n * sizeof *q->marked);
     settle_sql_args(q, &args);
     int r = pipeline_query(&q->s->conn, STMT_NONE,
-                           "SELECT m.ctid, m.seq, m.id FROM {t} m WHERE m.ctid = ANY ($1) AND"
+                           "SELECT m.ctid, m.seq, m.id FROM ONLY {t} m WHERE m.ctid = ANY ($1) AND"
                            " m.status = 'pending' FOR UPDATE SKIP LOCKED",
                            &args, &rows, err);
     if (r < 0)

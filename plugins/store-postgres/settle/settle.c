@@ -11,22 +11,33 @@ static int check_items(const struct claimed *c, const struct outbox_settle *cons
                                "settle: no such message in the batch, or settled already");
         if (items[i]->action < OUTBOX_SETTLE_DONE || items[i]->action > OUTBOX_SETTLE_FAILED)
             return outbox_fail(err, OUTBOX_E_NOTSUP, "settle: store-postgres has no lanes yet");
+        if (OUTBOX_HAS(items[i], refused_action) && items[i]->refused_action != 0 &&
+            items[i]->refused_action != OUTBOX_SETTLE_RETRY &&
+            items[i]->refused_action != OUTBOX_SETTLE_FAILED)
+            return outbox_fail(err, OUTBOX_E_CONFIG, "settle: a second outcome is RETRY or FAILED");
     }
     return OUTBOX_OK;
 }
 
 /* So that the next claim knows when this row is due. */
-static void note_delay(struct store *s, const struct outbox_settle *item)
+static void note_delay(struct store *s, uint32_t action, int64_t delay_ms)
 {
-    if (item->action != OUTBOX_SETTLE_RETRY || item->delay_ms <= 0 || item->delay_ms > INT32_MAX)
+    if (action != OUTBOX_SETTLE_RETRY || delay_ms <= 0 || delay_ms > INT32_MAX)
         return;
-    int64_t due_us = deadline_now_us(&s->conn.deadline) + item->delay_ms * 1000;
+    int64_t due_us = deadline_now_us(&s->conn.deadline) + delay_ms * 1000;
     if (due_us < s->backlog.due_us)
         s->backlog.due_us = due_us;
 }
 
+static const uint8_t reports[ROW_REPORTED] = {
+    [ROW_SETTLED] = OUTBOX_SETTLED,
+    [ROW_STALE] = OUTBOX_SETTLED_STALE,
+    [ROW_REFUSED] = OUTBOX_SETTLED_REFUSED,
+    [ROW_QUARANTINED] = OUTBOX_SETTLED_QUARANTINED,
+};
+
 int op_settle(void *instance, struct outbox_batch *batch, const struct outbox_settle *const *items,
-              uint64_t n, const struct outbox_call *call, uint8_t *stale, struct outbox_err *err)
+              uint64_t n, const struct outbox_call *call, uint8_t *settled, struct outbox_err *err)
 {
     struct store *s = instance;
     struct claimed *c = s->claim.held;
@@ -40,14 +51,16 @@ int op_settle(void *instance, struct outbox_batch *batch, const struct outbox_se
     struct settle_sql q = {.s = s, .c = c, .items = items, .n = (size_t)n};
     r = settle_sql_begin(&q, err);
     if (r == 0)
-        r = settle_bisect(&q, err);
+        r = settle_apart(&q, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++) {
         uint8_t *state = settle_sql_state(&q, i);
-        stale[i] = *state != ROW_SETTLED;
+        settled[i] = reports[*state];
         *state = ROW_REPORTED;
-        note_delay(s, items[i]);
+        note_delay(s, items[i]->action, items[i]->delay_ms);
+        if (settled[i] == OUTBOX_SETTLED_REFUSED)
+            note_delay(s, items[i]->refused_action, items[i]->refused_delay_ms);
     }
     c->n_left -= (uint32_t)n;
     return OUTBOX_OK;
