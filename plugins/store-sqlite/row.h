@@ -29,6 +29,12 @@ int row_message(sqlite3_stmt *q, uint64_t max_message, struct arena *arena,
 /* A copy of a column. */
 int row_text(sqlite3_stmt *q, int column, struct arena *arena, struct outbox_str *ret);
 
+/* The least seq of a page after this one; INT64_MIN is before the first, whatever seq that has. */
+static inline int64_t filter_first(int64_t after)
+{
+    return after == INT64_MIN ? INT64_MIN : after + 1;
+}
+
 /* A statement: HEAD, which ends in a condition, then those of the filter, then TAIL. ?1 to ?3 are
  * the caller's. As db_query. */
 int filter_query(struct store *s, const char *head, const struct outbox_filter *filter,
