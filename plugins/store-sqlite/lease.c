@@ -124,9 +124,20 @@ int lease_adopt_orphans(struct store *s, const struct outbox_claim *claim, struc
     struct rows_change change = {
         ROWS_UPDATE("lease = ?2", "status = 'processing' AND (lease IS NULL OR lease NOT IN"
                                   " (SELECT lease FROM \"{t}_leases\"))")};
-    uint64_t n;
-    int r = lease_new(s, claim, &change.arg, err);
-    return r < 0 ? r : change_found(s, "SELECT seq FROM " LEASE_ORPHANS, 0, &change, &n, err);
+    struct rows rows = {0};
+    sqlite3_stmt *q;
+    uint64_t n = 0;
+    int r = db_query(s, STMT_ONCE, "SELECT seq FROM " LEASE_ORPHANS, DB_NO_ARGS, &q, err);
+    if (r == 0)
+        r = rows_read(s, q, &rows, err);
+    if (r == 0 && rows.n > 0)
+        r = lease_new(s, claim, &change.arg, err);
+    if (r == 0 && rows.n > 0)
+        r = rows_apply(s, &rows, &change, &n, err);
+    if (r == 0 && rows.n > 0 && n == 0)
+        r = lease_end(s, change.arg, err);
+    rows_free(&rows);
+    return r;
 }
 
 /* ---- renewing ---- */

@@ -38,6 +38,7 @@ static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **re
 {
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
     struct outbox_message *message;
+    int available = sqlite3_column_type(q, LIST_AVAILABLE_AT);
     if (!row || row_message(q, NO_LIMIT, arena, &message) < 0 ||
         row_text(q, LIST_LAST_ERROR, arena, &row->last_error) < 0 ||
         row_text(q, LIST_LANE, arena, &row->lane) < 0 ||
@@ -48,9 +49,8 @@ static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **re
     row->status = status_bit(db_column(q, LIST_STATUS));
     row->lane_seq = sqlite3_column_int64(q, LIST_LANE_SEQ);
     row->processed_us = timestamp_column(q, LIST_PROCESSED_AT);
-    row->available_us = sqlite3_column_type(q, LIST_AVAILABLE_AT) == SQLITE_INTEGER
-                            ? sqlite3_column_int64(q, LIST_AVAILABLE_AT)
-                            : 0;
+    if (available == SQLITE_INTEGER || available == SQLITE_FLOAT)
+        row->available_us = sqlite3_column_int64(q, LIST_AVAILABLE_AT);
     *ret = row;
     return OUTBOX_OK;
 }

@@ -107,9 +107,23 @@ static bool compiles(struct store *s, char *sql)
     return yes;
 }
 
+/* Has it the columns that it should have? */
+static bool has_columns(struct store *s, const struct schema_index *index)
+{
+    char *columns = NULL;
+    char *sql = sqlite3_mprintf("SELECT group_concat(name, ', ') FROM pragma_index_info('{t}%s')",
+                                index->name);
+    bool yes = sql && db_read_text(s, sql, &columns, NULL) == 0 && columns &&
+               sqlite3_stricmp(columns, index->columns) == 0;
+    sqlite3_free(columns);
+    sqlite3_free(sql);
+    return yes;
+}
+
 bool schema_has_index(struct store *s, const struct schema_index *index)
 {
-    return compiles(s, sqlite3_mprintf("SELECT 1 FROM \"{t}\" INDEXED BY \"{t}%s\" WHERE %s",
+    return has_columns(s, index) &&
+           compiles(s, sqlite3_mprintf("SELECT 1 FROM \"{t}\" INDEXED BY \"{t}%s\" WHERE %s",
                                        index->name, index->where));
 }
 
