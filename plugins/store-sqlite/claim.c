@@ -26,18 +26,32 @@ struct builder {
     struct rows rows;
     bool in_a_row; /* nothing but the first ones that are ready */
     uint64_t bytes;
-    bool full; /* the next row did not fit */
+    bool full;  /* the next row did not fit */
+    bool found; /* there was one, whatever became of it */
 };
 
-/* The bytes of a row, without what is not loaded. length() of a blob reads its header only. */
-#define BYTES(column)                                                  \
-    "coalesce(CASE typeof(" column ") WHEN 'blob' THEN length(" column \
-    ") ELSE length(CAST(" column " AS BLOB)) END, 0)"
-#define UP_TO(column, most) \
-    "CASE WHEN " BYTES(column) " > " most " THEN 0 ELSE " BYTES(column) " END"
-#define SIZES                                                                       \
-    "SELECT seq, " UP_TO("payload", "?1") " + " UP_TO("headers", "?2") " + " BYTES( \
-        "topic") " + " BYTES("key") " FROM "
+/* The bytes of each column. length() of a blob reads its header only. */
+#define BYTES(column)                                                                      \
+    "CASE typeof(" column ") WHEN 'blob' THEN length(" column ") ELSE length(CAST(" column \
+    " AS BLOB)) END"
+#define SIZES                                                                             \
+    "SELECT seq, " BYTES("payload") ", " BYTES("headers") ", " BYTES("topic") ", " BYTES( \
+        "key") " FROM "
+
+static uint64_t bytes(sqlite3_stmt *q, int column, uint64_t most)
+{
+    uint64_t n = (uint64_t)sqlite3_column_int64(q, column);
+    return n > most ? 0 : n; /* it is not loaded */
+}
+
+static uint64_t row_bytes(sqlite3_stmt *q, const struct outbox_claim *claim)
+{
+    uint64_t headers = OUTBOX_HAS(claim, max_header_bytes) && claim->max_header_bytes > 0
+                           ? claim->max_header_bytes
+                           : claim->max_message;
+    return bytes(q, 1, claim->max_message) + bytes(q, 2, headers) + bytes(q, 3, UINT64_MAX) +
+           bytes(q, 4, UINT64_MAX);
+}
 
 /* Adds the rows of a statement, until there are `limit` in all or the batch is full: one row that
  * is larger than a batch travels alone. */
@@ -46,7 +60,7 @@ static int add_rows(struct store *s, sqlite3_stmt *q, uint32_t limit, struct bui
 {
     int r = OUTBOX_OK;
     while (b->rows.n < limit && !b->full && (r = db_step(s, q, err)) > 0) {
-        uint64_t n = (uint64_t)sqlite3_column_int64(q, 1);
+        uint64_t n = row_bytes(q, b->claim);
         b->full = n > b->claim->max_bytes - b->bytes;
         if (b->full && b->rows.n > 0)
             break;
@@ -59,22 +73,11 @@ static int add_rows(struct store *s, sqlite3_stmt *q, uint32_t limit, struct bui
     return OUTBOX_OK;
 }
 
-static int64_t most(uint64_t n)
-{
-    return n == 0 || n > INT64_MAX ? INT64_MAX : (int64_t)n;
-}
-
 static int add(struct store *s, enum stmt stmt, const char *sql, uint32_t limit, uint32_t skip,
                struct builder *b, struct outbox_err *err)
 {
-    const struct outbox_claim *claim = b->claim;
-    int64_t headers = OUTBOX_HAS(claim, max_header_bytes) ? most(claim->max_header_bytes)
-                                                          : most(claim->max_message);
     sqlite3_stmt *q;
-    int r = db_query(
-        s, stmt, sql,
-        DB_ARGS(DB_INT(most(claim->max_message)), DB_INT(headers), DB_INT(db_now(s)), DB_INT(skip)),
-        &q, err);
+    int r = db_query(s, stmt, sql, DB_ARGS(DB_INT(db_now(s)), DB_INT(skip)), &q, err);
     return r < 0 ? r : add_rows(s, q, limit, b, err);
 }
 
@@ -82,7 +85,7 @@ static int add_delayed(struct store *s, uint32_t limit, uint32_t skip, struct bu
                        struct outbox_err *err)
 {
     return add(s, STMT_DELAYED,
-               SIZES DELAYED " AND available_at <= ?3 ORDER BY available_at LIMIT -1 OFFSET ?4",
+               SIZES DELAYED " AND available_at <= ?1 ORDER BY available_at LIMIT -1 OFFSET ?2",
                limit, skip, b, err);
 }
 
@@ -149,10 +152,8 @@ static int take_carefully(struct store *s, const struct builder *b, int64_t *ret
  * others. */
 static int find_unreadable(struct store *s, struct builder *b, struct outbox_err *err)
 {
-    static const struct rows_change look = {
-        .sql = "SELECT " BYTES("payload") ", " BYTES("headers") ", " BYTES("topic") ", " BYTES(
-            "key") " FROM \"{t}\" WHERE seq = ?1",
-        .still = "SELECT 0"};
+    static const struct rows_change look = {.sql = SIZES "\"{t}\" WHERE seq = ?1",
+                                            .still = "SELECT 0"};
     struct rows rows = {0};
     sqlite3_stmt *q;
     uint64_t n;
@@ -188,6 +189,7 @@ static int take_batch(struct store *s, struct backlog *backlog, struct builder *
         return r;
     r = build(s, backlog, delayed, b, err);
     bool readable = r == 0;
+    b->found = !readable || b->rows.n > 0;
     if (r == 0 && b->rows.n > 0)
         r = lease_new(s, b->claim, ret_lease, err);
     if (r == 0 && b->rows.n > 0)
@@ -231,7 +233,7 @@ static int read_batch(struct store *s, const struct builder *b, int64_t lease,
     int r = db_query(s, STMT_READ,
                      "SELECT " ROW_COLUMNS ", available_at FROM \"{t}\" INDEXED BY \"{t}_held\""
                      " WHERE status = 'processing' AND lease = ?2 ORDER BY seq",
-                     DB_ARGS(DB_INT(most(b->claim->max_message)), DB_INT(lease)), &q, err);
+                     DB_ARGS(DB_INT((int64_t)b->claim->max_message), DB_INT(lease)), &q, err);
     if (r < 0)
         return r;
     while (*ret_n < b->rows.n && (r = db_step(s, q, err)) > 0)
@@ -255,9 +257,10 @@ static void fill(struct store *s, struct claimed *c, const struct builder *b,
     c->batch.size = sizeof c->batch;
     c->batch.messages = (const struct outbox_message *const *)messages;
     c->batch.next_due_ms = backlog_next_due_ms(backlog);
-    if (c->batch.n == 0 && c->batch.next_due_ms == 0)
+    if (c->batch.n > 0)
+        c->batch.more = b->full || b->rows.n == b->claim->limit;
+    else if (b->found || c->batch.next_due_ms == 0)
         c->batch.next_due_ms = NOTHING_MS;
-    c->batch.more = b->full || (b->rows.n > 0 && b->rows.n == b->claim->limit);
     c->batch.n_quarantined = (uint32_t)n_quarantined;
     if (n_quarantined > 0)
         c->batch.quarantine_reason = outbox_cstr(s->refused.quarantine.reason);

@@ -200,6 +200,8 @@ static void drop_moved(struct store *s)
         outbox_logf(s->host, OUTBOX_LOG_WARNING, "%s was moved or replaced; opening it anew",
                     s->path);
         db_close(s);
+        s->refused.quarantine.n = 0; /* other rows have those numbers now */
+        s->refused.n_outcomes = 0;
     }
     if (s->suspect)
         db_close(s);
