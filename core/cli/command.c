@@ -75,5 +75,7 @@ int command_next_page(struct store *store, const struct outbox_filter *filter, i
     int r = store_list(store, filter, *after, limit, &call, ret, err);
     if (r == OUTBOX_OK && (*ret)->n > 0)
         *after = (*ret)->rows[(*ret)->n - 1]->message->seq;
+    if (r == OUTBOX_OK && (*ret)->n > 0 && *after == COMMAND_FROM_FIRST)
+        ++*after; /* that row has the least number that there is */
     return r;
 }

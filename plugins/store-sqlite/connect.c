@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db.h"
-#include "schema.h"
+#include "fit.h"
+#include "refused.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -9,6 +10,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 
 /* Steps of SQLite's virtual machine between two checks of the clock. */
@@ -82,6 +84,30 @@ static void sql_octet_length(sqlite3_context *context, int n, sqlite3_value **va
         sqlite3_result_int(context, sqlite3_value_bytes(values[0]));
 }
 
+static int add_functions(struct store *s)
+{
+    static const struct {
+        const char *name;
+        int n;
+        int flags;
+        void (*run)(sqlite3_context *context, int n, sqlite3_value **values);
+    } functions[] = {
+        {"outbox_fnmatch", 2, SQLITE_DETERMINISTIC, sql_fnmatch},
+        {"outbox_timestamp", 1, SQLITE_DETERMINISTIC, timestamp_sql},
+        {"outbox_due", 1, SQLITE_DETERMINISTIC, timestamp_due_sql},
+        {"outbox_quarantined", 1, 0, refused_sql},
+        {"octet_length", 1, SQLITE_DETERMINISTIC, sql_octet_length}, /* the last one, see below */
+    };
+    size_t n = sizeof functions / sizeof functions[0];
+    int code = SQLITE_OK;
+    n -= sqlite3_libversion_number() >= 3043000; /* has its own, which reads nothing for it */
+    for (size_t i = 0; code == SQLITE_OK && i < n; i++)
+        code = sqlite3_create_function_v2(s->db, functions[i].name, functions[i].n,
+                                          SQLITE_UTF8 | functions[i].flags, s, functions[i].run,
+                                          NULL, NULL, NULL);
+    return code;
+}
+
 /* SQLite does not wait here for others who open a new database at the same time. */
 static int use_wal(struct store *s, struct outbox_err *err)
 {
@@ -100,23 +126,48 @@ static int set_up(struct store *s, struct outbox_err *err)
         "PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA mmap_size = 0;"
         "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;"
         "PRAGMA journal_size_limit = 16777216";
-    const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
-    bool measures = sqlite3_libversion_number() >= 3043000; /* and reads nothing for it */
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_progress_handler(s->db, PROGRESS_STEPS, on_progress, s);
     if (sqlite3_exec(s->db, pragmas, NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_create_function_v2(s->db, "outbox_fnmatch", 2, flags, NULL, sql_fnmatch, NULL, NULL,
-                                   NULL) != SQLITE_OK ||
-        (!measures && sqlite3_create_function_v2(s->db, "octet_length", 1, flags, NULL,
-                                                 sql_octet_length, NULL, NULL, NULL)) ||
-        sqlite3_create_function_v2(s->db, "outbox_timestamp", 1, flags, NULL, timestamp_sql, NULL,
-                                   NULL, NULL) != SQLITE_OK)
+        add_functions(s) != SQLITE_OK)
         return db_fail(s, err);
     return use_wal(s, err);
 }
 
+/* ---- which file it is ---- */
+
+static bool read_identity(const struct store *s, dev_t *dev, ino_t *ino)
+{
+    struct stat st;
+    if (stat(s->path, &st) < 0)
+        return false;
+    *dev = st.st_dev;
+    *ino = st.st_ino;
+    return true;
+}
+
+bool connect_has_moved(const struct store *s)
+{
+    dev_t dev;
+    ino_t ino;
+    return s->db && (!read_identity(s, &dev, &ino) || dev != s->file_dev || ino != s->file_ino);
+}
+
+/* The path names the same file before and after it was opened: that one is open. */
+static int remember_identity(struct store *s, bool was_there, dev_t dev, ino_t ino,
+                             struct outbox_err *err)
+{
+    if (read_identity(s, &s->file_dev, &s->file_ino) &&
+        (!was_there || (dev == s->file_dev && ino == s->file_ino)))
+        return OUTBOX_OK;
+    return outbox_fail(err, OUTBOX_E_RETRY, "%s was replaced while it was opened", s->path);
+}
+
 static int open_file(struct store *s, int more_flags, struct outbox_err *err)
 {
+    dev_t dev = 0;
+    ino_t ino = 0;
+    bool was_there = read_identity(s, &dev, &ino);
     int r = refuse_network(s, err);
     if (r < 0)
         return r;
@@ -133,7 +184,8 @@ static int open_file(struct store *s, int more_flags, struct outbox_err *err)
         return outbox_fail(
             err, OUTBOX_E_CONFIG,
             "%s cannot be written; outboxd must be able to write the file and its folder", s->path);
-    return set_up(s, err);
+    r = remember_identity(s, was_there, dev, ino, err);
+    return r < 0 ? r : set_up(s, err);
 }
 
 /* ---- the beginning of a call ---- */
@@ -146,18 +198,23 @@ static void set_deadline(struct store *s, const struct outbox_call *call)
     s->call.lock_deadline_us = now + lock_ms * 1000;
     s->call.cancel_fd = call->cancel_fd;
     s->call.cancelled = false;
+    s->refused.n_logged = 0;
+    s->row_at_fault = false;
 }
 
-/* Another file may have been put in its place; what is written to the old one would be lost. */
+/* Another file may have been put in its place, or a symbolic link be switched: what is written to
+ * the old one would be lost. */
 static void drop_moved(struct store *s)
 {
-    int moved = 0;
-    if (s->db && sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
-        moved) {
+    if (connect_has_moved(s)) {
         outbox_logf(s->host, OUTBOX_LOG_WARNING, "%s was moved or replaced; opening it anew",
                     s->path);
         db_close(s);
+        s->refused.quarantine.n = 0; /* other rows have those numbers now */
+        s->refused.n_outcomes = 0;
     }
+    if (s->suspect)
+        db_close(s);
 }
 
 static int enter(struct store *s, const struct outbox_call *call, bool init, struct outbox_err *err)
@@ -168,7 +225,7 @@ static int enter(struct store *s, const struct outbox_call *call, bool init, str
         return OUTBOX_OK;
     int r = open_file(s, init ? SQLITE_OPEN_CREATE : 0, err);
     if (r == 0 && !init)
-        r = schema_check(s, err);
+        r = fit_check(s, err);
     if (r < 0)
         db_close(s);
     return r;

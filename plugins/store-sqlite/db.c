@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* Where the header of a database has the version of the SQLite that wrote it last. */
+#define WRITER_VERSION_OFFSET 96
 
 /* ---- failures ---- */
 
@@ -53,24 +57,101 @@ static const char *system_reason(const struct store *s, int code)
     return e ? strerror(e) : "";
 }
 
-int db_fail(struct store *s, struct outbox_err *err)
+/* The version of the SQLite that wrote the file last, 0 if unknown. Not by opening the file:
+ * closing it again would free the locks of this process. */
+static int writer_version(const struct store *s)
 {
-    int code = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
+    sqlite3_file *file = NULL;
+    unsigned char v[4] = {0};
+    if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
+        !file || !file->pMethods ||
+        file->pMethods->xRead(file, v, sizeof v, WRITER_VERSION_OFFSET) != SQLITE_OK)
+        return 0;
+    return v[0] << 24 | v[1] << 16 | v[2] << 8 | v[3];
+}
+
+/* A schema that this library cannot read looks damaged to it. */
+static int describe_newer(const struct store *s, int class, int writer, struct outbox_err *err)
+{
+    return outbox_fail(
+        err, class,
+        "%s: %s; SQLite %d.%d.%d wrote the file last, and this program has %s, which "
+        "may not know what the schema uses: install a newer SQLite library",
+        s->path, sqlite3_errmsg(s->db), writer / 1000000, writer / 1000 % 1000, writer % 1000,
+        sqlite3_libversion());
+}
+
+/* Fills *err from the connection and returns the class. */
+static int describe(struct store *s, int code, struct outbox_err *err)
+{
     int class = class_of(s, code);
     const char *reason = system_reason(s, code);
+    int writer = (code & 0xFF) == SQLITE_CORRUPT ? writer_version(s) : 0;
     if (class == OUTBOX_E_CANCELLED)
-        outbox_fail(err, class, "%s: the call was cancelled", s->path);
-    else if ((code & 0xFF) == SQLITE_INTERRUPT)
-        outbox_fail(err, class, "%s: the call took too long", s->path);
-    else
-        outbox_fail(err, class, "%s: %s%s%s (SQLite %d)%s", s->path,
-                    s->db ? sqlite3_errmsg(s->db) : "out of memory", *reason ? ": " : "", reason,
-                    code, advice(code));
-    /* A lock passes, and a refused row says nothing about the connection; all else may. */
-    if (class != OUTBOX_E_CANCELLED && class != OUTBOX_E_TIMEOUT &&
-        (code & 0xFF) != SQLITE_CONSTRAINT)
+        return outbox_fail(err, class, "%s: the call was cancelled", s->path);
+    if ((code & 0xFF) == SQLITE_INTERRUPT)
+        return outbox_fail(err, class, "%s: the call took too long", s->path);
+    if (writer > sqlite3_libversion_number())
+        return describe_newer(s, class, writer, err);
+    return outbox_fail(err, class, "%s: %s%s%s (SQLite %d)%s", s->path,
+                       s->db ? sqlite3_errmsg(s->db) : "out of memory", *reason ? ": " : "", reason,
+                       code, advice(code));
+}
+
+/* A lock passes, and says nothing about the connection; all else may. */
+static void close_unless_it_passes(struct store *s, int class)
+{
+    if (class != OUTBOX_E_CANCELLED && class != OUTBOX_E_TIMEOUT)
         db_close(s);
+}
+
+int db_fail(struct store *s, struct outbox_err *err)
+{
+    int class = describe(s, s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM, err);
+    close_unless_it_passes(s, class);
     return class;
+}
+
+/*
+ * May the failure be that of the row alone: a check, a trigger that raises, damage? Other codes
+ * tell of the database as a whole; and what cannot even be compiled fails without any row, too.
+ */
+static bool may_be_of_a_row(struct store *s, sqlite3_stmt *q, int code)
+{
+    sqlite3_stmt *again = NULL;
+    switch (code & 0xFF) {
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_TOOBIG:
+    case SQLITE_ABORT:
+    case SQLITE_CORRUPT:
+        return true;
+    case SQLITE_ERROR:
+        break;
+    default:
+        return false;
+    }
+    code = sqlite3_prepare_v2(s->db, sqlite3_sql(q), -1, &again, NULL);
+    sqlite3_finalize(again);
+    return code == SQLITE_OK;
+}
+
+static int step_failed(struct store *s, sqlite3_stmt *q, int code, struct outbox_err *err)
+{
+    int class = describe(s, code, err);
+    snprintf(s->row_fault, sizeof s->row_fault, "%s (SQLite %d)", sqlite3_errmsg(s->db), code);
+    s->suspect |= (code & 0xFF) == SQLITE_CORRUPT;
+    s->row_at_fault = may_be_of_a_row(s, q, code);
+    if (!s->row_at_fault)
+        close_unless_it_passes(s, class);
+    return class;
+}
+
+int db_skipped(struct store *s, struct outbox_err *err)
+{
+    s->row_at_fault = true;
+    snprintf(s->row_fault, sizeof s->row_fault, "a trigger skips the row");
+    return outbox_fail(err, OUTBOX_E_CONFIG, "%s: a trigger skips a row of %s", s->path, s->table);
 }
 
 void db_close(struct store *s)
@@ -78,10 +159,12 @@ void db_close(struct store *s)
     for (size_t i = 0; i < N_STMTS; i++) {
         sqlite3_finalize(s->statements[i]);
         s->statements[i] = NULL;
+        s->texts[i] = NULL;
     }
     wait_end(s);
     sqlite3_close(s->db);
     s->db = NULL;
+    s->suspect = false;
 }
 
 /* ---- statements ---- */
@@ -113,7 +196,8 @@ int db_query(struct store *s, enum stmt stmt, const char *sql, const struct outb
              size_t n_args, sqlite3_stmt **ret, struct outbox_err *err)
 {
     sqlite3_stmt **q = &s->statements[stmt];
-    if (stmt == STMT_ONCE) {
+    s->row_at_fault = false;
+    if (stmt == STMT_ONCE || s->texts[stmt] != sql) {
         sqlite3_finalize(*q);
         *q = NULL;
     }
@@ -129,6 +213,7 @@ int db_query(struct store *s, enum stmt stmt, const char *sql, const struct outb
         sqlite3_free(text);
         if (code != SQLITE_OK)
             return db_fail(s, err);
+        s->texts[stmt] = sql;
     }
     for (size_t i = 0; i < n_args; i++)
         db_bind(*q, (int)i + 1, &args[i]);
@@ -141,7 +226,7 @@ int db_step(struct store *s, sqlite3_stmt *q, struct outbox_err *err)
     int code = sqlite3_step(q);
     if (code == SQLITE_ROW)
         return 1;
-    int r = code == SQLITE_DONE ? OUTBOX_OK : db_fail(s, err);
+    int r = code == SQLITE_DONE ? OUTBOX_OK : step_failed(s, q, code, err);
     if (s->db)
         sqlite3_reset(q);
     return r;
@@ -219,7 +304,7 @@ int db_end(struct store *s, int r, struct outbox_err *err)
 {
     if (r == OUTBOX_OK)
         r = db_run(s, STMT_COMMIT, "COMMIT", DB_NO_ARGS, err);
-    if (r < 0 && s->db && !sqlite3_get_autocommit(s->db) &&
+    if (r < 0 && s->db && !sqlite3_get_autocommit(s->db) && /* a trigger may have ended it */
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
         db_close(s);
     return r;

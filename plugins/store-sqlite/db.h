@@ -20,7 +20,8 @@
 int db_query(struct store *s, enum stmt stmt, const char *sql, const struct outbox_arg *args,
              size_t n_args, sqlite3_stmt **ret, struct outbox_err *err);
 /* 1: the next row; 0: there is none, the statement is reset. After a failure the statement may be
- * gone with the connection. Whoever stops before the end calls sqlite3_reset. */
+ * gone with the connection, unless the failure may be that of one row: then s->row_at_fault is set.
+ * Whoever stops before the end calls sqlite3_reset. */
 int db_step(struct store *s, sqlite3_stmt *q, struct outbox_err *err);
 /* Runs a statement without rows. */
 int db_run(struct store *s, enum stmt stmt, const char *sql, const struct outbox_arg *args,
@@ -30,6 +31,8 @@ int db_exec(struct store *s, const char *sql, struct outbox_err *err);
 /* The first column of the first row: 0 without one. */
 int db_read_int(struct store *s, enum stmt stmt, const char *sql, const struct outbox_arg *args,
                 size_t n_args, int64_t *ret, struct outbox_err *err);
+/* Fails: a trigger skipped the row, which is still as it was. */
+int db_skipped(struct store *s, struct outbox_err *err);
 /* As a text for sqlite3_free: NULL without one. */
 int db_read_text(struct store *s, const char *sql, char **ret, struct outbox_err *err);
 
@@ -62,13 +65,19 @@ int connect_enter(struct store *s, const struct outbox_call *call, struct outbox
 int connect_begin(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 /* Begins a call of init: the file may be made, the table may be missing. */
 int connect_enter_init(struct store *s, const struct outbox_call *call, struct outbox_err *err);
+/* Is another file, or none, at the path now? */
+bool connect_has_moved(const struct store *s);
 
 /* ---- timestamp.c: times as the table has them, and as others may have written them ---- */
 
 #define TIMESTAMP_SIZE 32
 /* 2026-11-23 19:47:00.123, as the table has it; returns out. */
 const char *timestamp_format(int64_t us, char out[TIMESTAMP_SIZE]);
-/* Any form that SQLite takes for a date, or a number; 0 when it cannot be read. */
+/* Any form that SQLite takes for a date, or a number; 0 when it cannot be read, or is no time that
+ * a message can have been written at. */
 int64_t timestamp_column(sqlite3_stmt *q, int column);
 /* The SQL function outbox_timestamp(X): the same, of any value. */
 void timestamp_sql(sqlite3_context *context, int n, sqlite3_value **values);
+/* The SQL function outbox_due(X): available_at as a number, or NULL for at once; what cannot be
+ * read stays as it is. */
+void timestamp_due_sql(sqlite3_context *context, int n, sqlite3_value **values);

@@ -23,10 +23,11 @@ enum {
 #define MESSAGE ROW_COLUMNS("?1", "262144")
 #define COLUMNS                                                                        \
     "SELECT " MESSAGE ", status, substr(last_error, 1, 10000), substr(lane, 1, 1000)," \
-    " lane_seq, processed_at, available_at FROM "
-#define LIST COLUMNS "\"{t}\" WHERE seq > ?2"
+    " lane_seq, processed_at, outbox_due(available_at) FROM "
+#define LIST COLUMNS "\"{t}\" WHERE seq >= ?2"
 /* The index is named: the few failed rows are not looked for among all that are kept. */
-#define LIST_FAILED COLUMNS "\"{t}\" INDEXED BY \"{t}_failed\" WHERE status = 'failed' AND seq > ?2"
+#define LIST_FAILED \
+    COLUMNS "\"{t}\" INDEXED BY \"{t}_failed\" WHERE status = 'failed' AND seq >= ?2"
 
 static uint32_t status_bit(struct outbox_str name)
 {
@@ -42,6 +43,7 @@ static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **re
     static const struct message_limits limits = {NO_LIMIT, UINT32_MAX, NO_LIMIT};
     struct outbox_row *row = arena_array(arena, 1, sizeof *row);
     struct outbox_message *message;
+    int available = sqlite3_column_type(q, LIST_AVAILABLE_AT);
     if (!row || row_message(q, &limits, arena, &message) < 0 ||
         row_text(q, LIST_LAST_ERROR, arena, &row->last_error) < 0 ||
         row_text(q, LIST_LANE, arena, &row->lane) < 0 ||
@@ -54,7 +56,8 @@ static int read_row(sqlite3_stmt *q, struct arena *arena, struct outbox_row **re
     row->status = status_bit(db_column(q, LIST_STATUS));
     row->lane_seq = sqlite3_column_int64(q, LIST_LANE_SEQ);
     row->processed_us = timestamp_column(q, LIST_PROCESSED_AT);
-    row->available_us = timestamp_column(q, LIST_AVAILABLE_AT);
+    if (available == SQLITE_INTEGER || available == SQLITE_FLOAT)
+        row->available_us = sqlite3_column_int64(q, LIST_AVAILABLE_AT);
     *ret = row;
     return OUTBOX_OK;
 }
@@ -80,9 +83,15 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
     struct outbox_row **rows = arena_array(&s->page_arena, (size_t)limit + 1, sizeof *rows);
     if (!page || !rows)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    page->size = sizeof *page;
+    page->rows = (const struct outbox_row *const *)rows;
+    *ret = page;
+    if (after == INT64_MAX)
+        return OUTBOX_OK;
     bool failed = filter->statuses == OUTBOX_FAILED && !filter->n_ids;
     r = filter_query(s, failed ? LIST_FAILED : LIST, filter, " ORDER BY seq LIMIT ?3",
-                     DB_ARGS(DB_INT(NO_LIMIT), DB_INT(after), DB_INT(limit)), &q, err);
+                     DB_ARGS(DB_INT(NO_LIMIT), DB_INT(filter_first(after)), DB_INT(limit)), &q,
+                     err);
     if (r < 0)
         return r;
     uint64_t bytes = 0;
@@ -95,8 +104,5 @@ int list(void *instance, const struct outbox_filter *filter, int64_t after, uint
     }
     if (s->db)
         sqlite3_reset(q);
-    page->size = sizeof *page;
-    page->rows = (const struct outbox_row *const *)rows;
-    *ret = page;
     return r < 0 ? r : OUTBOX_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugin.c - store-sqlite: what it is, its options, its life. */
 #include "db.h"
-#include "schema.h"
+#include "fit.h"
+#include "lives.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@ static void close_store(void *instance)
         settle_release(s, &s->claim.batch->batch, &call, NULL);
     }
     db_close(s);
+    lives_end(s);
     arena_free(&s->claim.arena);
     arena_free(&s->page_arena);
     free(s->path);
@@ -62,6 +64,7 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     s->host = host;
     s->watch.inotify_fd = -1;
+    s->lives.fd = -1;
     s->call.cancel_fd = -1;
     s->busy_ms = host->option_int(cfg, "busy_timeout");
     s->claim.arena = (struct arena)ARENA_INIT(KEEP_BYTES);
@@ -85,7 +88,9 @@ static uint64_t capabilities(void *instance)
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
 {
     int r = connect_enter(instance, call, err);
-    return r < 0 ? r : schema_check(instance, err);
+    if (r == 0)
+        r = fit_check(instance, err);
+    return r < 0 ? r : fit_warn(instance, err);
 }
 
 static const struct outbox_store_ops ops = {

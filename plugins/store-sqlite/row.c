@@ -25,12 +25,6 @@ struct message_sizes row_sizes(sqlite3_stmt *q)
                                   .headers = size_of(q, ROW_HEADERS_N)};
 }
 
-uint64_t row_bytes(sqlite3_stmt *q, const struct message_limits *limits)
-{
-    struct message_sizes sizes = row_sizes(q);
-    return message_sizes_over(&sizes, limits) ? 0 : message_sizes_sum(&sizes);
-}
-
 static int take_columns(sqlite3_stmt *q, struct arena *arena, struct outbox_message *m)
 {
     bool over = m->defect.p != NULL;

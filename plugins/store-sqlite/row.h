@@ -44,14 +44,17 @@ enum row_column {
 
 /* What the columns have, loaded or not. */
 struct message_sizes row_sizes(sqlite3_stmt *q);
-/* What a claim would load of the row; a row that is over a limit is loaded only so far that it can
- * be told. */
-uint64_t row_bytes(sqlite3_stmt *q, const struct message_limits *limits);
 /* The message in the arena, as is everything of it. */
 int row_message(sqlite3_stmt *q, const struct message_limits *limits, struct arena *arena,
                 struct outbox_message **ret);
 /* A copy of a column. */
 int row_text(sqlite3_stmt *q, int column, struct arena *arena, struct outbox_str *ret);
+
+/* The least seq of a page after this one; INT64_MIN is before the first, whatever seq that has. */
+static inline int64_t filter_first(int64_t after)
+{
+    return after == INT64_MIN ? INT64_MIN : after + 1;
+}
 
 /* A statement: HEAD, which ends in a condition, then those of the filter, then TAIL. ?1 to ?3 are
  * the caller's. As db_query. */

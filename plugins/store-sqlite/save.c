@@ -3,6 +3,8 @@
 #include "common/sql_insert.h"
 #include "db.h"
 
+#include <uuid/uuid.h>
+
 static int64_t available(void *ctx, int64_t delay_ms)
 {
     return db_now_plus(ctx, delay_ms);
@@ -17,6 +19,22 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     for (uint64_t i = 0; r == 0 && i < n; i++)
         db_bind(q, (int)i + 1, args[i]);
     return r < 0 ? r : db_step(s, q, err);
+}
+
+/* Ids are made here: the table's default uses SQLite's random numbers, which are the same in a
+ * process and in one that it forked. */
+static int save_one(const struct sql_insert_dialect *dialect, const struct outbox_new *row,
+                    const struct outbox_exec *exec, struct outbox_err *err)
+{
+    struct outbox_new with_id = *row;
+    char text[UUID_STR_LEN];
+    uuid_t id;
+    if (row->id.n == 0) {
+        uuid_generate_random(id);
+        uuid_unparse_lower(id, text);
+        with_id.id = outbox_cstr(text);
+    }
+    return sql_insert_message(dialect, &with_id, exec, err);
 }
 
 int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
@@ -36,7 +54,7 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
         r = connect_begin(s, call, err);
     bool begun = r == 0 && !exec;
     for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = sql_insert_message(&dialect, rows[i], exec ? exec : &here, err);
+        r = save_one(&dialect, rows[i], exec ? exec : &here, err);
     sqlite3_free(table);
     return begun ? db_end(s, r, err) : r;
 }

@@ -2,6 +2,7 @@
 #include "schema.h"
 
 #include "db.h"
+#include "fit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ static const char create_table[] =
     "    topic TEXT NOT NULL,\n"
     "    key TEXT NOT NULL DEFAULT '',\n"
     "    payload BLOB,\n"
-    "    headers TEXT NOT NULL DEFAULT '{}',\n"
+    "    headers TEXT DEFAULT '{}',\n"
     "    status TEXT NOT NULL DEFAULT 'pending',\n"
     "    retries INTEGER NOT NULL DEFAULT 0,\n"
     "    last_error TEXT NOT NULL DEFAULT '',\n"
@@ -32,17 +33,24 @@ static const char create_table[] =
     "    lease INTEGER%s\n"
     ")";
 
-static const char *const statements[] = {
-    "CREATE INDEX \"{t}_ready\" ON \"{t}\" (seq)\n"
-    "    WHERE status = 'pending' AND available_at IS NULL AND lane IS NULL",
-    "CREATE INDEX \"{t}_delayed\" ON \"{t}\" (available_at)\n"
-    "    WHERE status = 'pending' AND available_at IS NOT NULL",
-    "CREATE INDEX \"{t}_lanes\" ON \"{t}\" (lane, lane_seq)\n"
-    "    WHERE status = 'pending' AND lane IS NOT NULL",
-    "CREATE INDEX \"{t}_held\" ON \"{t}\" (lease) WHERE status = 'processing'",
-    "CREATE INDEX \"{t}_done\" ON \"{t}\" (processed_at) WHERE status = 'processed'",
-    "CREATE INDEX \"{t}_failed\" ON \"{t}\" (seq) WHERE status = 'failed'",
-    "CREATE INDEX \"{t}_origin\" ON \"{t}\" (origin_id) WHERE origin_id IS NOT NULL",
+const struct schema_index schema_indexes[SCHEMA_N_INDEXES] = {
+    {"_ready", "seq", "status = 'pending' AND available_at IS NULL AND lane IS NULL"},
+    {"_delayed", "available_at", "status = 'pending' AND available_at IS NOT NULL"},
+    {"_lanes", "lane, lane_seq", "status = 'pending' AND lane IS NOT NULL"},
+    {"_held", "lease", "status = 'processing'"},
+    {"_done", "processed_at", "status = 'processed'"},
+    {"_failed", "seq", "status = 'failed'"},
+    {"_origin", "origin_id", "origin_id IS NOT NULL"},
+    {"_unknown", "status", SCHEMA_UNKNOWN},
+};
+
+const struct schema_column schema_added[SCHEMA_N_ADDED] = {
+    {"", "available_at", "INTEGER"}, {"", "lane", "TEXT"},
+    {"", "lane_seq", "INTEGER"},     {"", "origin_id", "TEXT"},
+    {"", "lease", "INTEGER"},        {"_relays", "has_lock", "INTEGER NOT NULL DEFAULT 0"},
+};
+
+static const char *const companions[] = {
     "-- until when each claim holds, microseconds since 1970\n"
     "CREATE TABLE IF NOT EXISTS \"{t}_leases\" (\n"
     "    lease INTEGER PRIMARY KEY,\n"
@@ -58,100 +66,133 @@ static const char *const statements[] = {
     "    version TEXT NOT NULL,\n"
     "    started_at DATETIME NOT NULL,\n"
     "    alive_at DATETIME NOT NULL,\n"
-    "    clean INTEGER NOT NULL\n"
+    "    clean INTEGER NOT NULL,\n"
+    "    -- whether it holds a lock while it lives\n"
+    "    has_lock INTEGER NOT NULL DEFAULT 0\n"
     ")",
     "-- the version of all this, and the least version of outboxd's schema that can work on it\n"
     "CREATE TABLE IF NOT EXISTS \"{t}_schema\" (version INTEGER NOT NULL, needs INTEGER NOT NULL)",
-    SCHEMA_SET_VERSION,
+    SCHEMA_SET_VERSION, /* a dump of the schema alone leaves it out */
     NULL,
 };
 
-int schema_create(struct store *s, const char *name, const char *columns, struct outbox_err *err)
+/* Runs what was printed to `sql`, and frees it. */
+static int exec_free(struct store *s, char *sql, struct outbox_err *err)
 {
-    char *sql = sqlite3_mprintf(create_table, name, columns);
     int r = sql ? db_exec(s, sql, err) : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     sqlite3_free(sql);
     return r;
 }
 
+int schema_create(struct store *s, const char *name, const char *columns, struct outbox_err *err)
+{
+    return exec_free(s, sqlite3_mprintf(create_table, name, columns), err);
+}
+
+static char *index_sql(const struct schema_index *index)
+{
+    return sqlite3_mprintf("CREATE INDEX \"{t}%s\" ON \"{t}\" (%s)\n    WHERE %s", index->name,
+                           index->columns, index->where);
+}
+
+/* Can the statement be compiled? `sql` is freed. */
+static bool compiles(struct store *s, char *sql)
+{
+    char *text = sql ? db_render(s, sql) : NULL;
+    sqlite3_stmt *q = NULL;
+    bool yes = text && sqlite3_prepare_v2(s->db, text, -1, &q, NULL) == SQLITE_OK;
+    sqlite3_finalize(q);
+    sqlite3_free(text);
+    sqlite3_free(sql);
+    return yes;
+}
+
+/* Has it the columns that it should have? */
+static bool has_columns(struct store *s, const struct schema_index *index)
+{
+    char *columns = NULL;
+    char *sql = sqlite3_mprintf("SELECT group_concat(name, ', ') FROM pragma_index_info('{t}%s')",
+                                index->name);
+    bool yes = sql && db_read_text(s, sql, &columns, NULL) == 0 && columns &&
+               sqlite3_stricmp(columns, index->columns) == 0;
+    sqlite3_free(columns);
+    sqlite3_free(sql);
+    return yes;
+}
+
+bool schema_has_index(struct store *s, const struct schema_index *index)
+{
+    return has_columns(s, index) &&
+           compiles(s, sqlite3_mprintf("SELECT 1 FROM \"{t}\" INDEXED BY \"{t}%s\" WHERE %s",
+                                       index->name, index->where));
+}
+
+bool schema_has_column(struct store *s, const struct schema_column *column)
+{
+    return compiles(
+        s, sqlite3_mprintf("SELECT t.%s FROM \"{t}%s\" AS t", column->name, column->table));
+}
+
+static int add_column(struct store *s, const struct schema_column *column, struct outbox_err *err)
+{
+    return exec_free(s,
+                     sqlite3_mprintf("ALTER TABLE \"{t}%s\" ADD COLUMN %s %s", column->table,
+                                     column->name, column->type),
+                     err);
+}
+
+static int make_index(struct store *s, const struct schema_index *index, struct outbox_err *err)
+{
+    int r = exec_free(s, sqlite3_mprintf("DROP INDEX IF EXISTS \"{t}%s\"", index->name), err);
+    return r < 0 ? r : exec_free(s, index_sql(index), err);
+}
+
 int schema_complete(struct store *s, struct outbox_err *err)
 {
     int r = OUTBOX_OK;
-    for (size_t i = 0; r == 0 && statements[i]; i++)
-        r = db_exec(s, statements[i], err);
+    for (size_t i = 0; r == 0 && companions[i]; i++)
+        r = db_exec(s, companions[i], err);
+    for (size_t i = 0; r == 0 && i < SCHEMA_N_ADDED; i++)
+        if (!schema_has_column(s, &schema_added[i]))
+            r = add_column(s, &schema_added[i], err);
+    for (size_t i = 0; r == 0 && i < SCHEMA_N_INDEXES; i++)
+        if (!schema_has_index(s, &schema_indexes[i]))
+            r = make_index(s, &schema_indexes[i], err);
     return r;
-}
-
-/* ---- what is there ---- */
-
-enum form { MISSING, OLD, OURS }; /* the values of the statement below */
-
-static int find_form(struct store *s, enum form *ret, struct outbox_err *err)
-{
-    int64_t form;
-    int r =
-        db_read_int(s, STMT_ONCE,
-                    "SELECT ('{t}' COLLATE NOCASE IN (SELECT name FROM sqlite_master))"
-                    " * (1 + ('{t}_schema' COLLATE NOCASE IN (SELECT name FROM sqlite_master)))",
-                    DB_NO_ARGS, &form, err);
-    *ret = (enum form)form;
-    return r;
-}
-
-int schema_check(struct store *s, struct outbox_err *err)
-{
-    enum form form;
-    int64_t needs = 0, version = 0;
-    int r = find_form(s, &form, err);
-    if (r < 0)
-        return r;
-    if (form == MISSING)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s has no table %s; run `outboxd init` to make it", s->path, s->table);
-    if (form == OLD)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s: the table %s has an older form; run `outboxd init` to upgrade it",
-                           s->path, s->table);
-    r = db_read_int(s, STMT_ONCE, "SELECT max(needs) FROM \"{t}_schema\"", DB_NO_ARGS, &needs, err);
-    if (r == 0)
-        r = db_read_int(s, STMT_ONCE, "SELECT max(version) FROM \"{t}_schema\"", DB_NO_ARGS,
-                        &version, err);
-    if (r < 0)
-        return r;
-    if (needs > SCHEMA_VERSION)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s: the table %s has schema %" PRId64
-                           ", made by a newer outboxd; this one knows %d: upgrade outboxd",
-                           s->path, s->table, version, SCHEMA_VERSION);
-    if (version < SCHEMA_VERSION)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s: the table %s has schema %" PRId64
-                           ", older than %d; run `outboxd init` to upgrade it",
-                           s->path, s->table, version, SCHEMA_VERSION);
-    return OUTBOX_OK;
 }
 
 /* ---- init: it is made, upgraded, or found to be up to date ---- */
 
+/* What is ours and not whole is mended: the version of SQLite's schema tells whether it was. */
+static int mend(struct store *s, const char **ret_what, struct outbox_err *err)
+{
+    int64_t before = 0, after = 0;
+    int r = db_read_int(s, STMT_ONCE, "PRAGMA schema_version", DB_NO_ARGS, &before, err);
+    if (r == 0)
+        r = schema_complete(s, err);
+    if (r == 0)
+        r = db_read_int(s, STMT_ONCE, "PRAGMA schema_version", DB_NO_ARGS, &after, err);
+    *ret_what = before == after ? "is up to date" : "mended";
+    return r < 0 ? r : fit_check(s, err);
+}
+
 static int bring_up_to_date(struct store *s, const char **ret_what, int64_t *ret_rows,
                             struct outbox_err *err)
 {
-    enum form form;
-    int r = find_form(s, &form, err);
+    enum fit_form form;
+    int r = fit_find_form(s, &form, err);
     if (r < 0)
         return r;
     switch (form) {
-    case MISSING:
+    case FIT_MISSING:
         *ret_what = "created";
         r = schema_create(s, s->table, "", err);
         return r < 0 ? r : schema_complete(s, err);
-    case OLD:
+    case FIT_OLD:
         *ret_what = "upgraded";
         return upgrade(s, ret_rows, err);
     default:
-        *ret_what = "is up to date";
-        r = db_exec(s, SCHEMA_SET_VERSION, err); /* a dump of the schema alone leaves it out */
-        return r < 0 ? r : schema_check(s, err);
+        return mend(s, ret_what, err);
     }
 }
 
@@ -189,28 +230,31 @@ int schema_init(void *instance, const struct outbox_call *call, struct outbox_st
 
 /* ---- printing it ---- */
 
-static int render(struct store *s, const struct outbox_exec *exec, const char *sql,
+/* `sql` is freed. */
+static int render(struct store *s, const struct outbox_exec *exec, char *sql,
                   struct outbox_err *err)
 {
     char *text = sql ? db_render(s, sql) : NULL;
     int r = text ? exec->run(exec->ctx, text, NULL, 0, err)
                  : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     sqlite3_free(text);
+    sqlite3_free(sql);
     return r;
 }
 
 int schema_render(void *instance, const struct outbox_exec *exec, struct outbox_err *err)
 {
     struct store *s = instance;
-    char *table = sqlite3_mprintf(create_table, s->table, "");
-    int r = render(s, exec,
-                   "-- outboxd, store-sqlite: the table {t} and what belongs to it\n"
-                   "PRAGMA journal_mode = WAL",
-                   err);
+    int r =
+        render(s, exec,
+               sqlite3_mprintf("-- outboxd, store-sqlite: the table {t} and what belongs to it\n"
+                               "PRAGMA journal_mode = WAL"),
+               err);
     if (r == 0)
-        r = render(s, exec, table, err);
-    for (size_t i = 0; r == 0 && statements[i]; i++)
-        r = render(s, exec, statements[i], err);
-    sqlite3_free(table);
+        r = render(s, exec, sqlite3_mprintf(create_table, s->table, ""), err);
+    for (size_t i = 0; r == 0 && companions[i]; i++)
+        r = render(s, exec, sqlite3_mprintf("%s", companions[i]), err);
+    for (size_t i = 0; r == 0 && i < SCHEMA_N_INDEXES; i++)
+        r = render(s, exec, index_sql(&schema_indexes[i]), err);
     return r;
 }

@@ -17,11 +17,34 @@
     "        substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)" \
     " ||\n        '-' || hex(randomblob(6)))"
 
-/* OK, or OUTBOX_E_CONFIG with what to do. */
-int schema_check(struct store *s, struct outbox_err *err);
+/* Rows that nobody ever sends. */
+#define SCHEMA_UNKNOWN "status NOT IN ('pending', 'processing', 'processed', 'failed')"
+
+/* An index, by the end of its name. All are partial; a statement that names one and has its
+ * condition can be compiled only if it is there. */
+struct schema_index {
+    const char *name;
+    const char *columns;
+    const char *where;
+};
+#define SCHEMA_N_INDEXES 8
+extern const struct schema_index schema_indexes[SCHEMA_N_INDEXES];
+bool schema_has_index(struct store *s, const struct schema_index *index);
+
+/* A column that `outboxd init` adds where it is missing. */
+struct schema_column {
+    const char *table; /* the end of its name */
+    const char *name;
+    const char *type;
+};
+#define SCHEMA_N_ADDED 6
+extern const struct schema_column schema_added[SCHEMA_N_ADDED];
+bool schema_has_column(struct store *s, const struct schema_column *column);
+
 /* The table under a name, with more columns than ours. */
 int schema_create(struct store *s, const char *name, const char *columns, struct outbox_err *err);
-/* Its indexes and the tables that belong to it. */
+/* Its indexes and the tables that belong to it, and columns that were added later: what is missing,
+ * or is not what it should be, is made. */
 int schema_complete(struct store *s, struct outbox_err *err);
 
 /* A table of the ten-column form becomes ours: built anew beside it, filled in the order of

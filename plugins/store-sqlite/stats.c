@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stats.c - counts, by indexes, and cut short unless they are wanted exact. */
 #include "db.h"
+#include "schema.h"
 
 /* More than this is "at least this". */
 #define COUNT_MAX 10000
@@ -28,6 +29,11 @@ static const struct count {
      COUNT("?1 AND status = 'processed'" LANE)},
     {OUTBOX_STATS_FAILED, offsetof(struct outbox_stats, failed),
      COUNT("?1 AND status = 'failed'" LANE)},
+    {0, offsetof(struct outbox_stats, unknown), COUNT("?1 AND " SCHEMA_UNKNOWN LANE)},
+    {0, offsetof(struct outbox_stats, parked),
+     COUNT(
+         "?1 AND status = 'pending' AND lane IS NOT NULL AND (available_at IS NULL OR available_at"
+         " <= ?1)" LANE)},
 };
 
 /* limit: -1 for none. */
@@ -48,7 +54,9 @@ static int count(struct store *s, const struct count *count, struct outbox_str l
     return r;
 }
 
-/* Of the first ready and the first delayed row that is due: who waits longest. */
+/* Of the first ready and the first delayed rows that are due: who waits longest. One of them alone
+ * may have a time that cannot be read. */
+#define FIRST " LIMIT 100)"
 static int oldest(struct store *s, struct outbox_str lane, struct outbox_stats *stats,
                   struct outbox_err *err)
 {
@@ -56,11 +64,11 @@ static int oldest(struct store *s, struct outbox_str lane, struct outbox_stats *
     int r = db_query(
         s, STMT_ONCE,
         "SELECT * FROM (SELECT created_at FROM \"{t}\" WHERE status = 'pending' AND available_at"
-        " IS NULL AND lane IS NULL AND ?2 IS NULL ORDER BY seq LIMIT 1)"
+        " IS NULL AND lane IS NULL AND ?2 IS NULL ORDER BY seq" FIRST
         " UNION ALL SELECT * FROM (SELECT created_at FROM \"{t}\" WHERE status = 'pending' AND"
-        " lane IS NOT NULL AND available_at IS NULL" LANE " ORDER BY lane, lane_seq LIMIT 1)"
+        " lane IS NOT NULL AND available_at IS NULL" LANE " ORDER BY lane, lane_seq" FIRST
         " UNION ALL SELECT * FROM (SELECT created_at FROM \"{t}\" WHERE status = 'pending' AND"
-        " available_at IS NOT NULL AND available_at <= ?1" LANE " ORDER BY available_at LIMIT 1)",
+        " available_at IS NOT NULL AND available_at <= ?1" LANE " ORDER BY available_at" FIRST,
         DB_ARGS(DB_INT(stats->now_us), DB_TEXT(lane)), &q, err);
     if (r < 0)
         return r;

@@ -112,29 +112,36 @@ static bool has_keywords(const char *sql, const char *before, const char *word)
     return false;
 }
 
-/* A clause that no pragma shows. */
-static const char *find_clause(const char *sql)
+/* A clause that no pragma shows. STRICT matters to columns that were added; ours take any value. */
+static const char *find_clause(const char *sql, bool has_added)
 {
     const char *options = strrchr(sql, ')');
-    return has_keywords(sql, NULL, "CHECK")                       ? "a CHECK"
-           : has_keywords(sql, "ON", "CONFLICT")                  ? "an ON CONFLICT"
-           : options && has_keywords(options, NULL, "STRICT")     ? "STRICT types"
-           : options && has_keywords(options, "WITHOUT", "ROWID") ? "no rowid"
-                                                                  : NULL;
+    return has_keywords(sql, NULL, "CHECK")                                ? "a CHECK"
+           : has_keywords(sql, "ON", "CONFLICT")                           ? "an ON CONFLICT"
+           : options && has_added && has_keywords(options, NULL, "STRICT") ? "STRICT types"
+           : options && has_keywords(options, "WITHOUT", "ROWID")          ? "no rowid"
+                                                                           : NULL;
 }
 
 static int check_losses(struct store *s, struct outbox_err *err)
 {
     const char *collation = NULL;
     char *loss = NULL, *sql = NULL;
+    int64_t n_added = 0;
     int r = db_read_text(s, losses, &loss, err);
+    if (r == 0)
+        r = db_read_int(s, STMT_ONCE,
+                        "SELECT count(*) FROM pragma_table_info('{t}') WHERE lower(name) NOT IN"
+                        " (VALUES " OLD_COLUMNS ")",
+                        DB_NO_ARGS, &n_added, err);
     if (r == 0)
         r = db_read_text(s, definition, &sql, err);
     if (r == 0)
         sqlite3_table_column_metadata(s->db, NULL, s->table, "id", NULL, &collation, NULL, NULL,
                                       NULL);
-    const char *lost = loss                      ? loss
-                       : sql && find_clause(sql) ? find_clause(sql)
+    const char *clause = sql ? find_clause(sql, n_added > 0) : NULL;
+    const char *lost = loss     ? loss
+                       : clause ? clause
                        : collation && sqlite3_stricmp(collation, "BINARY") != 0
                            ? "a COLLATE of the column id"
                            : NULL;
@@ -155,7 +162,7 @@ static int copy_rows(struct store *s, const char *names, int64_t *ret_rows, stru
 {
     char *sql = sqlite3_mprintf(
         "INSERT INTO \"{t}_new\" (id, topic, key, payload, headers, status, retries, last_error,"
-        " created_at, processed_at%s) SELECT coalesce(id, " SCHEMA_UUID
+        " created_at, processed_at%s) SELECT coalesce(nullif(id, ''), " SCHEMA_UUID
         "), topic, coalesce(key, ''), payload,"
         " coalesce(headers, '{}'), CASE status WHEN 'processing' THEN 'pending' ELSE status END,"
         " coalesce(retries, 0), coalesce(last_error, ''), created_at, processed_at%s FROM \"{t}\""

@@ -18,6 +18,8 @@
  * write and the commit lies a sync of the disk, which takes seconds on a busy one: 16 s in all;
  * polling does the rest. */
 #define CHECK_MAX_MS 8192
+/* How often it is looked whether the path names another file. */
+#define MOVED_MS 2000
 
 /* Watches the folder: the log itself comes and goes. Without a watch the host polls. */
 static void watch(struct store *s)
@@ -116,6 +118,10 @@ int wait_for_news(void *instance, const struct outbox_call *call, struct outbox_
         int64_t left_ms = (s->call.deadline_us - s->host->monotonic_us(s->host)) / 1000;
         if (left_ms <= 0)
             return OUTBOX_E_TIMEOUT;
+        if (connect_has_moved(s))
+            return OUTBOX_OK; /* the next call opens it */
+        if (left_ms > MOVED_MS)
+            left_ms = MOVED_MS;
         if (s->watch.check_ms && s->watch.check_ms < left_ms)
             left_ms = s->watch.check_ms;
         event = await_event(s, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);

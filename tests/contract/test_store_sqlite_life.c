@@ -229,6 +229,125 @@ START_TEST(a_replaced_file_is_noticed)
 }
 END_TEST
 
+/* The path is the same, and so is the file that was open. */
+START_TEST(a_symbolic_link_that_is_switched_is_noticed_while_waiting_too)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_call soon = within(200);
+    struct outbox_str done;
+    char *link = scratch("link.db"), *next = scratch("next.db"), *a = scratch("shop.db"),
+         *b = scratch("new.db");
+    use_path(the_options(), "new.db");
+    struct store *other = an_instance();
+    assert_class(store_init(other, CALL, &done, &err), OUTBOX_OK, &err);
+    sqlite3 *db = open_db("new.db");
+    run_sql(db, "INSERT INTO " T " (topic) VALUES ('new')");
+    sqlite3_close(db);
+    ck_assert_int_eq(symlink(a, link), 0);
+    use_path(the_options(), "link.db");
+    struct store *s = an_instance(), *waits = an_instance();
+    while (store_wait(waits, &soon, &err) == OUTBOX_OK)
+        ;
+    release(s, claim(s, 10, LEASE_MS));
+    ck_assert_int_eq(symlink(b, next), 0);
+    ck_assert_int_eq(rename(next, link), 0);
+    assert_class(store_wait(waits, CALL, &err), OUTBOX_OK, &err);
+    struct outbox_batch *batch = claim(s, 10, LEASE_MS);
+    ck_assert_uint_eq(batch->n, 1);
+    assert_str(batch->messages[0]->topic, "new");
+    release(s, batch);
+    free(link);
+    free(next);
+    free(a);
+    free(b);
+}
+END_TEST
+
+/* What a newer library wrote into the schema looks like damage to an older one. */
+START_TEST(the_schema_of_a_newer_sqlite_is_not_called_damage)
+{
+    struct outbox_err err;
+    static const unsigned char version[4] = {0, 0x98, 0x96, 0x80}; /* 10.0.0 */
+    char *path = scratch("shop.db");
+    execute("CREATE TABLE mine (x)");
+    execute("PRAGMA writable_schema = ON");
+    execute(
+        "UPDATE sqlite_master SET sql = 'CREATE TABLE mine (x) FUTURISTIC' WHERE name = 'mine'");
+    execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    close_all();
+    FILE *f = fopen(path, "r+");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fseek(f, 96, SEEK_SET), 0);
+    ck_assert_uint_eq(fwrite(version, sizeof version, 1, f), 1);
+    fclose(f);
+    assert_class(try_claim(an_instance(), within(1000), &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_ptr_nonnull(strstr(err.text, "10.0.0"));
+    ck_assert_ptr_nonnull(strstr(err.text, sqlite3_libversion()));
+    ck_assert_ptr_null(strstr(err.text, "restore"));
+    free(path);
+}
+END_TEST
+
+/* ---- what is not as init made it ---- */
+
+START_TEST(what_is_missing_is_told_and_init_mends_it)
+{
+    static const struct {
+        const char *break_it;
+        const char *what;
+    } cases[] = {
+        {"DROP INDEX " T "_ready", "_ready"},
+        {"DROP INDEX " T "_held", "_held"},
+        {"DROP INDEX " T "_unknown", "_unknown"},
+        {"DROP INDEX " T "_done; CREATE INDEX " T "_done ON " T " (topic)", "_done"},
+        {"DROP TABLE " T "_leases", "_leases"},
+        {"DROP TABLE " T "_relays", "_relays"},
+        {"ALTER TABLE " T "_relays DROP COLUMN has_lock", "has_lock"},
+        {"ALTER TABLE " T " DROP COLUMN lane_seq", "lane_seq"},
+        {"DELETE FROM " T "_schema", "older"},
+    };
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str text;
+    produce(1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (strstr(cases[i].break_it, "lane_seq"))
+            execute("DROP INDEX " T "_lanes");
+        execute("%s", cases[i].break_it);
+        struct store *s = an_instance();
+        assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
+        ck_assert_msg(strstr(err.text, cases[i].what) && strstr(err.text, "outboxd init"), "%s",
+                      err.text);
+        assert_class(store_init(s, CALL, &text, &err), OUTBOX_OK, &err);
+        ck_assert_msg(i == 8 || strstr(text.p, "mended"), "%s: %s", cases[i].break_it, text.p);
+        assert_class(store_check(s, CALL, &err), OUTBOX_OK, &err);
+        assert_class(store_init(s, CALL, &text, &err), OUTBOX_OK, &err);
+        ck_assert_ptr_nonnull(strstr(text.p, "is up to date"));
+        release(s, claim_soon(s));
+        ck_assert_int_eq(number("SELECT count(*) FROM " T), 1);
+    }
+}
+END_TEST
+
+/* As a tool leaves it that copies a table to change it. */
+START_TEST(a_table_without_its_defaults_is_told)
+{
+    static const char *const lost[] = {"primary key seq", "default of the column id"};
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str text;
+    execute(
+        "CREATE TABLE copy (seq %s, id TEXT, topic, key, payload, headers, status, retries,"
+        " last_error, created_at, processed_at, available_at, lane, lane_seq, origin_id, lease)",
+        _i ? "INTEGER PRIMARY KEY" : "INTEGER");
+    execute("DROP TABLE " T);
+    execute("ALTER TABLE copy RENAME TO " T);
+    struct store *s = an_instance();
+    assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_msg(strstr(err.text, lost[_i]) != NULL, "%s", err.text);
+    assert_class(store_init(s, CALL, &text, &err), OUTBOX_E_CONFIG, &err);
+    ck_assert_msg(strstr(err.text, lost[_i]) != NULL, "%s", err.text);
+}
+END_TEST
+
 START_TEST(a_full_disk_passes_and_nothing_is_lost)
 {
     struct outbox_err err;
@@ -284,6 +403,10 @@ int main(void)
     tcase_add_test(tc, a_newer_table_is_refused_and_one_that_only_adds_is_not);
     tcase_add_test(tc, what_is_no_database_is_refused_and_left_alone);
     tcase_add_test(tc, a_replaced_file_is_noticed);
+    tcase_add_test(tc, a_symbolic_link_that_is_switched_is_noticed_while_waiting_too);
+    tcase_add_test(tc, the_schema_of_a_newer_sqlite_is_not_called_damage);
+    tcase_add_test(tc, what_is_missing_is_told_and_init_mends_it);
+    tcase_add_loop_test(tc, a_table_without_its_defaults_is_told, 0, 2);
     tcase_add_test(tc, a_full_disk_passes_and_nothing_is_lost);
     tcase_add_test(tc, a_relay_may_not_pretend_to_work_on_a_file_it_cannot_write);
     return unit_main(suite);

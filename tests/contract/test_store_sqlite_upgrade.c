@@ -171,7 +171,8 @@ START_TEST(what_cannot_be_built_anew_is_told_before_anything_changes)
         {"TEXT", ", x TEXT, PRIMARY KEY (x, id))", "the primary key column x"},
         {"TEXT", ", n INTEGER PRIMARY KEY AUTOINCREMENT)", "the primary key column n"},
         {"TEXT PRIMARY KEY ON CONFLICT IGNORE", ")", "an ON CONFLICT"},
-        {"TEXT PRIMARY KEY", ") STRICT", "STRICT"},
+        {"TEXT PRIMARY KEY", ") STRICT", NULL}, /* our columns take any value */
+        {"TEXT PRIMARY KEY", ", x TEXT) STRICT", "STRICT"},
         {"TEXT PRIMARY KEY", ") WITHOUT ROWID", "no rowid"},
         {"TEXT COLLATE NOCASE PRIMARY KEY", ")", "a COLLATE of the column id"},
         {"TEXT PRIMARY KEY", ", \"CHECK\" TEXT DEFAULT 'it''s a CHECK' -- no CHECK\n)", NULL},
@@ -194,8 +195,12 @@ START_TEST(what_cannot_be_built_anew_is_told_before_anything_changes)
                  cases[i].id, cases[i].added);
         run_sql(db, sql);
         use_path(the_options(), name);
-        assert_class(store_init(an_instance(), CALL, &done, &err),
-                     cases[i].what ? OUTBOX_E_CONFIG : OUTBOX_OK, &err);
+        struct store s = {0};
+        assert_class(store_open(&s, the_store()->instance.plugin, the_options(), NULL, &err),
+                     OUTBOX_OK, &err);
+        assert_class(store_init(&s, CALL, &done, &err), cases[i].what ? OUTBOX_E_CONFIG : OUTBOX_OK,
+                     &err);
+        store_close(&s);
         if (cases[i].what) {
             ck_assert_msg(strstr(err.text, cases[i].what) != NULL, "%s", err.text);
             ck_assert_int_eq(one_number(db, "SELECT count(*) FROM sqlite_master"

@@ -34,13 +34,25 @@ class Life(relay_test.Relay):
 
     def test_once_does_not_send_again_and_again_what_it_cannot_settle(self):
         """A table whose own trigger refuses the new status."""
-        self.shop("workers = 1")
+        self.shop("workers = 1\nmax_retries = 1")
         self.insert("x", count=5)
         self.connect().execute("CREATE TRIGGER no BEFORE UPDATE OF status ON outbox_messages"
                                " WHEN NEW.status = 'processed' BEGIN SELECT RAISE(ABORT, 'not today'); END")
-        done = self.outboxd("run", "--once", "--wait", "1s", code=1)
-        self.assertIn("not today", done.stderr)
+        done = self.outboxd("run", "--once", "--wait", "1s", code=None)
+        self.assertIn("not today", done.stderr + str(self.query("SELECT last_error FROM outbox_messages")))
         self.assertEqual(len(self.arrived()), 5)
+
+    def test_a_row_that_its_table_refuses_stops_no_other(self):
+        self.shop("max_retries = 1")
+        for topic in ("good", "bad", "good", "good"):
+            self.insert(topic, topic=topic)
+        self.connect().execute("CREATE TRIGGER audit BEFORE UPDATE ON outbox_messages WHEN new.status = 'processed'"
+                               " AND old.topic = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END")
+        for _ in range(3):
+            self.outboxd("run", "--once", "--wait", "1s", code=None)
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(3,)])
+        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'pending'"), [(0,)])
+        self.assertEqual(sorted(a[2] for a in self.arrived()), ["bad", "good", "good", "good"])
 
     def test_once_that_is_stopped_does_not_claim_to_be_done(self):
         self.shop("workers = 1\nbatch_size = 1")
