@@ -66,7 +66,6 @@ struct page {
  * read; times are monotonic, us. */
 struct backlog {
     bool due;              /* rows that waited for a time can be taken */
-    bool ready;            /* leases: so can others */
     bool strays;           /* rows are `processing` without a lease */
     int64_t due_us;        /* when the next row that waits is due */
     int64_t lease_us;      /* when the next lease ends */

@@ -150,7 +150,7 @@ int claim_apart(struct claim_batch *b, struct store *s, struct outbox_claim *cla
                 deadline_sleep(d, AGAIN_MS);
         }
         r = claim_batch_take(b, s, claim, err);
-        if (r == OUTBOX_OK ? b->build.n > 0 || !claim_skips(b) : !failure_may_be_a_row(&s->conn))
+        if (r == OUTBOX_OK ? b->build.n > 0 || !b->skipped : !failure_may_be_a_row(&s->conn))
             return r;
     }
     return r;

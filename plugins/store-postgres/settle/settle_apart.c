@@ -153,8 +153,8 @@ static int settle_unlocked(struct settle_sql *q, struct outbox_err *err)
     size_t n;
     struct outbox_err failure = {.size = sizeof failure};
     int r = settle_find_locked(q, &n, &failure);
-    if (r < 0 || n == 0)
-        return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_E_RETRY;
+    if (r < 0 || n == 0) /* the table is locked, then */
+        return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_E_TIMEOUT;
     for (size_t i = 0; r == OUTBOX_OK && i < q->n; i++)
         if (q->marked[i])
             r = set_aside(q, i, LOCKED, err);
