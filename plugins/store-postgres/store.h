@@ -74,6 +74,19 @@ struct backlog {
     int64_t next_stuck_us; /* ... and for sessions that are stuck */
 };
 
+/* Rows that are set aside though their messages were sent: that they are processed is still to be
+ * written, see settle/owed.c. */
+struct owed_row {
+    int64_t seq;
+    int64_t address;
+    int64_t lease;
+    bool deletes;
+};
+struct owed {
+    struct owed_row rows[QUARANTINE_MAX];
+    size_t n;
+};
+
 /* News of commits, see listener.c. */
 struct listener {
     struct conn conn;
@@ -91,6 +104,7 @@ struct store {
     struct claim_state claim;
     struct backlog backlog;
     struct quarantine quarantine;
+    struct owed owed;
     struct page page;
     struct listener listener; /* notify = on */
 };
@@ -103,6 +117,8 @@ int store_enter_held(struct store *s, const struct outbox_call *call, struct out
 /* The table refuses to change this row, for that reason: sets it aside, and logs it. False: there
  * are too many of them. */
 bool store_set_aside(struct store *s, int64_t seq, const char *why);
+/* Before a claim: writes what can be written by now of rows that were set aside. */
+int owed_write(struct store *s, struct outbox_err *err);
 /* Adds the rows that are set aside now, as an array. */
 void store_add_aside(struct store *s, struct pg_args *args);
 

@@ -66,6 +66,8 @@ int op_claim(void *instance, const struct outbox_claim *wanted, const struct out
     if (s->claim.limit > 0 && s->claim.limit < claim.limit)
         claim.limit = s->claim.limit;
     int r = store_enter(s, call, err);
+    if (r == 0)
+        r = owed_write(s, err);
     if (r < 0)
         return r;
     if (s->claim.skipped)

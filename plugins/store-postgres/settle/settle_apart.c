@@ -13,9 +13,6 @@
 
 #include <stdio.h>
 
-#define SKIPPED "a trigger or a policy of the table skips the row"
-#define LOCKED "another session keeps the row locked"
-
 /* A reason that the database cannot hold is written in ASCII. */
 static int try_part(struct settle_sql *q, struct outbox_err *err)
 {
@@ -31,6 +28,7 @@ static int set_aside(struct settle_sql *q, size_t i, const char *why, struct out
     if (!store_set_aside(q->s, settle_sql_message(q, i)->seq, why))
         return outbox_fail(err, OUTBOX_E_RETRY, "the table refuses more than %d rows: %s",
                            QUARANTINE_MAX, why);
+    owed_add(q, i);
     *settle_sql_state(q, i) = ROW_QUARANTINED;
     q->open[i] = q->in_parts;
     return OUTBOX_OK;
@@ -74,7 +72,7 @@ static int settle_skipped(struct settle_sql *q, size_t from, size_t count, struc
     int r = OUTBOX_OK;
     for (size_t i = from; r == OUTBOX_OK && i < from + count; i++)
         if (*settle_sql_state(q, i) == ROW_HELD)
-            r = settle_refused(q, i, SKIPPED, err);
+            r = settle_refused(q, i, SETTLE_SKIPPED, err);
     return r;
 }
 
@@ -157,7 +155,7 @@ static int settle_unlocked(struct settle_sql *q, struct outbox_err *err)
         return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_E_TIMEOUT;
     for (size_t i = 0; r == OUTBOX_OK && i < q->n; i++)
         if (q->marked[i])
-            r = set_aside(q, i, LOCKED, err);
+            r = set_aside(q, i, SETTLE_LOCKED, err);
     if (r == OUTBOX_OK && settle_sql_want(q, 0, q->n) > 0)
         r = settle_try(q, err);
     return r;
