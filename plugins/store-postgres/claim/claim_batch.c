@@ -167,7 +167,9 @@ int claim_batch_take(struct claim_batch *b, struct store *s, const struct outbox
                      struct outbox_err *err)
 {
     int r = backlog_free_abandoned(s, claim, err);
-    if (r == 0)
+    if (r < 0)
+        s->conn.sqlstate[0] = '\0'; /* not for a row that is claimed */
+    else
         r = claim_batch_begin(b, s, claim, err);
     if (r < 0)
         return r;

@@ -61,6 +61,8 @@ static int settle_refused(struct settle_sql *q, size_t i, const char *why, struc
         return outbox_fail(err, r, "%s", failure.text);
     if (mode == N_SETTLE_MODES)
         return set_aside(q, i, why, err);
+    if (*settle_sql_state(q, i) == ROW_STALE)
+        return OUTBOX_OK;
     outbox_logf(q->s->host, OUTBOX_LOG_ERROR, "message %.*s: the table refuses its outcome; %s: %s",
                 (int)m->id.n, m->id.p, done[mode], why);
     return OUTBOX_OK;
@@ -140,8 +142,8 @@ static int settle_in_parts(struct settle_sql *q, struct outbox_err *err)
     if (locks)
         r = commit_parts(q, r, err);
     if (r == OUTBOX_OK && settle_sql_want(q, 0, q->n) > 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "the table refuses many rows; going on with them: %s",
-                        q->s->quarantine.reason);
+        r = outbox_fail(err, OUTBOX_E_RETRY,
+                        "the table refuses rows, and it takes longer to find them all");
     return r;
 }
 
