@@ -66,13 +66,25 @@ struct page {
  * read; times are monotonic, us. */
 struct backlog {
     bool due;              /* rows that waited for a time can be taken */
-    bool ready;            /* leases: so can others */
     bool strays;           /* rows are `processing` without a lease */
     int64_t due_us;        /* when the next row that waits is due */
     int64_t lease_us;      /* when the next lease ends */
     int64_t next_read_us;  /* when to read all this again ... */
     int64_t next_stray_us; /* ... to look for strays ... */
     int64_t next_stuck_us; /* ... and for sessions that are stuck */
+};
+
+/* Rows that are set aside though their messages were sent: that they are processed is still to be
+ * written, see settle/owed.c. */
+struct owed_row {
+    int64_t seq;
+    int64_t address;
+    int64_t lease;
+    bool deletes;
+};
+struct owed {
+    struct owed_row rows[QUARANTINE_MAX];
+    size_t n;
 };
 
 /* News of commits, see listener.c. */
@@ -92,6 +104,7 @@ struct store {
     struct claim_state claim;
     struct backlog backlog;
     struct quarantine quarantine;
+    struct owed owed;
     struct page page;
     struct listener listener; /* notify = on */
 };
@@ -104,6 +117,8 @@ int store_enter_held(struct store *s, const struct outbox_call *call, struct out
 /* The table refuses to change this row, for that reason: sets it aside, and logs it. False: there
  * are too many of them. */
 bool store_set_aside(struct store *s, int64_t seq, const char *why);
+/* Before a claim: writes what can be written by now of rows that were set aside. */
+int owed_write(struct store *s, struct outbox_err *err);
 /* Adds the rows that are set aside now, as an array. */
 void store_add_aside(struct store *s, struct pg_args *args);
 

@@ -64,6 +64,8 @@ int try_instance(struct outbox_err *err);
 struct outbox_cfg *the_options(void);
 /* The fixture's first instance, with its table made. */
 struct store *the_store(void);
+/* So much more has passed by the host's clock of this instance, and of others that use it. */
+void pass_ms(struct store *s, int64_t ms);
 /* The application's connection. */
 void *the_connection(void);
 /* Closes all of them, and opens the first ones anew: some databases do not survive a fork. */

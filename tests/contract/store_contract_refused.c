@@ -208,6 +208,33 @@ START_TEST(a_row_that_may_not_be_changed_at_all_is_left_aside)
 }
 END_TEST
 
+/* It is tried again after a minute, then after two; and when somebody has mended the row it is a
+ * message like any other. */
+START_TEST(a_row_that_was_left_aside_is_tried_again_less_and_less_often)
+{
+    enum refusal how = (enum refusal)(_i % N_REFUSALS);
+    produce_these("gbg");
+    refuse(how, ANY_CHANGE, true);
+    relay(the_store(), 10, 0);
+    assert_others_went_on(2);
+    assert_in_quarantine(how, 1);
+    uint32_t bad = tally.bad;
+    pass_ms(the_store(), 61000);
+    relay(the_store(), 10, 0);
+    assert_in_quarantine(how, 1);
+    execute("UPDATE " T " SET topic = 'good' WHERE topic = 'bad'");
+    pass_ms(the_store(), 61000);
+    relay(the_store(), 10, 0);
+    ck_assert_uint_eq(tally.n_quarantined, 1);
+    ck_assert_uint_eq(tally.good, 2);
+    pass_ms(the_store(), 61000);
+    relay(the_store(), 10, 0);
+    ck_assert_uint_eq(tally.n_quarantined, 0);
+    ck_assert_uint_eq(tally.bad, bad);
+    assert_rows("status = 'processed'", 3);
+}
+END_TEST
+
 /* A store whose claim changes rows may charge such a row without sending it. */
 START_TEST(a_claim_that_is_refused_for_a_row_takes_the_others)
 {
@@ -395,6 +422,8 @@ void store_contract_refused(Suite *suite)
                         N_REFUSALS);
     tcase_add_loop_test(tc, a_row_that_may_not_be_changed_at_all_is_left_aside, 0,
                         N_TABLES * N_REFUSALS);
+    tcase_add_loop_test(tc, a_row_that_was_left_aside_is_tried_again_less_and_less_often, 0,
+                        N_REFUSALS);
     tcase_add_loop_test(tc, a_claim_that_is_refused_for_a_row_takes_the_others, 0,
                         N_TABLES * N_REFUSALS);
     tcase_add_loop_test(tc, a_reason_that_is_refused_is_left_out, 0, N_REFUSALS);

@@ -5,6 +5,7 @@
 #include "postgres_rig.h"
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define N 7
@@ -142,6 +143,43 @@ START_TEST(a_row_that_may_not_be_changed_at_all_keeps_no_other)
     ck_assert_uint_eq(batch->n, 0);
     ck_assert_uint_eq(batch->n_quarantined, 1);
     release(s, batch);
+}
+END_TEST
+
+/* What was sent, and could not be written, is written when it can be: the message is not sent
+ * again.
+ */
+START_TEST(a_message_whose_row_was_set_aside_is_not_sent_again)
+{
+    struct outbox_batch *batch;
+    struct outbox_err err;
+    use_mode(_i % N_MODES);
+    bool deletes = _i / N_MODES;
+    execute("CREATE TABLE broken ()");
+    char condition[200];
+    snprintf(condition, sizeof condition,
+             "to_regclass('%s.broken') IS NOT NULL AND (" ANY_OUTCOME ")", the_schema());
+    refuse_with(2, condition, RAISES);
+    struct store *s = instance_as("one", NULL);
+    produce(3);
+    batch = claim(s, N, LEASE_MS);
+    assert_class(try_settle(s, batch, deletes ? DONE_DELETED : DONE, within(6000), NULL, &err),
+                 OUTBOX_OK, &err);
+    release(s, batch);
+    for (int i = 0; i < 3; i++, pass_ms(s, i * 61000)) {
+        batch = claim(s, N, LEASE_MS);
+        ck_assert_uint_eq(batch->n, 0);
+        ck_assert_uint_eq(batch->n_quarantined, 1);
+        release(s, batch);
+    }
+    execute("DROP TABLE broken");
+    pass_ms(s, 3600000);
+    batch = claim(s, N, LEASE_MS);
+    ck_assert_uint_eq(batch->n, 0);
+    ck_assert_uint_eq(batch->n_quarantined, 0);
+    release(s, batch);
+    assert_rows("status = 'processed'", deletes ? 0 : 3);
+    assert_rows("true", deletes ? 0 : 3);
 }
 END_TEST
 
@@ -307,6 +345,7 @@ int main(void)
     tcase_add_loop_test(tc, an_outcome_that_is_refused_has_a_second_one, 0, N_MODES * N);
     tcase_add_loop_test(tc, an_outcome_that_is_skipped_silently_is_refused, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_row_that_may_not_be_changed_at_all_keeps_no_other, 0, 2 * N_MODES);
+    tcase_add_loop_test(tc, a_message_whose_row_was_set_aside_is_not_sent_again, 0, 2 * N_MODES);
     tcase_add_loop_test(tc, a_table_that_refuses_all_rows_has_them_set_aside, 0, N_MODES);
     tcase_add_loop_test(tc, what_fails_without_any_row_is_an_outage, 0, N_MODES);
     tcase_add_loop_test(tc, a_call_that_fails_between_the_parts_goes_on_where_it_was, 0,

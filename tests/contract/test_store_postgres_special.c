@@ -107,6 +107,27 @@ START_TEST(a_right_that_is_missing_is_an_outage_and_told)
 }
 END_TEST
 
+START_TEST(a_claim_without_a_right_is_an_outage_and_takes_nothing)
+{
+    struct outbox_err err;
+    struct outbox_batch *batch;
+    use_mode(_i);
+    const char *role = a_role();
+    execute("REVOKE ALL ON " T "_leases FROM %s", role);
+    struct store *s = instance_of(role);
+    produce(N);
+    assert_class(try_claim(s, a_claim(N), within(6000), &batch, &err), OUTBOX_E_CONFIG, &err);
+    assert_says(&err, "grant it to the relay's role");
+    assert_rows("status = 'pending'", N);
+    execute("GRANT ALL ON " T "_leases TO %s", role);
+    batch = claim(s, N, LEASE_MS);
+    ck_assert_uint_eq(batch->n, N);
+    ck_assert_uint_eq(batch->n_quarantined, 0);
+    release(s, batch);
+    drop(role);
+}
+END_TEST
+
 START_TEST(a_published_table_without_an_identity_is_told)
 {
     struct outbox_err err;
@@ -308,6 +329,8 @@ int main(void)
     TCase *tc = store_case(suite, "special");
     tcase_add_loop_test(tc, a_policy_that_a_row_breaks_refuses_that_row, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_right_that_is_missing_is_an_outage_and_told, 0, MODES_DIRECT);
+    tcase_add_loop_test(tc, a_claim_without_a_right_is_an_outage_and_takes_nothing, 0,
+                        MODES_DIRECT);
     tcase_add_loop_test(tc, a_published_table_without_an_identity_is_told, 0, N_MODES);
     tcase_add_loop_test(tc, a_table_that_inherits_keeps_its_rows, 0, N_MODES);
     tcase_add_loop_test(tc, an_index_that_keeps_a_row_from_being_freed_keeps_no_other, 0, 2);

@@ -24,9 +24,9 @@ static const char read_text[] =
     " $1::int8 = 1 AND EXISTS (SELECT 1 FROM ONLY {t} m WHERE m.status = 'processing' AND"
     "  (m.lease IS NULL OR NOT EXISTS (SELECT 1 FROM {t_leases} l WHERE l.lease = m.lease))"
     "  AND m.seq <> ALL ($2)),"
-    " $3::int8 = 1 AND EXISTS (SELECT 1 FROM ONLY {t} m WHERE " READY " AND m.seq <> ALL ($2))";
+    " EXISTS (SELECT 1 FROM {t_leases} WHERE lease = $3)";
 
-struct step backlog_step(struct store *s, struct pg_args *args)
+struct step backlog_step(struct store *s, int64_t token, struct pg_args *args)
 {
     int64_t now = deadline_now_us(&s->conn.deadline);
     bool strays = now >= s->backlog.next_stray_us;
@@ -34,7 +34,7 @@ struct step backlog_step(struct store *s, struct pg_args *args)
         s->backlog.next_stray_us = now + STRAY_US;
     pg_args_int(args, strays);
     store_add_aside(s, args);
-    pg_args_int(args, s->mode->kind == CLAIM_LEASES);
+    pg_args_int(args, token);
     return (struct step){.stmt = STMT_BACKLOG, .sql = read_text, .args = args};
 }
 
@@ -45,7 +45,7 @@ static int64_t time_in(const PGresult *row, int column, int64_t now)
                                        : now + (ms < TIME_MAX_MS ? ms : TIME_MAX_MS) * 1000;
 }
 
-void backlog_read(struct store *s, const PGresult *row)
+bool backlog_read(struct store *s, const PGresult *row)
 {
     int64_t now = deadline_now_us(&s->conn.deadline);
     struct backlog *b = &s->backlog;
@@ -53,8 +53,8 @@ void backlog_read(struct store *s, const PGresult *row)
     b->due_us = time_in(row, 1, now);
     b->lease_us = time_in(row, 2, now);
     b->strays |= pg_column_int(row, 0, 3) != 0;
-    b->ready = pg_column_int(row, 0, 4) != 0;
     b->next_read_us = now + READ_US;
+    return pg_column_int(row, 0, 4) != 0;
 }
 
 int64_t backlog_next_due_ms(const struct store *s)

@@ -52,14 +52,6 @@ static void return_batch(struct claim_batch *b, uint32_t wanted, struct outbox_b
     *ret = &b->c->batch;
 }
 
-/* Rows are there, and none was held: a trigger skips them, unless others hold them. */
-bool claim_skips(const struct claim_batch *b)
-{
-    const struct store *s = b->s;
-    return s->mode->kind == CLAIM_LEASES && b->build.n == 0 &&
-           (b->skipped || s->backlog.ready || s->backlog.due);
-}
-
 int op_claim(void *instance, const struct outbox_claim *wanted, const struct outbox_call *call,
              struct outbox_batch **ret, struct outbox_err *err)
 {
@@ -74,6 +66,8 @@ int op_claim(void *instance, const struct outbox_claim *wanted, const struct out
     if (s->claim.limit > 0 && s->claim.limit < claim.limit)
         claim.limit = s->claim.limit;
     int r = store_enter(s, call, err);
+    if (r == 0)
+        r = owed_write(s, err);
     if (r < 0)
         return r;
     if (s->claim.skipped)
@@ -82,7 +76,7 @@ int op_claim(void *instance, const struct outbox_claim *wanted, const struct out
         r = claim_batch_take(&b, s, &claim, err);
     if (r == 0 && b.build.n == 0 && backlog_is_due(s))
         r = claim_batch_take(&b, s, &claim, err);
-    if (r < 0 || claim_skips(&b))
+    if (r < 0 || (b.build.n == 0 && b.skipped))
         r = claim_apart(&b, s, &claim, r, err);
     if (r == 0)
         return_batch(&b, wanted->limit, ret);

@@ -43,7 +43,7 @@ static int find_first(struct store *s, int64_t *seqs, size_t *ret_n, struct outb
     return r;
 }
 
-/* A claim of these rows, of which there may be none. */
+/* A claim of these rows; without any it does all else that a claim does. */
 static int take_these(struct claim_batch *b, struct store *s, const struct outbox_claim *claim,
                       const char *sql, const int64_t *seqs, size_t n, struct outbox_err *err)
 {
@@ -55,7 +55,7 @@ static int take_these(struct claim_batch *b, struct store *s, const struct outbo
     pg_args_int(&args, (int64_t)b->build.inline_max);
     pg_args_ints(&args, seqs, n);
     s->mode->add_args(b, &args);
-    r = claim_batch_run(b, (struct step){.sql = sql, .args = &args}, false, err);
+    r = claim_batch_run(b, (struct step){.sql = sql, .args = &args}, n == 0, err);
     if (r == OUTBOX_OK)
         r = batch_build_end(&b->build, err);
     return claim_batch_end(b, r);
@@ -150,7 +150,7 @@ int claim_apart(struct claim_batch *b, struct store *s, struct outbox_claim *cla
                 deadline_sleep(d, AGAIN_MS);
         }
         r = claim_batch_take(b, s, claim, err);
-        if (r == OUTBOX_OK ? b->build.n > 0 || !claim_skips(b) : !failure_may_be_a_row(&s->conn))
+        if (r == OUTBOX_OK ? b->build.n > 0 || !b->skipped : !failure_may_be_a_row(&s->conn))
             return r;
     }
     return r;

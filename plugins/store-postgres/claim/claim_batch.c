@@ -47,7 +47,7 @@ int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
                                    .sql = "SELECT pg_catalog.txid_current_if_assigned(),"
                                           " pg_catalog.pg_backend_pid()"};
     if (with_backlog)
-        steps[n++] = backlog_step(s, &args);
+        steps[n++] = backlog_step(s, b->c->token, &args);
     int r = pipeline_run(&s->conn, steps, n, err);
     if (r < 0)
         return r;
@@ -57,10 +57,12 @@ int claim_batch_run(struct claim_batch *b, struct step main, bool with_backlog,
     if (keeps) {
         b->c->xid = pg_column_int(claims[1].result, 0, 0);
         b->c->pid = pg_column_int(claims[1].result, 0, 1);
-    } else if (PQntuples(rows) > 0)
+    } else if (PQntuples(rows) > 0) {
         b->skipped |= pg_column_int(rows, 0, ROW_N_COLUMNS) > PQntuples(rows);
-    if (with_backlog)
-        backlog_read(s, steps[n - 1].result);
+    }
+    if (with_backlog && backlog_read(s, steps[n - 1].result) && b->build.n == 0 &&
+        PQntuples(rows) == 0)
+        b->begun = b->skipped = true;
     b->backlog_seen |= with_backlog;
     pipeline_clear(steps, n);
     return batch_build_rows(&b->build, rows, err);
@@ -165,7 +167,9 @@ int claim_batch_take(struct claim_batch *b, struct store *s, const struct outbox
                      struct outbox_err *err)
 {
     int r = backlog_free_abandoned(s, claim, err);
-    if (r == 0)
+    if (r < 0)
+        s->conn.sqlstate[0] = '\0'; /* not for a row that is claimed */
+    else
         r = claim_batch_begin(b, s, claim, err);
     if (r < 0)
         return r;

@@ -72,16 +72,11 @@ void claim_batch_free(struct store *s);
 int claim_apart(struct claim_batch *b, struct store *s, struct outbox_claim *claim, int r,
                 struct outbox_err *err);
 
-/* ---- claim.c ---- */
-
-/* Did the claim get nothing, and a trigger may be why? */
-bool claim_skips(const struct claim_batch *b);
-
 /* ---- backlog.c ---- */
 
-/* A statement that reads it, to go along with a claim, and its result. */
-struct step backlog_step(struct store *s, struct pg_args *args);
-void backlog_read(struct store *s, const PGresult *row);
+/* A statement that reads it, to go along with a claim, and its result: has the claim found rows? */
+struct step backlog_step(struct store *s, int64_t token, struct pg_args *args);
+bool backlog_read(struct store *s, const PGresult *row);
 int64_t backlog_next_due_ms(const struct store *s);
 /* Is there something that backlog_free_abandoned would free now? Then a claim is worth one more
  * try. */

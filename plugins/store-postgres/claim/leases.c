@@ -39,15 +39,21 @@ static int release_excess(struct claim_batch *b, struct outbox_err *err)
     return leases_give_back_some(b->s, b->c->token, b->build.excess, b->build.n_excess, err);
 }
 
-/* A claim whose answer was lost may still be committed: the next claims give it back. */
+/* A claim whose answer was lost may still be committed: the next claims give it back. Why the claim
+ * failed stays known. */
 static void cancel(struct claim_batch *b)
 {
     struct store *s = b->s;
+    char sqlstate[sizeof s->conn.sqlstate], words[sizeof s->conn.words];
+    memcpy(sqlstate, s->conn.sqlstate, sizeof sqlstate);
+    memcpy(words, s->conn.words, sizeof words);
     bool lost = !s->conn.db || (b->begun && leases_give_back(s, b->c->token, NULL) < 0);
     if (lost) {
         s->claim.lost_token = b->c->token;
         s->claim.lost_until_us = deadline_now_us(&s->conn.deadline) + LOST_US;
     }
+    memcpy(s->conn.sqlstate, sqlstate, sizeof sqlstate);
+    memcpy(s->conn.words, words, sizeof words);
 }
 
 static void keep(struct claim_batch *b)
@@ -59,7 +65,7 @@ static void keep(struct claim_batch *b)
 static int release(struct store *s, struct claimed *c, const struct outbox_call *call,
                    struct outbox_err *err)
 {
-    if (c->ended)
+    if (c->ended || c->batch.n == 0)
         return OUTBOX_OK;
     int r = store_enter_held(s, call, err);
     return r < 0 ? r : leases_give_back(s, c->token, err);

@@ -13,9 +13,6 @@
 
 #include <stdio.h>
 
-#define SKIPPED "a trigger or a policy of the table skips the row"
-#define LOCKED "another session keeps the row locked"
-
 /* A reason that the database cannot hold is written in ASCII. */
 static int try_part(struct settle_sql *q, struct outbox_err *err)
 {
@@ -31,6 +28,7 @@ static int set_aside(struct settle_sql *q, size_t i, const char *why, struct out
     if (!store_set_aside(q->s, settle_sql_message(q, i)->seq, why))
         return outbox_fail(err, OUTBOX_E_RETRY, "the table refuses more than %d rows: %s",
                            QUARANTINE_MAX, why);
+    owed_add(q, i);
     *settle_sql_state(q, i) = ROW_QUARANTINED;
     q->open[i] = q->in_parts;
     return OUTBOX_OK;
@@ -63,6 +61,8 @@ static int settle_refused(struct settle_sql *q, size_t i, const char *why, struc
         return outbox_fail(err, r, "%s", failure.text);
     if (mode == N_SETTLE_MODES)
         return set_aside(q, i, why, err);
+    if (*settle_sql_state(q, i) == ROW_STALE)
+        return OUTBOX_OK;
     outbox_logf(q->s->host, OUTBOX_LOG_ERROR, "message %.*s: the table refuses its outcome; %s: %s",
                 (int)m->id.n, m->id.p, done[mode], why);
     return OUTBOX_OK;
@@ -74,7 +74,7 @@ static int settle_skipped(struct settle_sql *q, size_t from, size_t count, struc
     int r = OUTBOX_OK;
     for (size_t i = from; r == OUTBOX_OK && i < from + count; i++)
         if (*settle_sql_state(q, i) == ROW_HELD)
-            r = settle_refused(q, i, SKIPPED, err);
+            r = settle_refused(q, i, SETTLE_SKIPPED, err);
     return r;
 }
 
@@ -142,8 +142,8 @@ static int settle_in_parts(struct settle_sql *q, struct outbox_err *err)
     if (locks)
         r = commit_parts(q, r, err);
     if (r == OUTBOX_OK && settle_sql_want(q, 0, q->n) > 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "the table refuses many rows; going on with them: %s",
-                        q->s->quarantine.reason);
+        r = outbox_fail(err, OUTBOX_E_RETRY,
+                        "the table refuses rows, and it takes longer to find them all");
     return r;
 }
 
@@ -153,11 +153,11 @@ static int settle_unlocked(struct settle_sql *q, struct outbox_err *err)
     size_t n;
     struct outbox_err failure = {.size = sizeof failure};
     int r = settle_find_locked(q, &n, &failure);
-    if (r < 0 || n == 0)
-        return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_E_RETRY;
+    if (r < 0 || n == 0) /* the table is locked, then */
+        return r < 0 ? outbox_fail(err, r, "%s", failure.text) : OUTBOX_E_TIMEOUT;
     for (size_t i = 0; r == OUTBOX_OK && i < q->n; i++)
         if (q->marked[i])
-            r = set_aside(q, i, LOCKED, err);
+            r = set_aside(q, i, SETTLE_LOCKED, err);
     if (r == OUTBOX_OK && settle_sql_want(q, 0, q->n) > 0)
         r = settle_try(q, err);
     return r;

@@ -30,6 +30,10 @@ struct settle_sql {
     bool in_parts; /* in a transaction that is open: the statements return their rows */
 };
 
+/* Why a row is refused without an error. */
+#define SETTLE_LOCKED "another session keeps the row locked"
+#define SETTLE_SKIPPED "a trigger or a policy of the table skips the row"
+
 /* A statement settles one of these. */
 enum settle_part { PART_DELETE, PART_KEEP, PART_CHANGE, N_PARTS };
 
@@ -73,3 +77,8 @@ int settle_find_locked(struct settle_sql *q, size_t *ret_n, struct outbox_err *e
 int relock_rows(struct settle_sql *q, struct outbox_err *err);
 /* Settles all items; their states say what became of them. */
 int settle_apart(struct settle_sql *q, struct outbox_err *err);
+
+/* ---- owed.c ---- */
+
+/* The item's row is set aside. */
+void owed_add(const struct settle_sql *q, size_t i);
