@@ -251,7 +251,7 @@ START_TEST(a_batch_is_bounded_in_the_bytes_of_all_columns)
                                 .max_message = 1000000};
     for (int i = 0; i < 2; i++)
         execute("INSERT INTO " T " (topic, key, headers, payload) VALUES"
-                " (hex(zeroblob(80)), hex(zeroblob(50)), '{\"a\":\"Ã¤%0100d\"}', 'text')",
+                " (hex(zeroblob(60)), hex(zeroblob(50)), '{\"a\":\"Ã¤%0100d\"}', 'text')",
                 i);
     execute("UPDATE " T " SET payload = hex(zeroblob(50))");
     for (int i = 0; i < 2; i++)

@@ -52,6 +52,8 @@ bool settle_sql_has(const struct settle_sql *q, size_t i, enum settle_mode mode)
     const struct outbox_settle *item = q->items[i];
     bool second = OUTBOX_HAS(item, refused_delay_ms) && item->refused_action;
     switch (mode) {
+    case SETTLE_KEPT:
+        return item->action == OUTBOX_SETTLE_DONE && (item->flags & OUTBOX_SETTLE_DELETE);
     case SETTLE_WITHOUT_REASON:
         return (item->flags & OUTBOX_SETTLE_REASON) != 0;
     case SETTLE_SECOND:
@@ -71,6 +73,8 @@ static struct outbox_settle outcome_of(const struct settle_sql *q, size_t i)
                                 .flags = item->flags,
                                 .delay_ms = item->delay_ms,
                                 .reason = item->reason};
+    if (q->mode == SETTLE_KEPT)
+        how.flags &= ~OUTBOX_SETTLE_DELETE;
     if (q->mode >= SETTLE_SECOND)
         how = (struct outbox_settle){.action = item->refused_action,
                                      .flags = item->refused_flags,

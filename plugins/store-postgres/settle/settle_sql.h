@@ -5,9 +5,11 @@
 
 #include "claim/claim_mode.h"
 
-/* What is written of an item: its outcome; or, if the database refuses that, its second one. */
+/* What is written of an item: its outcome; or, if the database refuses that, the same as far as it
+ * goes, or its second one. */
 enum settle_mode {
     SETTLE_FULL,
+    SETTLE_KEPT, /* processed instead of deleted */
     SETTLE_WITHOUT_REASON,
     SETTLE_SECOND,
     SETTLE_SECOND_WITHOUT_REASON,

@@ -24,7 +24,8 @@
  *   - What fails for several rows and passes for a part of them is refused for the rest, whatever
  *     the database's code for it; only what fails without any row, too, is an outage of the store.
  *   - The store finds the refused row, and the operation succeeds for the others.
- *   - A message whose outcome is refused gets its second outcome, see outbox_settle.refused_action,
+ *   - A message that was to be deleted and cannot be is kept as processed.
+ *   - Another message whose outcome is refused gets its second outcome, see outbox_settle.refused_action,
  *     with the database's words as its reason. So it is charged, and ends as a dead letter.
  *   - A row of which not even that can be written goes to the quarantine: the store leaves it for a
  *     minute, then for longer and longer, up to an hour; it logs that with the row and the
