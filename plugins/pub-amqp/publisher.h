@@ -33,7 +33,7 @@ struct channel {
 struct refusal {
     uint64_t login; /* hash of user, password and virtual host */
     int64_t until_us;
-    char why[sizeof((struct outbox_err *)0)->text];
+    struct outbox_err err;
 };
 
 struct call;

@@ -58,9 +58,11 @@ int session_open_channel(struct amqp *a, const struct limits *limits, struct out
     if (r == 0)
         r = session_request(a, AMQP_CONFIRM_SELECT_METHOD, &confirm, AMQP_CONFIRM_SELECT_OK_METHOD,
                             what, limits, err);
-    a->channel.open = r == 0;
+    if (r < 0)
+        return r;
+    a->channel.open = true;
     a->channel.stale = false;
-    return r;
+    return OUTBOX_OK;
 }
 
 int session_close_channel(struct amqp *a, const struct limits *limits, struct outbox_err *err)
@@ -104,7 +106,7 @@ static int declare(struct amqp *a, bool passive, const struct limits *limits,
     if (r == 0)
         return r;
     bool differs = r == OUTBOX_E_CONFIG && a->channel.reply.code == AMQP_PRECONDITION_FAILED;
-    return outbox_fail(err, r, "%.300s%s", why.text,
+    return outbox_fail(err, r, "%.380s%s", why.text,
                        differs ? "; it exists, and is another one than `declare = create` would "
                                  "make: use declare = passive, or delete it first"
                                : "");

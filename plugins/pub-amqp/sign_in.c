@@ -125,15 +125,13 @@ static int try_login(struct amqp *a, const struct limits *limits, struct finding
     if (r == 0 && login == refusal->login && now_us() < refusal->until_us) {
         secret_free(password);
         found->turned_away = true;
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s", refusal->why);
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s", refusal->err.text);
     }
     if (r == 0)
         r = connect_any(a, password, limits, found, err);
     secret_free(password);
-    if (found->refused) {
-        *refusal = (struct refusal){.login = login, .until_us = now_us() + REFUSED_US};
-        memcpy(refusal->why, err->text, sizeof refusal->why);
-    }
+    if (found->refused)
+        *refusal = (struct refusal){login, now_us() + REFUSED_US, *err};
     return r;
 }
 

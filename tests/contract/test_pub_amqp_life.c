@@ -183,9 +183,39 @@ START_TEST(an_alarm_pauses_and_its_end_resumes)
     }
     ck_assert_uint_eq(second, OUTBOX_UNAVAILABLE);
     ck_assert_uint_eq(idle, OUTBOX_UNAVAILABLE);
-    ck_assert_str_eq(alarm, "low on memory");
+    ck_assert_str_eq(alarm, "the broker takes no messages for now: low on memory");
     wait_for_verdict(instance, OUTBOX_ACCEPTED);
     publish_until_accepted(instance, b);
+    close_publisher(instance);
+}
+END_TEST
+
+/* Its check tries to publish, and the connection survives the alarm that it finds. */
+START_TEST(a_check_tells_an_alarm)
+{
+    struct outbox_call call = {sizeof call, 5000, -1, 200};
+    struct outbox_err err = {.size = sizeof err};
+    struct instance *instance = a_publisher(NULL);
+    rig_ctl("set_vm_memory_high_watermark", "absolute", "1000", NULL);
+    int first = instance->plugin->ops.publisher.check(instance->self, &call, &err);
+    char *why = mine(strdup(err.text), free);
+    int second = instance->plugin->ops.publisher.check(instance->self, &call, &err);
+    rig_ctl("set_vm_memory_high_watermark", "absolute", "2GB", NULL);
+    ck_assert_int_eq(first, OUTBOX_E_RETRY);
+    ck_assert_int_eq(second, OUTBOX_E_RETRY);
+    ck_assert_str_eq(why, "the broker takes no messages for now: low on memory");
+    ck_assert_str_eq(err.text, why);
+    int64_t until = now_ms() + 20000;
+    while (instance->plugin->ops.publisher.check(instance->self, &call, &err) < 0) {
+        ck_assert_msg(now_ms() < until, "%s", err.text);
+        poll(NULL, 0, 100);
+    }
+    struct batch *b = a_batch("m", 5, "x");
+    ck_assert_int_eq(publish(instance, b, 20000, -1), OUTBOX_OK);
+    assert_verdicts(b, OUTBOX_ACCEPTED);
+    ck_assert_int_eq(rig_depth(queue), 5);
+    ck_assert_str_eq(instance->counters[0].name, "amqp_connects_total");
+    ck_assert_int_eq(instance->counters[0].value, 1);
     close_publisher(instance);
 }
 END_TEST
@@ -232,6 +262,7 @@ int main(void)
     tcase_add_loop_test(tc, a_restart_in_the_middle_loses_nothing, 0, 2);
     tcase_add_test(tc, while_the_broker_is_away_nothing_is_charged);
     tcase_add_loop_test(tc, an_alarm_pauses_and_its_end_resumes, 0, 2);
+    tcase_add_test(tc, a_check_tells_an_alarm);
     tcase_add_test(tc, an_idle_connection_survives_many_heartbeats);
     tcase_add_test(tc, a_connection_without_keepalive_is_replaced);
     suite_add_tcase(suite, tc);

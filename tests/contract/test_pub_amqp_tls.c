@@ -177,7 +177,7 @@ END_TEST
 
 START_TEST(large_messages_pass)
 {
-    static const size_t sizes[] = {131064, 300000, 64 << 20};
+    static const size_t sizes[] = {131064, 300000, 15 << 20};
     struct instance *instance = a_publisher(NULL);
     for (size_t i = 0; i < 3; i++) {
         char *payload = mine(malloc(sizes[i] + 1), free);
