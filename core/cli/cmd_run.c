@@ -38,8 +38,6 @@ static int open_signals(void)
 {
     sigset_t signals;
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ,
-           SIG_IGN); /* a log or a database at the limit of its size gives an error instead */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

@@ -123,6 +123,7 @@ int main(int argc, char **argv)
     struct chosen chosen = {.config_file = LOAD_DEFAULT_FILE};
     open_standard_streams();
     signal(SIGCHLD, SIG_DFL); /* a parent may have set it to be ignored; waitpid needs it */
+    signal(SIGXFSZ, SIG_IGN); /* a file at the limit of its size is an error like others */
     argp_program_version = "outboxd " PACKAGE_VERSION;
     argp_err_exit_status = EXIT_USAGE;
     error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);

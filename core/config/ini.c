@@ -58,10 +58,13 @@ void ini_free(struct ini *ini)
 
 /* ---- names seen ---- */
 
+/* Case does not matter, but behind a period: there stands the name or the value of a header. */
 static int compare_seen(const void *a, const void *b)
 {
     const struct seen *x = a, *y = b;
-    return strcasecmp(x->name, y->name);
+    size_t n = strcspn(x->name, ".") + 1;
+    int c = strncasecmp(x->name, y->name, n);
+    return c != 0 || x->name[n - 1] == '\0' ? c : strcmp(x->name + n, y->name + n);
 }
 
 /* The line where the name was seen first, 0 if it is new, or OUTBOX_E_RETRY. */

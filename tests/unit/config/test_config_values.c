@@ -88,16 +88,18 @@ START_TEST(routes_are_taken_in_the_order_of_the_file)
 {
     struct config *config = taken(
         PRELUDE "[route z]\nheader = destination\nto.Some Name! = a\nto.gr\xc3\xbc\xc3\x9f = a\n"
-                "to = a\n[route b]\nplugin = options\ntopic = x\n[router]\nfallback = a\n"
+                "to.some name! = a\nto = a\n[route b]\nplugin = options\ntopic = "
+                "x\n[router]\nfallback = a\n"
                 "unrouted = fail\n[route a]\ntopic = [\nheader.X-Y = \nkey = \"a ; b\"\n"
                 "publisher = a\n[route c]\ntopic = \"\"\nheader.d = a=b\npublisher = a\n");
     const struct route *routes = config->routes.routes;
     ck_assert_uint_eq(config->routes.n_routes, 4);
     ck_assert_str_eq(routes[0].name, "z");
-    ck_assert_uint_eq(routes[0].n_targets, 3);
+    ck_assert_uint_eq(routes[0].n_targets, 4);
     ck_assert_str_eq(routes[0].targets[0].value, "Some Name!");
     ck_assert_str_eq(routes[0].targets[1].value, "gr\xc3\xbc\xc3\x9f");
-    ck_assert_str_eq(routes[0].targets[2].value, "a");
+    ck_assert_str_eq(routes[0].targets[2].value, "some name!");
+    ck_assert_str_eq(routes[0].targets[3].value, "a");
     ck_assert_str_eq(routes[1].name, "b");
     ck_assert_ptr_nonnull(routes[1].rule);
     ck_assert_str_eq(routes[2].name, "a");
