@@ -3,12 +3,6 @@
 
 #include <outbox/helpers.h>
 
-void publisher_health_log_back(struct worker *w, size_t publisher)
-{
-    log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
-              w->relay->publishers[publisher].config->name, NULL);
-}
-
 int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
                                 int64_t after_ms, struct outbox_str reason)
 {
@@ -31,6 +25,7 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
+    activity_begin(&w->activity, ACTIVITY_CHECKING, publisher);
     int r = publisher_check(&w->publishers[publisher], &call, &err);
     if (r == OUTBOX_E_CANCELLED)
         suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
@@ -89,7 +84,9 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         suspension_unknown(&breaker->suspension);
         return 0;
     }
+    w->relay->publishers[chunk->publisher].awaited = false;
     if (breaker_passed(breaker))
-        publisher_health_log_back(w, chunk->publisher);
+        log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
+                  w->relay->publishers[chunk->publisher].config->name, NULL);
     return 0;
 }

@@ -15,8 +15,6 @@
 
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 2000
-/* A message that waits for its publisher is looked for this long after it should be due. */
-#define DUE_SLACK_US 100000
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
 {
@@ -24,6 +22,8 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     struct log *log = relay->log;
     w->relay = relay;
     w->limit = config->delivery.batch_size;
+    activity_init(&w->activity);
+    quarantine_gauge_init(&w->quarantine);
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
     if (batch_init(&w->batch, w->limit) < 0 || !w->publishers)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
@@ -52,6 +52,8 @@ void worker_close(struct worker *w)
     router_close(w->router);
     store_close(&w->store);
     batch_free(&w->batch);
+    activity_destroy(&w->activity);
+    quarantine_gauge_destroy(&w->quarantine);
 }
 
 /* ---- claim ---- */
@@ -60,6 +62,7 @@ static void release(struct worker *w, enum batch_state state)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(STORE_CALL_MS, -1);
+    activity_begin(&w->activity, ACTIVITY_RELEASING, ROUTE_NONE);
     lease_set(&w->batch.lease, (struct outbox_str){NULL, 0}, 0);
     if (store_release(&w->store, w->batch.claimed, &call, &err) < 0 && state != BATCH_LOST)
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
@@ -70,7 +73,6 @@ static void release(struct worker *w, enum batch_state state)
 
 static void store_failed(struct worker *w, int r, const struct outbox_err *err)
 {
-    const struct config *config = w->relay->config;
     struct suspension *suspension = &w->relay->store_suspension;
     int64_t pause_ms;
     if (r == OUTBOX_E_CANCELLED && w->relay->stopping) {
@@ -81,10 +83,6 @@ static void store_failed(struct worker *w, int r, const struct outbox_err *err)
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "the store is unavailable; trying again until it is there", "error", err->text,
                   NULL);
-    if (r == OUTBOX_E_BROKEN) { /* a failure to open it is that of the next claim */
-        store_close(&w->store);
-        store_open(&w->store, config->store_plugin, config->store_options, w->relay->log, NULL);
-    }
 }
 
 static int call_claim(struct worker *w, struct outbox_err *err)
@@ -94,7 +92,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     struct outbox_batch *claimed = NULL;
     struct outbox_claim claim = {
         .size = sizeof claim,
-        .limit = w->limit,
+        .limit = w->settle_probe ? 1 : w->limit,
         .lease_ms = (uint32_t)config->lease_ms,
         .max_bytes = config->batch_bytes,
         .max_message = config->max_message,
@@ -115,7 +113,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     if (batch_take(&w->batch, claimed) == 0)
         return OUTBOX_OK;
     release(w, BATCH_OPEN);
-    return outbox_fail(err, OUTBOX_E_BROKEN,
+    return outbox_fail(err, store_finish(&w->store, OUTBOX_E_BROKEN),
                        "store-%s claimed more messages than asked for, or not in order of seq; the "
                        "plugin is broken",
                        config->store_plugin->desc.name);
@@ -127,20 +125,28 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
 {
     struct suspension *suspension = &w->relay->store_suspension;
     struct outbox_err err = {.size = sizeof err};
-    int64_t wait_ms = suspension_enter(suspension, NULL);
+    int64_t wait_ms = settle_health_enter(w->relay, &w->settle_probe);
+    if (wait_ms == 0 && (wait_ms = suspension_enter(suspension, NULL)) > 0 && w->settle_probe)
+        settle_health_unknown(w->relay);
     if (wait_ms > 0) {
         *ret_due_us = clock_monotonic_us() + wait_ms * 1000;
         return false;
     }
+    activity_begin(&w->activity, ACTIVITY_CLAIMING, ROUTE_NONE);
     int r = call_claim(w, &err);
+    if (w->settle_probe && (r < 0 || w->batch.claimed->n == 0))
+        settle_health_unknown(w->relay);
     if (r < 0) {
         store_failed(w, r, &err);
         *ret_due_us = suspension_snapshot(suspension).until_us;
         return false;
     }
-    if (suspension_passed(suspension))
+    if (suspension_passed(suspension)) {
+        w->relay->heartbeat_due = true;
         log_event(w->relay->log, OUTBOX_LOG_INFO, "the store is back", NULL);
+    }
     const struct outbox_batch *claimed = w->batch.claimed;
+    quarantine_gauge_set(&w->quarantine, claimed);
     *ret_due_us =
         claimed->next_due_ms < 0 ? INT64_MAX : clock_monotonic_us() + claimed->next_due_ms * 1000;
     if (claimed->more)
@@ -168,7 +174,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
     if (!later)
         unrouted_gauge_count(&w->relay->unrouted);
     if (w->store.capabilities & OUTBOX_STORE_DELAY)
-        batch_queue(&w->batch, i, &settle);
+        settle_queue(w, i, ROUTE_NONE, &settle);
 }
 
 /* Charges a message that was alone in flight when a relay died, and publishes it no more now. */
@@ -233,12 +239,12 @@ static void resize_claim(struct worker *w)
         w->limit = w->limit > most / 2 ? most : w->limit * 2;
 }
 
-/* What could not be recorded was released, and would be claimed again at once. */
+/* What could not be recorded or settled would be claimed again at once. */
 static void wait_before_retry(struct worker *w)
 {
+    uint32_t times = w->stale_batches > 0 ? w->stale_batches : w->record_failures;
     struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
-    poll(&stop, 1,
-         (int)backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, w->record_failures - 1, BACKOFF_UPPER));
+    poll(&stop, 1, (int)backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, times - 1, BACKOFF_UPPER));
 }
 
 /* ---- wait ---- */
@@ -246,7 +252,7 @@ static void wait_before_retry(struct worker *w)
 /* With every publisher suspended a claim would only be given back. 0: one of them is not. */
 static int64_t all_suspended_until(struct relay *relay)
 {
-    int64_t first = INT64_MAX;
+    int64_t first = relay->config->n_publishers > 0 ? INT64_MAX : 0;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
         struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.suspension);
         if (!view.paused)
@@ -254,37 +260,6 @@ static int64_t all_suspended_until(struct relay *relay)
         first = view.until_us < first ? view.until_us : first;
     }
     return first;
-}
-
-/* Nothing was due, and no message waits for a publisher to come back. */
-static bool once_is_done(struct relay *relay)
-{
-    bool waits = clock_monotonic_us() < relay->deferred_until_us + DUE_SLACK_US;
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        waits |= suspension_snapshot(&relay->publishers[i].breaker.suspension).paused;
-    return !waits;
-}
-
-static bool is_overdue(struct relay *relay, struct suspension *suspension, const char *kind,
-                       const char *name)
-{
-    struct suspension_view view = suspension_snapshot(suspension);
-    int64_t us = clock_monotonic_us() - view.began_us;
-    if (!view.paused || us < relay->mode.wait_ms * 1000)
-        return false;
-    context_remember_outage(relay, "%s%s was unavailable for %.1f s: %s", kind, name,
-                            (double)us / 1e6, view.reason);
-    return true;
-}
-
-/* The store or a publisher was unavailable for longer than `run --once` was to wait. */
-static bool once_timed_out(struct relay *relay)
-{
-    bool timed_out = is_overdue(relay, &relay->store_suspension, "the store", "");
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        timed_out |= is_overdue(relay, &relay->publishers[i].breaker.suspension, "publisher ",
-                                relay->config->publishers[i].name);
-    return timed_out;
 }
 
 /* ---- all of it ---- */
@@ -302,13 +277,13 @@ static bool run_batch(struct worker *w)
     if (!claimed || w->batch.claimed->n == 0) {
         if (claimed)
             release(w, BATCH_OPEN);
-        if (relay->mode.once && ((claimed && once_is_done(relay)) || once_timed_out(relay)))
+        if (relay->mode.once && once_is_over(w, claimed, due_us))
             return false;
         idle_wait(w, due_us);
         return true;
     }
     failpoint("after_claim");
-    enum batch_state state = route(w);
+    enum batch_state state = w->settle_probe ? settle_health_probe(w) : route(w);
     if (state == BATCH_OPEN)
         state = publish(w);
     enum batch_state settled = settle_batch(w);
@@ -316,7 +291,7 @@ static bool run_batch(struct worker *w)
         state = settled;
     resize_claim(w);
     release(w, state);
-    if (state == BATCH_UNRECORDED)
+    if (state == BATCH_UNRECORDED || w->stale_batches > 0)
         wait_before_retry(w);
     return state != BATCH_UNSETTLED;
 }

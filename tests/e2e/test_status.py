@@ -21,9 +21,9 @@ class Status(Commands):
             for _ in range(n):
                 db.execute("INSERT INTO outbox_messages (topic, status) VALUES ('t', ?)", (status,))
         (status,) = self.outboxd_json("status")
-        self.assertEqual(list(status), ["pending", "delayed", "processing", "processed", "failed", "at_least",
-                                        "oldest_pending_seconds", "relays"])
-        self.assertEqual([status[k] for k in list(status)[:6]], [1, 0, 1, 3, 2, []])
+        self.assertEqual(list(status), ["pending", "delayed", "processing", "processed", "failed", "unknown", "parked",
+                                        "at_least", "oldest_pending_seconds", "relays"])
+        self.assertEqual([status[k] for k in list(status)[:8]], [1, 0, 1, 3, 2, 0, 0, []])
         self.assertAlmostEqual(status["oldest_pending_seconds"], 3 * 86400, delta=60)
         out = self.outboxd("status").stdout
         self.assertIn("the oldest for 3 d 0 h", out)
