@@ -182,7 +182,7 @@ enum batch_state settle_batch(struct worker *w)
         int r = settle_once(w, try_ms, &err);
         if (r == OUTBOX_OK) {
             remember_deferral(w);
-            if (failed)
+            if (failed && w->stale_batches == 0)
                 log_event(w->relay->log, OUTBOX_LOG_INFO, "settled after all", NULL);
             break;
         }

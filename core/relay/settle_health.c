@@ -45,9 +45,12 @@ int64_t settle_health_enter(struct relay *relay, bool *ret_probe)
     return suspension_enter(&relay->settle_suspension, ret_probe);
 }
 
-void settle_health_unknown(struct relay *relay)
+void settle_health_unknown(struct relay *relay, bool nothing)
 {
-    suspension_unknown(&relay->settle_suspension);
+    if (nothing)
+        suspension_check_ok(&relay->settle_suspension); /* the next message is a probe still */
+    else
+        suspension_unknown(&relay->settle_suspension);
 }
 
 /* The row stays what it is, pending and due; where it has a lease the lease is gone then. */
@@ -57,7 +60,7 @@ enum batch_state settle_health_probe(struct worker *w)
     struct outbox_err err = {.size = sizeof err};
     batch_queue(&w->batch, 0, ROUTE_NONE, &as_it_is);
     settle_once(w, STORE_CALL_MS, &err);
-    settle_health_unknown(w->relay); /* if it came too late */
+    settle_health_unknown(w->relay, false); /* if it came too late */
     batch_forget_items(&w->batch);
     return BATCH_CLOSED;
 }

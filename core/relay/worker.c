@@ -127,7 +127,7 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
     struct outbox_err err = {.size = sizeof err};
     int64_t wait_ms = settle_health_enter(w->relay, &w->settle_probe);
     if (wait_ms == 0 && (wait_ms = suspension_enter(suspension, NULL)) > 0 && w->settle_probe)
-        settle_health_unknown(w->relay);
+        settle_health_unknown(w->relay, false);
     if (wait_ms > 0) {
         *ret_due_us = clock_monotonic_us() + wait_ms * 1000;
         return false;
@@ -135,7 +135,7 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
     activity_begin(&w->activity, ACTIVITY_CLAIMING, ROUTE_NONE);
     int r = call_claim(w, &err);
     if (w->settle_probe && (r < 0 || w->batch.claimed->n == 0))
-        settle_health_unknown(w->relay);
+        settle_health_unknown(w->relay, r == 0);
     if (r < 0) {
         store_failed(w, r, &err);
         *ret_due_us = suspension_snapshot(suspension).until_us;

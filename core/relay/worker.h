@@ -91,9 +91,10 @@ void settle_health_passed(struct relay *relay);
 bool settle_health_is_paused(struct relay *relay);
 
 /* Before a claim: for how long it would be of no use, ms. With 0, *ret_probe tells whether to claim
- * one message for settle_health_probe, or else settle_health_unknown. */
+ * one message for settle_health_probe. Else settle_health_unknown: `nothing` was due, so that
+ * nothing waits; or the store could not be asked. */
 int64_t settle_health_enter(struct relay *relay, bool *ret_probe);
-void settle_health_unknown(struct relay *relay);
+void settle_health_unknown(struct relay *relay, bool nothing);
 /* Settles the claimed message as it is, to see whether that passes, once. */
 enum batch_state settle_health_probe(struct worker *w);
 
