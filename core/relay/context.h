@@ -32,6 +32,7 @@ struct publisher_state {
     _Atomic uint64_t accepted; /* counted when they are settled */
     _Atomic uint64_t retried;
     _Atomic uint64_t failed;
+    _Atomic int64_t passed_us; /* it answered for a message, monotonic */
     _Atomic bool awaited;      /* since it was suspended there were messages for it */
     struct activity_done done; /* an outcome was settled */
 };
@@ -51,6 +52,7 @@ struct relay {
     int64_t hold_ms; /* the time by which a batch has to be settled */
     struct wakeup wakeup;
     struct suspension store_suspension;
+    _Atomic int64_t claimed_us; /* a claim passed, monotonic */
     struct suspension settle_suspension;
     _Atomic size_t settlers; /* workers that try again to settle what they sent */
     struct publisher_state *publishers;

@@ -1,7 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "common/utf8.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
+
+/* Another worker may take the messages at once. */
+#define OWN_PAUSE_MS 1
+
+static void log_own(struct worker *w, const struct publisher_state *state, struct outbox_str reason)
+{
+    char text[256];
+    utf8_clean(reason.p, (size_t)reason.n, text, sizeof text);
+    log_event(w->relay->log, OUTBOX_LOG_WARNING,
+              "a worker cannot use a publisher, though others can; it waits: if connections are "
+              "limited, lower `workers`",
+              "publisher", state->config->name, "reason", text, NULL);
+}
 
 int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
                                 int64_t after_ms, struct outbox_str reason)
@@ -10,6 +25,14 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     int64_t pause_ms = 0;
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
+    bool told;
+    if (culprit == 0 && own_pause_failed(&w->publisher_pauses[publisher], state->passed_us,
+                                         clock_monotonic_us(), &told)) {
+        suspension_unknown(&state->breaker.suspension);
+        if (told)
+            log_own(w, state, reason);
+        return OWN_PAUSE_MS;
+    }
     if (breaker_failed(&state->breaker, culprit, after_ms, reason.p, (size_t)reason.n, &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "publisher is unavailable; its messages wait, uncharged", "publisher",
@@ -84,6 +107,8 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         suspension_unknown(&breaker->suspension);
         return 0;
     }
+    own_pause_passed(&w->publisher_pauses[chunk->publisher]);
+    w->relay->publishers[chunk->publisher].passed_us = clock_monotonic_us();
     w->relay->publishers[chunk->publisher].awaited = false;
     if (breaker_passed(breaker))
         log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",

@@ -25,7 +25,8 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     activity_init(&w->activity);
     quarantine_gauge_init(&w->quarantine);
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
-    if (batch_init(&w->batch, w->limit) < 0 || !w->publishers)
+    w->publisher_pauses = calloc(config->n_publishers + 1, sizeof *w->publisher_pauses);
+    if (batch_init(&w->batch, w->limit) < 0 || !w->publishers || !w->publisher_pauses)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
     if (r == 0)
@@ -49,6 +50,7 @@ void worker_close(struct worker *w)
         return;
     close_publishers(w);
     free(w->publishers);
+    free(w->publisher_pauses);
     router_close(w->router);
     store_close(&w->store);
     batch_free(&w->batch);
@@ -77,6 +79,16 @@ static void store_failed(struct worker *w, int r, const struct outbox_err *err)
     int64_t pause_ms;
     if (r == OUTBOX_E_CANCELLED && w->relay->stopping) {
         suspension_unknown(suspension);
+        return;
+    }
+    bool told;
+    if (own_pause_failed(&w->store_pause, w->relay->claimed_us, clock_monotonic_us(), &told)) {
+        suspension_unknown(suspension);
+        if (told)
+            log_event(w->relay->log, OUTBOX_LOG_WARNING,
+                      "a worker cannot use the store, though others can; it waits: if connections "
+                      "are limited, lower `workers`",
+                      "error", err->text, NULL);
         return;
     }
     if (suspension_failed(suspension, 0, err->text, strlen(err->text), &pause_ms))
@@ -141,6 +153,8 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
         *ret_due_us = suspension_snapshot(suspension).until_us;
         return false;
     }
+    own_pause_passed(&w->store_pause);
+    w->relay->claimed_us = clock_monotonic_us();
     if (suspension_passed(suspension)) {
         w->relay->heartbeat_due = true;
         log_event(w->relay->log, OUTBOX_LOG_INFO, "the store is back", NULL);
@@ -239,12 +253,30 @@ static void resize_claim(struct worker *w)
         w->limit = w->limit > most / 2 ? most : w->limit * 2;
 }
 
+static void pause_worker(struct worker *w, int64_t ms)
+{
+    struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
+    poll(&stop, 1, (int)ms);
+}
+
 /* What could not be recorded or settled would be claimed again at once. */
 static void wait_before_retry(struct worker *w)
 {
     uint32_t times = w->stale_batches > 0 ? w->stale_batches : w->record_failures;
-    struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
-    poll(&stop, 1, (int)backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, times - 1, BACKOFF_UPPER));
+    pause_worker(w, backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, times - 1, BACKOFF_UPPER));
+}
+
+/* A worker with trouble of its own leaves the messages, and the news of them, to the others. */
+static void wait_out_own_pauses(struct worker *w)
+{
+    int64_t until_us = w->store_pause.until_us, now_us = clock_monotonic_us();
+    for (size_t i = 0; i < w->relay->config->n_publishers; i++)
+        if (w->publisher_pauses[i].until_us > until_us)
+            until_us = w->publisher_pauses[i].until_us;
+    if (until_us <= now_us)
+        return;
+    activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
+    pause_worker(w, (until_us - now_us) / 1000 + 1);
 }
 
 /* ---- wait ---- */
@@ -272,6 +304,7 @@ static int64_t all_suspended_until(struct relay *relay)
 static bool run_batch(struct worker *w)
 {
     struct relay *relay = w->relay;
+    wait_out_own_pauses(w);
     int64_t due_us = all_suspended_until(relay);
     bool claimed = due_us <= clock_monotonic_us() && claim(w, &due_us);
     if (!claimed || w->batch.claimed->n == 0) {

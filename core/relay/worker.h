@@ -6,6 +6,7 @@
 #include "plugin/publisher.h"
 #include "plugin/store.h"
 #include "policy/activity.h"
+#include "policy/own_pause.h"
 #include "policy/quarantine_gauge.h"
 #include "relay/batch.h"
 #include "relay/context.h"
@@ -17,6 +18,8 @@ struct worker {
     struct publisher *publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
     struct batch batch;
+    struct own_pause store_pause;
+    struct own_pause *publisher_pauses; /* by the same index */
     uint32_t limit;           /* of the next claim; shrinks when batches do not fit their time */
     size_t first_publisher;   /* goes first with the next batch */
     uint32_t record_failures; /* in a row, of record_in_flight */
