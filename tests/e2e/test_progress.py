@@ -145,6 +145,29 @@ class Once(relay_test.Relay):
 
 
 @combination.combinations([("postgres", "exec")])
+class FewConnections(combination.Scenario):
+    def test_a_worker_without_a_connection_does_not_stop_the_others(self):
+        role, schema = "few_" + self.store.schema, self.store.schema
+        self.shop()
+        self.query("CREATE ROLE %s LOGIN PASSWORD 'few' CONNECTION LIMIT 5" % role)
+        self.addCleanup(self.query, "DROP OWNED BY %s; DROP ROLE %s" % (role, role))
+        self.query("GRANT USAGE ON SCHEMA %s TO %s; GRANT ALL ON ALL TABLES IN SCHEMA %s TO %s" % (schema, role, schema, role))
+        owner = self.store.conninfo
+        self.store.conninfo += " user=%s password=few" % role
+        self.shop("workers = 6\nbatch_size = 5\npoll_interval = 200ms", init=False)
+        self.store.conninfo = owner
+        ids = self.insert(count=200)
+        relay = self.start("run")
+        self.until(lambda: "a worker cannot use the store, though others can" in self.read("relay.log"), "it to be told")
+        self.until_counted(len(ids), "processed")
+        more = self.insert(count=200)
+        self.until_counted(len(ids) + len(more), "processed")
+        time.sleep(2)
+        self.assertLessEqual(self.read("relay.log").count("the store is unavailable"), 3)
+        self.stop(relay)
+
+
+@combination.combinations([("postgres", "exec")])
 class Waking(combination.Scenario):
     def test_a_listener_that_cannot_work_is_shown_and_told_once(self):
         self.shop("poll_interval = 300ms", store="notify_conninfo = host=127.0.0.1 port=1 user=nobody dbname=none\n")

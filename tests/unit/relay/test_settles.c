@@ -49,6 +49,12 @@ static void close_fake(void *self)
     free(self);
 }
 
+static uint64_t capabilities(void *self)
+{
+    (void)self;
+    return OUTBOX_STORE_DELAY;
+}
+
 static int claim(void *self, const struct outbox_claim *claim, const struct outbox_call *call,
                  struct outbox_batch **ret, struct outbox_err *err)
 {
@@ -88,7 +94,7 @@ static int settle(void *self, struct outbox_batch *batch, const struct outbox_se
     } else {
         memset(settled, becomes, n);
         for (uint64_t i = 0; i < n; i++)
-            if (items[i]->action != OUTBOX_SETTLE_RETRY)
+            if (items[i]->action != OUTBOX_SETTLE_RETRY || items[i]->delay_ms > 0)
                 rows[batch->messages[items[i]->index]->seq] = GONE;
     }
     pthread_mutex_unlock(&table_lock);
@@ -139,12 +145,13 @@ static void set_up(void)
     }
 }
 
-/* Until nothing is due any more. */
+/* Until nothing is due any more. max_retries 0: without a publisher. */
 static struct relay_report run(uint32_t workers, uint32_t max_retries)
 {
     struct plugin plugin = {.desc = {.kind = OUTBOX_KIND_STORE, .name = "fake"},
                             .ops.store = {.open = open_fake,
                                           .close = close_fake,
+                                          .capabilities = capabilities,
                                           .claim = claim,
                                           .settle = settle,
                                           .release = release}};
@@ -152,20 +159,22 @@ static struct relay_report run(uint32_t workers, uint32_t max_retries)
         .desc = {.kind = OUTBOX_KIND_PUBLISHER, .name = "fake"},
         .ops.publisher = {.open = open_fake, .close = close_fake, .publish = publish}};
     struct config *config = config_new("a test");
-    struct publisher_config *publisher = config ? config_add_publisher(config, "out") : NULL;
     struct relay *relay;
     struct relay_report report;
     struct outbox_err err = {.size = sizeof err};
-    ck_assert_ptr_nonnull(publisher);
-    publisher->plugin = &publisher_plugin;
+    ck_assert_ptr_nonnull(config);
     config->store_plugin = &plugin;
     config->workers = workers;
     config->delivery.batch_size = ROWS;
     config->delivery.max_retries = max_retries;
     config->delivery.retry_min_ms = config->delivery.retry_max_ms = 10;
     config->lease_ms = config->delivery.batch_timeout_ms = 30000;
-    publisher->delivery = config->delivery;
-    config->routes.fallback = strdup("out");
+    if (max_retries > 0) {
+        struct publisher_config *publisher = config_add_publisher(config, "out");
+        ck_assert_ptr_nonnull(publisher);
+        publisher->plugin = &publisher_plugin;
+        config->routes.fallback = strdup("out");
+    }
     ck_assert_int_eq(config_finish(config), OUTBOX_OK);
     const struct relay_mode mode = {.once = true, .wait_ms = 60000};
     ck_assert_int_eq(relay_start(config, &mode, NULL, &relay, &err), 0);
@@ -232,11 +241,19 @@ START_TEST(a_refused_outcome_is_a_charged_attempt_before_the_last)
 }
 END_TEST
 
-START_TEST(rows_in_quarantine_are_reported)
+START_TEST(what_went_to_quarantine_is_counted_as_nothing_else)
 {
     becomes = OUTBOX_SETTLED_QUARANTINED;
     struct relay_report report = run(1, 2);
+    ck_assert_uint_eq(published, ROWS);
     ck_assert_uint_eq(report.accepted + report.retried + report.failed, 0);
+}
+END_TEST
+
+START_TEST(without_a_publisher_a_relay_ends_too)
+{
+    struct relay_report report = run(1, 0);
+    ck_assert_uint_eq(report.unrouted, ROWS);
 }
 END_TEST
 
@@ -251,7 +268,8 @@ int main(void)
     tcase_add_test(tc, what_always_comes_too_late_is_sent_less_and_less);
     tcase_add_test(tc, a_refused_outcome_is_not_counted_as_accepted);
     tcase_add_test(tc, a_refused_outcome_is_a_charged_attempt_before_the_last);
-    tcase_add_test(tc, rows_in_quarantine_are_reported);
+    tcase_add_test(tc, what_went_to_quarantine_is_counted_as_nothing_else);
+    tcase_add_test(tc, without_a_publisher_a_relay_ends_too);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }
