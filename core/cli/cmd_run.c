@@ -126,29 +126,29 @@ static void serve(struct relay *relay, const struct config *config, struct log *
     }
 }
 
-/* Prints how many messages are left that should not be, if any. Returns an exit code. */
-static int left(uint64_t n, bool at_least, const char *text)
+/* Prints how many messages of a kind are left, if any. Returns an exit code. */
+static int left(const char *kind, uint64_t n, bool at_least)
 {
-    return n == 0 ? EXIT_DONE : report_failure("%s%" PRIu64 " %s", at_least ? ">= " : "", n, text);
+    return n == 0 ? EXIT_DONE
+                  : report_failure("left: %s%" PRIu64 " %s", at_least ? ">= " : "", n, kind);
 }
 
 /* After a run that nothing cut short: what is left and might have been sent. */
 static int report_left(const struct relay_report *report)
 {
     const struct outbox_stats *stats = &report->left;
-    bool at_least = (stats->at_least & OUTBOX_STATS_PENDING) != 0;
     uint64_t due = stats->pending > stats->parked ? stats->pending - stats->parked : 0;
     uint64_t held = due > report->quarantined ? due - report->quarantined : 0;
     if (report->left_unknown)
         return report->left_unsupported ? EXIT_DONE
                                         : report_failure("the store did not tell what is left");
-    left(stats->unknown, false, "rows have a status that no relay knows; nobody sends them");
-    return left(stats->parked, false, "messages are in lanes, which this relay does not serve") |
-           left(due - held, false,
-                "messages are in quarantine, because the table refuses every change to them") |
-           left(held, at_least, "messages are due, but another relay or a lock holds them") |
-           left(stats->processing, (stats->at_least & OUTBOX_STATS_PROCESSING) != 0,
-                "messages are claimed by another relay; if it died, until its lease ends");
+    left("with a status that no relay knows; nobody sends them", stats->unknown, false);
+    return left("in lanes, which this relay does not serve", stats->parked, false) |
+           left("in quarantine, because the table refuses to change them", due - held, false) |
+           left("due, but held by another relay or a lock of the database", held,
+                (stats->at_least & OUTBOX_STATS_PENDING) != 0) |
+           left("claimed by another relay; if it died, until its lease ends", stats->processing,
+                (stats->at_least & OUTBOX_STATS_PROCESSING) != 0);
 }
 
 static int conclude(const struct relay_report *report, bool once, struct log *log)

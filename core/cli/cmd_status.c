@@ -94,9 +94,10 @@ static void print_counts(const struct outbox_stats *s)
         putchar('\n');
     }
     if (s->parked > 0)
-        printf("warning: %" PRIu64 " messages are in lanes, which no relay serves\n", s->parked);
+        printf("warning: of these pending, %" PRIu64 " in lanes, which no relay serves\n",
+               s->parked);
     if (s->unknown > 0)
-        printf("warning: %" PRIu64 " rows have a status that no relay knows; nobody sends them\n",
+        printf("warning: %" PRIu64 " more with a status that no relay knows; nobody sends them\n",
                s->unknown);
 }
 

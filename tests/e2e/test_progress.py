@@ -119,7 +119,7 @@ class Once(relay_test.Relay):
         self.die_in_a_batch("1h")
         done = self.outboxd("run", "--once", "--wait", "1s", code=1)
         self.assertIn("published 0", done.stdout)
-        self.assertIn("1 messages are claimed by another relay", done.stderr)
+        self.assertIn("left: 1 claimed by another relay; if it died, until its lease ends", done.stderr)
 
     def test_it_waits_for_what_a_dead_relay_has_claimed(self):
         i = self.die_in_a_batch("1s")
