@@ -144,6 +144,21 @@ class Once(relay_test.Relay):
         self.assertIn("not due yet 2 (of these unrouted 1)", done.stdout)
 
 
+@combination.combinations([("postgres", "exec"), ("postgres_leases", "exec")])
+class LockedRow(combination.Scenario):
+    def test_once_tells_of_a_row_that_somebody_has_locked(self):
+        self.shop()
+        self.insert(count=3)
+        db = self.connect()
+        self.store.execute(db, "BEGIN")
+        self.store.execute(db, "SELECT 1 FROM outbox_messages LIMIT 1 FOR UPDATE")
+        done = self.outboxd("run", "--once", "--wait", "1s", code=1)
+        self.assertIn("published 2", done.stdout)
+        self.assertIn("left: 1 due, but held by another relay or a lock of the database", done.stderr)
+        self.store.execute(db, "COMMIT")
+        self.assertIn("published 1", self.outboxd("run", "--once").stdout)
+
+
 @combination.combinations([("postgres", "exec")])
 class FewConnections(combination.Scenario):
     def test_a_worker_without_a_connection_does_not_stop_the_others(self):
