@@ -42,8 +42,9 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
     relay_snapshot(relay, &report);
     struct json_object *state = state_new(relay);
     uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
+    bool asked = atomic_exchange(&relay->heartbeat_due, false);
     bool due = !last || clean || hash != last->hash || !last->at_us ||
-               now - last->at_us >= ALIVE_MS * 1000ll || relay->heartbeat_due;
+               now - last->at_us >= ALIVE_MS * 1000ll || asked;
     int r = OUTBOX_OK;
     if (!state || (last && due && add_rate(state, last, report.accepted, now) < 0)) {
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
@@ -60,8 +61,8 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
         struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
         r = store_relay_put(&relay->heartbeat_store, &row, &call, err);
     }
-    if (r == OUTBOX_OK)
-        relay->heartbeat_due &= !due;
+    if (r < 0)
+        relay->heartbeat_due = true; /* and soon when it works again */
     if (r == OUTBOX_OK && last && due)
         *last = (struct heartbeat){report.accepted, now, hash, last->warned_us};
     json_object_put(state);
