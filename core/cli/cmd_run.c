@@ -27,9 +27,9 @@ struct args {
 
 static const struct syntax_option options[] = {
     {"once", 'o', SYNTAX_FLAG, offsetof(struct args, mode.once), NULL,
-     "End when no message is due"},
+     "End when no message is due, or becomes due soon"},
     {"wait", 'w', SYNTAX_DURATION, offsetof(struct args, mode.wait_ms), "DURATION",
-     "With --once: give up when the store or a publisher was unavailable for so long (10s)"},
+     "With --once: wait so long for what is not due yet or unavailable (10s)"},
     {0},
 };
 
@@ -134,6 +134,31 @@ static void serve(struct relay *relay, const struct config *config, struct log *
     }
 }
 
+/* Prints how many messages of a kind are left, if any. Returns an exit code. */
+static int left(const char *kind, uint64_t n, bool at_least)
+{
+    return n == 0 ? EXIT_DONE
+                  : report_failure("left: %s%" PRIu64 " %s", at_least ? ">= " : "", n, kind);
+}
+
+/* After a run that nothing cut short: what is left and might have been sent. */
+static int report_left(const struct relay_report *report)
+{
+    const struct outbox_stats *stats = &report->left;
+    uint64_t due = stats->pending > stats->parked ? stats->pending - stats->parked : 0;
+    uint64_t held = due > report->quarantined ? due - report->quarantined : 0;
+    if (report->left_unknown)
+        return report->left_unsupported ? EXIT_DONE
+                                        : report_failure("the store did not tell what is left");
+    left("with a status that no relay knows; nobody sends them", stats->unknown, false);
+    return left("in lanes, which this relay does not serve", stats->parked, false) |
+           left("in quarantine, because the table refuses to change them", due - held, false) |
+           left("due, but held by another relay or a lock of the database", held,
+                (stats->at_least & OUTBOX_STATS_PENDING) != 0) |
+           left("claimed by another relay; if it died, until its lease ends", stats->processing,
+                (stats->at_least & OUTBOX_STATS_PROCESSING) != 0);
+}
+
 static int conclude(const struct relay_report *report, bool once, struct log *log)
 {
     log_event(log, OUTBOX_LOG_INFO, "stopped", "published", LOG_NUM((int64_t)report->accepted),
@@ -142,9 +167,9 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
     if (!once)
         return EXIT_DONE;
     char waiting[32] = "unknown";
-    if (!report->waiting_unknown)
-        snprintf(waiting, sizeof waiting, "%s%" PRIu64, report->waiting_at_least ? ">=" : "",
-                 report->waiting);
+    if (!report->left_unknown)
+        snprintf(waiting, sizeof waiting, "%s%" PRIu64,
+                 report->left.at_least & OUTBOX_STATS_DELAYED ? ">=" : "", report->left.delayed);
     printf("published %" PRIu64 ", failed %" PRIu64 ", not due yet %s (of these unrouted %" PRIu64
            ")\n",
            report->accepted, report->failed, waiting, report->unrouted);
@@ -152,7 +177,7 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
         return report_failure("%s", report->outage);
     if (report->cut_short)
         return report_failure("stopped by a signal before all that is due was published");
-    return report->failed > 0 ? EXIT_FAILED : EXIT_DONE;
+    return report_left(report) | (report->failed > 0 ? EXIT_FAILED : EXIT_DONE);
 }
 
 static int relay(const struct config *config, const struct args *args, struct log *log)
@@ -199,7 +224,8 @@ const struct command cmd_run = {
     .syntax.options = options,
     .syntax.doc =
         "Relays messages, in the foreground, until SIGTERM or SIGINT. With --once it ends when "
-        "none is due: exit code 1 if a message became failed or something stayed unavailable.",
+        "none is due: exit code 1 if a message became failed, something stayed unavailable, or "
+        "messages are left that are due.",
     .syntax.check = check,
     .args_size = sizeof(struct args),
     .defaults = &(const struct args){.mode = {.wait_ms = -1}},

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum life { LIFE_LIVE, LIFE_ENDED, LIFE_LOST, N_LIVES };
@@ -40,7 +41,7 @@ static enum life life_of(const struct outbox_relay_page *relays, const struct ou
 {
     if (row->clean)
         return LIFE_ENDED;
-    return relays->now_us - row->alive_us <= RELAY_LIVE_US ? LIFE_LIVE : LIFE_LOST;
+    return relay_state_is_live(relays, row) ? LIFE_LIVE : LIFE_LOST;
 }
 
 static bool is_live(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
@@ -71,6 +72,19 @@ static struct outbox_str member_text(struct json_object *object, const char *nam
                                (uint64_t)json_object_get_string_len(value)};
 }
 
+/* How long ago, by the relay's own clock; false: it is no time. */
+static bool member_age(struct json_object *object, const char *name, int64_t now_us,
+                       struct output_age *ret)
+{
+    struct json_object *value = member(object, name);
+    struct tm tm = {0};
+    if (!json_object_is_type(value, json_type_string) ||
+        !strptime(json_object_get_string(value), "%Y-%m-%dT%H:%M:%S", &tm))
+        return false;
+    output_age(now_us - timegm(&tm) * INT64_C(1000000), ret);
+    return true;
+}
+
 /* ---- for people ---- */
 
 static void print_counts(const struct outbox_stats *s)
@@ -85,14 +99,35 @@ static void print_counts(const struct outbox_stats *s)
             fputs(" (outboxd list --status failed)", stdout);
         putchar('\n');
     }
+    if (s->parked > 0)
+        printf("warning: of these pending, %" PRIu64 " in lanes, which no relay serves\n",
+               s->parked);
+    if (s->unknown > 0)
+        printf("warning: %" PRIu64 " more with a status that no relay knows; nobody sends them\n",
+               s->unknown);
 }
 
-static void print_publishers(struct json_object *publishers)
+/* "label since TIME: text" on a line of its own, if there is a text. */
+static void print_reason(const char *label, struct outbox_str since, struct outbox_str text)
 {
+    if (!text.p)
+        return;
+    printf("%s", label);
+    if (since.p) {
+        fputs(" since ", stdout);
+        output_text(since, 32);
+    }
+    fputs(": ", stdout);
+    output_text(text, 300);
+    putchar('\n');
+}
+
+static void print_publishers(struct json_object *publishers, int64_t now_us)
+{
+    struct output_age age;
     if (!json_object_is_type(publishers, json_type_object))
         return;
     json_object_object_foreach (publishers, name, state) {
-        struct outbox_str reason = member_text(state, "reason");
         if (!json_object_is_type(state, json_type_object))
             continue;
         fputs("  publisher ", stdout);
@@ -103,14 +138,34 @@ static void print_publishers(struct json_object *publishers)
                json_object_get_int64(member(state, "accepted")),
                json_object_get_int64(member(state, "retried")),
                json_object_get_int64(member(state, "failed")));
-        if (reason.p) {
-            fputs("\n    since ", stdout);
-            output_text(member_text(state, "since"), 32);
-            fputs(": ", stdout);
-            output_text(reason, 300);
-        }
+        if (member_age(state, "progress_at", now_us, &age))
+            printf(", last progress %s ago", age.text);
         putchar('\n');
+        print_reason("   ", member_text(state, "since"), member_text(state, "reason"));
     }
+}
+
+/* What a live relay says of itself. */
+static void print_state(struct json_object *state, int64_t now_us)
+{
+    struct json_object *waits = member(state, "waits_for");
+    int64_t quarantined = json_object_get_int64(member(state, "quarantined"));
+    char label[80];
+    if (member(state, "probation"))
+        puts("  on probation: a relay of this name died, and each batch is noted down before it is "
+             "sent");
+    for (size_t i = 0;
+         json_object_is_type(waits, json_type_array) && i < json_object_array_length(waits); i++) {
+        struct json_object *wait = json_object_array_get_idx(waits, i);
+        print_reason("  waits", member_text(wait, "since"), member_text(wait, "what"));
+    }
+    snprintf(label, sizeof label, "  quarantined %" PRId64 " rows that the table refuses to change",
+             quarantined);
+    if (quarantined > 0)
+        print_reason(label, (struct outbox_str){NULL, 0}, member_text(state, "quarantine_reason"));
+    print_reason("  polls instead of waiting for news", (struct outbox_str){NULL, 0},
+                 member_text(member(state, "waking"), "reason"));
+    print_publishers(member(state, "publishers"), now_us);
 }
 
 static void print_relay(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
@@ -120,8 +175,14 @@ static void print_relay(const struct outbox_relay_page *relays, const struct out
     struct json_object *state = relay_state(row);
     fputs("relay ", stdout);
     output_text(row->name, 100);
-    printf(": %s, last seen %s ago", life_name(life),
-           output_age(relays->now_us - row->alive_us, &age));
+    printf(": %s, ", life_name(life));
+    if (life == LIFE_LIVE && member_text(state, "state").p) {
+        output_text(member_text(state, "state"), 32);
+        fputs(", ", stdout);
+    }
+    printf("last seen %s ago", output_age(relays->now_us - row->alive_us, &age));
+    if (life == LIFE_LIVE && member_age(state, "progress_at", relays->now_us, &age))
+        printf(", last progress %s ago", age.text);
     if (life == LIFE_LOST)
         fputs(" (it did not end cleanly; what it held is free when its lease ends)", stdout);
     if (life == LIFE_LIVE)
@@ -130,11 +191,8 @@ static void print_relay(const struct outbox_relay_page *relays, const struct out
                json_object_get_int64(member(state, "unrouted")),
                json_object_get_int64(member(state, "stale")));
     putchar('\n');
-    if (life == LIFE_LIVE && member(state, "probation"))
-        puts("  on probation: a relay of this name died, and each batch is noted down before it is "
-             "sent");
     if (life == LIFE_LIVE)
-        print_publishers(member(state, "publishers"));
+        print_state(state, relays->now_us);
     json_object_put(state);
 }
 
@@ -196,7 +254,9 @@ static int add_counts(struct json_object *object, const struct outbox_stats *sta
         if (at_least && stats->at_least & counts[i].bit)
             json_object_array_add(at_least, json_object_new_string(counts[i].name));
     }
-    return r | json_object_object_add(object, "at_least", at_least);
+    return r | json_add_int(object, "unknown", (int64_t)stats->unknown) |
+           json_add_int(object, "parked", (int64_t)stats->parked) |
+           json_object_object_add(object, "at_least", at_least);
 }
 
 static int add_relays(struct json_object *object, const struct outbox_relay_page *relays)

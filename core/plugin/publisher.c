@@ -34,16 +34,10 @@ static int finish(struct publisher *p, int r)
     return r;
 }
 
-static int finish_call(struct publisher *p, int r)
-{
-    p->full = r == OUTBOX_E_FULL ? p->full + 1 : 0;
-    return finish(p, r);
-}
-
 int publisher_check(struct publisher *p, const struct outbox_call *call, struct outbox_err *err)
 {
     int r = reopen(p, err);
-    return r < 0 ? r : finish_call(p, GUARD_CALL(&p->instance, publisher, check, err, call));
+    return r < 0 ? r : finish(p, GUARD_CALL(&p->instance, publisher, check, err, call));
 }
 
 int publisher_publish(struct publisher *p, const struct outbox_message *const *msgs, size_t n,
@@ -55,8 +49,7 @@ int publisher_publish(struct publisher *p, const struct outbox_message *const *m
     int r = reopen(p, err);
     if (r < 0)
         return r;
-    return finish_call(p,
-                       GUARD_CALL(&p->instance, publisher, publish, err, msgs, n, call, outcomes));
+    return finish(p, GUARD_CALL(&p->instance, publisher, publish, err, msgs, n, call, outcomes));
 }
 
 int publisher_keepalive(struct publisher *p, struct outbox_keepalive *ret, struct outbox_err *err)

@@ -18,7 +18,6 @@ struct publisher {
     struct log *log;
     char label[80]; /* "publisher NAME" */
     bool broken;    /* the next call opens it anew; until then its reasons stay readable */
-    uint32_t full;  /* how many calls in a row had no room: OUTBOX_E_FULL */
 };
 
 /* `name`, `options` and `log` are borrowed until publisher_close. A failure is not final: the next

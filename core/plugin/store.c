@@ -1,21 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/store.h"
 
+static int open_instance(struct store *store, struct outbox_err *err)
+{
+    int r =
+        instance_open(&store->instance, store->plugin, store->options, "store", store->log, err);
+    if (r < 0)
+        return r;
+    uint64_t (*capabilities)(void *) = store->plugin->ops.store.capabilities;
+    store->capabilities = capabilities ? capabilities(store->instance.self) : 0;
+    store->broken = false;
+    return OUTBOX_OK;
+}
+
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err)
 {
-    int r = instance_open(&store->instance, plugin, cfg, "store", log, err);
-    if (r < 0)
-        return r;
-    uint64_t (*capabilities)(void *) = plugin->ops.store.capabilities;
-    store->capabilities = capabilities ? capabilities(store->instance.self) : 0;
-    return OUTBOX_OK;
+    *store = (struct store){.plugin = plugin, .options = cfg, .log = log};
+    return open_instance(store, err);
 }
 
 void store_close(struct store *store)
 {
     instance_close(&store->instance);
     store->capabilities = 0;
+    store->broken = false;
+}
+
+bool store_is_open(struct store *store, struct outbox_err *err)
+{
+    if (!store->broken)
+        return true;
+    instance_close(&store->instance);
+    return open_instance(store, err) == OUTBOX_OK;
+}
+
+int store_finish(struct store *store, int r)
+{
+    store->broken |= r == OUTBOX_E_BROKEN && store->instance.self;
+    return r;
 }
 
 struct outbox_call store_call(int64_t ms, int cancel_fd)

@@ -1,17 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store.h - a store instance as the core uses it: each operation goes through the guard. */
+/*
+ * store.h - a store instance as the core uses it: each operation goes through the guard, and one
+ * that said OUTBOX_E_BROKEN is opened anew by the next call, whoever made it.
+ */
 #pragma once
 
 #include "plugin/guard.h"
 
 struct store {
     struct instance instance;
+    const struct plugin *plugin;
+    const struct outbox_cfg *options;
+    struct log *log;
     uint64_t capabilities;
+    bool broken; /* the next call opens it anew */
 };
 
+/* What is borrowed here is so until store_close. */
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err);
 void store_close(struct store *store);
+
+/* Opens it anew if it is broken. False: it cannot be opened. */
+bool store_is_open(struct store *store, struct outbox_err *err);
+/* Remembers that the store is broken, if that is the result of a call, which it returns. */
+int store_finish(struct store *store, int r);
+
+/* A batch belongs to the instance that claimed it, broken or not: settle and release never open
+ * another one. */
+#define STORE_BATCH_CALL(s, operation, err, ...) \
+    store_finish(s, GUARD_CALL(&(s)->instance, store, operation, err, __VA_ARGS__))
+#define STORE_CALL(s, operation, err, ...) \
+    (store_is_open(s, err) ? STORE_BATCH_CALL(s, operation, err, __VA_ARGS__) : OUTBOX_E_RETRY)
 
 /* A call that ends after ms or when cancel_fd (-1: none) becomes readable. */
 struct outbox_call store_call(int64_t ms, int cancel_fd);
@@ -19,26 +39,26 @@ struct outbox_call store_call(int64_t ms, int cancel_fd);
 static inline int store_check(struct store *s, const struct outbox_call *call,
                               struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, check, err, call);
+    return STORE_CALL(s, check, err, call);
 }
 
 static inline int store_schema(struct store *s, const struct outbox_exec *exec,
                                struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, schema, err, exec);
+    return STORE_CALL(s, schema, err, exec);
 }
 
 static inline int store_init(struct store *s, const struct outbox_call *call,
                              struct outbox_str *ret, struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, init, err, call, ret);
+    return STORE_CALL(s, init, err, call, ret);
 }
 
 static inline int store_claim(struct store *s, const struct outbox_claim *claim,
                               const struct outbox_call *call, struct outbox_batch **ret,
                               struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, claim, err, claim, call, ret);
+    return STORE_CALL(s, claim, err, claim, call, ret);
 }
 
 static inline int store_settle(struct store *s, struct outbox_batch *batch,
@@ -46,84 +66,84 @@ static inline int store_settle(struct store *s, struct outbox_batch *batch,
                                const struct outbox_call *call, uint8_t *settled,
                                struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, settle, err, batch, items, n, call, settled);
+    return STORE_BATCH_CALL(s, settle, err, batch, items, n, call, settled);
 }
 
 static inline int store_release(struct store *s, struct outbox_batch *batch,
                                 const struct outbox_call *call, struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, release, err, batch, call);
+    return STORE_BATCH_CALL(s, release, err, batch, call);
 }
 
 static inline int store_renew(struct store *s, struct outbox_str lease, uint32_t lease_ms,
                               const struct outbox_call *call, uint64_t *ret_held,
                               struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, renew, err, lease, lease_ms, call, ret_held);
+    return STORE_CALL(s, renew, err, lease, lease_ms, call, ret_held);
 }
 
 static inline int store_wait(struct store *s, const struct outbox_call *call,
                              struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, wait, err, call);
+    return STORE_CALL(s, wait, err, call);
 }
 
 static inline int store_wait_stop(struct store *s, const struct outbox_call *call,
                                   struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, wait_stop, err, call);
+    return STORE_CALL(s, wait_stop, err, call);
 }
 
 static inline int store_list(struct store *s, const struct outbox_filter *filter, int64_t after,
                              uint32_t limit, const struct outbox_call *call,
                              struct outbox_page **ret, struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, list, err, filter, after, limit, call, ret);
+    return STORE_CALL(s, list, err, filter, after, limit, call, ret);
 }
 
 static inline int store_requeue(struct store *s, const struct outbox_filter *filter, int64_t *after,
                                 uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
                                 struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, requeue, err, filter, after, limit, call, ret_n);
+    return STORE_CALL(s, requeue, err, filter, after, limit, call, ret_n);
 }
 
 static inline int store_discard(struct store *s, const struct outbox_filter *filter, int64_t *after,
                                 uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
                                 struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, discard, err, filter, after, limit, call, ret_n);
+    return STORE_CALL(s, discard, err, filter, after, limit, call, ret_n);
 }
 
 static inline int store_purge(struct store *s, const struct outbox_filter *filter, uint32_t limit,
                               const struct outbox_call *call, uint64_t *ret_n,
                               struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, purge, err, filter, limit, call, ret_n);
+    return STORE_CALL(s, purge, err, filter, limit, call, ret_n);
 }
 
 static inline int store_stats(struct store *s, struct outbox_str lane, uint32_t flags,
                               const struct outbox_call *call, struct outbox_stats *ret,
                               struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, stats, err, lane, flags, call, ret);
+    return STORE_CALL(s, stats, err, lane, flags, call, ret);
 }
 
 static inline int store_relay_put(struct store *s, const struct outbox_relay_row *row,
                                   const struct outbox_call *call, struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, relay_put, err, row, call);
+    return STORE_CALL(s, relay_put, err, row, call);
 }
 
 static inline int store_relay_list(struct store *s, const struct outbox_call *call,
                                    struct outbox_relay_page **ret, struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, relay_list, err, call, ret);
+    return STORE_CALL(s, relay_list, err, call, ret);
 }
 
 static inline int store_save(struct store *s, const struct outbox_new *const *rows, uint64_t n,
                              const struct outbox_exec *exec, const struct outbox_call *call,
                              struct outbox_err *err)
 {
-    return GUARD_CALL(&s->instance, store, save, err, rows, n, exec, call);
+    return STORE_CALL(s, save, err, rows, n, exec, call);
 }

@@ -44,12 +44,6 @@ bool breaker_passed(struct breaker *b)
     return news;
 }
 
-bool breaker_check_ok(struct breaker *b)
-{
-    bool reported = !b->by_message;
-    return suspension_check_ok(&b->suspension, reported) && reported;
-}
-
 /* ---- suspects; under the lock ---- */
 
 static struct breaker_suspect *find(struct breaker *b, uint64_t id)
@@ -84,7 +78,6 @@ bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const
 {
     pthread_mutex_lock(&b->lock);
     b->slow_start = 1;
-    b->by_message = culprit != 0;
     if (culprit) {
         b->last_id = culprit;
         strike(b, culprit);

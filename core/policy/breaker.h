@@ -42,7 +42,6 @@ struct breaker {
     pthread_mutex_t lock;
     _Atomic uint32_t slow_start; /* messages that may go out at once; UINT32_MAX: any number */
     _Atomic uint64_t last_id;    /* the message that failed last */
-    _Atomic bool by_message;     /* the last failure was the answer to a message */
     uint64_t accepted;           /* messages, counted while there are suspects */
     struct breaker_suspect suspects[BREAKER_SUSPECTS]; /* a ring: the oldest gives way */
     size_t next_suspect;
@@ -61,15 +60,12 @@ void breaker_init(struct breaker *b);
 void breaker_destroy(struct breaker *b);
 uint64_t breaker_id(struct outbox_str id);
 
-/* Then one of: breaker_passed, breaker_check_ok, breaker_failed, suspension_unknown. */
+/* Then one of: breaker_passed, breaker_failed, suspension_check_ok (there was no message
+ * for it), suspension_unknown. */
 struct breaker_pass breaker_enter(struct breaker *b);
 
 /* The publisher answered for messages: it is available. True when that is to be logged. */
 bool breaker_passed(struct breaker *b);
-
-/* Its check passed, and there was no message for it. True when that is to be logged: not after a
- * message made it unavailable, for then only a message can tell. */
-bool breaker_check_ok(struct breaker *b);
 
 /* It is unavailable. `culprit`: the message whose answer said so; 0: none did. The rest as
  * suspension_failed. */

@@ -5,6 +5,24 @@
 
 #include <outbox/helpers.h>
 
+/* The action after a charged attempt: another one, after a delay, or none. */
+static uint32_t charge(const struct delivery *d, const struct outbox_message *msg,
+                       int64_t *ret_delay_ms)
+{
+    if ((uint64_t)msg->retries + 1 >= d->max_retries)
+        return OUTBOX_SETTLE_FAILED;
+    *ret_delay_ms = backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FLOOR);
+    return OUTBOX_SETTLE_RETRY;
+}
+
+void outcome_add_second(const struct delivery *terms, const struct outbox_message *msg,
+                        struct outbox_settle *settle)
+{
+    settle->refused_delay_ms = 0;
+    settle->refused_action = charge(terms, msg, &settle->refused_delay_ms);
+    settle->refused_flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
+}
+
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret)
 {
@@ -22,11 +40,8 @@ bool outcome_settle(const struct outcome_terms *terms, const struct outbox_messa
     case OUTBOX_RETRY:
     case OUTBOX_REJECTED:
         ret->flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
-        if (outcome->verdict == OUTBOX_REJECTED || (uint64_t)msg->retries + 1 >= d->max_retries)
-            ret->action = OUTBOX_SETTLE_FAILED;
-        else
-            ret->delay_ms =
-                backoff_ms(d->retry_min_ms, d->retry_max_ms, msg->retries, BACKOFF_FLOOR);
+        ret->action = outcome->verdict == OUTBOX_REJECTED ? OUTBOX_SETTLE_FAILED
+                                                          : charge(d, msg, &ret->delay_ms);
         return true;
     case OUTBOX_LATER:
     case OUTBOX_UNAVAILABLE:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* outcome.h - what a publisher's outcome makes of a message. */
+/* outcome.h - what a publisher's outcome makes of a message, and what a database does that refuses
+ * it. */
 #pragma once
 
 #include "plugin/delivery.h"
@@ -23,3 +24,7 @@ struct outcome_terms {
  */
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret);
+
+/* Adds what becomes of the message if the database refuses `settle` for it: a charged attempt. */
+void outcome_add_second(const struct delivery *terms, const struct outbox_message *msg,
+                        struct outbox_settle *settle);

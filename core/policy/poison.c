@@ -13,6 +13,8 @@
 #define FORGET_US (INT64_C(900) * 1000000)
 /* Ids that are committed at once. */
 #define CHUNK_MAX 500
+/* More ids in a list are none that a relay wrote; they are searched one by one. */
+#define LIST_MAX 1000
 
 static const char *const list_names[POISON_LISTS] = {"in_flight", "suspects", "alone", "charges"};
 
@@ -45,7 +47,7 @@ static bool has(const struct json_object *list, struct outbox_str id)
 
 static int add(struct json_object **list, struct outbox_str id)
 {
-    if (has(*list, id))
+    if (has(*list, id) || length(*list) >= LIST_MAX)
         return OUTBOX_OK;
     if (!*list)
         *list = json_object_new_array();
@@ -93,9 +95,18 @@ static void load(struct json_object *state, enum poison_list which, struct json_
     json_object_object_get_ex(all, list_names[which], &ids);
     if (!json_object_is_type(ids, json_type_array))
         return;
-    for (size_t i = 0; i < length(ids); i++)
+    for (size_t i = 0; i < length(ids) && i < LIST_MAX; i++)
         if (json_object_is_type(json_object_array_get_idx(ids, i), json_type_string))
             add(list, id_at(ids, i));
+}
+
+bool poison_would_charge(struct json_object *state)
+{
+    struct json_object *in_flight = NULL;
+    load(state, POISON_IN_FLIGHT, &in_flight);
+    bool one = length(in_flight) == 1;
+    clear(&in_flight);
+    return one;
 }
 
 void poison_begin(struct poison *p, struct json_object *state, int64_t until_us)

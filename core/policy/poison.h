@@ -43,6 +43,8 @@ void poison_destroy(struct poison *p);
 
 /* A predecessor ended uncleanly and left this state (NULL: none that can be read). */
 void poison_begin(struct poison *p, struct json_object *state, int64_t until_us);
+/* Would that charge a message? */
+bool poison_would_charge(struct json_object *state);
 /* Adds to a relay's state what its successor has to know. */
 int poison_add_state(struct poison *p, struct json_object *state);
 

@@ -7,8 +7,12 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 
-/* A relay counts as live for so long after its row was written last, microseconds. */
+/* Where the database cannot tell, a relay counts as live for so long after its row was written
+ * last, microseconds. */
 #define RELAY_LIVE_US INT64_C(90000000)
+
+/* Does the relay of this row still run? */
+bool relay_state_is_live(const struct outbox_relay_page *page, const struct outbox_relay_row *row);
 
 /* Adds an empty object to a state or a part of one, and returns it. NULL without memory; `parent`
  * may be NULL, too. */
@@ -18,10 +22,7 @@ struct json_object *relay_state_add(struct json_object *parent, const char *name
  * json_object_put. */
 struct json_object *relay_state(const struct outbox_relay_row *row);
 
-/* ---- predecessor.c: which relay follows which, and which one is dead? ---- */
-
-/* Adds this process to a relay's state, so that others on this host can check whether it lives. */
-int predecessor_add_self(struct json_object *state);
+/* ---- predecessor.c: which relay follows which? ---- */
 
 /*
  * Did the relay of this row end uncleanly, is it a predecessor of the relay `name` with the id

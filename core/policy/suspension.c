@@ -58,7 +58,10 @@ static int64_t next_pause_ms(struct suspension *s, int64_t after_ms)
 static bool is_news(struct suspension *s, bool first, int64_t now)
 {
     bool other = now - s->reported_us >= REPORT_AGAIN_US && strcmp(s->reason, s->reported) != 0;
-    if (!first && !s->reported_ok && !other)
+    if (first)
+        s->reminder = (struct reminder){0};
+    bool again = reminder_is_due(&s->reminder, now);
+    if (!other && !again)
         return false;
     s->reported_us = now;
     memcpy(s->reported, s->reason, sizeof s->reported);
@@ -91,7 +94,7 @@ bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reaso
     }
     utf8_clean(reason, n, s->reason, sizeof s->reason);
     bool news = is_news(s, first, now);
-    s->probing = s->reported_ok = false;
+    s->probing = false;
     s->check_ok_us = 0;
     *ret_ms = s->until_us > now ? (s->until_us - now + 999) / 1000 : 1;
     pthread_mutex_unlock(&s->lock);
@@ -101,25 +104,21 @@ bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reaso
 bool suspension_passed(struct suspension *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool news = s->failures > 0 && !s->reported_ok;
+    bool news = s->failures > 0;
     s->failures = 0;
-    s->probing = s->reported_ok = false;
+    s->probing = false;
     s->check_ok_us = 0;
     pthread_mutex_unlock(&s->lock);
     return news;
 }
 
-bool suspension_check_ok(struct suspension *s, bool reported)
+void suspension_check_ok(struct suspension *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool was_paused = s->failures > 0 && s->check_ok_us == 0;
-    if (was_paused) {
+    if (s->failures > 0 && s->check_ok_us == 0)
         s->check_ok_us = clock_monotonic_us();
-        s->reported_ok = reported;
-    }
     s->probing = false;
     pthread_mutex_unlock(&s->lock);
-    return was_paused;
 }
 
 void suspension_unknown(struct suspension *s)

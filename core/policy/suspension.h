@@ -3,11 +3,14 @@
  * suspension.h - what is unavailable is not tried until a pause is over, which grows with every
  * failure, and then by one worker at a time.
  *
- * Used twice: inside a publisher's circuit breaker (breaker.h), and on its own for the store.
+ * Used inside a publisher's circuit breaker (breaker.h), and on its own for the store's claims and
+ * for its settles.
  * All workers share one; `lock` protects every field. Times are monotonic microseconds unless
  * said otherwise.
  */
 #pragma once
+
+#include "policy/reminder.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -24,10 +27,10 @@ struct suspension {
     int64_t since_us;     /* unavailable since, wall clock */
     int64_t began_us;     /* the same, monotonic */
     int64_t check_ok_us;  /* its check passed since then, with no message yet; 0: no */
-    bool reported_ok;     /* and that was logged */
     char reason[256];     /* of the last failure */
     char reported[256];   /* the reason that was logged last, and when */
     int64_t reported_us;
+    struct reminder reminder; /* an outage that lasts is logged again */
 };
 
 /* A copy to look at. */
@@ -53,7 +56,8 @@ int64_t suspension_enter(struct suspension *s, bool *ret_trial);
 /*
  * It is unavailable: for after_ms, or with 0 for a time that grows with every failure and is not
  * shorter than the after_ms of this outage, as far as that is below the longest pause. True when
- * that is to be logged: it was available before, or the reason is another one. *ret_ms: how long.
+ * that is to be logged: it was available before, the reason is another one, or it lasts for long.
+ * *ret_ms: how long.
  */
 bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reason, size_t n,
                        int64_t *ret_ms);
@@ -63,10 +67,10 @@ bool suspension_passed(struct suspension *s);
 
 /*
  * Its own check passed, but it was given no work yet. It counts as available, but the next who
- * enters makes a trial, and when that fails soon the pause goes on to grow. `reported`: the caller
- * logs it. True when it was unavailable before.
+ * enters makes a trial, and when that fails soon the pause goes on to grow. Nothing to log: only
+ * work that is done shows that it is back.
  */
-bool suspension_check_ok(struct suspension *s, bool reported);
+void suspension_check_ok(struct suspension *s);
 
 /* The trial ended without an answer. */
 void suspension_unknown(struct suspension *s);

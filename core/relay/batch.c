@@ -24,9 +24,11 @@ int batch_init(struct batch *batch, size_t size)
     batch->outcome_ptrs = arena_array(a, size, sizeof *batch->outcome_ptrs);
     batch->items = arena_array(a, size, sizeof *batch->items);
     batch->item_ptrs = arena_array(a, size, sizeof *batch->item_ptrs);
-    batch->stale = arena_array(a, size, sizeof *batch->stale);
+    batch->item_publishers = arena_array(a, size, sizeof *batch->item_publishers);
+    batch->settled = arena_array(a, size, sizeof *batch->settled);
     if (!batch->publisher || !batch->index || !batch->msgs || !batch->outcomes ||
-        !batch->outcome_ptrs || !batch->items || !batch->item_ptrs || !batch->stale)
+        !batch->outcome_ptrs || !batch->items || !batch->item_ptrs || !batch->item_publishers ||
+        !batch->settled)
         return OUTBOX_E_RETRY;
     for (size_t i = 0; i < size; i++) {
         batch->outcome_ptrs[i] = &batch->outcomes[i];
@@ -62,8 +64,10 @@ void batch_clear(struct batch *batch)
     arena_reset(&batch->reasons);
 }
 
-void batch_queue(struct batch *batch, uint32_t index, const struct outbox_settle *settle)
+void batch_queue(struct batch *batch, uint32_t index, size_t publisher,
+                 const struct outbox_settle *settle)
 {
+    batch->item_publishers[batch->n_items] = publisher;
     struct outbox_settle *item = &batch->items[batch->n_items++];
     *item = *settle;
     item->size = sizeof *item;

@@ -47,7 +47,8 @@ struct batch {
     bool cut_short;              /* not all of a publisher's share fit the time */
     struct outbox_settle *items; /* waiting to be settled */
     const struct outbox_settle **item_ptrs;
-    uint8_t *stale;
+    size_t *item_publishers; /* who saw the item's message, or ROUTE_NONE */
+    uint8_t *settled;        /* what became of each item: OUTBOX_SETTLED_ ... */
     size_t n_items;
     size_t n_kept;       /* of these, with a reason that is in `reasons` */
     int64_t deferred_ms; /* the longest time for which one waits for a suspended publisher */
@@ -74,8 +75,10 @@ void batch_free(struct batch *batch);
 int batch_take(struct batch *batch, struct outbox_batch *claimed);
 void batch_clear(struct batch *batch);
 
-/* Queues what is to become of a message. Its reason is borrowed until it is settled or kept. */
-void batch_queue(struct batch *batch, uint32_t index, const struct outbox_settle *settle);
+/* Queues what is to become of a message, which that publisher saw, or none (ROUTE_NONE). Its reason
+ * is borrowed until it is settled or kept. */
+void batch_queue(struct batch *batch, uint32_t index, size_t publisher,
+                 const struct outbox_settle *settle);
 /* One line on what was queued last. `publisher` NULL: no publisher saw the message. */
 void batch_log_queued(const struct batch *batch, struct log *log, int level, const char *text,
                       const char *publisher);

@@ -10,6 +10,7 @@
 
 #include "base/wakeup.h"
 #include "plugin/store.h"
+#include "policy/activity.h"
 #include "policy/breaker.h"
 #include "policy/poison.h"
 #include "policy/unrouted_gauge.h"
@@ -28,9 +29,12 @@
 struct publisher_state {
     const struct publisher_config *config;
     struct breaker breaker;
-    _Atomic uint64_t accepted;
+    _Atomic uint64_t accepted; /* counted when they are settled */
     _Atomic uint64_t retried;
     _Atomic uint64_t failed;
+    _Atomic int64_t passed_us; /* it answered for a message, monotonic */
+    _Atomic bool awaited;      /* since it was suspended there were messages for it */
+    struct activity_done done; /* an outcome was settled */
 };
 
 struct relay {
@@ -48,16 +52,23 @@ struct relay {
     int64_t hold_ms; /* the time by which a batch has to be settled */
     struct wakeup wakeup;
     struct suspension store_suspension;
+    _Atomic int64_t claimed_us; /* a claim passed, monotonic */
+    struct suspension settle_suspension;
+    _Atomic size_t settlers; /* workers that try again to settle what they sent */
     struct publisher_state *publishers;
     struct unrouted_gauge unrouted;
     struct poison poison;
     _Atomic bool predecessors_loaded;
+    _Atomic bool heartbeat_due; /* connections may have been lost: write the row soon */
     _Atomic uint64_t stale;
-    _Atomic uint64_t refused;          /* dead letters that no publisher saw */
+    _Atomic uint64_t failed;           /* dead letters that no publisher saw */
+    struct activity_done done;         /* an outcome was settled */
     _Atomic int64_t deferred_until_us; /* once: messages wait for a suspended publisher */
+    _Atomic size_t once_workers;       /* once: workers that found something to do until now */
+    int64_t began_us;                  /* monotonic */
 
     struct worker *workers;
-    pthread_t *threads;     /* the workers', the janitor's, the watcher's */
+    pthread_t *threads;     /* the workers', the janitor's, the watchdog's, the watcher's */
     size_t n_threads;       /* started */
     _Atomic size_t working; /* workers that have not yet ended */
     _Atomic size_t running; /* threads of all kinds, not yet ended */
@@ -69,6 +80,10 @@ struct relay {
 
     pthread_mutex_t outage_lock;
     char outage[384]; /* under outage_lock, until the threads have ended */
+
+    pthread_mutex_t waking_lock; /* of the two below */
+    const char *waking_by;       /* "news" or "polling" */
+    char waking_reason[256];     /* why polling, though the store can wait for news */
 };
 
 /* What is left of the time for stopping, ms; at most `most`. */
@@ -86,3 +101,5 @@ void context_thread_ended(struct relay *relay);
 void *janitor_main(void *relay);
 /* Waits for the store's news, and wakes one idle worker. */
 void *watcher_main(void *relay);
+/* Tells of workers that get nothing done, whatever their calls do. */
+void *watchdog_main(void *relay);

@@ -8,8 +8,7 @@ void dead_letter_queue(struct worker *w, uint32_t index, size_t publisher, uint3
         .action = OUTBOX_SETTLE_FAILED, .flags = flags | OUTBOX_SETTLE_REASON, .reason = reason};
     struct publisher_state *state =
         publisher == ROUTE_NONE ? NULL : &w->relay->publishers[publisher];
-    batch_queue(&w->batch, index, &settle);
-    atomic_fetch_add(state ? &state->failed : &w->relay->refused, 1);
+    settle_queue(w, index, publisher, &settle);
     batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_WARNING, "message failed",
                      state ? state->config->name : NULL);
 }

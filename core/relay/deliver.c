@@ -16,6 +16,7 @@ static void publish(struct worker *w, struct chunk *chunk)
 {
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
+    activity_begin(&w->activity, ACTIVITY_PUBLISHING, chunk->publisher);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
     chunk->result = publisher_publish(&w->publishers[chunk->publisher], w->batch.msgs, chunk->n,
                                       &call, w->batch.outcome_ptrs, &chunk->err);
@@ -39,6 +40,7 @@ static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t
 {
     static const struct outbox_outcome unavailable = {.size = sizeof unavailable,
                                                       .verdict = OUTBOX_UNAVAILABLE};
+    w->relay->publishers[publisher].awaited = true;
     for (size_t i = 0; i < n; i++)
         settle_queue_outcome(w, index[i], publisher, &unavailable, pause_ms);
     return settle_part(w);
@@ -77,7 +79,7 @@ static void clear_in_flight(struct worker *w, bool survived)
 
 /* The first chunk has all of batch_timeout, later ones what is left of it; none has more than the
  * batch has. False: there is no time left, or no right to publish. */
-static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
+static bool may_publish(struct worker *w, struct chunk *chunk, int64_t deadline_us)
 {
     int64_t now = clock_monotonic_us();
     int64_t batch_left_ms = (w->batch.deadline_us - now) / 1000;
@@ -87,7 +89,7 @@ static bool has_time(struct worker *w, struct chunk *chunk, int64_t deadline_us)
         chunk->timeout_ms = batch_left_ms;
         chunk->whole_time = false;
     }
-    if (w->relay->stopping || chunk->timeout_ms <= 0)
+    if (w->relay->stopping || chunk->timeout_ms <= 0 || settle_health_is_paused(w->relay))
         return false;
     if (lease_is_valid(&w->batch.lease))
         return true;
@@ -123,7 +125,7 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             suspension_unknown(&to->breaker.suspension);
             return BATCH_UNRECORDED;
         }
-        if (!has_time(w, &chunk, deadline_us)) {
+        if (!may_publish(w, &chunk, deadline_us)) {
             if (recorded)
                 clear_in_flight(w, false);
             suspension_unknown(&to->breaker.suspension);

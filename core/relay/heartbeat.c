@@ -3,49 +3,24 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "common/message_json.h"
 #include "common/utf8.h"
 #include "policy/relay_state.h"
+#include "relay/state.h"
 
 #include <outbox/helpers.h>
 
-/* An unchanged row is written again after this long, because a relay counts as live by it. */
-#define ALIVE_MS 30000
+#include <poll.h>
+
+/* An unchanged row is written again after this long: a relay may count as live by it, and each
+ * write takes the lock again by which others know that it lives, if that was lost. */
+#define ALIVE_MS 10000
 /* What writing it may take. */
 #define PUT_MS 2000
 /* Time to publish what a dead relay had claimed, once it is free. */
 #define PUBLISH_CLAIMED_MS 30000
+/* By then a relay that lives has written its row, ms. */
+#define LOOK_AGAIN_MS 3000
 #define WARN_AGAIN_US (600 * 1000000ll)
-
-static bool add_publisher(struct json_object *all, struct publisher_state *publisher)
-{
-    struct suspension_view view = suspension_snapshot(&publisher->breaker.suspension);
-    struct json_object *object = relay_state_add(all, publisher->config->name);
-    const char *name = view.probing ? "probing" : view.paused ? "paused" : "ready";
-    return object && json_add_text(object, "state", outbox_cstr(name)) == 0 &&
-           json_add_time(object, "since", view.paused ? view.since_us : 0) == 0 &&
-           json_add_text(object, "reason", outbox_cstr(view.paused ? view.reason : NULL)) == 0 &&
-           json_add_int(object, "accepted", (int64_t)publisher->accepted) == 0 &&
-           json_add_int(object, "retried", (int64_t)publisher->retried) == 0 &&
-           json_add_int(object, "failed", (int64_t)publisher->failed) == 0;
-}
-
-/* The state as a JSON object; without a rate, which alone must not count as a change. */
-static struct json_object *state_json(struct relay *relay)
-{
-    struct json_object *state = json_object_new_object();
-    struct json_object *publishers = relay_state_add(state, "publishers");
-    bool complete = publishers != NULL;
-    for (size_t i = 0; complete && i < relay->config->n_publishers; i++)
-        complete = add_publisher(publishers, &relay->publishers[i]);
-    if (complete &&
-        json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->unrouted)) == 0 &&
-        json_add_int(state, "stale", (int64_t)relay->stale) == 0 &&
-        predecessor_add_self(state) == 0 && poison_add_state(&relay->poison, state) == 0)
-        return state;
-    json_object_put(state);
-    return NULL;
-}
 
 static int add_rate(struct json_object *state, const struct heartbeat *last, uint64_t accepted,
                     int64_t now)
@@ -65,10 +40,11 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
     int64_t now = clock_monotonic_us();
     struct relay_report report;
     relay_snapshot(relay, &report);
-    struct json_object *state = state_json(relay);
+    struct json_object *state = state_new(relay);
     uint64_t hash = state ? hash_text(HASH_START, json_object_to_json_string(state)) : 0;
+    bool asked = atomic_exchange(&relay->heartbeat_due, false);
     bool due = !last || clean || hash != last->hash || !last->at_us ||
-               now - last->at_us >= ALIVE_MS * 1000ll;
+               now - last->at_us >= ALIVE_MS * 1000ll || asked;
     int r = OUTBOX_OK;
     if (!state || (last && due && add_rate(state, last, report.accepted, now) < 0)) {
         r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory for the relay's row");
@@ -85,6 +61,8 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
         struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
         r = store_relay_put(&relay->heartbeat_store, &row, &call, err);
     }
+    if (r < 0)
+        relay->heartbeat_due = true; /* and soon when it works again */
     if (r == OUTBOX_OK && last && due)
         *last = (struct heartbeat){report.accepted, now, hash, last->warned_us};
     json_object_put(state);
@@ -132,15 +110,42 @@ static void inherit_from(struct relay *relay, const struct outbox_relay_row *row
     json_object_put(state);
 }
 
+/* A relay that lives and has just lost its connections looks dead until it writes its row again. */
+static bool is_to_be_looked_at_again(const struct relay *relay,
+                                     const struct outbox_relay_page *page)
+{
+    bool again = false;
+    for (uint32_t i = 0; i < page->n; i++) {
+        const struct outbox_relay_row *row = page->rows[i];
+        if (page->now_us - row->alive_us > RELAY_LIVE_US ||
+            !predecessor_is(page, row, relay->config->name, relay->id))
+            continue;
+        struct json_object *state = relay_state(row);
+        again |= poison_would_charge(state);
+        json_object_put(state);
+    }
+    return again;
+}
+
+static int list_relays(struct relay *relay, struct outbox_relay_page **ret, struct outbox_err *err)
+{
+    struct pollfd stop = {.fd = relay->stop_fd, .events = POLLIN};
+    struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
+    int r = store_relay_list(&relay->heartbeat_store, &call, ret, err);
+    if (r < 0 || !is_to_be_looked_at_again(relay, *ret))
+        return r;
+    poll(&stop, 1, LOOK_AGAIN_MS);
+    return store_relay_list(&relay->heartbeat_store, &call, ret, err);
+}
+
 /* Under heartbeat_lock. The row is written before anything is published: with what is known, which
  * must not be lost with this relay, too; and so that a successor knows of this one at all, if the
  * first batch kills it. Without a death to tell of, a relay that may not write its row goes on. */
 static int load_predecessors(struct relay *relay, struct outbox_err *err)
 {
     struct outbox_relay_page *page;
-    struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
     bool any = false;
-    int r = store_relay_list(&relay->heartbeat_store, &call, &page, err);
+    int r = list_relays(relay, &page, err);
     for (uint32_t i = 0; r == 0 && i < page->n; i++)
         if (predecessor_is(page, page->rows[i], relay->config->name, relay->id)) {
             inherit_from(relay, page->rows[i]);
@@ -172,8 +177,7 @@ void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct
         return;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
-        if (row->clean || page->now_us - row->alive_us > RELAY_LIVE_US ||
-            outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
+        if (!relay_state_is_live(page, row) || outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
             outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
             continue;
         char name[128];

@@ -12,6 +12,7 @@ static int64_t keepalive(struct worker *w, size_t publisher)
 {
     struct outbox_keepalive keepalive = {.again_ms = 0};
     struct outbox_err err = {.size = sizeof err};
+    activity_begin(&w->activity, ACTIVITY_CHECKING, publisher);
     int r = publisher_keepalive(&w->publishers[publisher], &keepalive, &err);
     if (r == OUTBOX_OK && keepalive.verdict == OUTBOX_UNAVAILABLE)
         publisher_health_failed(w, publisher, 0, 0, keepalive.reason);
@@ -20,17 +21,16 @@ static int64_t keepalive(struct worker *w, size_t publisher)
                : clock_monotonic_us() + (int64_t)keepalive.again_ms * 1000;
 }
 
-/* Without messages nothing else would find out that a publisher is back. When it is to be checked
- * again, monotonic us. */
+/* Without messages nothing else would find out that a publisher can be tried again. When it is to
+ * be checked again, monotonic us. */
 static int64_t probe(struct worker *w, size_t publisher)
 {
     struct breaker *breaker = &w->relay->publishers[publisher].breaker;
     int64_t pause_ms;
     if (suspension_snapshot(&breaker->suspension).paused && !w->relay->stopping &&
         breaker_enter(breaker).wait_ms == 0 &&
-        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK &&
-        breaker_check_ok(breaker))
-        publisher_health_log_back(w, publisher);
+        publisher_health_check(w, publisher, IDLE_CHECK_MS, &pause_ms) == OUTBOX_OK)
+        suspension_check_ok(&breaker->suspension);
     struct suspension_view view = suspension_snapshot(&breaker->suspension);
     return view.paused ? view.until_us : INT64_MAX;
 }
@@ -48,5 +48,6 @@ void idle_wait(struct worker *w, int64_t due_us)
         own_us = earlier(own_us, keepalive(w, i));
         own_us = earlier(own_us, probe(w, i));
     }
+    activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
     wakeup_wait(&relay->wakeup, due_us, own_us);
 }

@@ -8,6 +8,7 @@
 #define HEARTBEAT_MS 2000
 #define PURGE_LIMIT 500
 #define PURGE_IDLE_MS 60000
+#define PURGE_FAILED_MS 10000
 
 struct janitor {
     struct relay *relay;
@@ -15,6 +16,8 @@ struct janitor {
     int64_t renew_us; /* monotonic: when each thing is due */
     int64_t heartbeat_us;
     int64_t purge_us;
+    bool purge_failed; /* the last one */
+    struct reminder purge_reminder;
 };
 
 /* No call of the janitor may take so long that a lease runs out meanwhile. */
@@ -56,8 +59,10 @@ static void renew_when_due(struct janitor *j)
 }
 
 /* True: there is more to delete. */
-static bool purge_status(struct relay *relay, uint32_t status, int64_t older_ms)
+static bool purge_status(struct janitor *j, uint32_t status, int64_t older_ms, bool *ret_failed)
 {
+    int64_t began_us = clock_monotonic_us();
+    struct relay *relay = j->relay;
     struct outbox_filter filter = {
         .size = sizeof filter, .statuses = status, .older_than_ms = older_ms};
     struct outbox_call call = call_of(relay);
@@ -66,9 +71,12 @@ static bool purge_status(struct relay *relay, uint32_t status, int64_t older_ms)
     if (older_ms == OUTBOX_NEVER)
         return false;
     int r = store_purge(&relay->janitor_store, &filter, PURGE_LIMIT, &call, &n, &err);
-    if (r < 0 && r != OUTBOX_E_CANCELLED && r != OUTBOX_E_NOTSUP)
-        log_event(relay->log, OUTBOX_LOG_DEBUG, "cannot delete old messages now", "error", err.text,
+    bool failed = r < 0 && r != OUTBOX_E_CANCELLED && r != OUTBOX_E_NOTSUP;
+    if (failed && j->purge_failed && reminder_is_due(&j->purge_reminder, began_us))
+        log_event(relay->log, OUTBOX_LOG_WARNING,
+                  "cannot delete old messages; the table grows until that works", "error", err.text,
                   NULL);
+    *ret_failed |= failed;
     return r == 0 && n >= PURGE_LIMIT;
 }
 
@@ -76,12 +84,18 @@ static void purge(struct janitor *j)
 {
     int64_t began = clock_monotonic_us();
     const struct config *config = j->relay->config;
-    bool more = purge_status(j->relay, OUTBOX_PROCESSED, config->retention_ms);
+    bool failed = false;
+    bool more = purge_status(j, OUTBOX_PROCESSED, config->retention_ms, &failed);
     renew_when_due(j);
-    more |= purge_status(j->relay, OUTBOX_FAILED, config->retention_failed_ms);
+    more |= purge_status(j, OUTBOX_FAILED, config->retention_failed_ms, &failed);
     /* Half of the time at most, so that producers and workers get theirs. */
     int64_t took = clock_monotonic_us() - began;
-    j->purge_us = clock_monotonic_us() + (more ? took : PURGE_IDLE_MS * 1000);
+    j->purge_us = clock_monotonic_us() + (more     ? took
+                                          : failed ? PURGE_FAILED_MS * 1000
+                                                   : PURGE_IDLE_MS * 1000);
+    j->purge_failed = failed;
+    if (!failed)
+        j->purge_reminder = (struct reminder){0};
 }
 
 static void write_row(struct janitor *j)

@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "common/utf8.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
-void publisher_health_log_back(struct worker *w, size_t publisher)
+/* Another worker may take the messages at once. */
+#define OWN_PAUSE_MS 1
+
+static void log_own(struct worker *w, const struct publisher_state *state, struct outbox_str reason)
 {
-    log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
-              w->relay->publishers[publisher].config->name, NULL);
+    char text[256];
+    utf8_clean(reason.p, (size_t)reason.n, text, sizeof text);
+    log_event(w->relay->log, OUTBOX_LOG_WARNING,
+              "publisher has no room for one more worker; the others go on: lower `workers`, or "
+              "raise a limit",
+              "publisher", state->config->name, "reason", text, NULL);
 }
 
 int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
@@ -16,6 +25,14 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     int64_t pause_ms = 0;
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
+    bool told;
+    if (culprit == 0 && own_pause_failed(&w->publisher_pauses[publisher], state->passed_us,
+                                         clock_monotonic_us(), &told)) {
+        suspension_unknown(&state->breaker.suspension);
+        if (told)
+            log_own(w, state, reason);
+        return OWN_PAUSE_MS;
+    }
     if (breaker_failed(&state->breaker, culprit, after_ms, reason.p, (size_t)reason.n, &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "publisher is unavailable; its messages wait, uncharged", "publisher",
@@ -26,14 +43,15 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
 
 /* ---- no room for one more ---- */
 
-/* The publisher works, but not for this worker, which waits alone. */
+/* The publisher works, but not for this worker, which waits alone; another one takes what this one
+ * gives back. */
 static void no_room(struct worker *w, size_t publisher, const char *reason)
 {
-    suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
-    w->without_room = w->publishers[publisher].full;
-    log_event(w->relay->log, w->without_room == 1 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG,
-              "publisher has no room for one more worker; the others go on", "publisher",
-              w->relay->publishers[publisher].config->name, "reason", reason, NULL);
+    struct publisher_state *state = &w->relay->publishers[publisher];
+    suspension_unknown(&state->breaker.suspension);
+    wakeup_signal(&w->relay->wakeup);
+    if (own_pause_begin(&w->publisher_pauses[publisher], clock_monotonic_us()))
+        log_own(w, state, outbox_cstr(reason));
 }
 
 /* ---- its own check ---- */
@@ -43,6 +61,7 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
+    activity_begin(&w->activity, ACTIVITY_CHECKING, publisher);
     int r = publisher_check(&w->publishers[publisher], &call, &err);
     if (r == OUTBOX_E_CANCELLED)
         suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
@@ -107,7 +126,11 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         suspension_unknown(&breaker->suspension);
         return 0;
     }
+    own_pause_passed(&w->publisher_pauses[chunk->publisher]);
+    w->relay->publishers[chunk->publisher].passed_us = clock_monotonic_us();
+    w->relay->publishers[chunk->publisher].awaited = false;
     if (breaker_passed(breaker))
-        publisher_health_log_back(w, chunk->publisher);
+        log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
+                  w->relay->publishers[chunk->publisher].config->name, NULL);
     return 0;
 }

@@ -47,10 +47,14 @@ static int prepare(struct relay *relay, struct outbox_err *err)
     relay->hold_ms += HOLD_MORE_MS;
     wakeup_init(&relay->wakeup, config->poll_interval_ms);
     suspension_init(&relay->store_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
+    suspension_init(&relay->settle_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
     unrouted_gauge_init(&relay->unrouted, UNROUTED_HOLD_MS);
     poison_init(&relay->poison);
     pthread_mutex_init(&relay->heartbeat_lock, NULL);
     pthread_mutex_init(&relay->outage_lock, NULL);
+    pthread_mutex_init(&relay->waking_lock, NULL);
+    relay->began_us = clock_monotonic_us();
+    relay->once_workers = config->workers;
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -58,7 +62,7 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot make an eventfd: %m");
     relay->publishers = calloc(config->n_publishers + 1, sizeof *relay->publishers);
     relay->workers = calloc(config->workers, sizeof *relay->workers);
-    relay->threads = calloc(config->workers + 2, sizeof *relay->threads);
+    relay->threads = calloc(config->workers + 3, sizeof *relay->threads);
     if (!relay->publishers || !relay->workers || !relay->threads)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
     for (size_t i = 0; i < config->n_publishers; i++) {
@@ -84,13 +88,16 @@ static int start_thread(struct relay *relay, void *(*main)(void *), void *arg,
 static int start_threads(struct relay *relay, struct outbox_err *err)
 {
     bool watches = relay->watcher_store.capabilities & OUTBOX_STORE_WAITS;
+    relay->waking_by = watches ? "news" : "polling";
     int r = OUTBOX_OK;
     relay->working = relay->config->workers;
-    relay->running = relay->working + 1 + watches;
+    relay->running = relay->working + 2 + watches;
     for (size_t i = 0; r == 0 && i < relay->config->workers; i++)
         r = start_thread(relay, worker_main, &relay->workers[i], err);
     if (r == 0)
         r = start_thread(relay, janitor_main, relay, err);
+    if (r == 0)
+        r = start_thread(relay, watchdog_main, relay, err);
     if (r == 0 && watches)
         r = start_thread(relay, watcher_main, relay, err);
     return r;
@@ -145,7 +152,7 @@ bool relay_runs_caller(const struct relay *relay)
 
 void relay_snapshot(const struct relay *relay, struct relay_report *report)
 {
-    *report = (struct relay_report){.stale = relay->stale, .failed = relay->refused};
+    *report = (struct relay_report){.stale = relay->stale, .failed = relay->failed};
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++) {
         report->accepted += relay->publishers[i].accepted;
         report->retried += relay->publishers[i].retried;
@@ -155,7 +162,7 @@ void relay_snapshot(const struct relay *relay, struct relay_report *report)
 
 /* The janitor's call may just have been cancelled while it connected, which a store may need a
  * moment to get over: zero would be a lie then. */
-static void count_waiting(struct relay *relay, struct relay_report *report)
+static void count_left(struct relay *relay, struct relay_report *report)
 {
     struct outbox_stats stats = {.size = sizeof stats};
     int64_t end_us = clock_monotonic_us() + (relay->outage[0] ? 0 : COUNT_MS * 1000);
@@ -166,10 +173,10 @@ static void count_waiting(struct relay *relay, struct relay_report *report)
                OUTBOX_E_RETRY &&
            clock_monotonic_us() < end_us)
         poll(NULL, 0, COUNT_AGAIN_MS);
-    report->waiting_unknown = r < 0;
-    report->waiting = stats.delayed;
+    report->left = stats;
+    report->left_unknown = r < 0;
+    report->left_unsupported = r == OUTBOX_E_NOTSUP;
     report->cut_short = relay->stopping && (r < 0 || stats.pending + stats.processing > 0);
-    report->waiting_at_least = (stats.at_least & OUTBOX_STATS_DELAYED) != 0;
 }
 
 void relay_finish(struct relay *relay, struct relay_report *report)
@@ -183,8 +190,11 @@ void relay_finish(struct relay *relay, struct relay_report *report)
     relay_snapshot(relay, report);
     report->unrouted = unrouted_gauge_snapshot(&relay->unrouted);
     memcpy(report->outage, relay->outage, sizeof report->outage);
+    for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
+        if (relay->workers[i].quarantine.n > report->quarantined)
+            report->quarantined = relay->workers[i].quarantine.n;
     if (relay->mode.once && relay->n_threads > 0)
-        count_waiting(relay, report);
+        count_left(relay, report);
 }
 
 void relay_free(struct relay *relay)
@@ -205,8 +215,10 @@ void relay_free(struct relay *relay)
     store_close(&relay->watcher_store);
     wakeup_destroy(&relay->wakeup);
     suspension_destroy(&relay->store_suspension);
+    suspension_destroy(&relay->settle_suspension);
     unrouted_gauge_destroy(&relay->unrouted);
     pthread_mutex_destroy(&relay->outage_lock);
+    pthread_mutex_destroy(&relay->waking_lock);
     close(relay->stop_fd);
     close(relay->ended_fd);
     close(relay->quit_fd);

@@ -5,13 +5,16 @@
 #include "base/log.h"
 #include "config/config.h"
 
+#include <outbox/store.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
 /* How to run. Zero: until stopped. */
 struct relay_mode {
-    bool once;       /* end when nothing is due */
-    int64_t wait_ms; /* once: give up when the store or a publisher was unavailable for so long */
+    bool once; /* end when nothing is due, and nothing will be within wait_ms of what was done last
+                */
+    int64_t wait_ms; /* and give up when the store or a publisher was unavailable for so long */
 };
 
 struct relay;
@@ -19,15 +22,16 @@ struct relay;
 /* What was done so far. */
 struct relay_report {
     uint64_t accepted;
-    uint64_t retried;  /* charged attempts that will be followed by another */
-    uint64_t failed;   /* dead letters made */
-    uint64_t unrouted; /* held at present, as far as seen */
-    uint64_t stale;    /* settles that came after the claim had been lost */
-    uint64_t waiting;  /* once: rows left that are not due yet */
-    bool waiting_at_least;
-    bool waiting_unknown; /* the store could not be asked */
-    bool cut_short;       /* once: relay_stop came before all that is due was done */
-    char outage[384];     /* once: what was unavailable for too long; empty: nothing */
+    uint64_t retried;         /* charged attempts that will be followed by another */
+    uint64_t failed;          /* dead letters made */
+    uint64_t unrouted;        /* held at present, as far as seen */
+    uint64_t stale;           /* settles that came after the claim had been lost */
+    uint64_t quarantined;     /* rows that the store leaves alone for a while */
+    struct outbox_stats left; /* once: what is in the table at the end */
+    bool left_unknown;        /* the store could not be asked */
+    bool left_unsupported;    /* or cannot tell */
+    bool cut_short;           /* once: relay_stop came before all that is due was done */
+    char outage[384];         /* once: what was unavailable for too long; empty: nothing */
 };
 
 /*

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "common/backoff.h"
 #include "common/failpoint.h"
+#include "common/utf8.h"
 #include "policy/outcome.h"
 #include "relay/worker.h"
 
@@ -16,6 +17,15 @@
 #define TRY_LEAST_MS 2000
 
 /* ---- the queue ---- */
+
+void settle_queue(struct worker *w, uint32_t index, size_t publisher, struct outbox_settle *settle)
+{
+    const struct config *config = w->relay->config;
+    const struct delivery *terms =
+        publisher == ROUTE_NONE ? &config->delivery : &config->publishers[publisher].delivery;
+    outcome_add_second(terms, w->batch.claimed->messages[index], settle);
+    batch_queue(&w->batch, index, publisher, settle);
+}
 
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms)
@@ -34,34 +44,73 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
         dead_letter_queue(w, index, publisher, settle.flags, settle.reason);
         return true;
     }
-    batch_queue(&w->batch, index, &settle);
+    settle_queue(w, index, publisher, &settle);
     if (outcome->verdict == OUTBOX_UNAVAILABLE && pause_ms > w->batch.deferred_ms)
         w->batch.deferred_ms = pause_ms;
-    if (outcome->verdict == OUTBOX_ACCEPTED) {
-        state->accepted++;
-        return true;
-    }
-    if (outcome->verdict == OUTBOX_RETRY)
-        state->retried++;
-    batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again",
-                     state->config->name);
+    if (outcome->verdict != OUTBOX_ACCEPTED)
+        batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again",
+                         state->config->name);
     return true;
 }
 
-/* ---- settling ---- */
+/* ---- what was settled is counted ---- */
 
-static void count_stale(struct worker *w)
+static void count_outcome(struct relay *relay, size_t publisher, uint32_t action, uint32_t flags)
 {
-    uint64_t n = 0;
-    for (size_t i = 0; i < w->batch.n_items; i++)
-        n += w->batch.stale[i];
-    if (n == 0)
-        return;
-    w->relay->stale += n;
+    struct publisher_state *state = publisher == ROUTE_NONE ? NULL : &relay->publishers[publisher];
+    if (action == OUTBOX_SETTLE_RETRY && !(flags & OUTBOX_SETTLE_CHARGE))
+        return; /* it waits as before */
+    if (action == OUTBOX_SETTLE_FAILED)
+        atomic_fetch_add(state ? &state->failed : &relay->failed, 1);
+    else if (state)
+        atomic_fetch_add(action == OUTBOX_SETTLE_RETRY ? &state->retried : &state->accepted, 1);
+    activity_note(&relay->done);
+    if (state)
+        activity_note(&state->done);
+}
+
+static void log_refused(struct worker *w, const struct outbox_settle *item)
+{
+    const struct outbox_message *msg = w->batch.claimed->messages[item->index];
+    bool failed = item->refused_action == OUTBOX_SETTLE_FAILED;
+    char id[64];
+    utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
+    log_event(w->relay->log, OUTBOX_LOG_WARNING,
+              failed ? "the table refused a message's outcome; message failed"
+                     : "the table refused a message's outcome; it will be sent again, charged",
+              "id", id, NULL);
+}
+
+/* Of the queue, after a settle that passed. False: nothing of it is known to be written. */
+static bool count_settled(struct worker *w)
+{
+    struct batch *batch = &w->batch;
+    size_t n_stale = 0;
+    for (size_t i = 0; i < batch->n_items; i++) {
+        const struct outbox_settle *item = &batch->items[i];
+        size_t publisher = batch->item_publishers[i];
+        if (batch->settled[i] == OUTBOX_SETTLED_STALE) {
+            n_stale++;
+        } else if (batch->settled[i] == OUTBOX_SETTLED_REFUSED) {
+            count_outcome(w->relay, publisher, item->refused_action, item->refused_flags);
+            log_refused(w, item);
+        } else if (batch->settled[i] == OUTBOX_SETTLED_QUARANTINED) {
+            quarantine_gauge_add(&w->quarantine);
+        } else {
+            count_outcome(w->relay, publisher, item->action, item->flags);
+        }
+    }
+    w->stale_batches = n_stale == batch->n_items ? w->stale_batches + 1 : 0;
+    if (n_stale == 0)
+        return true;
+    w->relay->stale += n_stale;
     log_event(w->relay->log, OUTBOX_LOG_WARNING,
               "settled too late: the claim had been lost, so these messages may arrive twice",
-              "messages", LOG_NUM((int64_t)n), NULL);
+              "messages", LOG_NUM((int64_t)n_stale), NULL);
+    return n_stale < batch->n_items;
 }
+
+/* ---- settling ---- */
 
 /* `run --once` has its own patience. */
 static int64_t patience_left_ms(const struct relay *relay, int64_t began_us)
@@ -96,6 +145,24 @@ static void remember_deferral(struct worker *w)
         ;
 }
 
+int settle_once(struct worker *w, int64_t timeout_ms, struct outbox_err *err)
+{
+    struct batch *batch = &w->batch;
+    struct outbox_call call = store_call(timeout_ms, -1);
+    memset(batch->settled, OUTBOX_SETTLED, batch->n_items);
+    activity_begin(&w->activity, ACTIVITY_SETTLING, ROUTE_NONE);
+    failpoint("before_settle");
+    int r = store_settle(&w->store, batch->claimed, batch->item_ptrs, batch->n_items, &call,
+                         batch->settled, err);
+    if (r < 0) {
+        settle_health_failed(w->relay, err);
+    } else if (count_settled(w)) {
+        activity_moved(&w->activity);
+        settle_health_passed(w->relay);
+    }
+    return r;
+}
+
 /*
  * Tried again until it succeeds, because the messages were sent: giving up sends them twice. There
  * are three ends: the store dropped the batch, so that no try can succeed; the time for stopping is
@@ -107,22 +174,21 @@ enum batch_state settle_batch(struct worker *w)
     struct outbox_err err = {.size = sizeof err};
     enum batch_state state = BATCH_OPEN;
     int64_t began_us = clock_monotonic_us();
+    struct reminder reminder = {0};
+    bool failed = false;
     for (uint32_t tries = 0; batch->n_items > 0; tries++) {
         int64_t left = patience_left_ms(w->relay, began_us);
         int64_t try_ms = context_left_ms(w->relay, left < TRY_LEAST_MS ? TRY_LEAST_MS : left);
-        struct outbox_call call = store_call(try_ms, -1);
-        memset(batch->stale, 0, batch->n_items);
-        failpoint("before_settle");
-        int r = store_settle(&w->store, batch->claimed, batch->item_ptrs, batch->n_items, &call,
-                             batch->stale, &err);
+        int r = settle_once(w, try_ms, &err);
         if (r == OUTBOX_OK) {
-            count_stale(w);
             remember_deferral(w);
-            if (tries > 0)
+            if (failed && w->stale_batches == 0)
                 log_event(w->relay->log, OUTBOX_LOG_INFO, "settled after all", NULL);
             break;
         }
-        if (tries == 0)
+        w->relay->settlers += !failed;
+        failed = true;
+        if (reminder_is_due(&reminder, clock_monotonic_us()))
             log_event(w->relay->log, OUTBOX_LOG_WARNING, "cannot settle; trying again", "messages",
                       LOG_NUM((int64_t)batch->n_items), "error", err.text, NULL);
         if (r == OUTBOX_E_BROKEN || left <= 0) {
@@ -132,6 +198,7 @@ enum batch_state settle_batch(struct worker *w)
         poll(NULL, 0,
              (int)backoff_ms(SETTLE_RETRY_MIN_MS, SETTLE_RETRY_MAX_MS, tries, BACKOFF_UPPER));
     }
+    w->relay->settlers -= failed;
     batch_forget_items(batch);
     return state;
 }

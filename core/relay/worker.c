@@ -15,18 +15,18 @@
 
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 2000
-/* A worker for which a publisher has no room; short enough for heartbeats to its other ones. */
-#define ROOM_MAX_MS 5000
-/* A message that waits for its publisher is looked for this long after it should be due. */
-#define DUE_SLACK_US 100000
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
     struct log *log = relay->log;
     w->relay = relay;
+    activity_init(&w->activity);
+    quarantine_gauge_init(&w->quarantine);
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
-    if (batch_init(&w->batch, config->delivery.batch_size) < 0 || !w->publishers)
+    w->publisher_pauses = calloc(config->n_publishers + 1, sizeof *w->publisher_pauses);
+    if (batch_init(&w->batch, config->delivery.batch_size) < 0 || !w->publishers ||
+        !w->publisher_pauses)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
     if (r == 0)
@@ -50,9 +50,12 @@ void worker_close(struct worker *w)
         return;
     close_publishers(w);
     free(w->publishers);
+    free(w->publisher_pauses);
     router_close(w->router);
     store_close(&w->store);
     batch_free(&w->batch);
+    activity_destroy(&w->activity);
+    quarantine_gauge_destroy(&w->quarantine);
 }
 
 /* ---- claim ---- */
@@ -61,6 +64,7 @@ static void release(struct worker *w, enum batch_state state)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(STORE_CALL_MS, -1);
+    activity_begin(&w->activity, ACTIVITY_RELEASING, ROUTE_NONE);
     lease_set(&w->batch.lease, (struct outbox_str){NULL, 0}, 0);
     if (store_release(&w->store, w->batch.claimed, &call, &err) < 0 && state != BATCH_LOST)
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
@@ -71,21 +75,26 @@ static void release(struct worker *w, enum batch_state state)
 
 static void store_failed(struct worker *w, int r, const struct outbox_err *err)
 {
-    const struct config *config = w->relay->config;
     struct suspension *suspension = &w->relay->store_suspension;
     int64_t pause_ms;
     if (r == OUTBOX_E_CANCELLED && w->relay->stopping) {
         suspension_unknown(suspension);
         return;
     }
+    bool told;
+    if (own_pause_failed(&w->store_pause, w->relay->claimed_us, clock_monotonic_us(), &told)) {
+        suspension_unknown(suspension);
+        if (told)
+            log_event(w->relay->log, OUTBOX_LOG_WARNING,
+                      "a worker cannot use the store, though others can; it waits: if connections "
+                      "are limited, lower `workers`",
+                      "error", err->text, NULL);
+        return;
+    }
     if (suspension_failed(suspension, 0, err->text, strlen(err->text), &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "the store is unavailable; trying again until it is there", "error", err->text,
                   NULL);
-    if (r == OUTBOX_E_BROKEN) { /* a failure to open it is that of the next claim */
-        store_close(&w->store);
-        store_open(&w->store, config->store_plugin, config->store_options, w->relay->log, NULL);
-    }
 }
 
 /* A batch that does not fit its time is claimed for nothing, and a claim that fails may be too much
@@ -110,7 +119,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
         w->limit = poison_is_suspected(&relay->poison) ? 1 : config->delivery.batch_size;
     struct outbox_claim claim = {
         .size = sizeof claim,
-        .limit = w->limit,
+        .limit = w->settle_probe ? 1 : w->limit,
         .lease_ms = (uint32_t)config->lease_ms,
         .max_bytes = config->batch_bytes,
         .max_message = config->max_message,
@@ -130,7 +139,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     if (batch_take(&w->batch, claimed) == 0)
         return OUTBOX_OK;
     release(w, BATCH_OPEN);
-    return outbox_fail(err, OUTBOX_E_BROKEN,
+    return outbox_fail(err, store_finish(&w->store, OUTBOX_E_BROKEN),
                        "store-%s claimed more messages than asked for, or not in order of seq; the "
                        "plugin is broken",
                        config->store_plugin->desc.name);
@@ -142,21 +151,31 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
 {
     struct suspension *suspension = &w->relay->store_suspension;
     struct outbox_err err = {.size = sizeof err};
-    int64_t wait_ms = suspension_enter(suspension, NULL);
+    int64_t wait_ms = settle_health_enter(w->relay, &w->settle_probe);
+    if (wait_ms == 0 && (wait_ms = suspension_enter(suspension, NULL)) > 0 && w->settle_probe)
+        settle_health_unknown(w->relay, false);
     if (wait_ms > 0) {
         *ret_due_us = clock_monotonic_us() + wait_ms * 1000;
         return false;
     }
+    activity_begin(&w->activity, ACTIVITY_CLAIMING, ROUTE_NONE);
     int r = call_claim(w, &err);
+    if (w->settle_probe && (r < 0 || w->batch.claimed->n == 0))
+        settle_health_unknown(w->relay, r == 0);
     if (r < 0) {
         resize_claim(w, false);
         store_failed(w, r, &err);
         *ret_due_us = suspension_snapshot(suspension).until_us;
         return false;
     }
-    if (suspension_passed(suspension))
+    own_pause_passed(&w->store_pause);
+    w->relay->claimed_us = clock_monotonic_us();
+    if (suspension_passed(suspension)) {
+        w->relay->heartbeat_due = true;
         log_event(w->relay->log, OUTBOX_LOG_INFO, "the store is back", NULL);
+    }
     const struct outbox_batch *claimed = w->batch.claimed;
+    quarantine_gauge_set(&w->quarantine, claimed);
     *ret_due_us =
         claimed->next_due_ms < 0 ? INT64_MAX : clock_monotonic_us() + claimed->next_due_ms * 1000;
     if (claimed->more)
@@ -184,7 +203,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
     if (!later)
         unrouted_gauge_count(&w->relay->unrouted);
     if (w->store.capabilities & OUTBOX_STORE_DELAY)
-        batch_queue(&w->batch, i, &settle);
+        settle_queue(w, i, ROUTE_NONE, &settle);
 }
 
 /* Charges a message that was alone in flight when a relay died, and publishes it no more now. */
@@ -239,22 +258,30 @@ static enum batch_state publish(struct worker *w)
     return state;
 }
 
-/* What was released after a failure of this worker alone would be claimed again at once. */
-static void wait_before_retry(struct worker *w, uint32_t failures, int64_t longest_ms)
+static void pause_worker(struct worker *w, int64_t ms)
 {
     struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
-    poll(&stop, 1, (int)backoff_ms(RETRY_MIN_MS, longest_ms, failures - 1, BACKOFF_UPPER));
+    poll(&stop, 1, (int)ms);
 }
 
-/* Another worker takes what this one has given back, and hears of news meanwhile. */
-static void wait_for_room(struct worker *w)
+/* What could not be recorded or settled would be claimed again at once. */
+static void wait_before_retry(struct worker *w)
 {
-    uint32_t failures = w->without_room;
-    if (failures == 0)
+    uint32_t times = w->stale_batches > 0 ? w->stale_batches : w->record_failures;
+    pause_worker(w, backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, times - 1, BACKOFF_UPPER));
+}
+
+/* A worker with trouble of its own leaves the messages, and the news of them, to the others. */
+static void wait_out_own_pauses(struct worker *w)
+{
+    int64_t until_us = w->store_pause.until_us, now_us = clock_monotonic_us();
+    for (size_t i = 0; i < w->relay->config->n_publishers; i++)
+        if (w->publisher_pauses[i].until_us > until_us)
+            until_us = w->publisher_pauses[i].until_us;
+    if (until_us <= now_us)
         return;
-    w->without_room = 0;
-    wakeup_signal(&w->relay->wakeup);
-    wait_before_retry(w, failures, ROOM_MAX_MS);
+    activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
+    pause_worker(w, (until_us - now_us) / 1000 + 1);
 }
 
 /* ---- wait ---- */
@@ -262,7 +289,7 @@ static void wait_for_room(struct worker *w)
 /* With every publisher suspended a claim would only be given back. 0: one of them is not. */
 static int64_t all_suspended_until(struct relay *relay)
 {
-    int64_t first = INT64_MAX;
+    int64_t first = relay->config->n_publishers > 0 ? INT64_MAX : 0;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
         struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.suspension);
         if (!view.paused)
@@ -270,37 +297,6 @@ static int64_t all_suspended_until(struct relay *relay)
         first = view.until_us < first ? view.until_us : first;
     }
     return first;
-}
-
-/* Nothing was due, and no message waits for a publisher to come back. */
-static bool once_is_done(struct relay *relay)
-{
-    bool waits = clock_monotonic_us() < relay->deferred_until_us + DUE_SLACK_US;
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        waits |= suspension_snapshot(&relay->publishers[i].breaker.suspension).paused;
-    return !waits;
-}
-
-static bool is_overdue(struct relay *relay, struct suspension *suspension, const char *kind,
-                       const char *name)
-{
-    struct suspension_view view = suspension_snapshot(suspension);
-    int64_t us = clock_monotonic_us() - view.began_us;
-    if (!view.paused || us < relay->mode.wait_ms * 1000)
-        return false;
-    context_remember_outage(relay, "%s%s was unavailable for %.1f s: %s", kind, name,
-                            (double)us / 1e6, view.reason);
-    return true;
-}
-
-/* The store or a publisher was unavailable for longer than `run --once` was to wait. */
-static bool once_timed_out(struct relay *relay)
-{
-    bool timed_out = is_overdue(relay, &relay->store_suspension, "the store", "");
-    for (size_t i = 0; i < relay->config->n_publishers; i++)
-        timed_out |= is_overdue(relay, &relay->publishers[i].breaker.suspension, "publisher ",
-                                relay->config->publishers[i].name);
-    return timed_out;
 }
 
 /* ---- all of it ---- */
@@ -313,19 +309,19 @@ static bool once_timed_out(struct relay *relay)
 static bool run_batch(struct worker *w)
 {
     struct relay *relay = w->relay;
-    wait_for_room(w);
+    wait_out_own_pauses(w);
     int64_t due_us = all_suspended_until(relay);
     bool claimed = due_us <= clock_monotonic_us() && claim(w, &due_us);
     if (!claimed || w->batch.claimed->n == 0) {
         if (claimed)
             release(w, BATCH_OPEN);
-        if (relay->mode.once && ((claimed && once_is_done(relay)) || once_timed_out(relay)))
+        if (relay->mode.once && once_is_over(w, claimed, due_us))
             return false;
         idle_wait(w, due_us);
         return true;
     }
     failpoint("after_claim");
-    enum batch_state state = route(w);
+    enum batch_state state = w->settle_probe ? settle_health_probe(w) : route(w);
     if (state == BATCH_OPEN)
         state = publish(w);
     enum batch_state settled = settle_batch(w);
@@ -333,8 +329,8 @@ static bool run_batch(struct worker *w)
         state = settled;
     resize_claim(w, !w->batch.cut_short);
     release(w, state);
-    if (state == BATCH_UNRECORDED)
-        wait_before_retry(w, w->record_failures, RETRY_MAX_MS);
+    if (state == BATCH_UNRECORDED || w->stale_batches > 0)
+        wait_before_retry(w);
     return state != BATCH_UNSETTLED;
 }
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.h - one worker: claim, route, publish, settle; with its parts. Everything but the batch's
- * lease is its thread's. */
+ * lease, its activity and its quarantine is its thread's. */
 #pragma once
 
 #include "plugin/publisher.h"
 #include "plugin/store.h"
+#include "policy/activity.h"
+#include "policy/own_pause.h"
+#include "policy/quarantine_gauge.h"
 #include "relay/batch.h"
 #include "relay/context.h"
 #include "route/router.h"
@@ -15,10 +18,16 @@ struct worker {
     struct publisher *publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
     struct batch batch;
+    struct own_pause store_pause;
+    struct own_pause *publisher_pauses; /* by the same index */
     uint32_t limit;           /* of the next claim, see resize_claim(); 0: of the first one */
     size_t first_publisher;   /* goes first with the next batch */
     uint32_t record_failures; /* in a row, of record_in_flight */
-    uint32_t without_room;    /* a publisher has none for it, for the n-th time in a row */
+    uint32_t stale_batches;   /* in a row, of which no message was settled in time */
+    bool once_last;           /* once: the other workers have ended */
+    bool settle_probe;        /* this batch is only to find out whether settles pass */
+    struct quarantine_gauge quarantine;
+    struct activity activity;
 };
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
@@ -36,15 +45,22 @@ enum batch_state deliver_share(struct worker *w, size_t publisher);
  * of the store; or until a publisher is to be served again. */
 void idle_wait(struct worker *w, int64_t due_us);
 
+/* ---- once.c: when `run --once` is over ---- */
+
+/* Asked when nothing was claimed; `claimed`: because nothing is due, the next message at due_us. */
+bool once_is_over(struct worker *w, bool claimed, int64_t due_us);
+
 /* ---- dead_letter.c: the one function through which every dead letter passes ---- */
 
 /*
- * The one way in which a message becomes `failed`: queues, counts and logs it. It goes this way
+ * The one way in which a message becomes `failed`: queues and logs it. It goes this way
  * because
  *   - its row cannot be read or is too large (worker.c: route),
  *   - no route takes it, with `unrouted = fail` (worker.c: route),
  *   - its publisher rejected it, or this was the last of max_retries attempts (policy/outcome.c),
  *   - it killed its relay at the last of these attempts (worker.c: fail_poison_message).
+ * Only the store itself makes others: where the table refuses the outcome of the last attempt, by
+ * the second outcome of settle_queue.
  * `flags` are those of outbox_settle; `publisher` is ROUTE_NONE when none saw the message. The
  * reason is borrowed as by batch_queue.
  */
@@ -53,16 +69,37 @@ void dead_letter_queue(struct worker *w, uint32_t index, size_t publisher, uint3
 
 /* ---- settle.c: what became of messages is queued, and made durable ---- */
 
-/* Queues, counts and logs what a publisher's outcome makes of a message. `pause_ms`: for how long
+/* Queues what is to become of a message, with what becomes of it if the table refuses that.
+ * Otherwise as batch_queue. */
+void settle_queue(struct worker *w, uint32_t index, size_t publisher, struct outbox_settle *settle);
+/* Queues and logs what a publisher's outcome makes of a message. `pause_ms`: for how long
  * the publisher is suspended. False: nothing; the message is to be released as it is. */
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
                           const struct outbox_outcome *outcome, int64_t pause_ms);
 
+/* Settles all that is queued, in one try, and tells settle_health what came of it. */
+int settle_once(struct worker *w, int64_t timeout_ms, struct outbox_err *err);
 /* Settles all that is queued, until it is durable or the claim is lost. */
 enum batch_state settle_batch(struct worker *w);
 /* The same where the store settles a batch in parts; else the queue waits for the whole batch. */
 enum batch_state settle_part(struct worker *w);
 bool settle_is_partial(const struct worker *w);
+
+/* ---- settle_health.c: whether messages can be settled at all, for all workers of the relay ----
+ */
+
+/* A settle of this batch failed: nothing more is published until one has passed. */
+void settle_health_failed(struct relay *relay, const struct outbox_err *err);
+void settle_health_passed(struct relay *relay);
+bool settle_health_is_paused(struct relay *relay);
+
+/* Before a claim: for how long it would be of no use, ms. With 0, *ret_probe tells whether to claim
+ * one message for settle_health_probe. Else settle_health_unknown: `nothing` was due, so that
+ * nothing waits; or the store could not be asked. */
+int64_t settle_health_enter(struct relay *relay, bool *ret_probe);
+void settle_health_unknown(struct relay *relay, bool nothing);
+/* Settles the claimed message as it is, to see whether that passes, once. */
+enum batch_state settle_health_probe(struct worker *w);
 
 /* ---- publisher_health.c: whether a publisher as a whole is available, for its breaker ---- */
 
@@ -79,5 +116,3 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
  * OUTBOX_E_CANCELLED and OUTBOX_E_FULL say nothing of the publisher. */
 int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_ms,
                            int64_t *ret_pause_ms);
-/* It is available again. */
-void publisher_health_log_back(struct worker *w, size_t publisher);

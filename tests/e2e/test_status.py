@@ -21,9 +21,9 @@ class Status(Commands):
             for _ in range(n):
                 db.execute("INSERT INTO outbox_messages (topic, status) VALUES ('t', ?)", (status,))
         (status,) = self.outboxd_json("status")
-        self.assertEqual(list(status), ["pending", "delayed", "processing", "processed", "failed", "at_least",
-                                        "oldest_pending_seconds", "relays"])
-        self.assertEqual([status[k] for k in list(status)[:6]], [1, 0, 1, 3, 2, []])
+        self.assertEqual(list(status), ["pending", "delayed", "processing", "processed", "failed", "unknown", "parked",
+                                        "at_least", "oldest_pending_seconds", "relays"])
+        self.assertEqual([status[k] for k in list(status)[:8]], [1, 0, 1, 3, 2, 0, 0, []])
         self.assertAlmostEqual(status["oldest_pending_seconds"], 3 * 86400, delta=60)
         out = self.outboxd("status").stdout
         self.assertIn("the oldest for 3 d 0 h", out)
@@ -55,7 +55,10 @@ class Status(Commands):
     def test_what_a_relay_wrote_is_not_trusted(self):
         states = ("nonsense", "", "[1]", '{"a":' * 100, '{"publishers":{"m":5},"rate":3,"unrouted":"x"}',
                   '{"rate":{"published_per_second":NaN}}', '{"rate":-Infinity}', '{"publishers":{"m":{"state":"\\u001b[2J"}}}',
-                  b'{"publishers":{"\xff":{"state":"\xff"}}}')
+                  b'{"publishers":{"\xff":{"state":"\xff"}}}',
+                  '{"state":"\\u001b[2J","progress_at":"\\u001b","waits_for":[7,{"what":"\\u001b[2J","since":"\\u001b"},{}],'
+                  '"waking":{"reason":"\\u001b"},"quarantined":"x","quarantine_reason":7}',
+                  '{"waits_for":{},"progress_at":"2026-13-99T99:99:99Z","waking":[],"quarantined":-1}')
         for n, state in enumerate(states):
             self.put_relay(str(n), state=state)
         out = self.outboxd("status").stdout
@@ -64,7 +67,7 @@ class Status(Commands):
         text = self.outboxd("status", "--json").stdout
         relays = {r["id"]: r["state"] for r in json.loads(text, parse_constant=self.fail)["relays"]}
         self.assertEqual([relays[str(n)] is None for n in range(len(states))],
-                         [True, True, True, True, False, True, True, False, True])
+                         [True, True, True, True, False, True, True, False, True, False, False])
 
     def test_live_relays_are_found_among_many_that_ended(self):
         self.put_relay("live")
@@ -80,6 +83,20 @@ class Status(Commands):
         self.assertIn("relay relay-lost: lost", out)
         self.assertEqual(out.count("relay cron: ended"), 3)
         self.assertIn("more that are ended", out)
+
+    def test_what_a_relay_waits_for_is_shown(self):
+        self.put_relay("a", state=json.dumps({
+            "state": "waiting", "progress_at": "2026-11-29T10:00:00.000000Z", "quarantined": 3,
+            "quarantine_reason": "the audit says no", "waking": {"by": "polling", "reason": "port closed"},
+            "waits_for": [{"what": "worker 1 settles", "since": "2026-11-29T10:00:01.000000Z"}, {"what": "a friend"}],
+            "publishers": {"mail": {"state": "waiting", "since": "2026-11-29T10:00:01.000000Z", "reason": "for ever"}}}))
+        out = self.outboxd("status").stdout
+        self.assertRegex(out, "(?m)^relay relay-a: live, waiting, last seen .*, last progress .* ago")
+        self.assertIn("  waits since 2026-11-29T10:00:01.000000Z: worker 1 settles\n  waits: a friend\n", out)
+        self.assertIn("  quarantined 3 rows that the table refuses to change: the audit says no\n", out)
+        self.assertIn("  polls instead of waiting for news: port closed\n", out)
+        self.assertIn("  publisher mail: waiting, ", out)
+        self.assertIn("    since 2026-11-29T10:00:01.000000Z: for ever\n", out)
 
     def test_live_relays_that_differ_are_warned_about(self):
         self.put_relay("a")

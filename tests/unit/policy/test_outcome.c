@@ -83,6 +83,22 @@ START_TEST(later_is_when_the_publisher_says_or_after_the_shortest_retry)
 }
 END_TEST
 
+START_TEST(what_the_database_refuses_is_a_charged_attempt)
+{
+    struct outbox_message m = {.size = sizeof m, .retries = 1};
+    struct outbox_settle s = {.action = OUTBOX_SETTLE_DONE};
+    outcome_add_second(&delivery, &m, &s);
+    ck_assert_uint_eq(s.action, OUTBOX_SETTLE_DONE);
+    ck_assert_uint_eq(s.refused_action, OUTBOX_SETTLE_RETRY);
+    ck_assert_uint_eq(s.refused_flags, OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON);
+    ck_assert(s.refused_delay_ms >= 1 && s.refused_delay_ms <= 20);
+    m.retries = 2; /* the third attempt was the last */
+    outcome_add_second(&delivery, &m, &s);
+    ck_assert_uint_eq(s.refused_action, OUTBOX_SETTLE_FAILED);
+    ck_assert_int_eq(s.refused_delay_ms, 0);
+}
+END_TEST
+
 START_TEST(what_is_done_is_deleted_where_nothing_is_retained)
 {
     struct outcome_terms terms = {.delivery = &delivery, .delete_done = true};
@@ -103,6 +119,7 @@ int main(void)
     tcase_add_test(tc, what_is_not_known_goes_back_as_it_is);
     tcase_add_test(tc, the_reason_is_the_publishers_or_says_that_there_is_none);
     tcase_add_test(tc, later_is_when_the_publisher_says_or_after_the_shortest_retry);
+    tcase_add_test(tc, what_the_database_refuses_is_a_charged_attempt);
     tcase_add_test(tc, what_is_done_is_deleted_where_nothing_is_retained);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

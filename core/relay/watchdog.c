@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "relay/worker.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_MS 1000
+
+/* Appends what a stalled worker does; false: it is not stalled. */
+static bool add_stalled(struct worker *w, size_t i, int64_t now_us, char *text, size_t cap)
+{
+    struct activity_view view = activity_snapshot(&w->activity);
+    size_t n = strlen(text);
+    if (!activity_is_stalled(&view, now_us))
+        return false;
+    snprintf(text + n, cap - n, "%sworker %zu %s", n > 0 ? ", " : "", i + 1,
+             activity_verb(view.step));
+    n = strlen(text);
+    if (view.step == ACTIVITY_PUBLISHING || view.step == ACTIVITY_CHECKING)
+        snprintf(text + n, cap - n, " %s", w->relay->config->publishers[view.publisher].name);
+    n = strlen(text);
+    snprintf(text + n, cap - n, " since %lld s", (long long)((now_us - view.since_us) / 1000000));
+    return true;
+}
+
+/* A worker that has something to do, and got nothing done for a minute, is told, again and again
+ * with growing pauses. That the store or a publisher is unavailable is told elsewhere, likewise. */
+static void look(struct relay *relay, struct reminder *reminder)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t done_us = relay->done.us > relay->began_us ? relay->done.us : relay->began_us;
+    char text[400] = "";
+    bool stalled = false;
+    for (size_t i = 0; i < relay->config->workers; i++)
+        stalled |= add_stalled(&relay->workers[i], i, now_us, text, sizeof text);
+    if (!stalled)
+        *reminder = (struct reminder){0};
+    else if (reminder_is_due(reminder, now_us))
+        log_event(relay->log, OUTBOX_LOG_WARNING,
+                  "some messages are claimed or due, and get no further", "waits_for", text,
+                  "seconds_since_any_was_settled", LOG_NUM((now_us - done_us) / 1000000), NULL);
+}
+
+void *watchdog_main(void *arg)
+{
+    struct relay *relay = arg;
+    struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
+    struct reminder reminder = {0};
+    while (poll(&quit, 1, LOOK_MS) == 0)
+        look(relay, &reminder);
+    context_thread_ended(relay);
+    return NULL;
+}

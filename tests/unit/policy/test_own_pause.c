@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What fails for one worker only. */
+#include "policy/own_pause.h"
+#include "unit.h"
+
+#define SECOND INT64_C(1000000)
+
+START_TEST(a_failure_is_ones_own_when_it_passed_for_another_since_the_one_before)
+{
+    struct own_pause p = {0};
+    bool told = false;
+    ck_assert(!own_pause_failed(&p, 9 * SECOND, 10 * SECOND, &told)); /* it may be an outage */
+    ck_assert(!own_pause_failed(&p, 9 * SECOND, 11 * SECOND, &told)); /* for all of them */
+    ck_assert(own_pause_failed(&p, 12 * SECOND, 13 * SECOND, &told));
+    ck_assert(told);
+    ck_assert(!own_pause_failed(&p, 12 * SECOND, 14 * SECOND, &told)); /* since then for nobody */
+}
+END_TEST
+
+START_TEST(its_pause_grows_until_it_passes)
+{
+    struct own_pause p = {.failed_us = 1};
+    bool told;
+    for (int64_t least = 250; least < 15000; least *= 2) {
+        int64_t now = p.failed_us + 2;
+        ck_assert(own_pause_failed(&p, now - 1, now, &told));
+        ck_assert_int_ge(p.until_us, now + least * 1000);
+        ck_assert_int_le(p.until_us, now + 30 * SECOND);
+        ck_assert_int_eq(told, least == 250);
+    }
+    own_pause_passed(&p);
+    ck_assert(!own_pause_failed(&p, SECOND, 2 * SECOND, &told));
+    ck_assert_int_eq(p.until_us, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("own_pause");
+    TCase *tc = tcase_create("own_pause");
+    tcase_add_test(tc, a_failure_is_ones_own_when_it_passed_for_another_since_the_one_before);
+    tcase_add_test(tc, its_pause_grows_until_it_passes);
+    suite_add_tcase(suite, tc);
+    return unit_main(suite);
+}
