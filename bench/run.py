@@ -130,4 +130,5 @@ def main():
     print("idle CPU   %.2f %%" % idle)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -105,7 +105,6 @@ static bool is_none(struct json_text t)
 int headers_parse(const char *json, size_t n, uint64_t max, struct arena *arena,
                   const struct outbox_header **ret, uint64_t *ret_n, struct outbox_str *why)
 {
-    struct json_text t = {json, json + n};
     *ret = NULL;
     *ret_n = 0;
     /* The two forms that nearly every row has cost nothing. */
@@ -114,6 +113,7 @@ int headers_parse(const char *json, size_t n, uint64_t max, struct arena *arena,
         return OUTBOX_OK;
     if (!utf8_is_clean(json, n))
         return defect(why, "headers: not valid UTF-8");
+    struct json_text t = {json, json + n};
     if (is_none(t))
         return OUTBOX_OK;
     if (!json_next_is(&t, '{'))

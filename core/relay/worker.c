@@ -237,9 +237,13 @@ static enum batch_state route(struct worker *w)
             charged = true;
         }
     }
-    enum batch_state state = settle_part(w);
+    if (!charged) { /* settled with the first chunk: a commit less */
+        batch_keep_reasons(batch);
+        return BATCH_OPEN;
+    }
     /* A charge becomes durable before anything is sent that may kill this relay, too. */
-    return state == BATCH_OPEN && charged && !settle_is_partial(w) ? BATCH_CLOSED : state;
+    enum batch_state state = settle_part(w);
+    return state == BATCH_OPEN && !settle_is_partial(w) ? BATCH_CLOSED : state;
 }
 
 /* ---- publish ---- */

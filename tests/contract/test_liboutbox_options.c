@@ -47,7 +47,7 @@ static struct outbox_relay_counts after(struct outbox_relay *relay, uint64_t n)
 START_TEST(a_batch_holds_no_more_than_batch_bytes)
 {
     static const struct outbox_relay_options options[] = {{.workers = 1},
-                                                          {.workers = 1, .batch_bytes = 250}};
+                                                          {.workers = 1, .batch_bytes = 350}};
     for (size_t i = 0; i < 2; i++) {
         for (int n = 0; n < 4; n++)
             app_send(100);

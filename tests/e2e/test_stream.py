@@ -47,6 +47,28 @@ class Stream(relay_test.Relay):
             row = self.row(ids[status])
             self.assertEqual((row["status"], row["retries"], row["last_error"]), (column, retries, why), status)
 
+    def test_text_arrives_as_it_was_written_or_the_message_is_rejected(self):
+        """Replies may hold any text, too, whatever json-c's version."""
+        self.stream("import json, sys\nsys.stdin.readline()\n"
+                    "for line in sys.stdin:\n"
+                    "    m = json.loads(line)\n"
+                    "    open(sys.argv[1] + '/seen', 'a').write(line)\n"
+                    "    print(json.dumps({'id': m['id'], 'status': 'reject' if m['topic'] == 'no' else 'ok',"
+                    " 'reason': 'zur\u00fcckgewiesen'}, ensure_ascii=False), flush=True)\n", relay="workers = 1")
+        good = self.insert("x", topic="a\0b", key="\u00fc\0", headers='{"customer":"M\u00fcller","h":"x\\u0000y"}')
+        refused, bad = self.insert("x", topic="no"), self.insert("x")
+        db = self.connect()
+        db.execute("UPDATE outbox_messages SET topic = CAST(x'74ff74' AS TEXT) WHERE id = ?", [bad])
+        self.outboxd("run", "--once", code=1)
+        seen = [json.loads(line) for line in self.read("seen").splitlines()]
+        self.assertEqual([m["topic"] for m in seen], ["a\0b", "no"])
+        self.assertEqual(seen[0]["key"], "\u00fc\0")
+        self.assertEqual(seen[0]["headers"], {"customer": "M\u00fcller", "h": "x\0y"})
+        self.assertEqual(self.row(good)["status"], "processed")
+        self.assertEqual((self.row(refused)["status"], self.row(refused)["last_error"]), ("failed", "zur\u00fcckgewiesen"))
+        self.assertEqual(self.row(bad)["status"], "failed")
+        self.assertIn("topic or key is not valid UTF-8", self.row(bad)["last_error"])
+
     def test_a_co_process_that_dies_leaves_the_rest_uncharged(self):
         self.stream("import json, sys, os\nsys.stdin.readline()\n"
                     "for n, line in enumerate(sys.stdin):\n"

@@ -74,7 +74,7 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
  * pattern that is not ASCII may miss some. */
 #define NEXT(columns) "SELECT " columns " FROM {t} m WHERE m.seq > $1"
 static const char next_seqs[] = NEXT("m.seq");
-static const char next_topics[] = NEXT("m.seq, m.topic");
+static const char next_topics[] = NEXT("m.seq, pg_catalog.left(m.topic, 65536)");
 static const char next_stored[] =
     NEXT("m.seq, pg_catalog.convert_to(m.topic, pg_catalog.getdatabaseencoding())");
 

@@ -8,7 +8,7 @@
 #define PAGE_BYTES INT64_C(16777216)
 /* Headers of more bytes are not shown. */
 #define HEADERS_MAX 262144
-#define COLUMNS ROW_COLUMNS_OF(65536, 262144, 1048576)
+#define COLUMNS ROW_COLUMNS_OF(65536, 262145, 1048576)
 
 static uint32_t status_bit(struct outbox_str name)
 {

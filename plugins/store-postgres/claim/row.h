@@ -12,10 +12,10 @@
 
 /*
  * The columns that row_message reads, in its order. A payload comes if it has $1 bytes at most; of
- * a longer topic or key, and of headers, come the first characters. How many bytes headers have as
- * text is known only when they are made text, which takes long for large ones: those that are
- * stored in more bytes than `stored` do not come at all. How many they are stored in is known
- * without reading them.
+ * a longer topic or key, and of headers, come the first characters (a cast to varchar costs nothing
+ * if nothing is cut). How many bytes headers have as text is known only when they are made text,
+ * which takes long for large ones: those that are stored in more bytes than `stored` do not come at
+ * all. How many they are stored in is known without reading them.
  */
 #define ROW_COLUMNS_OF(text, headers, stored)                                     \
     "m.seq, m.ctid, m.id,"                                                        \
@@ -26,12 +26,13 @@
     " CASE WHEN pg_catalog.octet_length(m.payload) <= $1 THEN m.payload END,"     \
     " pg_catalog.octet_length(m.payload),"                                        \
     " CASE WHEN pg_catalog.pg_column_size(m.headers) <= " #stored                 \
-    "  THEN pg_catalog.left(m.headers::text, " #headers " + 1) END,"              \
+    "  THEN m.headers::text::pg_catalog.varchar(" #headers ") END,"               \
     " pg_catalog.pg_column_size(m.headers), m.retries, m.created_at, m.origin_id"
 
-/* Those of a claim: what is longer is loaded when it is known that it fits into the batch. */
+/* Those of a claim; headers of more bytes are not whole. What is longer is loaded when it is known
+ * that it fits into the batch. */
 #define ROW_HEADERS_MAX 8192
-#define ROW_COLUMNS ROW_COLUMNS_OF(2000, 8192, 65536)
+#define ROW_COLUMNS ROW_COLUMNS_OF(2000, 8193, 65536)
 enum row_column {
     ROW_SEQ,
     ROW_CTID,
