@@ -30,17 +30,16 @@ struct builder {
     bool found; /* there was one, whatever became of it */
 };
 
-/* The bytes of each column. length() of a blob reads its header only. */
-#define BYTES(column)                                                                      \
-    "CASE typeof(" column ") WHEN 'blob' THEN length(" column ") ELSE length(CAST(" column \
-    " AS BLOB)) END"
-#define SIZES                                                                             \
-    "SELECT seq, " BYTES("payload") ", " BYTES("headers") ", " BYTES("topic") ", " BYTES( \
-        "key") " FROM "
+/* What has the bytes of each column. length() of a blob reads its header only. */
+#define SIZES                                                                                \
+    "SELECT seq, CASE typeof(payload) WHEN 'blob' THEN length(payload) ELSE CAST(payload AS" \
+    " TEXT) END, headers, topic, key FROM "
 
 static uint64_t bytes(sqlite3_stmt *q, int column, uint64_t most)
 {
-    uint64_t n = (uint64_t)sqlite3_column_int64(q, column);
+    bool is_length = sqlite3_column_type(q, column) == SQLITE_INTEGER;
+    uint64_t n = is_length ? (uint64_t)sqlite3_column_int64(q, column)
+                           : (uint64_t)sqlite3_column_bytes(q, column);
     return n > most ? 0 : n; /* it is not loaded */
 }
 
@@ -49,8 +48,8 @@ static uint64_t row_bytes(sqlite3_stmt *q, const struct outbox_claim *claim)
     uint64_t headers = OUTBOX_HAS(claim, max_header_bytes) && claim->max_header_bytes > 0
                            ? claim->max_header_bytes
                            : claim->max_message;
-    return bytes(q, 1, claim->max_message) + bytes(q, 2, headers) + bytes(q, 3, UINT64_MAX) +
-           bytes(q, 4, UINT64_MAX);
+    return bytes(q, 1, claim->max_message) + bytes(q, 2, headers) +
+           (uint64_t)sqlite3_column_bytes(q, 3) + (uint64_t)sqlite3_column_bytes(q, 4);
 }
 
 /* Adds the rows of a statement, until there are `limit` in all or the batch is full: one row that
@@ -118,7 +117,7 @@ static int take_range(struct store *s, const struct builder *b, int64_t lease,
         s, STMT_TAKE_RANGE,
         "UPDATE \"{t}\" INDEXED BY \"{t}_ready\" SET " TAKE " WHERE seq BETWEEN ?1 AND ?3"
         " AND status = 'pending' AND available_at IS NULL AND lane IS NULL AND NOT"
-        " outbox_quarantined(seq)",
+        " outbox_passed_over(seq)",
         DB_ARGS(DB_INT(b->rows.seqs[0]), DB_INT(lease), DB_INT(b->rows.seqs[b->rows.n - 1])), err);
     return r == 0 && (uint64_t)sqlite3_changes64(s->db) != b->rows.n ? db_skipped(s, err) : r;
 }

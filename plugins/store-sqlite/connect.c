@@ -89,6 +89,7 @@ static int add_functions(struct store *s)
         {"outbox_timestamp", 1, SQLITE_DETERMINISTIC, timestamp_sql},
         {"outbox_due", 1, SQLITE_DETERMINISTIC, timestamp_due_sql},
         {"outbox_quarantined", 1, 0, refused_sql},
+        {"outbox_passed_over", 1, 0, refused_pass_over_sql},
     };
     int code = SQLITE_OK;
     for (size_t i = 0; code == SQLITE_OK && i < sizeof functions / sizeof functions[0]; i++)
@@ -202,6 +203,7 @@ static void drop_moved(struct store *s)
         db_close(s);
         s->refused.quarantine.n = 0; /* other rows have those numbers now */
         s->refused.n_outcomes = 0;
+        s->refused.full_until_us = 0;
     }
     if (s->suspect)
         db_close(s);

@@ -186,6 +186,18 @@ START_TEST(an_empty_id_is_never_sent)
 }
 END_TEST
 
+/* As two processes that were forked do, whose SQLite has the same random numbers. */
+START_TEST(ids_of_saved_messages_do_not_hang_on_sqlites_random_numbers)
+{
+    struct outbox_err err = {.size = sizeof err};
+    sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SAVE);
+    assert_class(save_one(the_store(), (struct outbox_new){.size = 0}, &err), OUTBOX_OK, &err);
+    sqlite3_test_control(SQLITE_TESTCTRL_PRNG_RESTORE);
+    assert_class(save_one(the_store(), (struct outbox_new){.size = 0}, &err), OUTBOX_OK, &err);
+    ck_assert_int_eq(number("SELECT count(DISTINCT id) FROM " T), 2);
+}
+END_TEST
+
 START_TEST(headers_may_be_null)
 {
     execute("INSERT INTO " T " (topic, headers) VALUES ('t', NULL)");
@@ -479,6 +491,7 @@ int main(void)
     tcase_add_test(tc, a_row_is_reached_whatever_its_seq);
     tcase_add_test(tc, an_empty_id_is_never_sent);
     tcase_add_test(tc, headers_may_be_null);
+    tcase_add_test(tc, ids_of_saved_messages_do_not_hang_on_sqlites_random_numbers);
     tcase_add_test(tc, rows_that_nobody_ever_sends_are_counted_and_told);
     tcase_add_test(tc, a_row_without_a_time_does_not_hide_how_long_others_wait);
     tcase_add_test(tc, a_batch_is_bounded_in_the_bytes_of_all_columns);
