@@ -8,10 +8,10 @@
  * make a claim read every row that is kept. */
 #define READY                                                                       \
     "\"{t}\" INDEXED BY \"{t}_ready\" WHERE status = 'pending' AND available_at IS" \
-    " NULL AND lane IS NULL AND NOT outbox_quarantined(seq)"
+    " NULL AND lane IS NULL AND NOT outbox_passed_over(seq)"
 #define DELAYED                                                                       \
     "\"{t}\" INDEXED BY \"{t}_delayed\" WHERE status = 'pending' AND available_at IS" \
-    " NOT NULL AND lane IS NULL AND NOT outbox_quarantined(seq)"
+    " NOT NULL AND lane IS NULL AND NOT outbox_passed_over(seq)"
 /* Text or bytes, which come after all numbers. */
 #define TEXT_TIME DELAYED " AND available_at >= ''"
 

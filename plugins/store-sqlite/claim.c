@@ -31,20 +31,21 @@ struct builder {
     bool found; /* there was one, whatever became of it */
 };
 
-/* The bytes of each column. length() of a blob reads its header only. */
-#define SIZES                                                                                    \
-    "SELECT seq, CASE typeof(payload) WHEN 'blob' THEN length(payload) ELSE"                     \
-    " octet_length(payload) END, octet_length(headers), octet_length(topic), octet_length(key)," \
-    " octet_length(id) FROM "
+/* What has the bytes of each column. length() of a blob reads its header only. */
+#define SIZES                                                                                \
+    "SELECT seq, CASE typeof(payload) WHEN 'blob' THEN length(payload) ELSE CAST(payload AS" \
+    " TEXT) END, headers, topic, key, id FROM "
 
 /* What would be loaded of the row: nothing of what is over a limit. */
 static uint64_t row_bytes(sqlite3_stmt *q, const struct message_limits *limits)
 {
-    struct message_sizes sizes = {.payload = (uint64_t)sqlite3_column_int64(q, 1),
-                                  .headers = (uint64_t)sqlite3_column_int64(q, 2),
-                                  .topic = (uint64_t)sqlite3_column_int64(q, 3),
-                                  .key = (uint64_t)sqlite3_column_int64(q, 4),
-                                  .id = (uint64_t)sqlite3_column_int64(q, 5)};
+    bool is_length = sqlite3_column_type(q, 1) == SQLITE_INTEGER;
+    struct message_sizes sizes = {.payload = is_length ? (uint64_t)sqlite3_column_int64(q, 1)
+                                                       : (uint64_t)sqlite3_column_bytes(q, 1),
+                                  .headers = (uint64_t)sqlite3_column_bytes(q, 2),
+                                  .topic = (uint64_t)sqlite3_column_bytes(q, 3),
+                                  .key = (uint64_t)sqlite3_column_bytes(q, 4),
+                                  .id = (uint64_t)sqlite3_column_bytes(q, 5)};
     return message_sizes_over(&sizes, limits) ? 0 : message_sizes_sum(&sizes);
 }
 
@@ -113,7 +114,7 @@ static int take_range(struct store *s, const struct builder *b, int64_t lease,
         s, STMT_TAKE_RANGE,
         "UPDATE \"{t}\" INDEXED BY \"{t}_ready\" SET " TAKE " WHERE seq BETWEEN ?1 AND ?3"
         " AND status = 'pending' AND available_at IS NULL AND lane IS NULL AND NOT"
-        " outbox_quarantined(seq)",
+        " outbox_passed_over(seq)",
         DB_ARGS(DB_INT(b->rows.seqs[0]), DB_INT(lease), DB_INT(b->rows.seqs[b->rows.n - 1])), err);
     return r == 0 && (uint64_t)sqlite3_changes64(s->db) != b->rows.n ? db_skipped(s, err) : r;
 }

@@ -96,6 +96,7 @@ static int add_functions(struct store *s)
         {"outbox_timestamp", 1, SQLITE_DETERMINISTIC, timestamp_sql},
         {"outbox_due", 1, SQLITE_DETERMINISTIC, timestamp_due_sql},
         {"outbox_quarantined", 1, 0, refused_sql},
+        {"outbox_passed_over", 1, 0, refused_pass_over_sql},
         {"octet_length", 1, SQLITE_DETERMINISTIC, sql_octet_length}, /* the last one, see below */
     };
     size_t n = sizeof functions / sizeof functions[0];
@@ -212,6 +213,7 @@ static void drop_moved(struct store *s)
         db_close(s);
         s->refused.quarantine.n = 0; /* other rows have those numbers now */
         s->refused.n_outcomes = 0;
+        s->refused.full_until_us = 0;
     }
     if (s->suspect)
         db_close(s);

@@ -9,6 +9,8 @@
 #define LOGGED_MAX 5
 /* Other instances leave a row alone for this much longer than the one that knows what it wanted. */
 #define SLACK_MS 10000
+/* How long claims pass over what the quarantine has no room for. */
+#define FULL_MS 60000
 
 /* Items from `from` to before `end`, in one transaction. *ret_at: the item where it failed. */
 static int try_range(struct store *s, const struct refused_change *change, size_t from, size_t end,
@@ -48,12 +50,21 @@ int refused_run(struct store *s, const struct refused_change *change, size_t n,
     return OUTBOX_OK;
 }
 
+static void pass_over(struct store *s, int64_t seq, int64_t now_us)
+{
+    if (now_us >= s->refused.full_until_us || seq > s->refused.full_seq)
+        s->refused.full_seq = seq;
+    s->refused.full_until_us = now_us + FULL_MS * 1000;
+}
+
 void refused_quarantine(struct store *s, int64_t seq)
 {
-    int64_t ms =
-        quarantine_add(&s->refused.quarantine, seq, s->host->monotonic_us(s->host), s->row_fault);
-    s->refused.pause_ms = ms;
-    if (++s->refused.n_logged <= LOGGED_MAX)
+    int64_t now_us = s->host->monotonic_us(s->host);
+    int64_t ms = quarantine_add(&s->refused.quarantine, seq, now_us, s->row_fault);
+    s->refused.pause_ms = ms ? ms : FULL_MS;
+    if (ms == 0)
+        pass_over(s, seq, now_us);
+    else if (++s->refused.n_logged <= LOGGED_MAX)
         outbox_logf(s->host, OUTBOX_LOG_WARNING,
                     "%s: the database refuses to change the row with seq %" PRId64
                     " of %s: %s; it is left alone for %" PRId64 " s",
@@ -79,4 +90,14 @@ void refused_sql(sqlite3_context *context, int n, sqlite3_value **values)
     (void)n;
     sqlite3_result_int(context,
                        refused_has(sqlite3_user_data(context), sqlite3_value_int64(values[0])));
+}
+
+void refused_pass_over_sql(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    const struct store *s = sqlite3_user_data(context);
+    int64_t seq = sqlite3_value_int64(values[0]);
+    (void)n;
+    sqlite3_result_int(context, refused_has(s, seq) ||
+                                    (seq <= s->refused.full_seq &&
+                                     s->host->monotonic_us(s->host) < s->refused.full_until_us));
 }

@@ -34,3 +34,6 @@ int64_t refused_until_us(const struct store *s);
 bool refused_has(const struct store *s, int64_t seq);
 /* The SQL function outbox_quarantined(seq). */
 void refused_sql(sqlite3_context *context, int n, sqlite3_value **values);
+/* outbox_passed_over(seq): is the row not to be claimed? So are those in front of one that found
+ * the quarantine full, so that however many are refused, they do not stand in the way of others. */
+void refused_pass_over_sql(sqlite3_context *context, int n, sqlite3_value **values);

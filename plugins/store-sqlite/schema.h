@@ -17,8 +17,11 @@
     "        substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)" \
     " ||\n        '-' || hex(randomblob(6)))"
 
-/* Rows that nobody ever sends. */
-#define SCHEMA_UNKNOWN "status NOT IN ('pending', 'processing', 'processed', 'failed')"
+/* Rows that nobody ever sends. Every write of a row evaluates this for its index, where NOT IN
+ * would cost as much as all other indexes. */
+#define SCHEMA_UNKNOWN                                                             \
+    "status <> 'pending' AND status <> 'processing' AND status <> 'processed' AND" \
+    " status <> 'failed'"
 
 /* An index, by the end of its name. All are partial; a statement that names one and has its
  * condition can be compiled only if it is there. */

@@ -102,6 +102,9 @@ struct store {
         struct quarantine quarantine;
         int64_t pause_ms;  /* of the row that was added last */
         uint32_t n_logged; /* in this call */
+        /* The quarantine was full: claims pass over all rows up to this seq until then. */
+        int64_t full_seq;
+        int64_t full_until_us; /* monotonic */
         struct refused_outcome outcomes[REFUSED_OUTCOMES_MAX];
         size_t n_outcomes;
     } refused;

@@ -242,6 +242,21 @@ START_TEST(a_row_that_cannot_be_claimed_holds_no_other_up)
 }
 END_TEST
 
+/* More than the quarantine has room for. */
+START_TEST(however_many_rows_are_refused_others_are_claimed)
+{
+    trigger("UPDATE", "1", "raise(abort, 'no')");
+    execute("INSERT INTO " T
+            " (topic) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+            " WHERE i < 1500) SELECT 'bad' FROM n");
+    produce(3);
+    struct outbox_batch *batch = claim_soon(the_store());
+    ck_assert_uint_eq(batch->n, 3);
+    ck_assert_uint_eq(batch->n_quarantined, 1000);
+    release(the_store(), batch);
+}
+END_TEST
+
 START_TEST(a_refused_row_alone_is_not_looked_for_at_once)
 {
     static const char *const bad[] = {"bad"};
@@ -454,6 +469,7 @@ int main(void)
     tcase_add_test(tc, a_row_in_quarantine_is_anyones_when_its_lease_ends);
     tc = store_case(suite, "claim");
     tcase_add_loop_test(tc, a_row_that_cannot_be_claimed_holds_no_other_up, 0, 3);
+    tcase_add_test(tc, however_many_rows_are_refused_others_are_claimed);
     tcase_add_test(tc, a_refused_row_alone_is_not_looked_for_at_once);
     tcase_add_test(tc, a_trigger_that_cannot_run_at_all_is_an_outage);
     tcase_add_loop_test(tc, a_damaged_row_holds_no_other_up, 0, 2);
