@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_check.c - outboxd check: is the configuration right, and are the servers there? */
+#include "base/log.h"
 #include "cli/command.h"
 #include "plugin/publisher.h"
 #include "route/router.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define CONNECT_MS 10000
 
@@ -38,14 +40,16 @@ static int connected(const char *what, int r, const struct outbox_err *err)
 
 static int check_store(const struct config *config, bool connect)
 {
+    struct log *log = log_new(STDERR_FILENO, OUTBOX_LOG_WARNING, LOG_LOGFMT);
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
+    int r = store_open(&store, config->store_plugin, config->store_options, log, &err);
     int code = opened(config, config->store_line, r, &err);
     if (code == EXIT_DONE && connect)
         code = connected("store", store_check(&store, &call, &err), &err);
     store_close(&store);
+    log_free(log);
     return code;
 }
 

@@ -51,5 +51,4 @@ const struct command cmd_init = {
     .syntax.doc = "Creates the tables, or brings older ones up to date. It may be run again.",
     .args_size = sizeof(struct args),
     .run_store = init,
-    .unchecked = true,
 };

@@ -112,7 +112,7 @@ static int send_message(const struct config *config, void *data)
         code = fail_too_large(config->max_message);
     }
     if (code == EXIT_DONE)
-        code = command_with_store(config, true, args, save);
+        code = command_with_store(config, args, save);
     free(text);
     return code;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include "base/log.h"
 #include "base/suggest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int check_publisher(const struct config *config, const char *name)
 {
@@ -27,7 +29,7 @@ static int run_with_config(const struct command *command, struct syntax_args *ar
     if (code == EXIT_DONE && command->run_config)
         code = command->run_config(config, args);
     else if (code == EXIT_DONE)
-        code = command_with_store(config, !command->unchecked, args, command->run_store);
+        code = command_with_store(config, args, command->run_store);
     config_free(config);
     return code;
 }
@@ -53,22 +55,16 @@ int command_run(const struct command *command, const char *config_file, int argc
     return code;
 }
 
-int command_with_store(const struct config *config, bool check, void *args,
+int command_with_store(const struct config *config, void *args,
                        int (*run)(struct store *store, void *args))
 {
+    struct log *log = log_new(STDERR_FILENO, OUTBOX_LOG_WARNING, LOG_LOGFMT);
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
-    struct outbox_call call = store_call(COMMAND_CALL_MS, -1);
-    int code;
-    int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
-    if (r < 0)
-        code = report_error(r, &err);
-    /* A table that is not there yet, or of another version, is no mistake of the file. */
-    else if (check && store_check(&store, &call, &err) < 0)
-        code = report_failure("%s", err.text);
-    else
-        code = run(&store, args);
+    int r = store_open(&store, config->store_plugin, config->store_options, log, &err);
+    int code = r < 0 ? report_error(r, &err) : run(&store, args);
     store_close(&store);
+    log_free(log);
     return code;
 }
 
@@ -79,5 +75,7 @@ int command_next_page(struct store *store, const struct outbox_filter *filter, i
     int r = store_list(store, filter, *after, limit, &call, ret, err);
     if (r == OUTBOX_OK && (*ret)->n > 0)
         *after = (*ret)->rows[(*ret)->n - 1]->message->seq;
+    if (r == OUTBOX_OK && (*ret)->n > 0 && *after == COMMAND_FROM_FIRST)
+        ++*after; /* else that row would be the first of all pages */
     return r;
 }

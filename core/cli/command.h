@@ -98,7 +98,6 @@ struct command {
     int (*run)(void *args);
     int (*run_config)(const struct config *config, void *args);
     int (*run_store)(struct store *store, void *args);
-    bool unchecked; /* run_store: the table may be missing or old */
 };
 
 extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plugins, cmd_purge,
@@ -111,8 +110,8 @@ extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plug
  */
 int command_run(const struct command *command, const char *config_file, int argc, char **argv);
 
-/* Opens the configured store, calls `run`, and closes it; `check`: the table must be there. */
-int command_with_store(const struct config *config, bool check, void *args,
+/* Opens the configured store, calls `run`, and closes it. What the store logs goes to stderr. */
+int command_with_store(const struct config *config, void *args,
                        int (*run)(struct store *store, void *args));
 
 /* Reads the next page, of at most `limit` rows with seq > *after, and sets *after to the seq of its

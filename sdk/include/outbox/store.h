@@ -160,7 +160,7 @@ struct outbox_row {
     struct outbox_str origin_id; /* NULL: not a copy */
     int64_t lane_seq;            /* 0: none */
     int64_t processed_us;        /* 0: not processed */
-    int64_t available_us;        /* when it is due; 0: at once */
+    int64_t available_us;        /* when it is due; 0: at once, INT64_MAX: never */
 };
 
 /** A page of rows in the order of seq. The store owns it until the next call on the instance. */
@@ -346,7 +346,8 @@ struct outbox_store_ops {
      */
     int (*wait_stop)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
-    /** Reads at most limit rows with seq > after. The store owns *ret until the next call. */
+    /** Reads at most limit rows with seq > after; INT64_MIN: from the first, whatever its seq. The
+     * store owns *ret until the next call. */
     int (*list)(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                 const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
 
