@@ -35,12 +35,12 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
     return row;
 }
 
-#define PAGE(columns, texts)                                                        \
-    "WITH sizes AS (SELECT seq, sum(COALESCE(octet_length(payload), 0))"            \
-    "  OVER (ORDER BY seq) - COALESCE(octet_length(payload), 0) AS before FROM {t}" \
-    "  WHERE seq = ANY ($2))"                                                       \
-    " SELECT " columns ", m.status, " texts ", m.lane_seq, m.processed_at,"         \
-    "  m.available_at FROM {t} m JOIN sizes ON sizes.seq = m.seq"                   \
+#define PAGE(columns, texts)                                                             \
+    "WITH sizes AS (SELECT seq, sum(COALESCE(octet_length(payload), 0))"                 \
+    "  OVER (ORDER BY seq) - COALESCE(octet_length(payload), 0) AS before FROM ONLY {t}" \
+    "  WHERE seq = ANY ($2))"                                                            \
+    " SELECT " columns ", m.status, " texts ", m.lane_seq, m.processed_at,"              \
+    "  m.available_at FROM ONLY {t} m JOIN sizes ON sizes.seq = m.seq"                   \
     " WHERE sizes.before < $3 ORDER BY m.seq"
 static const char page[] = PAGE(ROW_COLUMNS, "m.last_error, m.lane");
 static const char unreadable_page[] = PAGE(UNREADABLE_COLUMNS, "m.last_error, m.lane");

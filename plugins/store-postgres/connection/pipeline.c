@@ -91,6 +91,10 @@ static int take_result(struct conn *conn, PGresult **ret)
         return OUTBOX_OK;
     while (r == OUTBOX_OK && (r = next_result(conn, &rest)) == OUTBOX_OK && rest)
         PQclear(rest);
+    if (r != OUTBOX_OK) {
+        PQclear(*ret);
+        *ret = NULL;
+    }
     return r;
 }
 
@@ -126,11 +130,14 @@ static int receive(struct conn *conn, struct step *steps, const struct sending *
             !is_good(steps[i].result))
             note_failure(conn, steps[i].result, &r, err);
     }
-    if (transport == OUTBOX_OK && (transport = take_result(conn, &result)) == OUTBOX_OK) {
-        if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) /* a deferred constraint, say, at */
-            note_failure(conn, result, &r, err);           /* the implicit commit */
-        PQclear(result);
-    }
+    /* A deferred constraint, say, fails at the implicit commit; the sync comes after it. */
+    for (bool synced = false; transport == OUTBOX_OK && !synced;)
+        if ((transport = take_result(conn, &result)) == OUTBOX_OK) {
+            synced = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+            if (!synced)
+                note_failure(conn, result, &r, err);
+            PQclear(result);
+        }
     *ret_transport = transport;
     return r;
 }
