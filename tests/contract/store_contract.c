@@ -19,6 +19,7 @@ static struct {
     const struct plugin *plugin;
     struct outbox_cfg *cfg;
     struct store *instances[INSTANCES_MAX];
+    struct outbox_cfg *cfgs[INSTANCES_MAX]; /* theirs */
     size_t n_instances;
     void *connection;
 } rig;
@@ -47,6 +48,7 @@ void close_all(void)
     for (size_t i = 0; i < rig.n_instances; i++) {
         store_close(rig.instances[i]);
         free(rig.instances[i]);
+        options_free(rig.cfgs[i]);
     }
     rig.n_instances = 0;
 }
@@ -94,13 +96,33 @@ Suite *store_contract(const struct store_kind *kind)
     return suite;
 }
 
+/* Options that are no files; no store has lists of words. */
+static struct outbox_cfg *copy_options(const struct outbox_cfg *from)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_cfg *to = options_new(rig.plugin);
+    for (size_t i = 0; i < rig.plugin->desc.n_options; i++) {
+        const struct outbox_option *o = &rig.plugin->desc.options[i];
+        bool is_text = o->type == OUTBOX_OPT_TEXT || o->type == OUTBOX_OPT_CHOICE;
+        struct outbox_str text = is_text ? options_text(from, o->name) : str("");
+        int r = !is_text ? options_set_int(to, o->name, options_int(from, o->name), &err)
+                : text.p ? options_set(to, o->name, text.p, &err)
+                         : OUTBOX_OK;
+        assert_class(r, OUTBOX_OK, &err);
+    }
+    return to;
+}
+
+/* What is set later is not for this one. */
 struct store *an_instance(void)
 {
     struct outbox_err err = {.size = sizeof err};
     struct store *s = calloc(1, sizeof *s);
     ck_assert(s && rig.n_instances < INSTANCES_MAX);
     assert_class(store_open(s, rig.plugin, rig.cfg, NULL, &err), OUTBOX_OK, &err);
+    rig.cfgs[rig.n_instances] = rig.cfg;
     rig.instances[rig.n_instances++] = s;
+    rig.cfg = copy_options(rig.cfg);
     return s;
 }
 

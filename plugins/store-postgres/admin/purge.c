@@ -107,14 +107,16 @@ static int delete_page(struct store *s, const struct purge *purge,
                        struct outbox_err *err)
 {
     PGresult *counts;
+    int64_t gone = 0;
     int r = query(s, purge->page, filter, limit, &counts, err);
     bool apart = r < 0 && s->conn.db && r != OUTBOX_E_TIMEOUT;
-    if (r == OUTBOX_OK) {
-        *ret_n += (uint64_t)pg_column_int(counts, 0, 1);
-        apart = pg_column_int(counts, 0, 1) < pg_column_int(counts, 0, 0);
+    if (r == OUTBOX_OK) { /* a trigger may have skipped some */
+        gone = pg_column_int(counts, 0, 1);
+        apart = gone < pg_column_int(counts, 0, 0);
     }
     PQclear(counts);
-    return apart ? delete_apart(s, purge, filter, limit, ret_n, err) : r;
+    *ret_n += (uint64_t)gone;
+    return apart ? delete_apart(s, purge, filter, limit - (uint32_t)gone, ret_n, err) : r;
 }
 
 /* Until something went, or nothing is left but what cannot go. */
