@@ -85,14 +85,16 @@ static int shut_gate(struct listener *l, bool *ret_shadow, struct outbox_err *er
     return r < 0 || *ret_shadow ? r : push_gate(l, err);
 }
 
-/* Who keeps the gate open; $1: the table. */
+/* Who keeps the gate open; $1: the table. A prepared transaction, which has no session, is known by
+ * the lock of its own number. */
 static const char holder_text[] =
     "SELECT COALESCE('the prepared transaction ' || pg_catalog.quote_literal(p.gid),"
     "  pg_catalog.concat('the session ', l.pid, ' of ', a.usename)), COALESCE(p.prepared,"
     "  a.xact_start)::text FROM pg_catalog.pg_locks l"
     " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-    " LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.virtualtransaction = '-1/' ||"
-    "  p.transaction::text"
+    " LEFT JOIN (pg_catalog.pg_prepared_xacts p JOIN pg_catalog.pg_locks x"
+    "  ON x.locktype = 'transactionid' AND x.transactionid = p.transaction AND"
+    "   x.mode = 'ExclusiveLock') ON x.virtualtransaction = l.virtualtransaction"
     " WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE"
     "  datname = pg_catalog.current_database()) AND l.classid = " STATEMENTS_GATE "::oid"
     " AND l.objid = $1::int8::oid AND l.objsubid = 2 AND l.mode = 'ShareLock' AND l.granted"

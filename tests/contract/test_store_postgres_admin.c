@@ -68,6 +68,8 @@ START_TEST(what_cannot_be_deleted_does_not_keep_the_rest)
     for (uint64_t n = 1; n > 0;)
         ck_assert_uint_le(n = purge(f, 100), 100);
     ck_assert_int_eq(left(), 2);
+    ck_assert_int_ge(times_logged("cannot be deleted"), 1);
+    ck_assert_int_le(times_logged("cannot be deleted"), 2);
     rows("processed", 1);
     ck_assert_uint_eq(purge(f, 1), 1); /* though what stays is older */
     ck_assert_uint_eq(purge(f, 1), 0);
@@ -115,6 +117,7 @@ START_TEST(what_stays_failed_is_named_and_the_rest_is_changed)
     ck_assert_uint_eq(change(changes[_i % 2], &after, 60), 39);
     ck_assert_uint_eq(change(changes[_i % 2], &after, 60), 0);
     ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'failed'"), 2);
+    ck_assert_int_eq(times_logged("stays failed"), 2);
     /* One that is asked for by itself says why. */
     struct outbox_filter f = filter(OUTBOX_FAILED);
     after = INT64_MIN;

@@ -187,6 +187,8 @@ START_TEST(each_privilege_that_is_missing_is_named)
     assert_class(check(s, &err), rights[_i].told ? OUTBOX_E_CONFIG : OUTBOX_OK, &err);
     if (rights[_i].told)
         assert_says(&err, rights[_i].told);
+    else
+        ck_assert_int_eq(times_logged("may not DELETE"), 1);
     drop_role(s);
 }
 END_TEST
@@ -281,6 +283,26 @@ START_TEST(row_security_that_begins_later_is_an_error_too)
 }
 END_TEST
 
+/* ---- what is only a warning ---- */
+
+START_TEST(what_does_not_stop_the_relay_is_a_warning)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    use_mode(MODE_LOCKS_POOLED);
+    use_option("table", the_schema()); /* it is in public */
+    struct store *s = instance_as("one", NULL);
+    assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err);
+    execute("INSERT INTO public.%s (topic, status) VALUES ('t', 'PENDING')", the_schema());
+    assert_class(check(s, &err), OUTBOX_OK, &err);
+    ck_assert_int_eq(times_logged("has the status 'PENDING'"), 1);
+    ck_assert_int_eq(times_logged("write table = public."), 1);
+    store_close(s);
+    execute("DROP TABLE public.%s, public.%s_leases, public.%s_relays, public.%s_schema",
+            the_schema(), the_schema(), the_schema(), the_schema());
+}
+END_TEST
+
 /* ---- waking ---- */
 
 static struct store *instance_that_listens(const char *notify_conninfo)
@@ -343,6 +365,7 @@ int main(void)
     tcase_add_test(tc, init_by_the_relays_role_is_to_be_run_by_the_owner);
     tcase_add_loop_test(tc, row_security_that_hides_rows_is_told_and_not_obeyed, 0, N_POLICIES);
     tcase_add_test(tc, row_security_that_begins_later_is_an_error_too);
+    tcase_add_test(tc, what_does_not_stop_the_relay_is_a_warning);
     tcase_add_test(tc, a_notify_conninfo_that_cannot_work_is_told);
     return unit_main(suite);
 }
