@@ -103,6 +103,16 @@ START_TEST(a_table_that_was_renamed_is_not_to_be_made_anew_without_a_thought)
     assert_says(&err, "rename or drop it"); /* its indexes have their names still */
     execute("ALTER TABLE elsewhere RENAME TO " T);
     assert_class(check(an_instance(), &err), OUTBOX_OK, &err);
+    /* Or all of it gets the new name; indexes need not. */
+    static const char *const suffixes[] = {"", "_leases", "_relays", "_schema"};
+    for (size_t i = 0; i < 4; i++)
+        execute("ALTER TABLE " T "%s RENAME TO elsewhere%s", suffixes[i], suffixes[i]);
+    char table[100];
+    snprintf(table, sizeof table, "%s.elsewhere", the_schema());
+    use_option("table", table);
+    assert_class(check(an_instance(), &err), OUTBOX_OK, &err);
+    assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_OK, &err);
+    ck_assert_ptr_nonnull(strstr(done.p, "up to date"));
 }
 END_TEST
 

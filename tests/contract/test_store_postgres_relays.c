@@ -55,6 +55,8 @@ START_TEST(a_relay_lives_as_long_as_its_session)
     put(b, "b", false);
     put(b, "b", true);
     ck_assert(row_of("b")->clean);
+    execute("UPDATE " T "_relays SET alive_at = pg_postmaster_start_time() - interval '1 second'");
+    assert_lives("a", OUTBOX_RELAY_UNKNOWN);
     ck_assert_int_eq(number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND"
                             " classid = '" T "'::regclass"),
                      0);

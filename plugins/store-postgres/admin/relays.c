@@ -108,10 +108,13 @@ static void read_row(const PGresult *rows, int i, struct outbox_relay_row *row)
     };
 }
 
-/* The last column is OUTBOX_RELAY_UNKNOWN, LIVES or DEAD. $1: the table. */
+/* The last column is OUTBOX_RELAY_UNKNOWN, LIVES or DEAD. A server that was started after the row
+ * was written has no lock of anybody's. $1: the table. */
 static const char list_text[] =
     "SELECT r.id, r.name, r.config_hash, r.state, r.version, r.started_at, r.alive_at, r.clean,"
-    " clock_timestamp(), CASE WHEN r.lock IS NULL THEN 0 WHEN EXISTS (SELECT 1 FROM"
+    " clock_timestamp(), CASE WHEN r.lock IS NULL OR r.alive_at < "
+    "pg_catalog.pg_postmaster_start_time()"
+    "  THEN 0 WHEN EXISTS (SELECT 1 FROM"
     "  pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM"
     "   pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
     "  AND l.classid = $1::int8::oid AND l.objid = r.lock::oid AND l.objsubid = 2 AND l.granted)"

@@ -85,18 +85,22 @@ static const char columns_text[] = ARGUMENTS
     "  OR w.name = 'status' AND pg_get_expr(d.adbin, d.adrelid) NOT LIKE '''pending''%'"
     " ORDER BY w.place";
 
-/* $4: the indexes. */
+/* $4: the suffixes of the indexes. */
 static const char indexes_text[] = ARGUMENTS
-    "SELECT format('the index %s %s', n, CASE WHEN i.indexrelid IS NULL THEN 'is missing'"
+    "SELECT format('the index %s_%s %s', args.name, n, CASE WHEN i.indexrelid IS NULL THEN 'is "
+    "missing'"
     "  ELSE 'is not valid' END), " MENDABLE_
     " FROM args CROSS JOIN unnest(args.names) AS n LEFT JOIN (pg_index i JOIN pg_class c"
-    "  ON c.oid = i.indexrelid) ON i.indrelid = args.oid AND c.relname = n"
-    " WHERE i.indexrelid IS NULL OR NOT i.indisvalid"
-    " UNION ALL SELECT 'the column id has no unique index; ALTER TABLE ... ADD PRIMARY KEY "
-    "(id)', " ERROR_ " FROM args WHERE NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a"
-    "   ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = 'id'"
-    "  WHERE i.indrelid = args.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1"
-    "   AND i.indpred IS NULL)";
+    "  ON c.oid = i.indexrelid) ON i.indrelid = args.oid AND " STATEMENTS_INDEX_FITS(
+        "n") " WHERE i.indexrelid IS NULL OR NOT i.indisvalid"
+             " UNION ALL SELECT 'the column id has no unique index; ALTER TABLE ... ADD PRIMARY "
+             "KEY "
+             "(id)', " ERROR_
+             " FROM args WHERE NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a"
+             "   ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = 'id'"
+             "  WHERE i.indrelid = args.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = "
+             "1"
+             "   AND i.indpred IS NULL)";
 
 /* $4: their suffixes. */
 static const char companions_text[] = ARGUMENTS
@@ -118,20 +122,15 @@ static const char *const suffixes[] = {"_leases", "_relays", "_schema"};
 
 int audit_form(struct conn *conn, struct audit *audit, struct outbox_err *err)
 {
-    struct outbox_str names[16], companions[N_SUFFIXES];
+    struct outbox_str indexes[16], companions[N_SUFFIXES];
     size_t n = 0;
     for (size_t i = 0; i < N_SUFFIXES; i++)
         companions[i] = outbox_cstr(suffixes[i]);
-    for (; statements_indexes[n].name; n++) {
-        char name[80];
-        int length =
-            snprintf(name, sizeof name, "%s_%s", conn->name->table, statements_indexes[n].name);
-        if (arena_str(&conn->scratch, name, (size_t)length, &names[n]) < 0)
-            return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    }
+    for (; statements_indexes[n].name; n++)
+        indexes[n] = outbox_cstr(statements_indexes[n].name);
     int r = ask(conn, columns_text, NULL, 0, audit, err);
     if (r == OUTBOX_OK)
-        r = ask(conn, indexes_text, names, n, audit, err);
+        r = ask(conn, indexes_text, indexes, n, audit, err);
     if (r == OUTBOX_OK)
         r = ask(conn, companions_text, companions, N_SUFFIXES, audit, err);
     return r;

@@ -111,6 +111,9 @@ int check_find(struct conn *conn, enum check_form *ret, struct outbox_err *ret_m
     if (r < 0)
         return r;
     r = take_found(conn, found, err);
+    if (r == OUTBOX_OK && conn->oid && !conn->name->schema)
+        outbox_logf(conn->host, OUTBOX_LOG_DEBUG, "the table %s is that of the schema %s",
+                    conn->name->table, conn->schema);
     *ret = !conn->oid ? FORM_MISSING : pg_column_int(found, 0, 2) ? FORM_OURS : FORM_OLD;
     if (r == OUTBOX_OK && *ret == FORM_MISSING)
         missing(conn, found, ret_missing);

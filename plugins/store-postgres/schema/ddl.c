@@ -59,25 +59,33 @@ static int build_index(struct conn *conn, const struct statements_index *index,
     snprintf(drop, sizeof drop, "DROP INDEX CONCURRENTLY {t_%s}", index->name);
     pg_args_int(&args, conn->oid);
     pg_args_text(&args, outbox_cstr(name));
-    int r = pipeline_query(conn, STMT_NONE,
-                           "SELECT COALESCE(i.indrelid = t.oid, false), COALESCE(i.indisvalid,"
-                           " false) FROM pg_catalog.pg_class t JOIN pg_catalog.pg_class c"
-                           "  ON c.relnamespace = t.relnamespace AND c.relname = $2::text"
-                           " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid"
-                           " WHERE t.oid = $1::int8::oid",
-                           &args, &found, err);
+    pg_args_text(&args, outbox_cstr(index->name));
+    int r = pipeline_query(
+        conn, STMT_NONE,
+        "SELECT c.oid IS NOT NULL, COALESCE(i.indrelid = t.oid, false), EXISTS"
+        "  (SELECT 1 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c"
+        "    ON c.oid = i.indexrelid WHERE i.indrelid = t.oid AND i.indisvalid"
+        "    AND " STATEMENTS_INDEX_FITS(
+            "$3::text") ")"
+                        " FROM pg_catalog.pg_class t LEFT JOIN pg_catalog.pg_class c"
+                        "  ON c.relnamespace = t.relnamespace AND c.relname = $2::text"
+                        " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid"
+                        " WHERE t.oid = $1::int8::oid",
+        &args, &found, err);
     if (r < 0)
         return r;
-    bool exists = PQntuples(found) > 0, ours = exists && pg_column_int(found, 0, 0) != 0;
-    bool valid = ours && pg_column_int(found, 0, 1) != 0;
+    bool is_taken = pg_column_int(found, 0, 0) != 0, ours = pg_column_int(found, 0, 1) != 0;
+    bool valid = pg_column_int(found, 0, 2) != 0;
     PQclear(found);
-    if (exists && !ours)
+    if (valid)
+        return OUTBOX_OK;
+    if (is_taken && !ours)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "something else has the name %s, which an index of %s needs; rename it",
                            name, conn->name->table);
-    if (exists && !valid)
+    if (is_taken)
         r = pipeline_exec_outside(conn, drop, err);
-    if (r < 0 || valid)
+    if (r < 0)
         return r;
     char *sql = ddl_index(index, "CONCURRENTLY ");
     r = sql ? pipeline_exec_outside(conn, sql, err)

@@ -51,6 +51,10 @@ struct statements_index {
 };
 /* Ends with a NULL name. */
 extern const struct statements_index statements_indexes[];
+/* Of a row `c` of pg_class, an index of the table: is it that one? Its table may have been renamed.
+ */
+#define STATEMENTS_INDEX_FITS(suffix) \
+    "pg_catalog.right(c.relname::text, pg_catalog.length(" suffix ") + 1) = '_' || " suffix
 
 /* ---- check.c: does the table exist, in a form that this version works on? ---- */
 

@@ -145,11 +145,10 @@ static int is_numbered(struct conn *conn, bool *ret, struct outbox_err *err)
     struct pg_args args = {.arena = &conn->scratch};
     int64_t n;
     pg_args_int(&args, conn->oid);
-    pg_args_text(&args, outbox_cstr(conn->name->table));
     int r = pipeline_number(conn,
                             "SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c"
                             " ON c.oid = i.indexrelid WHERE i.indrelid = $1::int8::oid AND"
-                            " i.indisvalid AND c.relname = $2::text || '_seq'",
+                            " i.indisvalid AND " STATEMENTS_INDEX_FITS("'seq'::text"),
                             &args, &n, err);
     *ret = n > 0;
     return r;

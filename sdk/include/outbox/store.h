@@ -279,10 +279,12 @@ struct outbox_store_ops {
     uint64_t (*capabilities)(void *instance);
 
     /**
-     * Connects if it is not connected, and checks the table. OUTBOX_OK: the table is there and
-     * fits. OUTBOX_E_CONFIG: it is missing or too old, and the text names `outboxd init`; or it
-     * is newer than this store knows, and the text says so. OUTBOX_E_RETRY: the database cannot
-     * be reached.
+     * Connects if it is not connected, and checks the table, for a person who wants to know whether
+     * a relay would work: other operations check only what they need. OUTBOX_OK: the table is there
+     * and fits, and the user has the privileges that a relay needs. OUTBOX_E_CONFIG: it is missing,
+     * incomplete or too old, and the text names `outboxd init`; or it is newer than this store
+     * knows, or a privilege is missing, and the text says so. OUTBOX_E_RETRY: the database cannot
+     * be reached. What does not stop a relay is logged as a warning.
      */
     int (*check)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
