@@ -78,6 +78,20 @@ START_TEST(what_was_dropped_is_told_and_made_again)
 }
 END_TEST
 
+START_TEST(a_published_table_that_cannot_be_updated_is_told)
+{
+    struct outbox_err err;
+    struct store *s = instance_as("one", NULL);
+    execute("SET client_min_messages = error");
+    execute("ALTER TABLE " T " REPLICA IDENTITY NOTHING");
+    assert_class(check(s, &err), OUTBOX_OK, &err);
+    execute("CREATE PUBLICATION %s FOR TABLE " T, the_schema());
+    assert_class(check(s, &err), OUTBOX_E_CONFIG, &err);
+    assert_says(&err, "REPLICA IDENTITY DEFAULT");
+    execute("DROP PUBLICATION %s", the_schema());
+}
+END_TEST
+
 /* ---- names ---- */
 
 START_TEST(a_name_in_another_case_is_pointed_to)
@@ -367,6 +381,7 @@ int main(void)
     TCase *tc = store_case(suite, "check");
     tcase_add_loop_test(tc, what_was_dropped_is_told_and_made_again, 0,
                         sizeof harms / sizeof harms[0]);
+    tcase_add_test(tc, a_published_table_that_cannot_be_updated_is_told);
     tcase_add_test(tc, a_name_in_another_case_is_pointed_to);
     tcase_add_test(tc, a_table_that_was_renamed_is_not_to_be_made_anew_without_a_thought);
     tcase_add_test(tc, a_table_is_kept_to_when_the_search_path_changes);

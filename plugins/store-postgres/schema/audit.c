@@ -100,7 +100,15 @@ static const char indexes_text[] = ARGUMENTS
              "   ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = 'id'"
              "  WHERE i.indrelid = args.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = "
              "1"
-             "   AND i.indpred IS NULL)";
+             "   AND i.indpred IS NULL)"
+             " UNION ALL SELECT 'it is published with REPLICA IDENTITY NOTHING, and so cannot be "
+             "updated;"
+             " ALTER TABLE ... REPLICA IDENTITY DEFAULT', " ERROR_
+             " FROM args JOIN pg_class c ON c.oid = args.oid AND c.relreplident = 'n'"
+             " WHERE EXISTS (SELECT 1 FROM pg_publication_tables t JOIN pg_publication p USING "
+             "(pubname)"
+             "  WHERE t.schemaname = args.schema AND t.tablename = args.name AND"
+             "  (p.pubupdate OR p.pubdelete))";
 
 /* $4: their suffixes. */
 static const char companions_text[] = ARGUMENTS
