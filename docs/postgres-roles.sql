@@ -36,6 +36,9 @@ SELECT count(*) = 1 AS there FROM pg_catalog.pg_class c
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE :"schema".:"table", :"schema".:"table_leases",
         :"schema".:"table_relays" TO :"relay";
     GRANT SELECT ON TABLE :"schema".:"table_schema" TO :"relay";
+    -- For `outboxd check --connect`, which looks whether the sequence is behind the rows.
+    SELECT pg_catalog.format('GRANT SELECT ON SEQUENCE %s TO %I', pg_catalog.pg_get_serial_sequence(
+        pg_catalog.format('%I.%I', :'schema', :'table'), 'seq'), :'relay') \gexec
 \else
     \echo 'The table is not there yet: run outboxd init as' :owner 'and then this script again.'
 \endif

@@ -169,6 +169,7 @@ start_postgres() {
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$dir/run'
 max_connections = 200
+max_prepared_transactions = 10
 shared_buffers = 256MB
 fsync = on
 synchronous_commit = on

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_check.c - outboxd check: is the configuration right, and are the servers there? */
+#include "base/log.h"
 #include "cli/command.h"
 #include "plugin/publisher.h"
 #include "route/router.h"

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include "base/log.h"
 #include "base/suggest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int check_publisher(const struct config *config, const char *name)
 {
@@ -60,11 +62,13 @@ int command_run(const struct command *command, const char *config_file, int argc
 int command_with_store(const struct config *config, void *args,
                        int (*run)(struct store *store, void *args))
 {
+    struct log *log = log_new(STDERR_FILENO, OUTBOX_LOG_WARNING, LOG_LOGFMT);
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
-    int r = store_open(&store, config->store_plugin, config->store_options, NULL, &err);
+    int r = store_open(&store, config->store_plugin, config->store_options, log, &err);
     int code = r < 0 ? report_error(r, &err) : run(&store, args);
     store_close(&store);
+    log_free(log);
     return code;
 }
 
@@ -76,6 +80,6 @@ int command_next_page(struct store *store, const struct outbox_filter *filter, i
     if (r == OUTBOX_OK && (*ret)->n > 0)
         *after = (*ret)->rows[(*ret)->n - 1]->message->seq;
     if (r == OUTBOX_OK && (*ret)->n > 0 && *after == COMMAND_FROM_FIRST)
-        ++*after; /* that row has the least number that there is */
+        ++*after; /* else that row would be the first of all pages */
     return r;
 }

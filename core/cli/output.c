@@ -72,6 +72,18 @@ int output_add_bool(struct json_object *object, const char *name, bool value)
     return json_object_object_add(object, name, json_object_new_boolean(value));
 }
 
+/* As PostgreSQL writes what is no time at all; NULL: it is one. */
+static const char *endless(int64_t us)
+{
+    return us == INT64_MAX ? "infinity" : us == INT64_MIN ? "-infinity" : NULL;
+}
+
+static int add_time(struct json_object *object, const char *name, int64_t us)
+{
+    return endless(us) ? json_add_text(object, name, outbox_cstr(endless(us)))
+                       : json_add_time(object, name, us);
+}
+
 /* lane_seq begins at 1: 0 is NULL. */
 static int add_lane_seq(struct json_object *object, int64_t lane_seq)
 {
@@ -91,9 +103,8 @@ struct json_object *output_row_json(const struct outbox_row *row)
         json_add_payload(o, m->payload) | json_add_headers(o, m) |
         json_add_text(o, "status", outbox_cstr(output_status(row->status))) |
         json_add_int(o, "retries", m->retries) | json_add_text(o, "last_error", row->last_error) |
-        json_add_time(o, "created_at", m->created_us) |
-        json_add_time(o, "processed_at", row->processed_us) |
-        json_add_time(o, "available_at", row->available_us) | json_add_text(o, "lane", row->lane) |
+        add_time(o, "created_at", m->created_us) | add_time(o, "processed_at", row->processed_us) |
+        add_time(o, "available_at", row->available_us) | json_add_text(o, "lane", row->lane) |
         add_lane_seq(o, row->lane_seq) | json_add_text(o, "origin_id", row->origin_id);
     if (m->defect.p)
         r |= json_add_text(o, "defect", m->defect);
@@ -141,7 +152,8 @@ void output_row_line(const struct outbox_row *row)
     printf("%8" PRId64 "  ", m->seq);
     cell(m->row_id, 36);
     printf("%-10s  %7" PRIu32 "  %-27s  ", output_status(row->status), m->retries,
-           rfc3339_format(m->created_us, created));
+           endless(m->created_us) ? endless(m->created_us)
+                                  : rfc3339_format(m->created_us, created));
     cell(m->topic, 24);
     cell(m->key, 16);
     output_text(row->last_error, 120);
@@ -168,7 +180,7 @@ static void line_int(const char *name, int64_t n)
 static void line_time(const char *name, int64_t us)
 {
     char text[RFC3339_SIZE];
-    line(name, us ? rfc3339_format(us, text) : "NULL");
+    line(name, endless(us) ? endless(us) : us ? rfc3339_format(us, text) : "NULL");
 }
 
 static void line_header(const struct outbox_header *header)

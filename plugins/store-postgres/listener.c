@@ -7,9 +7,16 @@
 #include "schema/schema.h"
 #include "store.h"
 
+#include <inttypes.h>
+
 /* Producers that hold the gate open and do not end are waited for this long; until they do, the
  * host claims as often. */
 #define GATE_MS "100"
+/* Who keeps it open for longer is told, and again after some time. */
+#define OPEN_US 10000000
+#define TELL_AGAIN_US 600000000
+/* How long a notification may take when it is tried. */
+#define TRY_MS 3000
 /* While another relay keeps the gate shut it is tried so often. */
 #define SHADOW_MS 1000
 
@@ -31,9 +38,9 @@ static int listen_to_table(struct listener *l, struct outbox_err *err)
     char sql[64];
     if (l->conn.pooled)
         return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "notify: LISTEN does not work through a pooler in transaction mode; let "
+                           "LISTEN does not work through a pooler in transaction mode; let "
                            "notify_conninfo lead to the server itself");
-    snprintf(sql, sizeof sql, "LISTEN outboxd_%lu", (unsigned long)l->conn.oid);
+    snprintf(sql, sizeof sql, "LISTEN outboxd_%" PRIu32, l->conn.oid);
     int r = pipeline_exec(&l->conn, sql, err);
     if (r == OUTBOX_OK)
         l->listening = l->conn.session;
@@ -76,6 +83,43 @@ static int shut_gate(struct listener *l, bool *ret_shadow, struct outbox_err *er
               " $1::int8::oid AND objsubid = 2 AND mode = 'ExclusiveLock' AND granted)",
               ret_shadow, err);
     return r < 0 || *ret_shadow ? r : push_gate(l, err);
+}
+
+/* Who keeps the gate open; $1: the table. A prepared transaction, which has no session, is known by
+ * the lock of its own number. */
+static const char holder_text[] =
+    "SELECT COALESCE('the prepared transaction ' || pg_catalog.quote_literal(p.gid),"
+    "  pg_catalog.concat('the session ', l.pid, ' of ', a.usename)), COALESCE(p.prepared,"
+    "  a.xact_start)::text FROM pg_catalog.pg_locks l"
+    " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
+    " LEFT JOIN (pg_catalog.pg_prepared_xacts p JOIN pg_catalog.pg_locks x"
+    "  ON x.locktype = 'transactionid' AND x.transactionid = p.transaction AND"
+    "   x.mode = 'ExclusiveLock') ON x.virtualtransaction = l.virtualtransaction"
+    " WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE"
+    "  datname = pg_catalog.current_database()) AND l.classid = " STATEMENTS_GATE "::oid"
+    " AND l.objid = $1::int8::oid AND l.objsubid = 2 AND l.mode = 'ShareLock' AND l.granted"
+    " ORDER BY COALESCE(p.prepared, a.xact_start) LIMIT 1";
+
+static int tell_holder(struct store *s, struct outbox_err *err)
+{
+    struct listener *l = &s->listener;
+    struct pg_args args = {.arena = &l->conn.scratch};
+    int64_t now = deadline_now_us(&l->conn.deadline);
+    PGresult *row;
+    l->open_us = l->open_us ? l->open_us : now;
+    if (now - l->open_us < OPEN_US || (l->told_us && now - l->told_us < TELL_AGAIN_US))
+        return OUTBOX_OK;
+    pg_args_int(&args, l->conn.oid);
+    int r = pipeline_query(&l->conn, STMT_NONE, holder_text, &args, &row, err);
+    if (r == OUTBOX_OK && PQntuples(row) > 0) {
+        l->told_us = now;
+        outbox_logf(s->host, OUTBOX_LOG_WARNING,
+                    "%s has written messages, and is open since %s; until it ends the relay cannot "
+                    "sleep, and claims ten times a second",
+                    PQgetvalue(row, 0, 0), PQgetvalue(row, 0, 1));
+    }
+    PQclear(row);
+    return r;
 }
 
 static bool take_notifications(struct listener *l)
@@ -121,6 +165,10 @@ int op_wait(void *instance, const struct outbox_call *call, struct outbox_err *e
     if (!conn_has_session(&l->conn, l->gate)) {
         bool due = l->claim_is_due;
         r = shut_gate(l, &shadow, err);
+        if (shadow || l->gate == l->conn.session)
+            l->open_us = 0;
+        else if (r == OUTBOX_OK)
+            r = tell_holder(s, err);
         if (r < 0)
             return r;
         l->claim_is_due = false;
@@ -147,4 +195,35 @@ int op_wait_stop(void *instance, const struct outbox_call *call, struct outbox_e
     l->gate = 0;
     l->claim_is_due = true;
     return r;
+}
+
+static int try_notification(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+{
+    struct listener *l = &s->listener;
+    char sql[80];
+    int r = check_enter(&l->conn, true, call, err);
+    if (r == OUTBOX_OK)
+        r = listen_to_table(l, err);
+    if (r < 0)
+        return r;
+    take_notifications(l);
+    snprintf(sql, sizeof sql, "SELECT pg_catalog.pg_notify('outboxd_%" PRIu32 "', '')",
+             s->conn.oid);
+    r = pipeline_exec(&s->conn, sql, err);
+    if (r < 0)
+        return r;
+    deadline_shorten(&l->conn.deadline, TRY_MS);
+    r = await_notification(l, err);
+    return r != OUTBOX_E_TIMEOUT
+               ? r
+               : outbox_fail(err, OUTBOX_E_CONFIG,
+                             "what is sent through conninfo does not arrive; does notify_conninfo "
+                             "lead to another database?");
+}
+
+int listener_try(struct store *s, const struct outbox_call *call, struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    int r = try_notification(s, call, &why);
+    return r == OUTBOX_OK ? r : outbox_fail(err, r, "notify: %.450s", why.text);
 }

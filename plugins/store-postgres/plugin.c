@@ -71,7 +71,6 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
 {
     const char *conninfo = host->option_text(cfg, "conninfo").p;
     const char *notify_conninfo = host->option_text(cfg, "notify_conninfo").p;
-    const char *password = host->option_text(cfg, "password").p;
     struct store *s = calloc(1, sizeof *s);
     if (!s)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
@@ -87,9 +86,9 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
     if (r == 0)
         r = table_name_parse(host->option_text(cfg, "table").p, &s->name, err);
     if (r == 0 &&
-        (conn_init(&s->conn, host, &s->name, conninfo, password) < 0 ||
-         (s->notify && conn_init(&s->listener.conn, host, &s->name,
-                                 notify_conninfo ? notify_conninfo : conninfo, password) < 0)))
+        (conn_init(&s->conn, host, cfg, "conninfo", &s->name) < 0 ||
+         (s->notify && conn_init(&s->listener.conn, host, cfg,
+                                 notify_conninfo ? "notify_conninfo" : "conninfo", &s->name) < 0)))
         r = outbox_fail(err, OUTBOX_E_RETRY, "cannot prepare a connection: %m");
     s->conn.prepare = s->listener.conn.prepare =
         (enum prepare)chosen(host, cfg, "prepare", prepare_choices);

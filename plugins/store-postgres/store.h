@@ -93,6 +93,14 @@ struct listener {
     uint64_t listening; /* the session that does; 0: none */
     uint64_t gate;      /* the session that keeps the gate shut: producers notify; 0: none */
     bool claim_is_due;  /* something may have been missed */
+    int64_t open_us;    /* monotonic: since when producers keep the gate open; 0: they do not */
+    int64_t told_us;    /* ... and when that was logged */
+};
+
+/* The lock by which others see that the relay of this instance lives, see relays.c. */
+struct relay_lock {
+    uint64_t session; /* which has it; 0: none */
+    int32_t key;
 };
 
 struct store {
@@ -105,7 +113,9 @@ struct store {
     struct backlog backlog;
     struct quarantine quarantine;
     struct owed owed;
+    struct quarantine kept; /* rows that cannot be deleted, which purge passes over */
     struct page page;
+    struct relay_lock relay;
     struct listener listener; /* notify = on */
 };
 
@@ -139,6 +149,8 @@ int op_release(void *instance, struct outbox_batch *batch, const struct outbox_c
 /* listener.c, save.c */
 int op_wait(void *instance, const struct outbox_call *call, struct outbox_err *err);
 int op_wait_stop(void *instance, const struct outbox_call *call, struct outbox_err *err);
+/* Does what is sent through conninfo arrive where notify_conninfo leads? OUTBOX_E_CONFIG. */
+int listener_try(struct store *s, const struct outbox_call *call, struct outbox_err *err);
 int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
             const struct outbox_exec *exec, const struct outbox_call *call, struct outbox_err *err);
 

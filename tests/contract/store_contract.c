@@ -2,12 +2,15 @@
 #include "store_contract.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define INSTANCES_MAX 16
 #define PATIENCE_MS 60000
@@ -19,8 +22,11 @@ static struct {
     const struct plugin *plugin;
     struct outbox_cfg *cfg;
     struct store *instances[INSTANCES_MAX];
+    struct outbox_cfg *cfgs[INSTANCES_MAX]; /* theirs */
     size_t n_instances;
     void *connection;
+    int log_fd;
+    struct log *log;
 } rig;
 
 /* ---- the fixture ---- */
@@ -35,6 +41,9 @@ static void set_up(void)
     assert_class(r, OUTBOX_OK, &err);
     rig.cfg = options_new(rig.plugin);
     rig.kind->configure(rig.cfg);
+    rig.log_fd = memfd_create("log", MFD_CLOEXEC);
+    rig.log = log_new(rig.log_fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT);
+    ck_assert(rig.log_fd >= 0 && rig.log);
     assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_OK, &err);
     rig.connection = rig.kind->connect();
 }
@@ -47,6 +56,7 @@ void close_all(void)
     for (size_t i = 0; i < rig.n_instances; i++) {
         store_close(rig.instances[i]);
         free(rig.instances[i]);
+        options_free(rig.cfgs[i]);
     }
     rig.n_instances = 0;
 }
@@ -62,6 +72,8 @@ static void tear_down(void)
     close_all();
     options_free(rig.cfg);
     plugin_set_free(rig.set);
+    log_free(rig.log);
+    close(rig.log_fd);
     rig.kind->tear_down();
 }
 
@@ -96,13 +108,33 @@ Suite *store_contract(const struct store_kind *kind)
     return suite;
 }
 
+/* Options that are no files; no store has lists of words. */
+static struct outbox_cfg *copy_options(const struct outbox_cfg *from)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_cfg *to = options_new(rig.plugin);
+    for (size_t i = 0; i < rig.plugin->desc.n_options; i++) {
+        const struct outbox_option *o = &rig.plugin->desc.options[i];
+        bool is_text = o->type == OUTBOX_OPT_TEXT || o->type == OUTBOX_OPT_CHOICE;
+        struct outbox_str text = is_text ? options_text(from, o->name) : str("");
+        int r = !is_text ? options_set_int(to, o->name, options_int(from, o->name), &err)
+                : text.p ? options_set(to, o->name, text.p, &err)
+                         : OUTBOX_OK;
+        assert_class(r, OUTBOX_OK, &err);
+    }
+    return to;
+}
+
+/* What is set later is not for this one. */
 struct store *an_instance(void)
 {
     struct outbox_err err = {.size = sizeof err};
     struct store *s = calloc(1, sizeof *s);
     ck_assert(s && rig.n_instances < INSTANCES_MAX);
-    assert_class(store_open(s, rig.plugin, rig.cfg, NULL, &err), OUTBOX_OK, &err);
+    assert_class(store_open(s, rig.plugin, rig.cfg, rig.log, &err), OUTBOX_OK, &err);
+    rig.cfgs[rig.n_instances] = rig.cfg;
     rig.instances[rig.n_instances++] = s;
+    rig.cfg = copy_options(rig.cfg);
     return s;
 }
 
@@ -114,6 +146,17 @@ int try_instance(struct outbox_err *err)
     if (r == 0)
         store_close(&s);
     return r;
+}
+
+int times_logged(const char *part)
+{
+    static char text[1 << 20];
+    ssize_t n = pread(rig.log_fd, text, sizeof text - 1, 0);
+    int times = 0;
+    text[n > 0 ? n : 0] = '\0';
+    for (const char *p = text; (p = strstr(p, part)); p++)
+        times++;
+    return times;
 }
 
 struct outbox_cfg *the_options(void)

@@ -60,6 +60,8 @@ const struct store_kind *store_kind(void);
 struct store *an_instance(void);
 /* Opens one and closes it again; the class. */
 int try_instance(struct outbox_err *err);
+/* How often the instances of the case have logged this. */
+int times_logged(const char *part);
 /* What later instances are opened with. */
 struct outbox_cfg *the_options(void);
 /* The fixture's first instance, with its table made. */

@@ -6,12 +6,14 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SECRET "hunter2-is-secret"
@@ -98,6 +100,173 @@ START_TEST(a_refusal_is_told_again_and_ends_when_its_reason_does)
     assert_class(store_check(s, CALL, &err), OUTBOX_OK, &err);
     store_close(s);
     execute("DROP ROLE %s", the_schema());
+}
+END_TEST
+
+/* ---- secrets are read at each login ---- */
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_ge(fputs(text, f), 0);
+    fclose(f);
+    ck_assert_int_eq(chmod(path, 0600), 0);
+}
+
+static void make_role(const char *password)
+{
+    execute("SET client_min_messages = warning");
+    execute("DROP ROLE IF EXISTS %s", the_schema());
+    execute("CREATE ROLE %s LOGIN SUPERUSER PASSWORD '%s'", the_schema(), password);
+}
+
+/* Where the password is: its own file, one with the whole conninfo, a service, a pass file. */
+enum place { OWN_FILE, CONNINFO_FILE, SERVICE, PASS_FILE, N_PLACES };
+
+static char secret_path[128];
+
+static void put_password(enum place place, const char *password)
+{
+    char text[400];
+    const char *port = getenv("OUTBOX_TEST_PG_PORT");
+    if (place == OWN_FILE)
+        snprintf(text, sizeof text, "%s", password);
+    else if (place == CONNINFO_FILE)
+        snprintf(text, sizeof text, "host=127.0.0.1 port=%s user=%s dbname=outbox password=%s",
+                 port, the_schema(), password);
+    else if (place == SERVICE)
+        snprintf(text, sizeof text,
+                 "[shop]\nhost=127.0.0.1\nport=%s\nuser=%s\ndbname=outbox\npassword=%s\n", port,
+                 the_schema(), password);
+    else
+        snprintf(text, sizeof text, "*:*:*:*:%s\n", password);
+    write_file(secret_path, text);
+}
+
+static struct store *instance_with_secret(enum place place)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char conninfo[300];
+    int r = OUTBOX_OK;
+    snprintf(conninfo, sizeof conninfo, "host=127.0.0.1 port=%s user=%s dbname=outbox",
+             getenv("OUTBOX_TEST_PG_PORT"), the_schema());
+    use_option("conninfo", place == SERVICE ? "service=shop application_name=one" : conninfo);
+    if (place == SERVICE)
+        setenv("PGSERVICEFILE", secret_path, 1);
+    else if (place == PASS_FILE)
+        setenv("PGPASSFILE", secret_path, 1);
+    else
+        r = options_set_from_file(the_options(), place == OWN_FILE ? "password" : "conninfo",
+                                  secret_path, &err);
+    assert_class(r, OUTBOX_OK, &err);
+    return an_instance();
+}
+
+START_TEST(a_password_that_was_changed_is_used_at_the_next_login)
+{
+    struct outbox_err err;
+    enum place place = (enum place)_i;
+    snprintf(secret_path, sizeof secret_path, "/tmp/%s.secret", the_schema());
+    make_role("one");
+    put_password(place, "one");
+    struct store *s = instance_with_secret(place);
+    err = (struct outbox_err){.size = sizeof err};
+    assert_class(store_check(s, CALL, &err), OUTBOX_OK, &err);
+    execute("ALTER ROLE %s PASSWORD 'two'", the_schema());
+    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%s'",
+            the_schema());
+    while (number("SELECT count(*) FROM pg_stat_activity WHERE usename = '%s'", the_schema()) > 0)
+        sleep_ms(5);
+    assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
+    assert_says(&err, "28P01");
+    put_password(place, "two");
+    assert_class(store_check(s, CALL, &err), OUTBOX_OK, &err);
+    unlink(secret_path);
+    store_close(s);
+    execute("DROP ROLE %s", the_schema());
+}
+END_TEST
+
+/* ---- limits, poolers and settings ---- */
+
+START_TEST(a_limit_of_connections_says_which)
+{
+    struct outbox_err err;
+    char more[200];
+    make_role("one");
+    execute("ALTER ROLE %s NOSUPERUSER CONNECTION LIMIT 0", the_schema());
+    snprintf(more, sizeof more, "user=%s password=one", the_schema());
+    assert_class(check_with_more(more, &err), OUTBOX_E_RETRY, &err);
+    assert_says(&err, "53300");
+    assert_says(&err, "lower `workers`");
+    assert_says(&err, "CONNECTION LIMIT");
+    execute("DROP ROLE %s", the_schema());
+}
+END_TEST
+
+START_TEST(options_that_a_pooler_refuses_are_pointed_to)
+{
+    struct outbox_err err;
+    char conninfo[400];
+    snprintf(conninfo, sizeof conninfo, "%s options='-c search_path=public'", pooled_conninfo());
+    ck_assert_int_lt(check_with(conninfo, &err), 0);
+    assert_says(&err, "08P01");
+    assert_says(&err, "`options`");
+}
+END_TEST
+
+START_TEST(a_role_that_only_reads_by_its_settings_says_so)
+{
+    struct outbox_err err;
+    char more[200];
+    make_role("one");
+    execute("ALTER ROLE %s SET default_transaction_read_only = on", the_schema());
+    snprintf(more, sizeof more, "user=%s password=one", the_schema());
+    assert_class(check_with_more(more, &err), OUTBOX_E_RETRY, &err);
+    assert_says(&err, "default_transaction_read_only is on for");
+    execute("DROP ROLE %s", the_schema());
+}
+END_TEST
+
+/* ---- lines that fall silent ---- */
+
+/* An option of this process's connection to the server; -1: there is none. */
+static int socket_option(int level, int option)
+{
+    long port = strtol(getenv("OUTBOX_TEST_PG_PORT"), NULL, 10);
+    int found = -1;
+    for (int fd = 3; fd < 200; fd++) {
+        struct sockaddr_in peer = {.sin_family = AF_UNSPEC};
+        socklen_t n = sizeof peer, size = sizeof found;
+        if (getpeername(fd, (struct sockaddr *)&peer, &n) == 0 && peer.sin_family == AF_INET &&
+            ntohs(peer.sin_port) == port)
+            ck_assert_int_eq(getsockopt(fd, level, option, &found, &size), 0);
+    }
+    return found;
+}
+
+START_TEST(a_silent_line_is_noticed_whatever_the_service_sets)
+{
+    struct outbox_err err = {.size = sizeof err};
+    char text[300];
+    snprintf(secret_path, sizeof secret_path, "/tmp/%s.service", the_schema());
+    snprintf(text, sizeof text,
+             "[shop]\nhost=127.0.0.1\nport=%s\nuser=outbox\npassword=outbox\ndbname=outbox\n%s",
+             getenv("OUTBOX_TEST_PG_PORT"), _i ? "keepalives_idle=77\n" : "");
+    write_file(secret_path, text);
+    setenv("PGSERVICEFILE", secret_path, 1);
+    use_option("conninfo", "service=shop");
+    close_all();
+    ck_assert_int_eq(socket_option(SOL_SOCKET, SO_KEEPALIVE), -1);
+    assert_class(store_check(an_instance(), CALL, &err), OUTBOX_OK, &err);
+    ck_assert_int_eq(socket_option(SOL_SOCKET, SO_KEEPALIVE), 1);
+    ck_assert_int_eq(socket_option(IPPROTO_TCP, TCP_KEEPIDLE), _i ? 77 : 15);
+    ck_assert_int_eq(socket_option(IPPROTO_TCP, TCP_USER_TIMEOUT), 30000);
+    unlink(secret_path);
+    close_all();
+    use_option("conninfo", getenv("OUTBOX_TEST_PG"));
+    open_again();
 }
 END_TEST
 
@@ -323,6 +492,11 @@ int main(void)
     tcase_add_test(tc, a_login_without_a_password_says_so);
     tcase_add_test(tc, an_unknown_database_is_named);
     tcase_add_test(tc, a_refusal_is_told_again_and_ends_when_its_reason_does);
+    tcase_add_loop_test(tc, a_password_that_was_changed_is_used_at_the_next_login, 0, N_PLACES);
+    tcase_add_test(tc, a_limit_of_connections_says_which);
+    tcase_add_test(tc, options_that_a_pooler_refuses_are_pointed_to);
+    tcase_add_test(tc, a_role_that_only_reads_by_its_settings_says_so);
+    tcase_add_loop_test(tc, a_silent_line_is_noticed_whatever_the_service_sets, 0, 2);
     tcase_add_test(tc, what_is_no_connection_string_is_refused_when_opened_and_not_shown);
     tcase_add_test(tc, what_libpq_cannot_use_is_a_mistake_of_the_configuration);
     tcase_add_test(tc, servers_that_are_not_there_are_waited_for);

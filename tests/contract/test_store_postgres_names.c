@@ -60,11 +60,13 @@ START_TEST(a_table_may_have_any_name)
 {
     struct outbox_err err = {.size = sizeof err};
     struct outbox_str done;
-    char more[100];
+    char more[100], notify[400];
     use_mode(_i / N_NAMES);
     use_option("notify", "on");
     use_table(names[_i % N_NAMES].option);
     snprintf(more, sizeof more, "options='-c search_path=%s'", the_schema());
+    snprintf(notify, sizeof notify, "%s %s", getenv("OUTBOX_TEST_PG"), more);
+    use_option("notify_conninfo", notify);
     struct store *s = instance_as("one", more);
     assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err);
     assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err);

@@ -177,6 +177,30 @@ START_TEST(all_producers_that_have_the_gate_open_are_waited_for)
 }
 END_TEST
 
+/* It has no session that anybody could see in a list of them. */
+START_TEST(a_prepared_transaction_that_keeps_the_gate_open_is_named)
+{
+    struct store *s = the_store();
+    PGconn *p = open_pg();
+    char sql[100];
+    if (number("SELECT current_setting('max_prepared_transactions')::int") == 0)
+        return;
+    run_pg(p, "BEGIN");
+    run_pg(p, INSERT);
+    snprintf(sql, sizeof sql, "PREPARE TRANSACTION '%s'", the_schema());
+    run_pg(p, sql);
+    for (int64_t end = now_ms() + 60000; times_logged("prepared transaction") == 0;) {
+        ck_assert_int_lt(now_ms(), end);
+        wait_for(s, 1000);
+    }
+    ck_assert_int_eq(times_logged(the_schema()), 1);
+    snprintf(sql, sizeof sql, "COMMIT PREPARED '%s'", the_schema());
+    run_pg(p, sql);
+    fall_asleep(s);
+    PQfinish(p);
+}
+END_TEST
+
 START_TEST(what_was_committed_during_a_rest_is_seen_after_it)
 {
     struct store *s = the_store();
@@ -231,6 +255,7 @@ int main(void)
     tcase_add_test(tc, what_is_rolled_back_wakes_nobody);
     tcase_add_test(tc, subtransactions_keep_the_gate_and_let_it_go);
     tcase_add_test(tc, all_producers_that_have_the_gate_open_are_waited_for);
+    tcase_add_test(tc, a_prepared_transaction_that_keeps_the_gate_open_is_named);
     tcase_add_test(tc, what_was_committed_during_a_rest_is_seen_after_it);
     tcase_add_test(tc, a_lost_connection_is_made_again_and_nothing_is_missed);
     return unit_main(suite);

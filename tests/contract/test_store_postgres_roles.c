@@ -167,6 +167,10 @@ START_TEST(roles_suffice_for_their_work_and_for_no_more)
     ck_assert_uint_eq(batch->n, 1);
     release(s, batch);
     assert_class(store_init(s, CALL, &done, &err), OUTBOX_OK, &err); /* there is nothing to do */
+    render(insert, sizeof insert, "SELECT setval(pg_get_serial_sequence('{t}', 'seq'), 1)");
+    execute("%s", insert);
+    assert_class(store_check(s, CALL, &err), OUTBOX_E_CONFIG, &err); /* it sees that */
+    assert_says(&err, "behind the last row");
     assert_refused(p, refused_to_both, N(refused_to_both));
     assert_refused(p, refused_to_producer, N(refused_to_producer));
     PQfinish(p);

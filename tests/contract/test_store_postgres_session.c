@@ -97,6 +97,18 @@ START_TEST(settings_of_the_role_do_not_change_what_a_claim_does)
 }
 END_TEST
 
+/* The sister of the time-out for idle transactions ends sessions that only listen, or live. */
+START_TEST(a_session_that_waits_is_not_ended_for_it)
+{
+    use_mode(_i);
+    struct store *s = instance_with_settings("-c idle_session_timeout=200");
+    release(s, claim(s, 10, LEASE_MS));
+    ck_assert(soon("SELECT bool_or(state_change < clock_timestamp() - interval '1 second') FROM"
+                   " pg_stat_activity WHERE application_name LIKE 'one-%'"));
+    ck_assert_int_eq(sessions("one"), 1);
+}
+END_TEST
+
 /* Whatever name we use, somebody has made one like it, and put it first. */
 static void make_hostile_schema(void)
 {
@@ -228,6 +240,7 @@ int main(void)
     tcase_add_loop_test(tc, a_table_without_a_schema_is_made_where_the_search_path_says, 0,
                         MODES_DIRECT);
     tcase_add_loop_test(tc, settings_of_the_role_do_not_change_what_a_claim_does, 0, MODES_DIRECT);
+    tcase_add_loop_test(tc, a_session_that_waits_is_not_ended_for_it, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, functions_and_operators_of_a_hostile_schema_do_not_run, 0,
                         MODES_DIRECT);
     tcase_add_test(tc, the_server_frees_the_rows_of_a_relay_that_was_stopped);

@@ -72,18 +72,18 @@ char *filter_sql(const char *head, const struct outbox_filter *filter, const cha
 
 /* With topics only for a pattern; with those as they are stored if one cannot be sent: then a
  * pattern that is not ASCII may miss some. */
-#define NEXT(columns) "SELECT " columns " FROM {t} m WHERE m.seq > $1"
+#define NEXT(columns) "SELECT " columns " FROM ONLY {t} m WHERE m.seq >= $1"
 static const char next_seqs[] = NEXT("m.seq");
 static const char next_topics[] = NEXT("m.seq, pg_catalog.left(m.topic, 65536)");
 static const char next_stored[] =
     NEXT("m.seq, pg_catalog.convert_to(m.topic, pg_catalog.getdatabaseencoding())");
 
-/* The next rows behind `after`, whatever their topic. */
+/* The next rows from `from` on, whatever their topic. */
 static int read_next(struct store *s, const char *head, const struct outbox_filter *filter,
-                     int64_t after, uint32_t limit, PGresult **ret, struct outbox_err *err)
+                     int64_t from, uint32_t limit, PGresult **ret, struct outbox_err *err)
 {
     struct pg_args args = {.arena = &s->conn.scratch};
-    pg_args_int(&args, after);
+    pg_args_int(&args, from);
     pg_args_int(&args, limit);
     char *sql = filter_sql(head, filter, " ORDER BY m.seq LIMIT $2", &args);
     if (!sql)
@@ -102,12 +102,13 @@ int filter_rows(struct store *s, const struct outbox_filter *filter, int64_t *af
     bool more = true;
     if (!seqs)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    while (more && n < limit) {
+    while (more && n < limit && *after < INT64_MAX) {
         PGresult *rows;
-        int r = read_next(s, filter->topic.p ? next_topics : next_seqs, filter, *after, chunk,
-                          &rows, err);
+        int64_t from = *after == INT64_MIN ? *after : *after + 1; /* the least is behind nothing */
+        int r = read_next(s, filter->topic.p ? next_topics : next_seqs, filter, from, chunk, &rows,
+                          err);
         if (r < 0 && filter->topic.p && failure_is_unreadable_row(&s->conn))
-            r = read_next(s, next_stored, filter, *after, chunk, &rows, err);
+            r = read_next(s, next_stored, filter, from, chunk, &rows, err);
         if (r < 0)
             return r;
         more = PQntuples(rows) == (int)chunk;
@@ -118,6 +119,8 @@ int filter_rows(struct store *s, const struct outbox_filter *filter, int64_t *af
         }
         PQclear(rows);
         arena_reset(&s->conn.scratch);
+        if (*after == INT64_MIN) /* else it would be next again */
+            ++*after;
     }
     *ret = seqs;
     *ret_n = n;

@@ -52,10 +52,10 @@ static struct outbox_row *read_row(struct store *s, const PGresult *rows, int i,
     " END"
 #define SIZES                                                                               \
     "WITH sizes AS MATERIALIZED (SELECT seq, sum(n) OVER (ORDER BY seq) - n AS before FROM" \
-    "  (SELECT seq, " ROW_BYTES " AS n FROM {t} WHERE seq = ANY ($2) OFFSET 0) r)"
+    "  (SELECT seq, " ROW_BYTES " AS n FROM ONLY {t} WHERE seq = ANY ($2) OFFSET 0) r)"
 #define ROWS(columns, texts)                                                \
     " SELECT " columns ", m.status, " texts ", m.lane_seq, m.processed_at," \
-    "  m.available_at FROM {t} m"
+    "  m.available_at FROM ONLY {t} m"
 #define TEXTS "pg_catalog.left(m.last_error, 10000), pg_catalog.left(m.lane, 1000)"
 static const char page[] = SIZES ROWS(COLUMNS, TEXTS) " JOIN sizes ON sizes.seq = m.seq"
                                                       " WHERE sizes.before < $3 ORDER BY m.seq";

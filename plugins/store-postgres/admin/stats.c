@@ -9,12 +9,15 @@
 
 /* $1: how far to count, or NULL; $2: the lane, or NULL. */
 #define COUNT(condition) \
-    "(SELECT count(*) FROM (SELECT 1 FROM {t} m WHERE " condition " LIMIT $1) c)"
+    "(SELECT count(*) FROM (SELECT 1 FROM ONLY {t} m WHERE " condition " LIMIT $1) c)"
 #define LANE " AND ($2::text IS NULL OR m.lane = $2)"
 #define READY "m.status = 'pending' AND m.available_at IS NULL"
 #define WAITS "m.status = 'pending' AND m.available_at IS NOT NULL AND m.available_at "
-#define FIRST(condition, order) \
-    "(SELECT m.created_at FROM {t} m WHERE " condition " ORDER BY " order " LIMIT 1)"
+/* A time that somebody set to infinity tells nothing of how long a message waits. */
+#define FIRST(condition, order)                             \
+    "(SELECT m.created_at FROM ONLY {t} m WHERE " condition \
+    " AND pg_catalog.isfinite(m.created_at)"                \
+    " ORDER BY " order " LIMIT 1)"
 
 #define FRESH READY " AND m.lane IS NULL AND $2::text IS NULL"
 #define PARKED READY " AND m.lane IS NOT NULL" LANE
@@ -28,6 +31,10 @@ static const char counts[] =
     COUNT("m.status = 'processing'" LANE) ", "
     COUNT("m.status = 'processed'" LANE) ", "
     COUNT("m.status = 'failed'" LANE) ", "
+    COUNT(PARKED) ", " COUNT(DUE " AND m.lane IS NOT NULL") ", "
+    /* without an index */
+    "CASE WHEN $3::int8 = 1 THEN " COUNT("m.status IS NULL OR m.status NOT IN ('pending',"
+    " 'processing', 'processed', 'failed')" LANE) " ELSE 0::int8 END, "
     "LEAST(" FIRST(FRESH, "m.seq") ", " FIRST(PARKED, "m.lane, m.lane_seq") ", "
     FIRST(DUE, "m.available_at") "), clock_timestamp()";
 /* clang-format on */
@@ -43,6 +50,9 @@ static const struct part {
     {OUTBOX_STATS_PROCESSING, offsetof(struct outbox_stats, processing)},
     {OUTBOX_STATS_PROCESSED, offsetof(struct outbox_stats, processed)},
     {OUTBOX_STATS_FAILED, offsetof(struct outbox_stats, failed)},
+    {0, offsetof(struct outbox_stats, parked)},
+    {0, offsetof(struct outbox_stats, parked)},
+    {0, offsetof(struct outbox_stats, unknown)},
 };
 #define N_PARTS ((int)(sizeof parts / sizeof parts[0]))
 
@@ -59,6 +69,7 @@ int op_stats(void *instance, struct outbox_str lane, uint32_t flags, const struc
     struct pg_args args = {.arena = &s->conn.scratch};
     pg_args_int(&args, limit);
     pg_args_text(&args, lane);
+    pg_args_int(&args, (flags & OUTBOX_STATS_EXACT) != 0);
     r = pipeline_query(&s->conn, STMT_NONE, counts, &args, &row, err);
     if (r < 0)
         return r;

@@ -6,22 +6,21 @@
 #include <sys/random.h>
 
 #define SCRATCH_BYTES (512 << 10)
-#define SERVER_MIN 120000
+#define SERVER_MIN 130000
 
-int conn_init(struct conn *conn, const struct outbox_host *host, const struct table_name *name,
-              const char *conninfo, const char *password)
+int conn_init(struct conn *conn, const struct outbox_host *host, const struct outbox_cfg *cfg,
+              const char *option, const struct table_name *name)
 {
     *conn = (struct conn){
         .host = host,
+        .cfg = cfg,
+        .option = option,
         .name = name,
-        .conninfo = strdup(conninfo),
-        .password = password ? strdup(password) : NULL,
         .deadline = {.host = host, .cancel_fd = -1},
         .scratch = ARENA_INIT(SCRATCH_BYTES),
         .connecting = timed_call_new(),
     };
-    bool ok = conn->connecting && conn->conninfo && (conn->password || !password);
-    return ok ? OUTBOX_OK : OUTBOX_E_RETRY;
+    return conn->connecting ? OUTBOX_OK : OUTBOX_E_RETRY;
 }
 
 void conn_free(struct conn *conn)
@@ -30,10 +29,6 @@ void conn_free(struct conn *conn)
     arena_free(&conn->scratch);
     timed_call_free(conn->connecting);
     free(conn->schema);
-    free(conn->conninfo);
-    if (conn->password)
-        explicit_bzero(conn->password, strlen(conn->password));
-    free(conn->password);
 }
 
 void conn_close(struct conn *conn)
@@ -114,7 +109,7 @@ int conn_open(struct conn *conn, const char *purpose, struct outbox_err *err)
     PQsetNoticeReceiver(conn->db, take_notice, conn);
     if (PQserverVersion(conn->db) < SERVER_MIN)
         r = outbox_fail(err, OUTBOX_E_CONFIG,
-                        "PostgreSQL at %s has version %d; 12 or later is needed", PQhost(conn->db),
+                        "PostgreSQL at %s has version %d; 13 or later is needed", PQhost(conn->db),
                         PQserverVersion(conn->db) / 10000);
     else
         r = find_pooler(conn, err);

@@ -51,6 +51,7 @@ struct applied_settings {
     int64_t statement_ms; /* 0: nothing, as far as known */
     int64_t hold_ms;
     bool planner_is_free;
+    bool policies_pass;
 };
 
 /* Why a server did not take a connection. */
@@ -63,9 +64,9 @@ struct refusal {
 struct conn {
     /* ---- given once */
     const struct outbox_host *host;
+    const struct outbox_cfg *cfg;  /* has the secrets, which are read at each login */
+    const char *option;            /* the conninfo's name */
     const struct table_name *name; /* the owner's */
-    char *conninfo;
-    char *password; /* NULL: as conninfo says */
     enum prepare prepare;
 
     /* ---- of the call that runs */
@@ -77,6 +78,7 @@ struct conn {
     /* ---- what the next transactions need of their session */
     int64_t hold_ms;      /* how long one may stay open while idle; 0: none is kept so */
     bool planner_is_free; /* upgrading: the planner may sort and scan */
+    bool is_owner;        /* `outboxd init`: what is missing are not the relay's privileges */
 
     /* ---- connecting */
     struct timed_call *connecting;
@@ -94,15 +96,16 @@ struct conn {
     struct applied_settings applied;
 
     /* ---- the table, found at connecting */
-    char *schema;
-    uint32_t oid; /* 0: it does not exist */
+    char *schema;       /* stays the same while the table is there */
+    uint32_t oid;       /* 0: it does not exist */
+    bool policies_pass; /* row security is on for our role, and hides nothing from it */
 };
 
 /* ---- conn.c ---- */
 
-/* Copies the texts; password may be NULL. OUTBOX_E_RETRY without memory; conn_free in any case. */
-int conn_init(struct conn *conn, const struct outbox_host *host, const struct table_name *name,
-              const char *conninfo, const char *password);
+/* `option`, a literal, names the conninfo. OUTBOX_E_RETRY without memory; conn_free in any case. */
+int conn_init(struct conn *conn, const struct outbox_host *host, const struct outbox_cfg *cfg,
+              const char *option, const struct table_name *name);
 void conn_free(struct conn *conn);
 /* Begins a call: sets its deadline, and notices whether the server has hung up. Connects to
  * nothing. */

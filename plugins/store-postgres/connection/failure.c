@@ -9,10 +9,14 @@ static const struct {
     bool ends; /* the connection is of no more use */
     const char *advice;
 } known[] = {
+    {"08P01", OUTBOX_E_RETRY, true,
+     "; if conninfo has `options`, a pooler refuses them: set them by ALTER ROLE instead"},
     {"08", OUTBOX_E_RETRY, true, ""},
     {"57P", OUTBOX_E_RETRY, true, ""},
     {"25P03", OUTBOX_E_RETRY, true, "; the batch took longer than it may"},
-    {"25006", OUTBOX_E_RETRY, true, "; it is a standby, or read-only: looking for another host"},
+    {"25006", OUTBOX_E_RETRY, true,
+     "; it is a standby, or default_transaction_read_only is on for the server, the database or "
+     "the role: looking for another host"},
     {"26000", OUTBOX_E_RETRY, false, "; set prepare = off"},
     {"42P05", OUTBOX_E_RETRY, false, "; set prepare = off"},
     {"0A000", OUTBOX_E_RETRY, false, ""},
@@ -22,13 +26,15 @@ static const struct {
     {"55000", OUTBOX_E_CONFIG, false,
      "; a table that is published needs a replica identity: see outboxd-store-postgres(7)"},
     {"53100", OUTBOX_E_RETRY, false, "; make room on the server's disk"},
-    {"53300", OUTBOX_E_RETRY, true, "; raise max_connections, or run fewer workers"},
+    {"53300", OUTBOX_E_RETRY, true,
+     "; lower `workers`, or raise the limit: max_connections, or the role's CONNECTION LIMIT"},
     {"53", OUTBOX_E_RETRY, false, ""},
     {"28", OUTBOX_E_CONFIG, true, "; check user and password, and the server's pg_hba.conf"},
     {"3D000", OUTBOX_E_CONFIG, true, "; create the database, or correct dbname"},
     {"3F000", OUTBOX_E_CONFIG, false, "; create the schema, or correct table"},
     {"42P01", OUTBOX_E_CONFIG, false, "; run `outboxd init`"},
     {"42703", OUTBOX_E_CONFIG, false, "; run `outboxd init`"},
+    {"42P07", OUTBOX_E_CONFIG, false, "; rename or drop it"},
     {"42501", OUTBOX_E_CONFIG, false,
      "; grant it to the relay's role: see outboxd-store-postgres(7)"},
     {"22", OUTBOX_E_CONFIG, false, ""},
@@ -94,12 +100,15 @@ int failure_set(struct conn *conn, const PGconn *db, const char *state, const ch
     put_place(db, place, sizeof place);
     snprintf(conn->sqlstate, sizeof conn->sqlstate, "%s", state ? state : "");
     size_t i = find(state ? state : "");
+    const char *advice = known[i].advice;
+    if (conn->is_owner && failure_is(conn, "42501"))
+        advice = "; run `outboxd init` as the table's owner, see outboxd-store-postgres(7)";
     one_line(*text ? text : "the connection was lost", line, sizeof line);
     snprintf(conn->words, sizeof conn->words, "%s%s%s%s", line, state ? " (" : "",
              state ? state : "", state ? ")" : "");
     conn->is_outdated |= is_outdated(conn->sqlstate);
     return outbox_fail(err, known[i].class, "%s: %s%s%s%s%s", place, line, state ? " (" : "",
-                       state ? state : "", state ? ")" : "", known[i].advice);
+                       state ? state : "", state ? ")" : "", advice);
 }
 
 /* ---- the last failure ---- */

@@ -91,6 +91,10 @@ static int take_result(struct conn *conn, PGresult **ret)
         return OUTBOX_OK;
     while (r == OUTBOX_OK && (r = next_result(conn, &rest)) == OUTBOX_OK && rest)
         PQclear(rest);
+    if (r != OUTBOX_OK) {
+        PQclear(*ret);
+        *ret = NULL;
+    }
     return r;
 }
 
@@ -129,8 +133,8 @@ static int receive(struct conn *conn, struct step *steps, const struct sending *
     /* An implicit commit may fail, for a deferred constraint say, and comes before the sync. */
     for (bool synced = false; transport == OUTBOX_OK && !synced;) {
         transport = take_result(conn, &result);
-        synced = transport == OUTBOX_OK &&
-                 (!result || PQresultStatus(result) == PGRES_PIPELINE_SYNC);
+        synced =
+            transport == OUTBOX_OK && (!result || PQresultStatus(result) == PGRES_PIPELINE_SYNC);
         if (transport == OUTBOX_OK && !synced)
             note_failure(conn, result, &r, err);
         PQclear(result);

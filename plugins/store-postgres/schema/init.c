@@ -73,7 +73,8 @@ static int init_form(struct conn *conn, const char **ret_what, int64_t *ret_rows
                      struct outbox_err *err)
 {
     enum check_form form;
-    int r = check_find(conn, &form, err);
+    bool mended = false;
+    int r = check_find(conn, &form, NULL, err);
     if (r < 0)
         return r;
     switch (form) {
@@ -84,8 +85,11 @@ static int init_form(struct conn *conn, const char **ret_what, int64_t *ret_rows
         *ret_what = "upgraded";
         return upgrade_old(conn, ret_rows, err);
     default:
-        *ret_what = "is up to date";
-        return complete_version(conn, err);
+        r = complete_version(conn, err);
+        if (r == 0)
+            r = mend(conn, &mended, ret_rows, err);
+        *ret_what = mended ? "mended" : "is up to date";
+        return r;
     }
 }
 
@@ -131,10 +135,11 @@ static int try_to_lock(struct conn *conn, bool *ret, struct outbox_err *err)
 static int take_lock(struct conn *lock, const struct conn *conn, struct outbox_err *err)
 {
     bool locked = false;
-    if (conn_init(lock, conn->host, conn->name, conn->conninfo, conn->password) < 0)
+    if (conn_init(lock, conn->host, conn->cfg, conn->option, conn->name) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     lock->prepare = PREPARE_OFF;
     lock->deadline = conn->deadline;
+    lock->is_owner = true;
     int r = conn_open(lock, "outboxd init", err);
     while (r == 0 && (r = try_to_lock(lock, &locked, err)) == 0 && !locked)
         if (!deadline_sleep(&lock->deadline, LOCK_AGAIN_MS))
@@ -155,14 +160,16 @@ int op_init(void *instance, const struct outbox_call *call, struct outbox_str *r
     int r = conn_enter(conn, call, err);
     if (r < 0)
         return r;
+    conn->is_owner = true;
     r = take_lock(&lock, conn, err);
     if (r == 0)
         r = init_form(conn, &what, &rows, err);
     if (r == 0)
-        r = check_find(conn, &form, err);
+        r = check_find(conn, &form, NULL, err);
     if (r == 0 && s->notify)
         r = init_trigger(conn, err);
     conn_free(&lock);
+    conn->is_owner = false;
     if (r < 0)
         return r;
     if (rows > 0)

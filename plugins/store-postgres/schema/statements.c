@@ -65,10 +65,12 @@ const char *const statements_companions[] = {
     "    version text NOT NULL,\n"
     "    started_at timestamptz NOT NULL,\n"
     "    alive_at timestamptz NOT NULL,\n"
-    "    clean boolean NOT NULL\n"
+    "    clean boolean NOT NULL,\n"
+    "    -- the second key of the advisory lock that it holds while it lives; NULL: none\n"
+    "    lock integer\n"
     ")",
     "-- the version of all this, and the least version of outboxd's schema that can work on it\n"
-    "CREATE TABLE IF NOT EXISTS {t_schema} (version integer NOT NULL, needs integer NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS {t_schema} (version integer PRIMARY KEY, needs integer NOT NULL)",
     STATEMENTS_VERSION,
     NULL,
 };

@@ -21,17 +21,10 @@
 
 /* $1: the table. The columns that there must be and are not, and their types. */
 static const char missing_columns[] =
-    "SELECT old.name, old.types FROM (VALUES (1, 'id', 'uuid'),"
-    " (2, 'topic', 'text, character varying'), (3, 'key', 'text, character varying'),"
-    " (4, 'payload', 'bytea'), (5, 'headers', 'jsonb, json'),"
-    " (6, 'status', 'text, character varying'), (7, 'retries', 'integer, bigint, smallint'),"
-    " (8, 'last_error', 'text, character varying'),"
-    " (9, 'created_at', 'timestamp with time zone'),"
-    " (10, 'processed_at', 'timestamp with time zone')) AS old (place, name, types)"
-    " WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid ="
-    "  $1::int8::oid AND a.attname = old.name AND a.attnum > 0 AND NOT a.attisdropped AND"
-    "  pg_catalog.format_type(a.atttypid, NULL) = ANY (pg_catalog.string_to_array(old.types,"
-    "   ', '))) ORDER BY old.place";
+    "SELECT w.name, w.types FROM " STATEMENTS_COLUMNS " WHERE w.place <= " STATEMENTS_OLD_COLUMNS
+    " AND NOT EXISTS (SELECT 1 FROM"
+    "  pg_catalog.pg_attribute a WHERE a.attrelid = $1::int8::oid AND a.attname = w.name AND"
+    "  a.attnum > 0 AND NOT a.attisdropped AND " STATEMENTS_TYPE_FITS ") ORDER BY w.place";
 
 static int check_columns(struct conn *conn, struct outbox_err *err)
 {
@@ -71,67 +64,16 @@ static int add_columns(struct conn *conn, struct outbox_err *err)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     const char *const statements[] = {
         "ALTER TABLE {t} ADD COLUMN seq bigint NOT NULL DEFAULT 0,"
-        " ADD COLUMN available_at timestamptz, ADD COLUMN lane text, ADD COLUMN lane_seq bigint,"
-        " ADD COLUMN origin_id uuid, ADD COLUMN lease bigint",
+        " ADD COLUMN IF NOT EXISTS available_at timestamptz, ADD COLUMN IF NOT EXISTS lane text,"
+        " ADD COLUMN IF NOT EXISTS lane_seq bigint, ADD COLUMN IF NOT EXISTS origin_id uuid,"
+        " ADD COLUMN IF NOT EXISTS lease bigint",
         alter, NULL};
     r = ddl_run_patiently(conn, statements, err);
     free(alter);
     return r;
 }
 
-/* ---- 2. indexes ---- */
-
-/* Without locking anybody out, unless it is there. What is left of an interrupted build is dropped.
- */
-static int build_index(struct conn *conn, const struct statements_index *index,
-                       struct outbox_err *err)
-{
-    struct pg_args args = {.arena = &conn->scratch};
-    PGresult *found;
-    char name[80], drop[100];
-    snprintf(name, sizeof name, "%s_%s", conn->name->table, index->name);
-    snprintf(drop, sizeof drop, "DROP INDEX CONCURRENTLY {t_%s}", index->name);
-    pg_args_int(&args, conn->oid);
-    pg_args_text(&args, outbox_cstr(name));
-    int r = pipeline_query(conn, STMT_NONE,
-                           "SELECT COALESCE(i.indrelid = t.oid, false), COALESCE(i.indisvalid,"
-                           " false) FROM pg_catalog.pg_class t JOIN pg_catalog.pg_class c"
-                           "  ON c.relnamespace = t.relnamespace AND c.relname = $2::text"
-                           " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid"
-                           " WHERE t.oid = $1::int8::oid",
-                           &args, &found, err);
-    if (r < 0)
-        return r;
-    bool exists = PQntuples(found) > 0, ours = exists && pg_column_int(found, 0, 0) != 0;
-    bool valid = ours && pg_column_int(found, 0, 1) != 0;
-    PQclear(found);
-    if (exists && !ours)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "something else has the name %s, which an index of %s needs; rename it",
-                           name, conn->name->table);
-    if (exists && !valid)
-        r = pipeline_exec_outside(conn, drop, err);
-    if (r < 0 || valid)
-        return r;
-    char *sql = ddl_index(index, "CONCURRENTLY ");
-    r = sql ? pipeline_exec_outside(conn, sql, err)
-            : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    free(sql);
-    return r;
-}
-
-static int build_indexes(struct conn *conn, const struct statements_index *index,
-                         struct outbox_err *err)
-{
-    int r = OUTBOX_OK;
-    for (; r == 0 && index->name; index++)
-        do
-            r = build_index(conn, index, err);
-        while (ddl_try_again(conn, r, err));
-    return r;
-}
-
-/* ---- 3. numbers ---- */
+/* ---- 2. numbers ---- */
 
 /* The largest number that an old row has got. */
 static int last_number(struct conn *conn, int64_t *ret, struct outbox_err *err)
@@ -174,7 +116,7 @@ static int number_all(struct conn *conn, int64_t *ret_rows, struct outbox_err *e
     static const struct statements_index index[] = {
         {"upgrade", false, "(created_at, id) WHERE seq = 0"}, {NULL, false, NULL}};
     int64_t last, left = 1;
-    int r = build_indexes(conn, index, err);
+    int r = ddl_build_indexes(conn, index, err);
     if (r == 0)
         r = last_number(conn, &last, err);
     /* All of some may have been deleted meanwhile, so none does not mean the end. */
@@ -197,16 +139,38 @@ static int number_all(struct conn *conn, int64_t *ret_rows, struct outbox_err *e
 
 /* ---- all of it ---- */
 
-int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
+/* Does a valid index see to it that all numbers differ? */
+static int is_numbered(struct conn *conn, bool *ret, struct outbox_err *err)
 {
-    conn->planner_is_free = true;
+    struct pg_args args = {.arena = &conn->scratch};
+    int64_t n;
+    pg_args_int(&args, conn->oid);
+    int r = pipeline_number(conn,
+                            "SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c"
+                            " ON c.oid = i.indexrelid WHERE i.indrelid = $1::int8::oid AND"
+                            " i.indisvalid AND " STATEMENTS_INDEX_FITS("'seq'::text"),
+                            &args, &n, err);
+    *ret = n > 0;
+    return r;
+}
+
+int upgrade_columns(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
+{
+    bool numbered = false;
     int r = check_columns(conn, err);
     if (r == 0)
         r = add_columns(conn, err);
     if (r == 0)
-        r = number_all(conn, ret_rows, err);
+        r = is_numbered(conn, &numbered, err);
+    return r < 0 || numbered ? r : number_all(conn, ret_rows, err);
+}
+
+int upgrade_old(struct conn *conn, int64_t *ret_rows, struct outbox_err *err)
+{
+    conn->planner_is_free = true;
+    int r = upgrade_columns(conn, ret_rows, err);
     if (r == 0)
-        r = build_indexes(conn, statements_indexes, err);
+        r = ddl_build_indexes(conn, statements_indexes, err);
     if (r == 0)
         r = pipeline_exec_outside(conn, "DROP INDEX CONCURRENTLY IF EXISTS {t_upgrade}", err);
     if (r == 0)

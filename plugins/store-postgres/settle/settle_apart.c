@@ -38,8 +38,8 @@ static int set_aside(struct settle_sql *q, size_t i, const char *why, struct out
 static int settle_refused(struct settle_sql *q, size_t i, const char *why, struct outbox_err *err)
 {
     static const char *const done[N_SETTLE_MODES] = {
-        "", "it is kept as processed", "it is written without the reason", "it has its second outcome",
-        "it has its second outcome, without the reason"};
+        "", "it is kept as processed", "it is written without the reason",
+        "it has its second outcome", "it has its second outcome, without the reason"};
     const struct outbox_message *m = settle_sql_message(q, i);
     struct outbox_err failure = {.size = sizeof failure};
     char reason[sizeof q->s->conn.words + 40];

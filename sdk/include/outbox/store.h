@@ -161,7 +161,7 @@ struct outbox_row {
     struct outbox_str origin_id; /* NULL: not a copy */
     int64_t lane_seq;            /* 0: none */
     int64_t processed_us;        /* 0: not processed */
-    int64_t available_us;        /* when it is due; 0: at once */
+    int64_t available_us;        /* when it is due; 0: at once, INT64_MAX: never */
 };
 
 /** A page of rows in the order of seq. The store owns it until the next call on the instance. */
@@ -280,10 +280,12 @@ struct outbox_store_ops {
     uint64_t (*capabilities)(void *instance);
 
     /**
-     * Connects if it is not connected, and checks the table. OUTBOX_OK: the table is there and
-     * fits. OUTBOX_E_CONFIG: it is missing or too old, and the text names `outboxd init`; or it
-     * is newer than this store knows, and the text says so. OUTBOX_E_RETRY: the database cannot
-     * be reached.
+     * Connects if it is not connected, and checks the table, for a person who wants to know whether
+     * a relay would work: other operations check only what they need. OUTBOX_OK: the table is there
+     * and fits, and the user has the privileges that a relay needs. OUTBOX_E_CONFIG: it is missing,
+     * incomplete or too old, and the text names `outboxd init`; or it is newer than this store
+     * knows, or a privilege is missing, and the text says so. OUTBOX_E_RETRY: the database cannot
+     * be reached. What does not stop a relay is logged as a warning.
      */
     int (*check)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
@@ -347,7 +349,8 @@ struct outbox_store_ops {
      */
     int (*wait_stop)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
-    /** Reads at most limit rows with seq > after. The store owns *ret until the next call. */
+    /** Reads at most limit rows with seq > after; INT64_MIN: from the first, whatever its seq. The
+     * store owns *ret until the next call. */
     int (*list)(void *instance, const struct outbox_filter *filter, int64_t after, uint32_t limit,
                 const struct outbox_call *call, struct outbox_page **ret, struct outbox_err *err);
 
