@@ -70,7 +70,7 @@ list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
 # stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(servers|combinations|pub_amqp_life|memory)(\.py)?$'
+longest='/test_(servers|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
 slow_first() {
     local tests
@@ -98,7 +98,7 @@ suite_tests() {
         most_tests tsan | grep -vE "$unthreaded"
         ;;
     tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
-    unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' ;;
+    unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' | slow_first ;;
     contract) list_tests gcc | grep -E '^tests/contract/' | slow_first ;;
     e2e) list_tests gcc | grep -E '^tests/e2e/' | slow_first ;;
     faults) printf 'tests/faults/%s.py\n' test_kill test_poison ;; # what is quick and wants no servers

@@ -17,7 +17,8 @@ while [ $# -gt 1 ] && [ "$1" != -- ]; do
 done
 echo "took-ms: $took" >>"$trs"
 printf '%s\n' "$shown" | grep -Ev '^.{0,9}(PASS|SKIP)'
-awk -v name="$name" -v took="$took" -v why="$(sed -n '/^SKIP: .*# SKIP/{s///p;q}' "$log")" '/^:test-result: / {n[$2]++} END {
+why=$(sed -nE 's/^SKIP: (.*# SKIP +|[^ ]+ - )//p' "$log" | head -n 1)
+awk -v name="$name" -v took="$took" -v why="$why" '/^:test-result: / {n[$2]++} END {
     bad = n["FAIL"] + n["XPASS"] + n["ERROR"]
     printf "%s %s: %d passed%s%s in %.1f s\n", bad ? "FAILED" : "ok    ", name, n["PASS"] + n["XFAIL"],
         bad ? ", " bad " failed" : "", n["SKIP"] ? ", " n["SKIP"] " skipped (" why ")" : "", took / 1000}' "$trs"
