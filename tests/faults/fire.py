@@ -139,6 +139,15 @@ class Consumer(combination.Amqp):
 class Watched(combination.Scenario):
     """A scenario in which no relay may be silent while messages are due and nothing is done."""
 
+    def __init__(self, method):
+        super().__init__(method)
+        test = getattr(self, method)
+
+        def watched():
+            test()
+            self.watch()
+        setattr(self, method, watched)
+
     # When each message that the table still has was due, and when it was done.
     TIMES = {
         "sqlite": "SELECT (julianday(max(created_at, coalesce(available_at, ''))) - 2440587.5) * 86400,"
@@ -164,13 +173,6 @@ class Watched(combination.Scenario):
         rows = self.query(self.TIMES[self.store_name.split("_")[0]] +
                           " FROM outbox_messages WHERE status = 'processed' AND processed_at IS NOT NULL")
         self.is_never_silent(checker.silences(rows, self.when_told()))
-
-    def tearDown(self):
-        try:
-            if self._outcome.success:
-                self.watch()
-        finally:
-            super().tearDown()
 
 
 class Fire(Watched):
