@@ -70,7 +70,7 @@ list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
 # stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(servers|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
+longest='/test_(servers|refused|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
 slow_first() {
     local tests

@@ -19,7 +19,8 @@ echo "took-ms: $took" >>"$trs"
 printf '%s\n' "$shown" | grep -Ev '^.{0,9}(PASS|SKIP)'
 why=$(sed -nE 's/^SKIP: (.*# SKIP +|[^ ]+ - )//p' "$log" | head -n 1)
 awk -v name="$name" -v took="$took" -v why="$why" '/^:test-result: / {n[$2]++} END {
-    bad = n["FAIL"] + n["XPASS"] + n["ERROR"]
+    bad = n["FAIL"] + n["XPASS"]
+    if (!bad && n["ERROR"]) bad = 1
     printf "%s %s: %d passed%s%s in %.1f s\n", bad ? "FAILED" : "ok    ", name, n["PASS"] + n["XFAIL"],
         bad ? ", " bad " failed" : "", n["SKIP"] ? ", " n["SKIP"] " skipped (" why ")" : "", took / 1000}' "$trs"
 exit $result
