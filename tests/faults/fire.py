@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import checker
 import combination
@@ -143,10 +144,10 @@ class Watched(combination.Scenario):
         super().__init__(method)
         test = getattr(self, method)
 
-        def watched():
+        def watched(_self):
             test()
             self.watch()
-        setattr(self, method, watched)
+        setattr(self, method, types.MethodType(watched, self))
 
     # When each message that the table still has was due, and when it was done.
     TIMES = {
