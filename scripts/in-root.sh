@@ -35,14 +35,13 @@ mirror() {
         awk '$2 == "Debian" && $3 == "Debian" {print $1; found = 1; exit} END {if (!found) print "http://deb.debian.org/debian"}'
 }
 
-# apt's ways to it: proxies, and what it thinks of dates.
+# Unless one is there that is not too old. What is mounted in it meanwhile is in a namespace of its own.
 make_root() {
-    mkdir -p "$roots"
-    find "$root" -maxdepth 0 -mtime +7 -exec rm -rf {} + 2>/dev/null || :
-    [ ! -e "$root/made" ] || return 0
-    rm -rf "$root"
+    [ -z "$(find "$root/made" -mtime -7 2>/dev/null)" ] || return 0
+    rm -rf --one-file-system "$root"
+    # apt's ways to the mirror: proxies, and what it thinks of dates.
     apt-config dump | grep -E '^Acquire::(http|https|Retries|Check-)' >"$roots/apt.conf" || :
-    mmdebstrap --quiet --variant=apt --aptopt="$roots/apt.conf" --dpkgopt=force-unsafe-io \
+    unshare --mount mmdebstrap --quiet --variant=apt --aptopt="$roots/apt.conf" --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --customize-hook='copy-in scripts/deps.sh /tmp' --customize-hook="chroot \"\$1\" /tmp/deps.sh $level" \
         "$release" "$root" "$(mirror)" || return

@@ -128,16 +128,17 @@ build() {
     [ $ok = no ] || echo "ok      build $name ($((SECONDS - began)) s)"
 }
 
-# What the suites after the first one want, while that one runs: it mostly waits.
+# What the suites after the first one want, while that one runs: it mostly waits. And the root for end_portable().
+portable_release=trixie
 build_others() {
     renice -n 19 $BASHPID
     build clang CC="${ccache}clang"
     build asan --enable-sanitizer=address,undefined --enable-crash-points
     build tsan --enable-sanitizer=thread
-} >/dev/null
+    scripts/in-root.sh $portable_release --services true
+} >/dev/null 2>&1
 
 # Once more on another release of Debian, while the checks run here, which have no times to keep.
-portable_release=trixie
 begin_portable() {
     portable_began=$SECONDS
     set -m # a group of its own, to be ended as one
