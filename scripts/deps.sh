@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs from the distribution what building outboxd needs; with --services also the servers that
+# Installs from the distribution what building outboxd needs (--build); with --services also the servers that
 # it is tried with, with --ci also what checking it needs. Does nothing, and asks nobody, when all of
 # it is there.
 set -eu
@@ -9,13 +9,14 @@ build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-
 libpq-dev librabbitmq-dev libssl-dev libini-config-dev libjson-c-dev uuid-dev check python3"
 # Servers, which scripts/services.sh runs in private, and clients of theirs for the tests.
 services="postgresql rabbitmq-server pgbouncer openssl python3-pika python3-psycopg2"
-checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime"
+checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap"
 # The sanitizers and the fuzzer of Debian 12's clang are a package of their own.
 # shellcheck disable=SC1091  # the file is the machine's
 [ "$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}")" != 12 ] || checks="$checks libclang-rt-14-dev"
 
 wanted=$build
 case ${1:-} in
+--build | '') ;;
 --services) wanted="$build $services" ;;
 --ci) wanted="$build $services $checks" ;;
 esac

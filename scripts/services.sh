@@ -103,8 +103,8 @@ make_certificates() (
     certificate server localhost DNS:localhost,IP:127.0.0.1 30
     certificate client relay DNS:relay 30
     certificate wrong-name elsewhere.example DNS:elsewhere.example 30
-    # A certificate that ended before it began is expired, on every day.
-    certificate expired localhost DNS:localhost,IP:127.0.0.1 -1
+    # A certificate that ends when it begins is expired.
+    certificate expired localhost DNS:localhost,IP:127.0.0.1 0
     openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=another CA" \
         -keyout other-ca.key -out other-ca.pem
     chmod 600 ./*.key
@@ -250,6 +250,7 @@ default_pass = outbox
 loopback_users = none
 vm_memory_high_watermark.absolute = 2GB
 disk_free_limit.absolute = 50MB
+max_message_size = 134217728
 log.console = true
 log.console.level = warning
 CONF

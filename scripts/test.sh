@@ -4,9 +4,11 @@
 # line: N passed, N failed, N skipped. A test program that failed runs once more, alone, when the suites are over;
 # if it passes then, it has passed, and is listed as flaky. More than three of these are a failure.
 #
-#   scripts/test.sh            everything that continuous integration runs
-#   scripts/test.sh --quick    one build, its tests
-#   scripts/test.sh --release  also what takes long
+#   scripts/test.sh             everything that continuous integration runs
+#   scripts/test.sh --quick     one build, and of its tests what is quick and needs no servers
+#   scripts/test.sh --portable  one build, and its tests with servers, but no fault scenarios: what another
+#                               release of the distribution may change
+#   scripts/test.sh --release   also what takes long
 set -u
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
@@ -14,15 +16,17 @@ mode=${1:-ci}
 
 case $mode in
 ci | --release) scripts/deps.sh --ci || exit 1 ;;
+--portable) scripts/deps.sh --services || exit 1 ;;
 --quick) scripts/deps.sh || exit 1 ;;
-*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
-work=$(mktemp -d) others=
+work=$(mktemp -d) others='' portable='' portable_began=0
 # Its own servers, on a disk; without them (--quick) tests that need one are skipped.
 export OUTBOX_SERVICES_DIR=
 cleanup() {
-    [ -z "$others" ] || kill -- -"$others" 2>/dev/null
+    local group
+    for group in $others $portable; do kill -- -"$group" 2>/dev/null; done
     [ -z "$OUTBOX_SERVICES_DIR" ] || scripts/services.sh stop
     rm -rf "$work"
 }
@@ -66,18 +70,21 @@ list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
 # stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(servers|combinations|pub_amqp_life|memory)(\.py)?$'
+longest='/test_(servers|refused|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
+slow_first() {
+    local tests
+    tests=$(cat)
+    grep -E "$longest" <<<"$tests"
+    grep -vE "$longest" <<<"$tests"
+}
 most_tests() {
     list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/'
     echo tests/faults/test_kill.py
 }
 suite_tests() {
     case $1 in
-    gcc)
-        list_tests gcc | grep -E "$longest"
-        list_tests gcc | grep -vE "$longest"
-        ;;
+    gcc) list_tests gcc | slow_first ;;
     clang)
         list_tests clang | grep tests/unit/
         echo tests/e2e/test_relay.py
@@ -91,6 +98,10 @@ suite_tests() {
         most_tests tsan | grep -vE "$unthreaded"
         ;;
     tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
+    unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' | slow_first ;;
+    contract) list_tests gcc | grep -E '^tests/contract/' | slow_first ;;
+    e2e) list_tests gcc | grep -E '^tests/e2e/' | slow_first ;;
+    faults) printf 'tests/faults/%s.py\n' test_kill test_poison ;; # what is quick and wants no servers
     esac
 }
 
@@ -114,15 +125,45 @@ build() {
         make_check "$name" "$name" -j"$jobs" TESTS=) >"$work/$name.log" 2>&1 || ok=no
     took $began "build $name"
     echo $ok >"$work/$name.tmp" && mv "$work/$name.tmp" "$work/build-$name.built"
+    [ $ok = no ] || echo "ok      build $name ($((SECONDS - began)) s)"
 }
 
-# What the suites after the first one want, while that one runs: it mostly waits.
+# What the suites after the first one want, while that one runs: it mostly waits. And the root for end_portable().
+portable_release=trixie
 build_others() {
     renice -n 19 $BASHPID
     build clang CC="${ccache}clang"
     build asan --enable-sanitizer=address,undefined --enable-crash-points
     build tsan --enable-sanitizer=thread
-} >/dev/null
+    scripts/in-root.sh $portable_release --services true
+} >/dev/null 2>&1
+
+# Once more on another release of Debian, while the checks run here, which have no times to keep.
+begin_portable() {
+    portable_began=$SECONDS
+    set -m # a group of its own, to be ended as one
+    scripts/in-root.sh $portable_release --services scripts/test.sh --portable >"$work/portable.log" 2>&1 &
+    portable=$!
+    set +m
+}
+
+end_portable() {
+    local code=0
+    wait "$portable" || code=$?
+    portable=
+    cat "$work/portable.log"
+    if [ $code = 77 ]; then
+        skipped=$((skipped + 1))
+        return
+    fi
+    if [[ $(tail -n 1 "$work/portable.log") =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2])) skipped=$((skipped + BASH_REMATCH[3]))
+    else
+        failed=$((failed + 1))
+    fi
+    [ $code = 0 ] || echo "on $portable_release: ended with $code" >>"$work/failures"
+    took $portable_began "on $portable_release"
+}
 
 # cases RESULT TEST: how many cases of a test that ran came to it. A program that ended badly without a case that says
 # so counts as a failed one.
@@ -177,7 +218,7 @@ suite() {
         echo "suite $name" >>"$work/failures"
     fi
     if [ $state = FAILED ]; then
-        grep -E 'error:|undefined' "$log" | sort -u | head -40
+        grep -hE 'error:|undefined' "$log" "$work/${2:-$1}.log" | sort -u | head -40
         tail -n 60 "$log"
     fi
     printf '%-7s suite %s (%d s): %d programs, %d to run again\n' $state "$name" $((SECONDS - began)) $ran $again
@@ -299,25 +340,23 @@ measure_coverage() (
         make -j"$beside" coverage TESTS="$(make -s list-tests | tr ' ' '\n' | grep -v faults/ | tr '\n' ' ')"
 )
 
-step autogen ./autogen.sh
-if [ "$mode" != --quick ]; then
+# What is done in each mode.
+every_suite() {
     set -m # a group of its own, to be ended as one
     build_others &
     others=$!
     set +m
     step services start_services
     export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=30
-fi
-build gcc
-suite gcc
-if [ "$mode" != --quick ]; then
+    build gcc
+    suite gcc
     suite clang
     OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" suite asan
     OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" suite tsan
-fi
-[ "$mode" != --release ] || suite tsan-rest tsan
-run_again
-if [ "$mode" != --quick ]; then
+    [ "$mode" != --release ] || suite tsan-rest tsan
+}
+
+every_check() {
     step faults-table faults_table
     step layers scripts/check-layers.sh
     step format check_format
@@ -332,14 +371,43 @@ if [ "$mode" != --quick ]; then
     step bench-programs make -C "$work/build-gcc" -j"$jobs" bench-programs
     CC="${ccache}gcc" step new-plugin scripts/check-new-plugin.sh
     step distcheck dist_check
-fi
-if [ "$mode" = --release ]; then
-    # Hours; the table is for keeping.
+}
+
+# Hours; the table is for keeping.
+what_takes_long() {
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
     step coverage measure_coverage
     step fuzz-long fuzz 120
-fi
+}
+
+step autogen ./autogen.sh
+case $mode in
+--quick)
+    export OUTBOX_TEST_SHORT=1 OUTBOX_TEST_KILL_SECONDS=5
+    build gcc
+    for name in unit contract e2e faults; do
+        suite $name gcc
+    done
+    run_again
+    ;;
+--portable)
+    step services start_services
+    build gcc
+    for name in unit contract e2e; do
+        suite $name gcc
+    done
+    run_again
+    ;;
+*)
+    every_suite
+    begin_portable
+    run_again
+    every_check
+    [ "$mode" != --release ] || what_takes_long
+    end_portable
+    ;;
+esac
 
 took 0 "all of it"
 show_times

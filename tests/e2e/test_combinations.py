@@ -389,7 +389,9 @@ class Life(combination.Scenario):
         """From this publisher to the other kind and back, under load: nothing is lost, nothing is rebuilt."""
         self.shop("batch_size = 20\nretention = 1d")
         here = self.publisher
-        there = combination.PUBLISHERS["exec" if here.name == "amqp" else "amqp"](self)
+        other = "exec" if here.name == "amqp" else "amqp"
+        self.needs_server(other)
+        there = combination.PUBLISHERS[other](self)
         self.addCleanup(there.close)
         ids = []
         for publisher in (here, there, here):

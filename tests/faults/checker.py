@@ -5,6 +5,8 @@ The model is a set of committed ids. A transaction whose end its writer never le
 either is right. An arrival of an id that came before is a duplicate and belongs to the last fault before it that
 came after the first arrival; one without such a fault is a defect, and so is a fault with more of them than its bound.
 A fault lasts from its time to its end, and a little longer: a relay needs time to notice.
+
+No minute passes in which messages are due, nothing is done, and no relay says why: silences() finds such.
 """
 
 import bisect
@@ -12,6 +14,31 @@ import collections
 
 # So long after its end a fault may still have consequences, seconds.
 AFTERMATH = 30.0
+
+
+# The first word of why nothing is done comes within so many seconds, in short runs; then at least one a minute.
+SOON, MINUTE = 20.0, 60.0
+BEFORE = 5.0  # what ends before another relay's last message may have been told already
+
+
+def silences(messages, told, soon=SOON):
+    """`messages`: (when it became due, when it was done) of each; `told`: when warnings were logged. Returns the
+    stretches (from, to) in which something was due, nothing was done, and nothing told for too long."""
+    found, told = [], sorted(told)
+    messages = sorted(messages, key=lambda m: m[1])
+    oldest, oldest_due = float("inf"), [0.0] * len(messages)
+    for n in range(len(messages) - 1, -1, -1):
+        oldest = oldest_due[n] = min(oldest, messages[n][0])
+    before = float("-inf")
+    for n, (_, done) in enumerate(messages):
+        since = max(before, oldest_due[n])
+        before = done
+        if done - since < soon:
+            continue
+        words = told[bisect.bisect(told, since - BEFORE):bisect.bisect(told, done)]
+        if not words or words[0] - since > soon or max(b - a for a, b in zip(words, words[1:] + [done])) > MINUTE + SOON:
+            found.append((since, done))
+    return found
 
 
 class Fault:
@@ -24,13 +51,16 @@ class History:
     def __init__(self):
         self.told = {}  # id: committed, rolled-back or unknown
         self.order = {}  # id: (key, number)
+        self.due = {}  # id: when it was committed
         self.arrivals = []  # (time, id)
         self.faults = []
 
     # ---- what happened
 
-    def wrote(self, what, i, key="", number=0):
+    def wrote(self, what, i, key="", number=0, at=None):
         self.told[i] = what
+        if at is not None:
+            self.due[i] = at
         if key:
             self.order[i] = (key, number)
 
@@ -49,6 +79,13 @@ class History:
         candidates = [f for f in self.faults if f.at <= again and first <= f.end + AFTERMATH]
         free = [f for f in candidates if f.duplicates < f.bound]
         return (free or candidates or [None])[-1]
+
+    def silences(self, told):
+        """Of the messages whose time is known."""
+        first = {}
+        for at, i in sorted(self.arrivals):
+            first.setdefault(i, at)
+        return silences([(self.due[i], at) for i, at in first.items() if i in self.due], told)
 
     def judge(self):
         return Verdict(self)

@@ -2,11 +2,14 @@
 """The ground of the fault scenarios: writers, relays and a receiver under load, and servers that may be stopped. A
 scenario says what goes wrong and how many duplicates that may cost; the checker says whether anything else came of it."""
 
+import datetime
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+import types
 
 import checker
 import combination
@@ -134,7 +137,46 @@ class Consumer(combination.Amqp):
         super().close()
 
 
-class Fire(combination.Scenario):
+class Watched(combination.Scenario):
+    """A scenario in which no relay may be silent while messages are due and nothing is done."""
+
+    def __init__(self, method):
+        super().__init__(method)
+        test = getattr(self, method)
+
+        def watched(_self):
+            test()
+            self.watch()
+        setattr(self, method, types.MethodType(watched, self))
+
+    # When each message that the table still has was due, and when it was done.
+    TIMES = {
+        "sqlite": "SELECT (julianday(max(created_at, coalesce(available_at, ''))) - 2440587.5) * 86400,"
+                  " (julianday(processed_at) - 2440587.5) * 86400",
+        "postgres": "SELECT extract(epoch FROM greatest(created_at, available_at))::float8,"
+                    " extract(epoch FROM processed_at)::float8",
+    }
+
+    def when_told(self):
+        """When a relay warned of something."""
+        text = "".join(self.read(name) for name in os.listdir(self.dir) if name.endswith(".log"))
+        return [datetime.datetime.fromisoformat(at).replace(tzinfo=datetime.timezone.utc).timestamp()
+                for at in re.findall(r"^time=(\S+)Z level=(?:warn|error)", text, re.M)]
+
+    def is_never_silent(self, silences):
+        self.assertEqual(["%.0f s" % (end - since) for since, end in silences], [],
+                         "messages were due, and none was done, and no word why" + self.logs_end())
+
+    def figures(self, text):
+        print("# figures: %s: %s" % (self.id().replace("__main__.", ""), text), flush=True)
+
+    def watch(self):
+        rows = self.query(self.TIMES[self.store_name.split("_")[0]] +
+                          " FROM outbox_messages WHERE status = 'processed' AND processed_at IS NOT NULL")
+        self.is_never_silent(checker.silences(rows, self.when_told()))
+
+
+class Fire(Watched):
     """BATCH messages for each of WORKERS is what one fault may repeat."""
     BATCH, WORKERS, RELAYS = 20, 1, 2
     WRITERS, RATE = 2, 100
@@ -147,6 +189,9 @@ class Fire(combination.Scenario):
         super().setUp()
         self.history = checker.History()
         self.relays, self.writers, self.kills = [], [], 0
+
+    def watch(self):
+        """finish() does, by what arrived: it knows of what was deleted, too, and trusts no relay's clock."""
 
     def make_publisher(self):
         return Consumer(self) if self.publisher_name == "amqp" else StreamReceiver(self)
@@ -236,17 +281,15 @@ class Fire(combination.Scenario):
         self.only_kills_charged()
         for number in range(len(self.writers)):
             for line in self.read("writer-%d" % number).splitlines():
-                what, i, key, n = line.split()
-                self.history.wrote(what, i, key, int(n))
+                what, i, key, n, at = line.split()
+                self.history.wrote(what, i, key, int(n), float(at))
         for at, i in self.publisher.arrivals():
             self.history.arrived(at, i)
         verdict = self.history.judge()
         self.figures(verdict)
         verdict.require(self, ordered)
+        self.is_never_silent(self.history.silences(self.when_told()))
         return verdict
-
-    def figures(self, text):
-        print("# figures: %s: %s" % (self.id().replace("__main__.", ""), text), flush=True)
 
     def logs(self):
         return "".join(self.read("relay-%d.log" % n) for n in range(self.RELAYS))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forty scenarios of table.py: each with what is done, what must come of it, and the cases that show it: the log of
+"""The scenarios of table.py: each with what is done, what must come of it, and the cases that show it: the log of
 a test program, and a pattern for its cases. {outage} and the like are what the run takes: fire.py has the lengths."""
 
 E2E, CONTRACT, FAULTS = "tests/e2e/", "tests/contract/", "tests/faults/"
@@ -89,4 +89,39 @@ SCENARIOS = [
     (40, "a bad start", "folders that others can write, long lines, unknown keys, modules that are none or too new",
      "refused, with file, line and advice", [(E2E + "test_broken_plugins", "."), (E2E + "test_broken_config", "."),
                                              ("tests/unit/config/test_ini", ".")]),
+    (41, "a trigger refuses the settle of one row", "in both modes and stores, among others and alone",
+     "the others go on; it is charged, and ends as failed with the trigger's words",
+     [(FAULTS + "test_refused", "Row.*refuses_the_settle"), (CONTRACT + "test_store_postgres_refused", ".")]),
+    (42, "one row can be neither claimed nor settled", "a check that an old row breaks, a trigger", "the others go on; it is left "
+     "alone for a while, and told", [(FAULTS + "test_refused", "Check.*old_row|Row.*any_change")]),
+    (43, "a trigger skips one row", "every change of it, without an error", "as 42, no storm",
+     [(FAULTS + "test_refused", "Row.*skips")]),
+    (44, "row security", "a policy that one row breaks; one that hides all", "as 41; told by the log and by check --connect",
+     [(FAULTS + "test_refused", "Rights.*row_security")]),
+    (45, "a right is revoked", "UPDATE, then SELECT, while it runs; granted again", "told, nobody charged, it goes on by itself",
+     [(FAULTS + "test_refused", "Rights.*taken_away")]),
+    (46, "claims pass and settles do not", "LOCK TABLE IN SHARE MODE for {share} s", "each worker repeats one batch at most",
+     [(FAULTS + "test_refused", "Settles.*lock")]),
+    (47, "a publication without replica identity", "made while it runs, and mended", "as 46, told",
+     [(FAULTS + "test_refused", "Settles.*publication")]),
+    (48, "a child table", "made by INHERITS while relays run, its rows in the places of the parent's", "none is marked, none lost",
+     [(FAULTS + "test_refused", "Check.*child")]),
+    (49, "a delivered row cannot be deleted", "a foreign key or a trigger; short retention, and none", "kept as processed, not sent "
+     "again; the others are purged", [(FAULTS + "test_refused", "Row.*cannot_be_deleted")]),
+    (50, "rows of hostile sizes", "{big} rows with headers, topics, keys of up to 2 MB among good ones", "they fail alone; memory is "
+     "bounded", [(FAULTS + "test_changes", "Sizes")]),
+    (51, "a password is rotated", "of the broker's user and of the database's role, while it runs", "read anew; no restart",
+     [(FAULTS + "test_changes", "rotated")]),
+    (52, "a stream program does not flush", "it reads all and its answers stay in its buffer", "unavailable, with advice; nobody charged",
+     [(FAULTS + "test_changes", "does_not_flush")]),
+    (53, "the file of SQLite is replaced", "by a rename, and by a switch of a symbolic link", "noticed, told, opened anew",
+     [(FAULTS + "test_changes", "File")]),
+    (54, "notifications can never come", "their server is not there", "polling; told by the log, status and check --connect",
+     [(FAULTS + "test_changes", "Waking")]),
+    (55, "two relays of one name in two PID namespaces", "one has a message on its way when the other starts", "the living one is not "
+     "taken for dead", [(FAULTS + "test_changes", "Namespaces")]),
+    (56, "fewer connections than workers", "a limit for the role, and for the broker's user", "those who have one work on; told",
+     [(FAULTS + "test_changes", "few_connections")]),
+    (57, "a full queue has room again", "a policy with reject-publish is cleared", "it goes on by itself, nobody charged",
+     [(FAULTS + "test_changes", "room_again")]),
 ]

@@ -11,7 +11,9 @@ import sys
 
 import detour
 import fire
+import test_changes
 import test_neighbours
+import test_refused
 import test_servers
 import test_soak
 import test_steady
@@ -24,7 +26,8 @@ def lengths():
     """What the scenarios take in a run of this length."""
     return {"kills": format(test_soak.TIMES[0], ","), "outage": test_servers.OUTAGE, "steady": test_steady.SECONDS,
             "rows": format(neighbours("Together").COUNT, ","), "snapshot": neighbours("Snapshot").SECONDS,
-            "locked": neighbours("Locked").HELD, "refused": refused()}
+            "locked": neighbours("Locked").HELD, "refused": refused(), "share": test_refused.Settles.scenario.HELD,
+            "big": format(test_changes.Sizes.scenario.BIG, ",")}
 
 
 def refused():
@@ -92,8 +95,8 @@ def main():
     build = sys.argv[1]
     rows = [row(build, *scenario) for scenario in SCENARIOS]
     lines = ["# Faults", "",
-             "Forty ways in which things go wrong, and what came of it when the tests did so, as long as the rows say. Written by",
-             "`make check-faults`. \"Lost\" are messages that were committed and never arrived, \"ghosts\" those that arrived and never",
+             "%d ways in which things go wrong, and what came of it when the tests did so, as long as the rows say. Written by"
+             % len(rows), "`make check-faults`. \"Lost\" are messages that were committed and never arrived, \"ghosts\" those that arrived and never",
              "were; each duplicate is attributed to a fault, and each fault has a bound.", "",
              "| n | scenario | done | expected | measured | result |", "|---|---|---|---|---|---|"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in each) + " |" for each in rows]

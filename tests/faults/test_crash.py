@@ -18,7 +18,7 @@ BATCH, COUNT = 20, 100
 
 
 @combination.combinations(PAIRS)
-class Crash(combination.Scenario):
+class Crash(fire.Watched):
     def make_publisher(self):
         return fire.Consumer(self) if self.publisher_name == "amqp" else fire.StreamReceiver(self)
 

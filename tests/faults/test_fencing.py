@@ -117,7 +117,7 @@ ALL = [(store, publisher) for store in ("sqlite", "postgres", "postgres_leases")
 
 
 @combination.combinations(ALL if not SHORT else [("sqlite", "exec"), ("postgres_leases", "amqp")])
-class Stopped(combination.Scenario):
+class Stopped(fire.Watched):
     """The first relay is stopped while its publisher has a batch; the publisher answers meanwhile. Another relay takes
     the messages over; then the first goes on, and settles what it was told."""
     VERDICTS = ("ok", "retry", "reject", "ok", "retry", "reject")

@@ -4,6 +4,7 @@
 import os
 
 import combination
+import fire
 import outbox_test
 
 # What a crash in a client library would do: the relay is gone, in the middle of a batch.
@@ -20,7 +21,7 @@ echo "$OUTBOX_ID $OUTBOX_TOPIC $payload" >>"%(dir)s/arrived"
 
 
 @combination.combinations([("sqlite", "exec"), ("postgres", "exec"), ("postgres_leases", "exec")])
-class Poison(combination.Scenario):
+class Poison(fire.Watched):
     BATCH = 50
 
     def run_until_done(self, most):

@@ -205,6 +205,8 @@ class Disk(Scarce):
         """The disk of the database, a small one of its own, to the last block; False where that cannot be had."""
         folder = self.path("small")
         os.mkdir(folder)
+        if not shutil.which("mount"):
+            return False
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", folder], capture_output=True,
                               check=False)
         if done.returncode != 0:

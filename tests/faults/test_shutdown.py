@@ -30,7 +30,7 @@ HUNG = {
 }
 
 
-class Shutdown(combination.Scenario):
+class Shutdown(fire.Watched):
     def make_publisher(self):
         return fire.Consumer(self) if self.publisher_name == "amqp" else fire.StreamReceiver(self)
 

@@ -4,8 +4,8 @@
 [MESSAGES]].
 
 STORE is sqlite (PLACE: the file) or postgres (PLACE: SCHEMA, conninfo in OUTBOX_TEST_PG). Every tenth transaction is
-rolled back. MESSAGES (1) are written in each. One line for each message: WHAT ID KEY NUMBER, where WHAT is committed, rolled-back, or unknown when the answer
-to a COMMIT was lost. On SIGTERM it ends after the transaction it is in.
+rolled back. MESSAGES (1) are written in each. One line for each message: WHAT ID KEY NUMBER TIME, where WHAT is committed,
+rolled-back, or unknown when the answer to a COMMIT was lost. On SIGTERM it ends after the transaction it is in.
 """
 import os
 import signal
@@ -93,7 +93,7 @@ def main():
             if not answered and what == "unknown" and ends == "ROLLBACK":
                 what = "rolled-back"
         for i, number in messages:
-            print(what, i, name, number)
+            print(what, i, name, number, "%.3f" % time.time())
         sys.stdout.flush()
         if not answered:
             db = connect(kind, place, end)

@@ -205,13 +205,18 @@ class Scenario(outbox_test.Scratch):
 
     def setUp(self):
         super().setUp()
-        for what, name in (("OUTBOX_TEST_PG", self.store_name), ("OUTBOX_TEST_AMQP", self.publisher_name)):
-            if name.startswith(("postgres", "amqp")) and (not os.environ.get(what) or not pika):
-                self.skipTest("%s is not set (scripts/services.sh), or pika or psycopg2 is missing" % what)
+        self.needs_server(self.store_name)
+        self.needs_server(self.publisher_name)
         self.store = STORES[self.store_name](self)
         self.addCleanup(self.store.close)
         self.publisher = self.make_publisher()
         self.addCleanup(self.publisher.close)
+
+    def needs_server(self, name):
+        """Of a store or publisher: the test is skipped without its server."""
+        what = {"postgres": "OUTBOX_TEST_PG", "amqp": "OUTBOX_TEST_AMQP"}.get(name.split("_")[0])
+        if what and not (os.environ.get(what) and pika):
+            self.skipTest("%s is not set (scripts/services.sh), or pika or psycopg2 is missing" % what)
 
     def make_publisher(self):
         return PUBLISHERS[self.publisher_name](self)
