@@ -26,8 +26,9 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
     bool told;
-    if (culprit == 0 && own_pause_failed(&w->publisher_pauses[publisher], state->passed_us,
-                                         clock_monotonic_us(), &told)) {
+    if (own_pause_failed(&w->publisher_pauses[publisher], state->passed_us, after_ms,
+                         clock_monotonic_us(), &told)) {
+        breaker_strike(&state->breaker, culprit);
         suspension_unknown(&state->breaker.suspension);
         if (told)
             log_own(w, state, reason);
