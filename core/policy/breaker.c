@@ -73,16 +73,21 @@ static void strike(struct breaker *b, uint64_t id)
     b->any_suspect = true;
 }
 
+void breaker_strike(struct breaker *b, uint64_t culprit)
+{
+    if (culprit == 0)
+        return;
+    pthread_mutex_lock(&b->lock);
+    b->last_id = culprit;
+    strike(b, culprit);
+    pthread_mutex_unlock(&b->lock);
+}
+
 bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const char *reason,
                     size_t n, int64_t *ret_ms)
 {
-    pthread_mutex_lock(&b->lock);
     b->slow_start = 1;
-    if (culprit) {
-        b->last_id = culprit;
-        strike(b, culprit);
-    }
-    pthread_mutex_unlock(&b->lock);
+    breaker_strike(b, culprit);
     if (after_ms > BREAKER_PAUSE_ASKED_MAX_MS)
         after_ms = BREAKER_PAUSE_ASKED_MAX_MS;
     return suspension_failed(&b->suspension, after_ms, reason, n, ret_ms);

@@ -72,6 +72,9 @@ bool breaker_passed(struct breaker *b);
 bool breaker_failed(struct breaker *b, uint64_t culprit, int64_t after_ms, const char *reason,
                     size_t n, int64_t *ret_ms);
 
+/* It is unavailable for one worker only, which does not open the breaker. */
+void breaker_strike(struct breaker *b, uint64_t culprit);
+
 /*
  * Is it this message's own fault that the publisher is unavailable? When it happened to this
  * message BREAKER_STRIKES times with this one, others were accepted each time in between, and it

@@ -15,15 +15,17 @@
 struct own_pause {
     int64_t failed_us; /* the last time; 0: it has passed since */
     int64_t until_us;
+    bool passed;       /* ever */
     uint32_t failures; /* in a row, that were its own */
     struct reminder reminder;
 };
 
-/* It failed, and the store or publisher says itself that it is for this worker alone. True: that is
- * to be logged. */
-bool own_pause_begin(struct own_pause *p, int64_t now_us);
-/* It failed. `others_us`: when it passed for anyone last. True: it passed for another since it
- * failed for this worker before; then until_us says how long this worker pauses, and *ret_told
- * whether that is to be logged. */
-bool own_pause_failed(struct own_pause *p, int64_t others_us, int64_t now_us, bool *ret_told);
+/* It failed, asks for after_ms of rest (0: for none), and says itself that it is for this worker
+ * alone: until_us says how long this worker pauses. True: that is to be logged. */
+bool own_pause_begin(struct own_pause *p, int64_t after_ms, int64_t now_us);
+/* The same, if `others_us`, when it passed for anyone last, shows that it is for this worker alone:
+ * it passed since it failed for this worker before; or just now, and for this worker never. False:
+ * it does not. *ret_told: whether it is to be logged. */
+bool own_pause_failed(struct own_pause *p, int64_t others_us, int64_t after_ms, int64_t now_us,
+                      bool *ret_told);
 void own_pause_passed(struct own_pause *p);

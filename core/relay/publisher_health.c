@@ -26,8 +26,9 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
     bool told;
-    if (culprit == 0 && own_pause_failed(&w->publisher_pauses[publisher], state->passed_us,
-                                         clock_monotonic_us(), &told)) {
+    if (own_pause_failed(&w->publisher_pauses[publisher], state->passed_us, after_ms,
+                         clock_monotonic_us(), &told)) {
+        breaker_strike(&state->breaker, culprit);
         suspension_unknown(&state->breaker.suspension);
         if (told)
             log_own(w, state, reason);
@@ -50,7 +51,7 @@ static void no_room(struct worker *w, size_t publisher, const char *reason)
     struct publisher_state *state = &w->relay->publishers[publisher];
     suspension_unknown(&state->breaker.suspension);
     wakeup_signal(&w->relay->wakeup);
-    if (own_pause_begin(&w->publisher_pauses[publisher], clock_monotonic_us()))
+    if (own_pause_begin(&w->publisher_pauses[publisher], 0, clock_monotonic_us()))
         log_own(w, state, outbox_cstr(reason));
 }
 

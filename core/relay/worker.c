@@ -82,7 +82,7 @@ static void store_failed(struct worker *w, int r, const struct outbox_err *err)
         return;
     }
     bool told;
-    if (own_pause_failed(&w->store_pause, w->relay->claimed_us, clock_monotonic_us(), &told)) {
+    if (own_pause_failed(&w->store_pause, w->relay->claimed_us, 0, clock_monotonic_us(), &told)) {
         suspension_unknown(suspension);
         if (told)
             log_event(w->relay->log, OUTBOX_LOG_WARNING,
