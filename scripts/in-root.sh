@@ -35,9 +35,9 @@ mirror() {
         awk '$2 == "Debian" && $3 == "Debian" {print $1; found = 1; exit} END {if (!found) print "http://deb.debian.org/debian"}'
 }
 
-# Unless one is there that is not too old. What is mounted in it meanwhile is in a namespace of its own.
+# Unless one is there that is not too old, and has what deps.sh wants now. What is mounted in it meanwhile is in a namespace of its own.
 make_root() {
-    [ -z "$(find "$root/made" -mtime -7 2>/dev/null)" ] || return 0
+    [ -z "$(find "$root/made" -mtime -7 2>/dev/null)" ] || ! cmp -s scripts/deps.sh "$root/made" || return 0
     rm -rf --one-file-system "$root"
     # apt's ways to the mirror: proxies, and what it thinks of dates.
     apt-config dump | grep -E '^Acquire::(http|https|Retries|Check-)' >"$roots/apt.conf" || :
@@ -46,7 +46,7 @@ make_root() {
         --customize-hook='copy-in scripts/deps.sh /tmp' --customize-hook="chroot \"\$1\" /tmp/deps.sh $level" \
         "$release" "$root" "$(mirror)" || return
     echo '127.0.0.1 localhost outbox' >"$root/etc/hosts"
-    touch "$root/made"
+    cp scripts/deps.sh "$root/made"
 }
 
 # enter COMMAND...: in the root, in namespaces of its own that end with it.

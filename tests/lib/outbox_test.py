@@ -27,6 +27,7 @@ class Scratch(unittest.TestCase):
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="outbox-test-")
+        self.addCleanup(shutil.rmtree, self.dir)  # also of a test that is skipped
         self.processes = []
 
     def tearDown(self):
@@ -37,7 +38,6 @@ class Scratch(unittest.TestCase):
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:
                     pipe.close()
-        shutil.rmtree(self.dir)
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
