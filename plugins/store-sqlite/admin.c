@@ -4,6 +4,8 @@
 #include "row.h"
 #include "rows.h"
 
+#include <inttypes.h>
+
 /* ---- requeue, discard: failed rows ---- */
 
 /* The index is named: the few failed rows are not looked for among all that are kept. Ids have
@@ -46,6 +48,10 @@ static int change_failed(struct store *s, const struct rows_change *change,
             *after = rows.seqs[rows.n - 1];
     } while (r == 0 && *ret_n == 0 && rows.n > 0);
     rows_free(&rows);
+    if (r == 0 && *ret_n == 0 && s->refused.last != INT64_MIN)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "the message with seq %" PRId64 " stays failed: %s", s->refused.last,
+                           s->row_fault);
     return r;
 }
 

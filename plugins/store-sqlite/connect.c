@@ -200,6 +200,7 @@ static void set_deadline(struct store *s, const struct outbox_call *call)
     s->call.cancel_fd = call->cancel_fd;
     s->call.cancelled = false;
     s->refused.n_logged = 0;
+    s->refused.last = INT64_MIN;
     s->row_at_fault = false;
 }
 

@@ -71,12 +71,13 @@ static int refused(struct store *s, void *ctx, size_t i, struct outbox_err *err)
 {
     struct run *run = ctx;
     (void)err;
+    s->refused.last = run->rows->seqs[i];
     if (run->change->is_persons)
         outbox_logf(s->host, OUTBOX_LOG_WARNING,
-                    "the database refuses to change the row with seq %" PRId64 ": %s",
-                    run->rows->seqs[i], s->row_fault);
+                    "the message with seq %" PRId64 " stays failed: %s", s->refused.last,
+                    s->row_fault);
     else
-        refused_quarantine(s, run->rows->seqs[i]);
+        refused_quarantine(s, s->refused.last);
     return OUTBOX_OK;
 }
 

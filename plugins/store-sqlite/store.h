@@ -102,6 +102,7 @@ struct store {
         struct quarantine quarantine;
         int64_t pause_ms;  /* of the row that was added last */
         uint32_t n_logged; /* in this call */
+        int64_t last;      /* row that was refused in this call; INT64_MIN: none */
         /* The quarantine was full: claims pass over all rows up to this seq until then. */
         int64_t full_seq;
         int64_t full_until_us; /* monotonic */

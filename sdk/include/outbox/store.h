@@ -25,8 +25,9 @@
  *     the database's code for it; only what fails without any row, too, is an outage of the store.
  *   - The store finds the refused row, and the operation succeeds for the others.
  *   - A message that was to be deleted and cannot be is kept as processed.
- *   - Another message whose outcome is refused gets its second outcome, see outbox_settle.refused_action,
- *     with the database's words as its reason. So it is charged, and ends as a dead letter.
+ *   - Another message whose outcome is refused gets its second outcome, see
+ * outbox_settle.refused_action, with the database's words as its reason. So it is charged, and ends
+ * as a dead letter.
  *   - A row of which not even that can be written goes to the quarantine: the store leaves it for a
  *     minute, then for longer and longer, up to an hour; it logs that with the row and the
  *     reason, and counts it in outbox_batch.n_quarantined. It is not published meanwhile.
@@ -357,7 +358,9 @@ struct outbox_store_ops {
     /**
      * Makes failed rows pending again, with retries 0 and without a lane; last_error stays.
      * Takes at most limit rows with seq > *after, in the order of seq. *after becomes the seq of
-     * the last of them, *ret_n their number. Rows that are not failed are never changed.
+     * the last of them, *ret_n their number. Rows that are not failed are never changed. The store
+     * logs which rows the database refuses to change. OUTBOX_E_CONFIG: it refused some, and there
+     * were no others.
      */
     int (*requeue)(void *instance, const struct outbox_filter *filter, int64_t *after,
                    uint32_t limit, const struct outbox_call *call, uint64_t *ret_n,
