@@ -294,16 +294,14 @@ class Settles(Refused):
         self.figures("%d messages arrived %d times" % (len(ids), sum(self.copies().values())))
 
     def test_a_lock_lets_claims_pass(self):
-        self.begin()
-        first = self.insert(count=10)
-        self.until_processed(first)
-        db = self.connect()
-        ids = self.insert(count=10, available_at=self.number("SELECT (now() + interval '1s')::text"))
+        self.shop(self.SETTINGS)
+        ids, db = self.insert(count=10), self.connect()
         self.store.execute(db, "BEGIN")
         self.store.execute(db, "LOCK TABLE outbox_messages IN SHARE MODE")
+        self.relays = [self.start("run", log="relay-%d.log" % number) for number in range(self.RELAYS)]
         time.sleep(self.HELD)
         self.store.execute(db, "COMMIT")
-        self.until_over(first + ids)
+        self.until_over(ids)
 
     def test_a_publication_wants_an_identity(self):
         self.begin()
