@@ -114,7 +114,7 @@ SCENARIOS = [
      [(FAULTS + "test_changes", "rotated")]),
     (52, "a stream program does not flush", "it reads all and its answers stay in its buffer", "unavailable, with advice; nobody charged",
      [(FAULTS + "test_changes", "does_not_flush")]),
-    (53, "the file of SQLite is replaced", "by a rename, and by a switch of a symbolic link", "noticed, told, opened anew",
+    (53, "the file of SQLite is replaced", "with its folder, and by a switch of a symbolic link", "noticed, told, opened anew",
      [(FAULTS + "test_changes", "File")]),
     (54, "notifications can never come", "their server is not there", "polling; told by the log, status and check --connect",
      [(FAULTS + "test_changes", "Waking")]),

@@ -233,8 +233,16 @@ class File(Changes):
         self.store.path = path
         return self.path(name)
 
-    def test_its_file_is_replaced(self):
-        self.goes_elsewhere(lambda: os.rename(self.another("new.db"), self.store.path))
+    def test_its_folder_is_replaced(self):
+        for folder in ("data", "new"):
+            os.mkdir(self.path(folder))
+        self.store.path = self.path("data", "shop.db")
+
+        def replace():
+            self.another("new/shop.db")
+            os.rename(self.path("data"), self.path("old"))
+            os.rename(self.path("new"), self.path("data"))
+        self.goes_elsewhere(replace)
 
     def test_its_symbolic_link_is_switched(self):
         os.symlink(self.path("one.db"), self.store.path)
@@ -250,12 +258,12 @@ class Waking(Changes):
     def test_it_can_never_work(self):
         """The way for notifications is wrong: polling goes on, and everyone is told."""
         self.begin(store="notify_conninfo = host=127.0.0.1 port=1 dbname=nowhere")
-        self.says("level=warning.*(notif|wak|listen)")
+        self.says("level=warning.*(notif|wak|listen|news)")
         self.insert(count=20)
         self.all_go_out(20)
         self.until(lambda: re.search("poll", self.outboxd("status").stdout), "status to say that it polls", 20)
         checked = self.outboxd("check", "--connect", code=None)
-        self.assertRegex(checked.stdout + checked.stderr, "(?i)notif|wak|listen")
+        self.assertRegex(checked.stdout + checked.stderr, "(?i)notif|wak|listen|news")
         self.stop(self.relay)
         self.is_brief(30)
 
