@@ -148,8 +148,7 @@ static int report_left(const struct relay_report *report)
     uint64_t due = stats->pending > stats->parked ? stats->pending - stats->parked : 0;
     uint64_t held = due > report->quarantined ? due - report->quarantined : 0;
     if (report->left_unknown)
-        return report->left_unsupported ? EXIT_DONE
-                                        : report_failure("the store did not tell what is left");
+        return EXIT_DONE;
     left("with a status that no relay knows; nobody sends them", stats->unknown, false);
     return left("in lanes, which this relay does not serve", stats->parked, false) |
            left("in quarantine, because the table refuses to change them", due - held, false) |

@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -168,14 +169,17 @@ static void count_left(struct relay *relay, struct relay_report *report)
     int64_t end_us = clock_monotonic_us() + (relay->outage[0] ? 0 : COUNT_MS * 1000);
     struct outbox_call call = store_call(context_left_ms(relay, STORE_CALL_MS), -1);
     struct outbox_str every_lane = {NULL, 0};
+    struct outbox_err err = {.size = sizeof err};
     int r;
-    while ((r = store_stats(&relay->janitor_store, every_lane, 0, &call, &stats, NULL)) ==
+    while ((r = store_stats(&relay->janitor_store, every_lane, 0, &call, &stats, &err)) ==
                OUTBOX_E_RETRY &&
            clock_monotonic_us() < end_us)
         poll(NULL, 0, COUNT_AGAIN_MS);
     report->left = stats;
     report->left_unknown = r < 0;
-    report->left_unsupported = r == OUTBOX_E_NOTSUP;
+    if (r < 0 && r != OUTBOX_E_NOTSUP && !report->outage[0])
+        snprintf(report->outage, sizeof report->outage,
+                 "the store did not tell what is left: %.300s", err.text);
     report->cut_short = relay->stopping && (r < 0 || stats.pending + stats.processing > 0);
 }
 

@@ -28,10 +28,9 @@ struct relay_report {
     uint64_t stale;           /* settles that came after the claim had been lost */
     uint64_t quarantined;     /* rows that the store leaves alone for a while */
     struct outbox_stats left; /* once: what is in the table at the end */
-    bool left_unknown;        /* the store could not be asked */
-    bool left_unsupported;    /* or cannot tell */
+    bool left_unknown;        /* the store cannot tell, or could not be asked */
     bool cut_short;           /* once: relay_stop came before all that is due was done */
-    char outage[384];         /* once: what was unavailable for too long; empty: nothing */
+    char outage[384]; /* once: what was unavailable for too long, or at the end; empty: nothing */
 };
 
 /*

@@ -91,7 +91,7 @@ START_TEST(what_the_database_refuses_is_a_charged_attempt)
     ck_assert_uint_eq(s.action, OUTBOX_SETTLE_DONE);
     ck_assert_uint_eq(s.refused_action, OUTBOX_SETTLE_RETRY);
     ck_assert_uint_eq(s.refused_flags, OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON);
-    ck_assert(s.refused_delay_ms >= 1 && s.refused_delay_ms <= 20);
+    ck_assert(s.refused_delay_ms >= 10 && s.refused_delay_ms <= 40);
     m.retries = 2; /* the third attempt was the last */
     outcome_add_second(&delivery, &m, &s);
     ck_assert_uint_eq(s.refused_action, OUTBOX_SETTLE_FAILED);
