@@ -71,6 +71,7 @@ START_TEST(a_policy_that_a_row_breaks_refuses_that_row)
     execute("CREATE POLICY reads ON " T " FOR SELECT USING (true)");
     execute("CREATE POLICY writes ON " T " FOR UPDATE USING (true)"
             " WITH CHECK (payload <> '3' OR status <> 'processed')");
+    execute("CREATE POLICY deletes ON " T " FOR DELETE USING (true)");
     struct store *s = instance_of(role);
     produce(N);
     struct outbox_batch *batch = claim(s, N, LEASE_MS);
