@@ -282,7 +282,9 @@ START_TEST(messages_over_the_brokers_limit_cost_one_channel)
     publish(instance, b, 30000, -1);
     rig_ctl("eval", set, NULL);
     for (uint64_t i = 0; i < b->n; i++)
-        ck_assert_uint_eq(b->outcomes[i].verdict, i % 50 == 10 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED);
+        ck_assert_msg(b->outcomes[i].verdict ==
+                          (i % 50 == 10 ? OUTBOX_REJECTED : OUTBOX_ACCEPTED),
+                      "%u of message %d: %s", b->outcomes[i].verdict, (int)i, reason(b, i));
     assert_reason(b, 10, "the payload has 200000 bytes, and the broker takes 100000 at most");
     assert_counter(instance, "amqp_channel_errors_total", 1);
     close_publisher(instance);
