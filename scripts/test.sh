@@ -70,8 +70,9 @@ list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
 # stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(servers|refused|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
-unthreaded='test_bisect|store_postgres_(claim|held|idle|names|plans|refused|roles|rows|session|sharing|upgrade)|_pooled'
+longest='/test_(servers|progress|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
+unthreaded='test_bisect|store_postgres_(admin|check|claim|held|idle|names|plans|refused|relays|roles|rows|session|sharing'
+unthreaded+='|special|upgrade)|store_sqlite_(refused|values|relays)|_pooled'
 slow_first() {
     local tests
     tests=$(cat)
@@ -91,11 +92,11 @@ suite_tests() {
         ;;
     asan)
         printf 'tests/%s\n' faults/test_crash.py faults/test_soak.py e2e/test_combinations.py
-        most_tests asan
+        most_tests asan | slow_first
         ;;
     tsan)
         echo tests/e2e/test_combinations.py
-        most_tests tsan | grep -vE "$unthreaded"
+        most_tests tsan | grep -vE "$unthreaded" | slow_first
         ;;
     tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
     unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' | slow_first ;;

@@ -14,7 +14,7 @@ import relay_test
 @combination.combinations([("postgres", "exec")])
 class LockedTable(combination.Scenario):
     """Claims pass and settles do not: a plain CREATE INDEX does that, too."""
-    SECONDS = 45  # a settle takes ten until it gives up
+    SECONDS = 30  # a settle takes ten until it gives up
     ROWS, RELAYS, WORKERS = 10, 2, 2
 
     def test_a_lock_that_stops_settles_repeats_one_batch_a_worker_at_most(self):
