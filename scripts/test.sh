@@ -68,7 +68,7 @@ step() {
 list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
-# stops servers or is the same whatever the build; tsan also without what is slow and has no threads of ours in it:
+# stops servers or is the same whatever the build (behind a pooler nothing but the server's words differs); tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
 longest='/test_(servers|progress|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(admin|check|claim|held|idle|names|plans|refused|relays|roles|rows|session|sharing'
@@ -92,7 +92,7 @@ suite_tests() {
         ;;
     asan)
         printf 'tests/%s\n' faults/test_crash.py faults/test_soak.py e2e/test_combinations.py
-        most_tests asan | slow_first
+        most_tests asan | grep -v _pooled | slow_first
         ;;
     tsan)
         echo tests/e2e/test_combinations.py
