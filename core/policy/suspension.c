@@ -11,6 +11,8 @@
 #define PROBE_MS 1000
 /* Another reason for the same outage is logged, but not each of several that alternate. */
 #define REPORT_AGAIN_US INT64_C(5000000)
+/* Almost a minute. */
+#define REMIND_US INT64_C(55000000)
 /* A failure so long after a passed check is an outage of its own. */
 #define CHECK_FORGET_US INT64_C(60000000)
 
@@ -99,6 +101,17 @@ bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reaso
     *ret_ms = s->until_us > now ? (s->until_us - now + 999) / 1000 : 1;
     pthread_mutex_unlock(&s->lock);
     return news;
+}
+
+bool suspension_remind(struct suspension *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int64_t now = clock_monotonic_us();
+    bool due = s->failures > 0 && s->check_ok_us == 0 && now - s->reported_us >= REMIND_US;
+    if (due)
+        s->reported_us = now;
+    pthread_mutex_unlock(&s->lock);
+    return due;
 }
 
 bool suspension_passed(struct suspension *s)

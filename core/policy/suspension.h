@@ -62,6 +62,10 @@ int64_t suspension_enter(struct suspension *s, bool *ret_trial);
 bool suspension_failed(struct suspension *s, int64_t after_ms, const char *reason, size_t n,
                        int64_t *ret_ms);
 
+/* It is unavailable, and nothing was logged of that for almost a minute: it is to be logged again,
+ * because no minute is to pass in silence while messages wait. */
+bool suspension_remind(struct suspension *s);
+
 /* It works. True when that is to be logged: it was unavailable as far as the log says. */
 bool suspension_passed(struct suspension *s);
 

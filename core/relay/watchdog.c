@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define LOOK_MS 1000
+#define TELL_AGAIN_US INT64_C(55000000)
 
 /* Appends what a stalled worker does; false: it is not stalled. */
 static bool add_stalled(struct worker *w, size_t i, int64_t now_us, char *text, size_t cap)
@@ -25,9 +26,31 @@ static bool add_stalled(struct worker *w, size_t i, int64_t now_us, char *text, 
     return true;
 }
 
-/* A worker that has something to do, and got nothing done for a minute, is told, again and again
- * with growing pauses. That the store or a publisher is unavailable is told elsewhere, likewise. */
-static void look(struct relay *relay, struct reminder *reminder)
+static void remind(struct relay *relay, struct suspension *suspension, const char *text,
+                   const char *publisher)
+{
+    if (suspension_remind(suspension))
+        log_event(relay->log, OUTBOX_LOG_WARNING, text, publisher ? "publisher" : "error",
+                  publisher ? publisher : suspension_snapshot(suspension).reason,
+                  publisher ? "reason" : NULL, suspension_snapshot(suspension).reason, NULL);
+}
+
+/* What messages wait for is told each minute, as long as they wait. */
+static void remind_of_outages(struct relay *relay)
+{
+    remind(relay, &relay->store_suspension, "the store is still unavailable", NULL);
+    remind(relay, &relay->settle_suspension, "still nothing is published, since no settle passes",
+           NULL);
+    for (size_t i = 0; i < relay->config->n_publishers; i++) {
+        struct publisher_state *state = &relay->publishers[i];
+        if (state->awaited)
+            remind(relay, &state->breaker.suspension, "publisher is still unavailable",
+                   state->config->name);
+    }
+}
+
+/* A worker that has something to do, and got nothing done for a minute, is told each minute. */
+static void look(struct relay *relay, int64_t *told_us)
 {
     int64_t now_us = clock_monotonic_us();
     int64_t done_us = relay->done.us > relay->began_us ? relay->done.us : relay->began_us;
@@ -35,21 +58,22 @@ static void look(struct relay *relay, struct reminder *reminder)
     bool stalled = false;
     for (size_t i = 0; i < relay->config->workers; i++)
         stalled |= add_stalled(&relay->workers[i], i, now_us, text, sizeof text);
-    if (!stalled)
-        *reminder = (struct reminder){0};
-    else if (reminder_is_due(reminder, now_us))
+    if (stalled && now_us - *told_us >= TELL_AGAIN_US) {
+        *told_us = now_us;
         log_event(relay->log, OUTBOX_LOG_WARNING,
                   "some messages are claimed or due, and get no further", "waits_for", text,
                   "seconds_since_any_was_settled", LOG_NUM((now_us - done_us) / 1000000), NULL);
+    }
+    remind_of_outages(relay);
 }
 
 void *watchdog_main(void *arg)
 {
     struct relay *relay = arg;
     struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
-    struct reminder reminder = {0};
+    int64_t told_us = INT64_MIN / 2;
     while (poll(&quit, 1, LOOK_MS) == 0)
-        look(relay, &reminder);
+        look(relay, &told_us);
     context_thread_ended(relay);
     return NULL;
 }

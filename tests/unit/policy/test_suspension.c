@@ -77,6 +77,27 @@ START_TEST(what_passes_only_its_check_makes_the_pause_grow_on)
 }
 END_TEST
 
+START_TEST(no_minute_of_an_outage_passes_in_silence)
+{
+    struct suspension s;
+    int64_t ms;
+    suspension_init(&s, 500, 30000);
+    ck_assert(!suspension_remind(&s));
+    ck_assert(suspension_failed(&s, 1, "down", 4, &ms));
+    for (int i = 0; i < 3; i++) {
+        s.reported_us -= 54000000;
+        ck_assert(!suspension_remind(&s));
+        s.reported_us -= 1000000;
+        ck_assert(suspension_remind(&s));
+        ck_assert(!suspension_remind(&s));
+    }
+    suspension_passed(&s);
+    s.reported_us -= 60000000;
+    ck_assert(!suspension_remind(&s));
+    suspension_destroy(&s);
+}
+END_TEST
+
 START_TEST(an_outage_that_lasts_is_logged_again_and_again_with_growing_pauses)
 {
     struct suspension s;
@@ -141,6 +162,7 @@ int main(void)
     tcase_add_test(tc, one_tries_and_the_others_wait);
     tcase_add_test(tc, another_reason_is_logged_once_and_not_each_time_they_alternate);
     tcase_add_test(tc, what_passes_only_its_check_makes_the_pause_grow_on);
+    tcase_add_test(tc, no_minute_of_an_outage_passes_in_silence);
     tcase_add_test(tc, an_outage_that_lasts_is_logged_again_and_again_with_growing_pauses);
     tcase_add_test(tc, a_pause_that_was_asked_for_holds_for_the_whole_outage);
     tcase_add_test(tc, latecomers_do_not_prolong_a_pause);
