@@ -22,6 +22,8 @@ struct channel {
     bool declared;          /* the exchange or queue, as the option `declare` says */
     bool paused;            /* by channel.flow */
     bool stale;             /* to be opened anew before it is used again */
+    bool in_body;           /* a body is being sent, which no other frame may break */
+    bool owes_close_ok;     /* it was closed meanwhile */
     uint64_t confirms;      /* since the connection was opened */
     uint64_t body_max;      /* learnt from a refusal on this connection; 0: not known */
     uint16_t returned_code; /* of a returned message whose header is still to come; 0: none */

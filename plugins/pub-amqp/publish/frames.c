@@ -85,7 +85,9 @@ static void channel_closed(struct amqp *a, const amqp_channel_close_t *close)
     copy_text(close->reply_text, ch->reply.text, sizeof ch->reply.text);
     a->host->count(a->host, "amqp_channel_errors_total", 1);
     a->connection.answer = AMQP_CHANNEL_CLOSE_METHOD;
-    connection_send(&a->connection, CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+    ch->owes_close_ok = ch->in_body;
+    if (!ch->in_body)
+        connection_send(&a->connection, CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 }
 
 static void channel_flow(struct amqp *a, const amqp_channel_flow_t *flow)
