@@ -173,17 +173,9 @@ static void close_instance(void *instance)
 
 $("operations_$kind")
 
-static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_$KIND, 0),
-    .name = "$name",
-    .version = PACKAGE_VERSION,
-    .summary = "Does nothing yet.",
-    .ops = &ops,
-    .options = options,
-    .n_options = sizeof options / sizeof options[0],
-};
-
-OUTBOX_EXPORT_PLUGIN(plugin)
+OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_$KIND, 0, "$name", PACKAGE_VERSION,
+                     "Does nothing yet.", NULL, ops,
+                     options)
 EOF
 
 cat >"$folder/outboxd-$plugin.7" <<EOF

@@ -44,7 +44,7 @@ static int check_store(const struct config *config, bool connect, struct log *lo
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int r = store_open(&store, config->store_plugin, config->store_options, log, &err);
+    int r = config_open_store(config, &store, log, &err);
     int code = opened(config, config->store_line, r, &err);
     if (code == EXIT_DONE && connect)
         code = connected("store", store_check(&store, &call, &err), &err);
@@ -58,7 +58,7 @@ static int check_publisher(const struct config *config, const struct publisher_c
     struct publisher publisher = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
-    int r = publisher_open(&publisher, p->plugin, p->options, p->name, log, &err);
+    int r = config_open_publisher(p, &publisher, log, &err);
     int code = opened(config, p->line, r, &err);
     if (code == EXIT_DONE && connect)
         code = connected(publisher.label, publisher_check(&publisher, &call, &err), &err);

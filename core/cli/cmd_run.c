@@ -195,7 +195,7 @@ static int relay(const struct config *config, const struct args *args, struct lo
               LOG_NUM((int64_t)config->n_publishers), "workers", LOG_NUM(config->workers), NULL);
     if (args->mode.once) {
         progress_begin(&shown.progress, "run");
-        if (store_open(&shown.store, config->store_plugin, config->store_options, NULL, &err) < 0)
+        if (config_open_store(config, &shown.store, NULL, &err) < 0)
             shown.progress.terminal = false;
     }
     serve(relay, config, log, args->signals, &shown);

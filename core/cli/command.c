@@ -65,7 +65,7 @@ int command_with_store(const struct config *config, void *args,
     struct log *log = log_new(STDERR_FILENO, OUTBOX_LOG_WARNING, LOG_LOGFMT);
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
-    int r = store_open(&store, config->store_plugin, config->store_options, log, &err);
+    int r = config_open_store(config, &store, log, &err);
     int code = r < 0 ? report_error(r, &err) : run(&store, args);
     store_close(&store);
     log_free(log);

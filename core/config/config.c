@@ -18,9 +18,11 @@ struct config *config_new(const char *file)
         return NULL;
     if (gethostname(name, sizeof name - 1) < 0)
         name[0] = '\0';
+    config->store_shared = shared_state_new();
     config->file = strdup(file);
     config->name = strdup(name[0] ? name : "outboxd");
-    if (!config->file || !config->name || settings_apply_defaults(config) < 0) {
+    if (!config->file || !config->name || !config->store_shared ||
+        settings_apply_defaults(config) < 0) {
         config_free(config);
         return NULL;
     }
@@ -34,11 +36,13 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->n_publishers; i++) {
         free(config->publishers[i].name);
         options_free(config->publishers[i].options);
+        shared_state_free(config->publishers[i].shared);
     }
     free(config->publishers);
     route_table_clear(&config->routes);
     free((void *)(uintptr_t)config->routes.publishers);
     options_free(config->store_options);
+    shared_state_free(config->store_shared);
     plugin_set_free(config->plugins);
     free(config->plugin_dir);
     free(config->name);
@@ -53,7 +57,30 @@ struct publisher_config *config_add_publisher(struct config *config, const char 
         return NULL;
     p->delivery = config->delivery;
     p->name = strdup(name);
-    return p->name ? p : NULL;
+    p->shared = shared_state_new();
+    return p->name && p->shared ? p : NULL;
+}
+
+int config_open_store(const struct config *config, struct store *store, struct log *log,
+                      struct outbox_err *err)
+{
+    const struct instance_setup setup = {.plugin = config->store_plugin,
+                                         .cfg = config->store_options,
+                                         .log = log,
+                                         .shared = config->store_shared};
+    return store_open_with(store, &setup, err);
+}
+
+int config_open_publisher(const struct publisher_config *p, struct publisher *publisher,
+                          struct log *log, struct outbox_err *err)
+{
+    int64_t ms = p->delivery.batch_timeout_ms;
+    const struct instance_setup setup = {.plugin = p->plugin,
+                                         .cfg = p->options,
+                                         .log = log,
+                                         .shared = p->shared,
+                                         .publish_ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms};
+    return publisher_open(publisher, &setup, p->name, err);
 }
 
 size_t config_find_publisher(const struct config *config, const char *name, struct suggest *similar)

@@ -5,6 +5,9 @@
 #include "plugin/delivery.h"
 #include "plugin/options.h"
 #include "plugin/plugin.h"
+#include "plugin/publisher.h"
+#include "plugin/shared_state.h"
+#include "plugin/store.h"
 #include "route/route.h"
 
 struct publisher_config {
@@ -12,6 +15,7 @@ struct publisher_config {
     int line;
     const struct plugin *plugin;
     struct outbox_cfg *options;
+    struct shared_state *shared; /* of its instances */
     struct delivery delivery;
 };
 
@@ -31,12 +35,14 @@ struct config {
     int64_t retention_ms;        /* 0: delete on success; OUTBOX_NEVER: keep */
     int64_t retention_failed_ms; /* OUTBOX_NEVER: keep */
     int64_t shutdown_timeout_ms;
-    int ordering;  /* index of none, key */
-    int on_failed; /* index of skip, block */
+    bool check_plugins; /* watch what plugins do, see plugin/checked.h */
+    int ordering;       /* index of none, key */
+    int on_failed;      /* index of skip, block */
     /* [store] */
     int store_line;
     const struct plugin *store_plugin;
     struct outbox_cfg *store_options;
+    struct shared_state *store_shared;
     /* [publisher NAME], in the order of the file */
     struct publisher_config *publishers;
     size_t n_publishers;
@@ -63,6 +69,12 @@ struct publisher_config *config_add_publisher(struct config *config, const char 
  */
 size_t config_find_publisher(const struct config *config, const char *name,
                              struct suggest *similar);
+
+/* An instance of the store, or of a publisher, with what its section says. */
+int config_open_store(const struct config *config, struct store *store, struct log *log,
+                      struct outbox_err *err);
+int config_open_publisher(const struct publisher_config *p, struct publisher *publisher,
+                          struct log *log, struct outbox_err *err);
 
 /* When all publishers and routes are there: the tables that hang on them. OUTBOX_OK or
  * OUTBOX_E_RETRY. */

@@ -176,8 +176,10 @@ void route_section_route(const struct section *s)
     for (size_t i = 0; i < s->ini->n_entries; i++)
         read_entry(s, route, &s->ini->entries[i]);
     check_ways(s, route);
-    if (section_find(s, "plugin"))
-        plugin_section_read(s, OUTBOX_KIND_RULE, is_route_key, &route->rule, &route->rule_cfg);
+    if (!section_find(s, "plugin"))
+        return;
+    plugin_section_read(s, OUTBOX_KIND_RULE, is_route_key, &route->rule, &route->rule_cfg);
+    diag_memory(s->diag, (route->rule_shared = shared_state_new()));
 }
 
 void route_section_router(const struct section *s)

@@ -45,6 +45,7 @@ static const struct outbox_option relay[] = {
     NUMBER(SIZE, "max_header_bytes", "256K", 64, INT64_C(1) << 30),
     NUMBER(DURATION, "lease", "30s", SECOND, DAY),
     NUMBER(DURATION, "poll_interval", "1s", 10, HOUR),
+    {"check_plugins", "no", NULL, NULL, 0, 0, OUTBOX_OPT_BOOL, 0},
     CHOICE("ordering", "none", orderings),
     CHOICE("on_failed", "skip", on_failed),
     NUMBER(DURATION, "retention", "1d", 0, OUTBOX_NEVER),
@@ -72,6 +73,7 @@ static int apply_relay(const struct outbox_cfg *cfg, struct config *config)
     config->max_header_bytes = (uint64_t)options_int(cfg, "max_header_bytes");
     config->lease_ms = options_int(cfg, "lease");
     config->poll_interval_ms = options_int(cfg, "poll_interval");
+    config->check_plugins = options_int(cfg, "check_plugins") != 0;
     config->ordering = options_choice(cfg, "ordering");
     config->on_failed = options_choice(cfg, "on_failed");
     config->retention_ms = options_int(cfg, "retention");

@@ -63,14 +63,10 @@ static const struct outbox_publisher_ops ops = {
 
 static const struct outbox_plugin descriptor = {
     OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),
-    "function",
-    PACKAGE_VERSION,
-    "A function of the application.",
-    NULL,
-    &ops,
-    NULL,
-    0,
-    NULL,
+    .name = "function",
+    .version = PACKAGE_VERSION,
+    .summary = "A function of the application.",
+    .ops = &ops,
 };
 
 static struct function *function_new(outbox_publish_fn fn, void *ctx)

@@ -52,8 +52,7 @@ static const struct operation {
     [OUTBOX_KIND_STORE] = {OP(store, open), OP(store, close), OP(store, check), OP(store, schema),
                            OP(store, init), OP(store, claim), OP(store, settle),
                            OP(store, release)},
-    [OUTBOX_KIND_PUBLISHER] = {OP(publisher, open), OP(publisher, close), OP(publisher, check),
-                               OP(publisher, publish)},
+    [OUTBOX_KIND_PUBLISHER] = {OP(publisher, open), OP(publisher, close), OP(publisher, check)},
     [OUTBOX_KIND_RULE] = {OP(rule, open), OP(rule, close), OP(rule, route)},
 };
 
@@ -75,6 +74,12 @@ static int copy_ops(struct plugin *ret, struct outbox_err *err)
             return outbox_fail(err, OUTBOX_E_CONFIG, "lacks the operation `%s`, which every %s has",
                                op->name, descriptor_kind_name(kind));
     }
+    if (kind == OUTBOX_KIND_PUBLISHER && !ret->ops.publisher.submit != !ret->ops.publisher.collect)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "has only one of the operations `submit`, `collect`");
+    if (kind == OUTBOX_KIND_PUBLISHER && !ret->ops.publisher.publish && !ret->ops.publisher.submit)
+        return outbox_fail(err, OUTBOX_E_CONFIG,
+                           "lacks the operation `publish`, or `submit` and `collect`");
     return OUTBOX_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "plugin/instance.h"
 
 #include "base/clock.h"
+#include "plugin/shared_state.h"
 
 #include <outbox/helpers.h>
 
@@ -65,16 +66,13 @@ _Static_assert(offsetof(struct outbox_store_ops, close) ==
                        offsetof(struct outbox_publisher_ops, close),
                "every table of operations begins with open and close");
 
-int instance_open(struct instance *instance, const struct plugin *plugin,
-                  const struct outbox_cfg *cfg, const char *label, struct log *log,
-                  struct outbox_err *err)
+void instance_init_host(struct instance *instance, const struct instance_setup *setup)
 {
-    struct outbox_err why = {.size = sizeof why};
     memset(instance, 0, sizeof *instance);
     pthread_mutex_init(&instance->lock, NULL);
-    snprintf(instance->label, sizeof instance->label, "%s", label);
-    instance->log = log;
-    instance->plugin = plugin;
+    snprintf(instance->label, sizeof instance->label, "%s", setup->label);
+    instance->log = setup->log;
+    instance->plugin = setup->plugin;
     instance->abi = (struct outbox_host){
         .size = sizeof instance->abi,
         .minor = OUTBOX_ABI_MINOR,
@@ -90,16 +88,67 @@ int instance_open(struct instance *instance, const struct plugin *plugin,
         .option_item = options_item,
         .extension = host_extension,
         .option_read = options_read,
+        .option_is_set = options_is_set,
+        .option_key = options_key,
+        .publish_ms = setup->publish_ms,
     };
-    int r = plugin->ops.publisher.open(&instance->abi, cfg, &instance->self, &why);
+}
+
+void instance_destroy_host(struct instance *instance)
+{
+    instance->self = NULL;
+    pthread_mutex_destroy(&instance->lock);
+}
+
+static int enter_shared(struct instance *instance, const struct instance_setup *setup,
+                        struct outbox_err *why)
+{
+    struct shared_state *shared = setup->shared;
+    if (!setup->plugin->desc.shared_open)
+        return OUTBOX_OK;
+    if (!shared && !(shared = instance->own_shared = shared_state_new()))
+        return outbox_fail(why, OUTBOX_E_RETRY, "out of memory");
+    int r = shared_state_enter(shared, setup, &instance->abi.shared, why);
+    if (r == OUTBOX_OK)
+        instance->shared = shared;
+    return r;
+}
+
+static void leave_shared(struct instance *instance)
+{
+    if (instance->shared)
+        shared_state_leave(instance->shared);
+    shared_state_free(instance->own_shared);
+    instance->shared = instance->own_shared = NULL;
+}
+
+/* The plugin's own steps; the text of *why may be missing or not terminated. */
+static int open_plugin(struct instance *instance, const struct instance_setup *setup,
+                       struct outbox_err *why)
+{
+    const struct plugin *plugin = setup->plugin;
+    int r = enter_shared(instance, setup, why);
+    if (r == OUTBOX_OK)
+        r = plugin->ops.publisher.open(&instance->abi, setup->cfg, &instance->self, why);
     if (r >= 0 && !instance->self)
-        r = outbox_fail(&why, OUTBOX_E_CONFIG, "%s-%s opened nothing; the plugin is broken",
+        r = outbox_fail(why, OUTBOX_E_CONFIG, "%s-%s opened nothing; the plugin is broken",
                         descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name);
+    if (r < 0)
+        leave_shared(instance);
+    return r;
+}
+
+int instance_open(struct instance *instance, const struct instance_setup *setup,
+                  struct outbox_err *err)
+{
+    struct outbox_err why = {.size = sizeof why};
+    instance_init_host(instance, setup);
+    int r = open_plugin(instance, setup, &why);
     if (r >= 0)
         return OUTBOX_OK;
-    instance->self = NULL;
+    instance_destroy_host(instance);
     why.text[sizeof why.text - 1] = '\0'; /* the plugin may have forgotten it */
-    return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", label,
+    return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", setup->label,
                        why.text[0] ? why.text : "cannot be opened, without a reason");
 }
 
@@ -108,6 +157,6 @@ void instance_close(struct instance *instance)
     if (!instance->plugin || !instance->self)
         return;
     instance->plugin->ops.publisher.close(instance->self);
-    instance->self = NULL;
-    pthread_mutex_destroy(&instance->lock);
+    leave_shared(instance);
+    instance_destroy_host(instance);
 }

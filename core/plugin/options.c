@@ -332,6 +332,20 @@ uint64_t options_count(const struct outbox_cfg *cfg, const char *name)
     return get(cfg, name)->items.n;
 }
 
+int32_t options_is_set(const struct outbox_cfg *cfg, const char *name)
+{
+    return options_given(cfg, name);
+}
+
+/* No option of this host has keys yet. */
+struct outbox_str options_key(const struct outbox_cfg *cfg, const char *name, uint64_t index)
+{
+    (void)cfg;
+    (void)name;
+    (void)index;
+    return outbox_cstr(NULL);
+}
+
 struct outbox_str options_item(const struct outbox_cfg *cfg, const char *name, uint64_t index)
 {
     const struct value_items *items = &get(cfg, name)->items;

@@ -69,6 +69,8 @@ int options_choice(const struct outbox_cfg *cfg, const char *name);
 /* What outbox_host hands to plugins; their comments are in <outbox/abi.h>. */
 struct outbox_str options_text(const struct outbox_cfg *cfg, const char *name);
 int64_t options_int(const struct outbox_cfg *cfg, const char *name);
+int32_t options_is_set(const struct outbox_cfg *cfg, const char *name);
+struct outbox_str options_key(const struct outbox_cfg *cfg, const char *name, uint64_t index);
 uint64_t options_count(const struct outbox_cfg *cfg, const char *name);
 struct outbox_str options_item(const struct outbox_cfg *cfg, const char *name, uint64_t index);
 int options_read(const struct outbox_cfg *cfg, const char *name, char *buf, uint64_t cap,

@@ -10,15 +10,15 @@ static int reopen(struct publisher *p, struct outbox_err *err)
     if (p->instance.self && !p->broken)
         return OUTBOX_OK;
     publisher_close(p);
-    return instance_open(&p->instance, p->plugin, p->options, p->label, p->log, err);
+    return instance_open(&p->instance, &p->setup, err);
 }
 
-int publisher_open(struct publisher *p, const struct plugin *plugin,
-                   const struct outbox_cfg *options, const char *name, struct log *log,
+int publisher_open(struct publisher *p, const struct instance_setup *setup, const char *name,
                    struct outbox_err *err)
 {
-    *p = (struct publisher){.plugin = plugin, .options = options, .log = log};
+    *p = (struct publisher){.setup = *setup};
     snprintf(p->label, sizeof p->label, "publisher %s", name);
+    p->setup.label = p->label;
     return reopen(p, err);
 }
 
@@ -54,7 +54,7 @@ int publisher_publish(struct publisher *p, const struct outbox_message *const *m
 
 int publisher_keepalive(struct publisher *p, struct outbox_keepalive *ret, struct outbox_err *err)
 {
-    uint64_t (*capabilities)(void *) = p->plugin->ops.publisher.capabilities;
+    uint64_t (*capabilities)(void *) = p->setup.plugin->ops.publisher.capabilities;
     if (!p->instance.self || p->broken || !capabilities ||
         !(capabilities(p->instance.self) & OUTBOX_PUB_KEEPALIVE))
         return OUTBOX_E_NOTSUP;

@@ -13,17 +13,14 @@
 
 struct publisher {
     struct instance instance;
-    const struct plugin *plugin;
-    const struct outbox_cfg *options;
-    struct log *log;
+    struct instance_setup setup;
     char label[80]; /* "publisher NAME" */
     bool broken;    /* the next call opens it anew; until then its reasons stay readable */
 };
 
-/* `name`, `options` and `log` are borrowed until publisher_close. A failure is not final: the next
- * call tries to open it again. */
-int publisher_open(struct publisher *p, const struct plugin *plugin,
-                   const struct outbox_cfg *options, const char *name, struct log *log,
+/* `setup` without its label: that is made of `name`. A failure is not final: the next call tries to
+ * open it again. Do not move it in memory. */
+int publisher_open(struct publisher *p, const struct instance_setup *setup, const char *name,
                    struct outbox_err *err);
 void publisher_close(struct publisher *p); /* also when never opened (zeroed) */
 

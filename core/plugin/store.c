@@ -3,21 +3,27 @@
 
 static int open_instance(struct store *store, struct outbox_err *err)
 {
-    int r =
-        instance_open(&store->instance, store->plugin, store->options, "store", store->log, err);
+    int r = instance_open(&store->instance, &store->setup, err);
     if (r < 0)
         return r;
-    uint64_t (*capabilities)(void *) = store->plugin->ops.store.capabilities;
+    uint64_t (*capabilities)(void *) = store->setup.plugin->ops.store.capabilities;
     store->capabilities = capabilities ? capabilities(store->instance.self) : 0;
     store->broken = false;
     return OUTBOX_OK;
 }
 
+int store_open_with(struct store *store, const struct instance_setup *setup, struct outbox_err *err)
+{
+    *store = (struct store){.setup = *setup};
+    store->setup.label = "store";
+    return open_instance(store, err);
+}
+
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err)
 {
-    *store = (struct store){.plugin = plugin, .options = cfg, .log = log};
-    return open_instance(store, err);
+    const struct instance_setup setup = {.plugin = plugin, .cfg = cfg, .log = log};
+    return store_open_with(store, &setup, err);
 }
 
 void store_close(struct store *store)

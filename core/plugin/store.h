@@ -9,9 +9,7 @@
 
 struct store {
     struct instance instance;
-    const struct plugin *plugin;
-    const struct outbox_cfg *options;
-    struct log *log;
+    struct instance_setup setup;
     uint64_t capabilities;
     bool broken; /* the next call opens it anew */
 };
@@ -19,6 +17,9 @@ struct store {
 /* What is borrowed here is so until store_close. */
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,
                struct log *log, struct outbox_err *err);
+/* One of several instances of a section; `setup` without its label. */
+int store_open_with(struct store *store, const struct instance_setup *setup,
+                    struct outbox_err *err);
 void store_close(struct store *store);
 
 /* Opens it anew if it is broken. False: it cannot be opened. */

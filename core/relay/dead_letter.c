@@ -9,6 +9,6 @@ void dead_letter_queue(struct worker *w, uint32_t index, size_t publisher, uint3
     struct publisher_state *state =
         publisher == ROUTE_NONE ? NULL : &w->relay->publishers[publisher];
     settle_queue(w, index, publisher, &settle);
-    batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_WARNING, "message failed",
+    batch_log_queued(&w->slot->batch, w->relay->log, OUTBOX_LOG_WARNING, "message failed",
                      state ? state->config->name : NULL);
 }

@@ -18,8 +18,8 @@ static void publish(struct worker *w, struct chunk *chunk)
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
     activity_begin(&w->activity, ACTIVITY_PUBLISHING, chunk->publisher);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
-    chunk->result = publisher_publish(&w->publishers[chunk->publisher], w->batch.msgs, chunk->n,
-                                      &call, w->batch.outcome_ptrs, &chunk->err);
+    chunk->result = publisher_publish(w->publishers[chunk->publisher], w->slot->batch.msgs,
+                                      chunk->n, &call, w->slot->batch.outcome_ptrs, &chunk->err);
     failpoint("after_confirm");
 }
 
@@ -28,7 +28,7 @@ static bool queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t 
 {
     bool fits = true;
     for (size_t i = 0; i < chunk->n; i++)
-        if (!settle_queue_outcome(w, chunk->index[i], chunk->publisher, &w->batch.outcomes[i],
+        if (!settle_queue_outcome(w, chunk->index[i], chunk->publisher, &w->slot->batch.outcomes[i],
                                   pause_ms))
             fits = chunk->whole_time && chunk->result != OUTBOX_E_TIMEOUT;
     return fits;
@@ -54,7 +54,7 @@ static bool record_in_flight(struct worker *w, struct chunk *chunk)
 {
     struct poison *poison = &w->relay->poison;
     struct outbox_err err = {.size = sizeof err};
-    chunk->n = poison_record(poison, w->batch.msgs, chunk->n);
+    chunk->n = poison_record(poison, w->slot->batch.msgs, chunk->n);
     if (chunk->n > 0 && heartbeat_record(w->relay, &err) == OUTBOX_OK) {
         w->record_failures = 0;
         return true;
@@ -82,7 +82,7 @@ static void clear_in_flight(struct worker *w, bool survived)
 static bool may_publish(struct worker *w, struct chunk *chunk, int64_t deadline_us)
 {
     int64_t now = clock_monotonic_us();
-    int64_t batch_left_ms = (w->batch.deadline_us - now) / 1000;
+    int64_t batch_left_ms = (w->slot->batch.deadline_us - now) / 1000;
     if (!chunk->whole_time)
         chunk->timeout_ms = (deadline_us - now) / 1000;
     if (batch_left_ms < chunk->timeout_ms) {
@@ -91,7 +91,7 @@ static bool may_publish(struct worker *w, struct chunk *chunk, int64_t deadline_
     }
     if (w->relay->stopping || chunk->timeout_ms <= 0 || settle_health_is_paused(w->relay))
         return false;
-    if (lease_is_valid(&w->batch.lease))
+    if (lease_is_valid(&w->slot->batch.lease))
         return true;
     log_event(w->relay->log, OUTBOX_LOG_WARNING,
               "the claim ran out before publishing; another relay may have these messages", NULL);
@@ -107,7 +107,7 @@ static bool may_publish(struct worker *w, struct chunk *chunk, int64_t deadline_
  */
 static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_t n, size_t limit)
 {
-    struct batch *batch = &w->batch;
+    struct batch *batch = &w->slot->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
     const struct delivery *terms = &to->config->delivery;
     int64_t deadline_us = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
@@ -166,7 +166,7 @@ static void choose_probe(struct batch *batch, size_t n, uint64_t avoid_id)
 
 enum batch_state deliver_share(struct worker *w, size_t publisher)
 {
-    struct batch *batch = &w->batch;
+    struct batch *batch = &w->slot->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
     size_t n = 0;
     for (uint32_t i = 0; i < batch->claimed->n; i++)

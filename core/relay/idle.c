@@ -13,7 +13,7 @@ static int64_t keepalive(struct worker *w, size_t publisher)
     struct outbox_keepalive keepalive = {.again_ms = 0};
     struct outbox_err err = {.size = sizeof err};
     activity_begin(&w->activity, ACTIVITY_CHECKING, publisher);
-    int r = publisher_keepalive(&w->publishers[publisher], &keepalive, &err);
+    int r = publisher_keepalive(w->publishers[publisher], &keepalive, &err);
     if (r == OUTBOX_OK && keepalive.verdict == OUTBOX_UNAVAILABLE)
         publisher_health_failed(w, publisher, 0, 0, keepalive.reason);
     return r == OUTBOX_E_BROKEN || keepalive.again_ms == 0

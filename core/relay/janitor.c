@@ -54,7 +54,7 @@ static void renew_when_due(struct janitor *j)
     if (now < j->renew_us)
         return;
     for (size_t i = 0; i < config->workers; i++)
-        renew_one(j->relay, &j->relay->workers[i].batch.lease);
+        renew_one(j->relay, &j->relay->workers[i].slots[0].batch.lease);
     j->renew_us = now + config->lease_ms * 1000 / 3;
 }
 

@@ -59,9 +59,9 @@ static bool more_may_be_due(struct worker *w, int64_t due_us)
     int64_t until_us = last_us + relay->mode.wait_ms * 1000;
     if (clock_monotonic_us() >= until_us)
         return false;
-    return due_us < until_us ||
-           (store_stats(&w->store, (struct outbox_str){NULL, 0}, 0, &call, &stats, NULL) == 0 &&
-            stats.pending + stats.processing > stats.parked);
+    return due_us < until_us || (store_stats(&w->slot->store, (struct outbox_str){NULL, 0}, 0,
+                                             &call, &stats, NULL) == 0 &&
+                                 stats.pending + stats.processing > stats.parked);
 }
 
 bool once_is_over(struct worker *w, bool claimed, int64_t due_us)

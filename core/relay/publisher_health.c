@@ -63,7 +63,7 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(timeout_ms, w->relay->stop_fd);
     activity_begin(&w->activity, ACTIVITY_CHECKING, publisher);
-    int r = publisher_check(&w->publishers[publisher], &call, &err);
+    int r = publisher_check(w->publishers[publisher], &call, &err);
     if (r == OUTBOX_E_CANCELLED)
         suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
     else if (r == OUTBOX_E_FULL)
@@ -78,7 +78,7 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
 /* A message that keeps its publisher unavailable while others are accepted is itself to blame. */
 static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, uint64_t id)
 {
-    struct outbox_outcome *outcomes = w->batch.outcomes;
+    struct outbox_outcome *outcomes = w->slot->batch.outcomes;
     if (!breaker_blames(&w->relay->publishers[chunk->publisher].breaker, id))
         return false;
     outcomes[culprit].verdict = OUTBOX_RETRY;
@@ -100,12 +100,12 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
     struct outbox_str reason = outbox_cstr(chunk->err.text);
     size_t culprit = chunk->n, known = 0;
     for (size_t i = 0; i < chunk->n; i++) {
-        uint32_t verdict = w->batch.outcomes[i].verdict;
+        uint32_t verdict = w->slot->batch.outcomes[i].verdict;
         known += verdict != OUTBOX_UNSET;
         if (verdict == OUTBOX_UNAVAILABLE && culprit == chunk->n)
             culprit = i; /* whose answer says that the publisher is unavailable */
         if (verdict == OUTBOX_ACCEPTED && breaker->any_suspect)
-            breaker_accepted(breaker, breaker_id(w->batch.msgs[i]->row_id));
+            breaker_accepted(breaker, breaker_id(w->slot->batch.msgs[i]->row_id));
     }
     if (chunk->result == OUTBOX_E_FULL) {
         no_room(w, chunk->publisher, chunk->err.text);
@@ -114,8 +114,8 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
     bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
-        const struct outbox_outcome *answer = &w->batch.outcomes[culprit];
-        uint64_t id = breaker_id(w->batch.msgs[culprit]->row_id);
+        const struct outbox_outcome *answer = &w->slot->batch.outcomes[culprit];
+        uint64_t id = breaker_id(w->slot->batch.msgs[culprit]->row_id);
         if (!blame(w, chunk, culprit, id))
             return publisher_health_failed(w, chunk->publisher, id, answer->after_ms,
                                            answer->reason.p ? answer->reason : reason);

@@ -71,7 +71,7 @@ static int prepare(struct relay *relay, struct outbox_err *err)
         breaker_init(&relay->publishers[i].breaker);
     }
     for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
-        r = store_open(stores[i], config->store_plugin, config->store_options, relay->log, err);
+        r = config_open_store(config, stores[i], relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++)
         r = worker_open(&relay->workers[i], relay, err);
     return r;

@@ -23,8 +23,8 @@ void settle_queue(struct worker *w, uint32_t index, size_t publisher, struct out
     const struct config *config = w->relay->config;
     const struct delivery *terms =
         publisher == ROUTE_NONE ? &config->delivery : &config->publishers[publisher].delivery;
-    outcome_add_second(terms, w->batch.claimed->messages[index], settle);
-    batch_queue(&w->batch, index, publisher, settle);
+    outcome_add_second(terms, w->slot->batch.claimed->messages[index], settle);
+    batch_queue(&w->slot->batch, index, publisher, settle);
 }
 
 bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
@@ -35,21 +35,21 @@ bool settle_queue_outcome(struct worker *w, uint32_t index, size_t publisher,
         .delivery = &state->config->delivery,
         .delete_done = w->relay->config->retention_ms == 0,
         .pause_ms = pause_ms,
-        .store_delays = (w->store.capabilities & OUTBOX_STORE_DELAY) != 0,
+        .store_delays = (w->slot->store.capabilities & OUTBOX_STORE_DELAY) != 0,
     };
     struct outbox_settle settle;
-    if (!outcome_settle(&terms, w->batch.claimed->messages[index], outcome, &settle))
+    if (!outcome_settle(&terms, w->slot->batch.claimed->messages[index], outcome, &settle))
         return false;
     if (settle.action == OUTBOX_SETTLE_FAILED) {
         dead_letter_queue(w, index, publisher, settle.flags, settle.reason);
         return true;
     }
     settle_queue(w, index, publisher, &settle);
-    if (outcome->verdict == OUTBOX_UNAVAILABLE && pause_ms > w->batch.deferred_ms)
-        w->batch.deferred_ms = pause_ms;
+    if (outcome->verdict == OUTBOX_UNAVAILABLE && pause_ms > w->slot->batch.deferred_ms)
+        w->slot->batch.deferred_ms = pause_ms;
     if (outcome->verdict != OUTBOX_ACCEPTED)
-        batch_log_queued(&w->batch, w->relay->log, OUTBOX_LOG_DEBUG, "message will be tried again",
-                         state->config->name);
+        batch_log_queued(&w->slot->batch, w->relay->log, OUTBOX_LOG_DEBUG,
+                         "message will be tried again", state->config->name);
     return true;
 }
 
@@ -71,7 +71,7 @@ static void count_outcome(struct relay *relay, size_t publisher, uint32_t action
 
 static void log_refused(struct worker *w, const struct outbox_settle *item)
 {
-    const struct outbox_message *msg = w->batch.claimed->messages[item->index];
+    const struct outbox_message *msg = w->slot->batch.claimed->messages[item->index];
     bool failed = item->refused_action == OUTBOX_SETTLE_FAILED;
     char id[64];
     utf8_clean(msg->row_id.p, (size_t)msg->row_id.n, id, sizeof id);
@@ -84,7 +84,7 @@ static void log_refused(struct worker *w, const struct outbox_settle *item)
 /* Of the queue, after a settle that passed. False: nothing of it is known to be written. */
 static bool count_settled(struct worker *w)
 {
-    struct batch *batch = &w->batch;
+    struct batch *batch = &w->slot->batch;
     size_t n_stale = 0;
     for (size_t i = 0; i < batch->n_items; i++) {
         const struct outbox_settle *item = &batch->items[i];
@@ -122,7 +122,7 @@ static int64_t patience_left_ms(const struct relay *relay, int64_t began_us)
 
 static enum batch_state give_up(struct worker *w, int r, const struct outbox_err *err)
 {
-    int64_t n = (int64_t)w->batch.n_items;
+    int64_t n = (int64_t)w->slot->batch.n_items;
     bool lost = r == OUTBOX_E_BROKEN;
     if (lost)
         w->relay->stale += (uint64_t)n;
@@ -138,21 +138,21 @@ static enum batch_state give_up(struct worker *w, int r, const struct outbox_err
  * late that came. */
 static void remember_deferral(struct worker *w)
 {
-    int64_t until = clock_monotonic_us() + w->batch.deferred_ms * 1000;
+    int64_t until = clock_monotonic_us() + w->slot->batch.deferred_ms * 1000;
     int64_t known = w->relay->deferred_until_us;
-    while (w->batch.deferred_ms > 0 && until > known &&
+    while (w->slot->batch.deferred_ms > 0 && until > known &&
            !atomic_compare_exchange_weak(&w->relay->deferred_until_us, &known, until))
         ;
 }
 
 int settle_once(struct worker *w, int64_t timeout_ms, struct outbox_err *err)
 {
-    struct batch *batch = &w->batch;
+    struct batch *batch = &w->slot->batch;
     struct outbox_call call = store_call(timeout_ms, -1);
     memset(batch->settled, OUTBOX_SETTLED, batch->n_items);
     activity_begin(&w->activity, ACTIVITY_SETTLING, ROUTE_NONE);
     failpoint("before_settle");
-    int r = store_settle(&w->store, batch->claimed, batch->item_ptrs, batch->n_items, &call,
+    int r = store_settle(&w->slot->store, batch->claimed, batch->item_ptrs, batch->n_items, &call,
                          batch->settled, err);
     if (r < 0) {
         settle_health_failed(w->relay, err);
@@ -170,7 +170,7 @@ int settle_once(struct worker *w, int64_t timeout_ms, struct outbox_err *err)
  */
 enum batch_state settle_batch(struct worker *w)
 {
-    struct batch *batch = &w->batch;
+    struct batch *batch = &w->slot->batch;
     struct outbox_err err = {.size = sizeof err};
     enum batch_state state = BATCH_OPEN;
     int64_t began_us = clock_monotonic_us();
@@ -205,13 +205,13 @@ enum batch_state settle_batch(struct worker *w)
 
 bool settle_is_partial(const struct worker *w)
 {
-    return (w->store.capabilities & OUTBOX_STORE_PARTIAL) != 0;
+    return (w->slot->store.capabilities & OUTBOX_STORE_PARTIAL) != 0;
 }
 
 enum batch_state settle_part(struct worker *w)
 {
     if (settle_is_partial(w))
         return settle_batch(w);
-    batch_keep_reasons(&w->batch);
+    batch_keep_reasons(&w->slot->batch);
     return BATCH_OPEN;
 }

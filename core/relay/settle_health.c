@@ -58,9 +58,9 @@ enum batch_state settle_health_probe(struct worker *w)
 {
     const struct outbox_settle as_it_is = {.action = OUTBOX_SETTLE_RETRY};
     struct outbox_err err = {.size = sizeof err};
-    batch_queue(&w->batch, 0, ROUTE_NONE, &as_it_is);
+    batch_queue(&w->slot->batch, 0, ROUTE_NONE, &as_it_is);
     settle_once(w, STORE_CALL_MS, &err);
     settle_health_unknown(w->relay, false); /* if it came too late */
-    batch_forget_items(&w->batch);
+    batch_forget_items(&w->slot->batch);
     return BATCH_CLOSED;
 }

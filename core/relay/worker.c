@@ -21,19 +21,22 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     const struct config *config = relay->config;
     struct log *log = relay->log;
     w->relay = relay;
+    w->slot = &w->slots[0];
     activity_init(&w->activity);
     quarantine_gauge_init(&w->quarantine);
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
     w->publisher_pauses = calloc(config->n_publishers + 1, sizeof *w->publisher_pauses);
-    if (batch_init(&w->batch, config->delivery.batch_size) < 0 || !w->publishers ||
+    if (batch_init(&w->slot->batch, config->delivery.batch_size) < 0 || !w->publishers ||
         !w->publisher_pauses)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
-    int r = store_open(&w->store, config->store_plugin, config->store_options, log, err);
+    int r = config_open_store(config, &w->slot->store, log, err);
     if (r == 0)
         r = router_open(&config->routes, log, &w->router, err);
     for (size_t i = 0; r == 0 && i < config->n_publishers; i++) {
-        const struct publisher_config *p = &config->publishers[i];
-        r = publisher_open(&w->publishers[i], p->plugin, p->options, p->name, log, err);
+        w->publishers[i] = calloc(1, sizeof *w->publishers[i]);
+        r = w->publishers[i]
+                ? config_open_publisher(&config->publishers[i], w->publishers[i], log, err)
+                : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     }
     return r;
 }
@@ -41,7 +44,8 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
 static void close_publishers(struct worker *w)
 {
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
-        publisher_close(&w->publishers[i]);
+        if (w->publishers[i])
+            publisher_close(w->publishers[i]);
 }
 
 void worker_close(struct worker *w)
@@ -49,11 +53,13 @@ void worker_close(struct worker *w)
     if (!w->relay)
         return;
     close_publishers(w);
+    for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
+        free(w->publishers[i]);
     free(w->publishers);
     free(w->publisher_pauses);
     router_close(w->router);
-    store_close(&w->store);
-    batch_free(&w->batch);
+    store_close(&w->slots[0].store);
+    batch_free(&w->slot->batch);
     activity_destroy(&w->activity);
     quarantine_gauge_destroy(&w->quarantine);
 }
@@ -65,12 +71,13 @@ static void release(struct worker *w, enum batch_state state)
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(STORE_CALL_MS, -1);
     activity_begin(&w->activity, ACTIVITY_RELEASING, ROUTE_NONE);
-    lease_set(&w->batch.lease, (struct outbox_str){NULL, 0}, 0);
-    if (store_release(&w->store, w->batch.claimed, &call, &err) < 0 && state != BATCH_LOST)
+    lease_set(&w->slot->batch.lease, (struct outbox_str){NULL, 0}, 0);
+    if (store_release(&w->slot->store, w->slot->batch.claimed, &call, &err) < 0 &&
+        state != BATCH_LOST)
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "cannot give back what is left of a batch; it is free when its claim ends",
                   "error", err.text, NULL);
-    batch_clear(&w->batch);
+    batch_clear(&w->slot->batch);
 }
 
 static void store_failed(struct worker *w, int r, const struct outbox_err *err)
@@ -131,15 +138,15 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
     int64_t now = clock_monotonic_us();
     if (r == 0)
-        r = store_claim(&w->store, &claim, &call, &claimed, err);
+        r = store_claim(&w->slot->store, &claim, &call, &claimed, err);
     if (r < 0)
         return r;
-    w->batch.deadline_us = now + relay->hold_ms * 1000;
-    lease_set(&w->batch.lease, claimed->lease, now + config->lease_ms * 1000);
-    if (batch_take(&w->batch, claimed) == 0)
+    w->slot->batch.deadline_us = now + relay->hold_ms * 1000;
+    lease_set(&w->slot->batch.lease, claimed->lease, now + config->lease_ms * 1000);
+    if (batch_take(&w->slot->batch, claimed) == 0)
         return OUTBOX_OK;
     release(w, BATCH_OPEN);
-    return outbox_fail(err, store_finish(&w->store, OUTBOX_E_BROKEN),
+    return outbox_fail(err, store_finish(&w->slot->store, OUTBOX_E_BROKEN),
                        "store-%s claimed more messages than asked for, or not in order of seq; the "
                        "plugin is broken",
                        config->store_plugin->desc.name);
@@ -160,7 +167,7 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
     }
     activity_begin(&w->activity, ACTIVITY_CLAIMING, ROUTE_NONE);
     int r = call_claim(w, &err);
-    if (w->settle_probe && (r < 0 || w->batch.claimed->n == 0))
+    if (w->settle_probe && (r < 0 || w->slot->batch.claimed->n == 0))
         settle_health_unknown(w->relay, r == 0);
     if (r < 0) {
         resize_claim(w, false);
@@ -174,7 +181,7 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
         w->relay->heartbeat_due = true;
         log_event(w->relay->log, OUTBOX_LOG_INFO, "the store is back", NULL);
     }
-    const struct outbox_batch *claimed = w->batch.claimed;
+    const struct outbox_batch *claimed = w->slot->batch.claimed;
     quarantine_gauge_set(&w->quarantine, claimed);
     *ret_due_us =
         claimed->next_due_ms < 0 ? INT64_MAX : clock_monotonic_us() + claimed->next_due_ms * 1000;
@@ -194,7 +201,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
     bool later = r == OUTBOX_E_RETRY;
     settle.delay_ms = later ? config->delivery.retry_min_ms : UNROUTED_HOLD_MS;
     snprintf(text, sizeof text, "%s%s", later ? "" : "unrouted: ", err->text);
-    if (arena_str(&w->batch.reasons, text, strlen(text), &settle.reason) < 0)
+    if (arena_str(&w->slot->batch.reasons, text, strlen(text), &settle.reason) < 0)
         settle.reason = outbox_cstr("unrouted");
     if (config->unrouted_fail && !later) {
         dead_letter_queue(w, i, ROUTE_NONE, OUTBOX_SETTLE_CHARGE, settle.reason);
@@ -202,7 +209,7 @@ static void keep_unrouted(struct worker *w, uint32_t i, int r, const struct outb
     }
     if (!later)
         unrouted_gauge_count(&w->relay->unrouted);
-    if (w->store.capabilities & OUTBOX_STORE_DELAY)
+    if (w->slot->store.capabilities & OUTBOX_STORE_DELAY)
         settle_queue(w, i, ROUTE_NONE, &settle);
 }
 
@@ -213,13 +220,13 @@ static void fail_poison_message(struct worker *w, uint32_t i)
         .size = sizeof outcome,
         .verdict = OUTBOX_RETRY,
         .reason = outbox_cstr("the relay died while this message alone was being published")};
-    settle_queue_outcome(w, i, w->batch.publisher[i], &outcome, 0);
-    w->batch.publisher[i] = ROUTE_NONE;
+    settle_queue_outcome(w, i, w->slot->batch.publisher[i], &outcome, 0);
+    w->slot->batch.publisher[i] = ROUTE_NONE;
 }
 
 static enum batch_state route(struct worker *w)
 {
-    struct batch *batch = &w->batch;
+    struct batch *batch = &w->slot->batch;
     bool charged = false;
     for (uint32_t i = 0; i < batch->claimed->n; i++) {
         const struct outbox_message *msg = batch->claimed->messages[i];
@@ -254,9 +261,9 @@ static enum batch_state publish(struct worker *w)
     size_t n = w->relay->config->n_publishers, first = w->first_publisher;
     enum batch_state state = BATCH_OPEN;
     for (size_t k = 0; k < n && state == BATCH_OPEN; k++) {
-        bool cut_short_before = w->batch.cut_short;
+        bool cut_short_before = w->slot->batch.cut_short;
         state = deliver_share(w, (first + k) % n);
-        if (w->batch.cut_short && !cut_short_before)
+        if (w->slot->batch.cut_short && !cut_short_before)
             w->first_publisher = (first + k) % n;
     }
     return state;
@@ -316,7 +323,7 @@ static bool run_batch(struct worker *w)
     wait_out_own_pauses(w);
     int64_t due_us = all_suspended_until(relay);
     bool claimed = due_us <= clock_monotonic_us() && claim(w, &due_us);
-    if (!claimed || w->batch.claimed->n == 0) {
+    if (!claimed || w->slot->batch.claimed->n == 0) {
         if (claimed)
             release(w, BATCH_OPEN);
         if (relay->mode.once && once_is_over(w, claimed, due_us))
@@ -331,7 +338,7 @@ static bool run_batch(struct worker *w)
     enum batch_state settled = settle_batch(w);
     if (settled > state)
         state = settled;
-    resize_claim(w, !w->batch.cut_short);
+    resize_claim(w, !w->slot->batch.cut_short);
     release(w, state);
     if (state == BATCH_UNRECORDED || w->stale_batches > 0)
         wait_before_retry(w);

@@ -12,12 +12,18 @@
 #include "relay/context.h"
 #include "route/router.h"
 
+/* A batch with the store instance that has claimed it. */
+struct slot {
+    struct store store;
+    struct batch batch;
+};
+
 struct worker {
     struct relay *relay;
-    struct store store;
-    struct publisher *publishers; /* its own instances, by the index of relay->publishers */
+    struct slot *slot; /* that is worked on */
+    struct slot slots[1];
+    struct publisher **publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
-    struct batch batch;
     struct own_pause store_pause;
     struct own_pause *publisher_pauses; /* by the same index */
     uint32_t limit;           /* of the next claim, see resize_claim(); 0: of the first one */

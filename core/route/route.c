@@ -86,6 +86,7 @@ static void clear(struct route *route)
     free(route->publisher);
     free(route->targets);
     options_free(route->rule_cfg);
+    shared_state_free(route->rule_shared);
 }
 
 void route_table_clear(struct route_table *table)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "plugin/options.h"
+#include "plugin/shared_state.h"
 
 #include <stdbool.h>
 
@@ -63,6 +64,7 @@ struct route {
     size_t n_targets;
     const struct plugin *rule; /* `plugin = X`, else NULL */
     struct outbox_cfg *rule_cfg;
+    struct shared_state *rule_shared;
     route_fn fn; /* built in code, else NULL */
     void *fn_ctx;
 };

@@ -67,7 +67,12 @@ int router_open(const struct route_table *table, struct log *log, struct router 
         if (!route->rule)
             continue;
         snprintf(label, sizeof label, "route %s", route->name);
-        r = instance_open(&router->rules[i], route->rule, route->rule_cfg, label, log, err);
+        const struct instance_setup setup = {.plugin = route->rule,
+                                             .cfg = route->rule_cfg,
+                                             .label = label,
+                                             .log = log,
+                                             .shared = route->rule_shared};
+        r = instance_open(&router->rules[i], &setup, err);
     }
 out:
     if (r < 0)

@@ -105,16 +105,6 @@ static const struct outbox_publisher_ops ops = {
     .keepalive = keepalive_serve,
 };
 
-static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),
-    "amqp",
-    PACKAGE_VERSION,
-    "Publishes to RabbitMQ and others that speak AMQP 0-9-1.",
-    NULL,
-    &ops,
-    settings_options,
-    SETTINGS_N_OPTIONS,
-    NULL,
-};
-
-OUTBOX_EXPORT_PLUGIN(plugin)
+OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "amqp", PACKAGE_VERSION,
+                     "Publishes to RabbitMQ and others that speak AMQP 0-9-1.", NULL, ops,
+                     settings_options)

@@ -201,16 +201,6 @@ static const struct outbox_publisher_ops ops = {
     .keepalive = stream_mode_keepalive,
 };
 
-static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0),
-    "exec",
-    PACKAGE_VERSION,
-    "Gives messages to a program: one process for each, or one that stays.",
-    NULL,
-    &ops,
-    options,
-    sizeof options / sizeof options[0],
-    NULL,
-};
-
-OUTBOX_EXPORT_PLUGIN(plugin)
+OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "exec", PACKAGE_VERSION,
+                     "Gives messages to a program: one process for each, or one that stays.", NULL,
+                     ops, options)

@@ -129,16 +129,5 @@ static const struct outbox_store_ops ops = {
     .save = op_save,
 };
 
-static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_STORE, 0),
-    "postgres",
-    PACKAGE_VERSION,
-    "Messages in a table of a PostgreSQL database.",
-    NULL,
-    &ops,
-    options,
-    sizeof options / sizeof options[0],
-    NULL,
-};
-
-OUTBOX_EXPORT_PLUGIN(plugin)
+OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_STORE, 0, "postgres", PACKAGE_VERSION,
+                     "Messages in a table of a PostgreSQL database.", NULL, ops, options)

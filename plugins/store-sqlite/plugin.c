@@ -116,16 +116,5 @@ static const struct outbox_store_ops ops = {
     .save = save,
 };
 
-static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_STORE, 0),
-    "sqlite",
-    PACKAGE_VERSION,
-    "Messages in a table of an SQLite database.",
-    NULL,
-    &ops,
-    options,
-    sizeof options / sizeof options[0],
-    NULL,
-};
-
-OUTBOX_EXPORT_PLUGIN(plugin)
+OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_STORE, 0, "sqlite", PACKAGE_VERSION,
+                     "Messages in a table of an SQLite database.", NULL, ops, options)

@@ -82,7 +82,9 @@ static struct instance *open_with(const struct outbox_cfg *cfg, const struct plu
 {
     struct outbox_err err = {.size = sizeof err};
     struct instance *instance = zeroed(1, sizeof *instance);
-    if (instance_open(instance, plugin, cfg, "publisher test", the_log, &err) < 0)
+    const struct instance_setup setup = {
+        .plugin = plugin, .cfg = cfg, .label = "publisher test", .log = the_log};
+    if (instance_open(instance, &setup, &err) < 0)
         ck_abort_msg("%s", err.text);
     return instance;
 }
@@ -143,8 +145,9 @@ const char *a_mistake(const char *name, ...)
     struct outbox_cfg *cfg = options_with(plugin, name, ap);
     va_end(ap);
     err = (struct outbox_err){.size = sizeof err};
-    ck_assert_int_eq(instance_open(instance, plugin, cfg, "publisher test", the_log, &err),
-                     OUTBOX_E_CONFIG);
+    const struct instance_setup setup = {
+        .plugin = plugin, .cfg = cfg, .label = "publisher test", .log = the_log};
+    ck_assert_int_eq(instance_open(instance, &setup, &err), OUTBOX_E_CONFIG);
     return err.text;
 }
 

@@ -16,7 +16,7 @@ BROKEN = {
     "kind": "is a store, not a publisher",
     "major": "is built for plugin ABI 2, and this outboxd has 1.0",
     "minor": "needs plugin ABI 1.99, and this outboxd has 1.0: upgrade outboxd",
-    "operation": "lacks the operation `publish`, which every publisher has",
+    "operation": "lacks the operation `publish`, or `submit` and `collect`",
     "unresolved": "undefined symbol: nobody_has_this_function",
     "misnamed": "calls itself `other`, not `misnamed` as its file does",
     "twice": "declares the option `level` twice",

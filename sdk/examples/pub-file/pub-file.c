@@ -95,14 +95,5 @@ static const struct outbox_publisher_ops ops = {
     .publish = publish,
 };
 
-static const struct outbox_plugin plugin = {
-    OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0), /* any host of ABI 1 */
-    .name = "file",                               /* as in pub-file.so */
-    .version = "1.0",
-    .summary = "Appends messages to a file.",
-    .ops = &ops,
-    .options = options,
-    .n_options = sizeof options / sizeof options[0],
-};
-
-OUTBOX_EXPORT_PLUGIN(plugin)
+OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "file", "1.0", "Appends messages to a file.", NULL,
+                     ops, options)

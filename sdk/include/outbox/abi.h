@@ -24,9 +24,22 @@
  *  - Calls on one instance never overlap, but the calling thread may change.
  *    Several instances of one plugin run at the same time.
  *  - A plugin never writes to stdout or stderr, never installs a signal handler, and
- *    never changes the working directory, locale or environment.
- *  - A plugin may start threads, and blocks all signals in them. The host never
- *    unloads a plugin.
+ *    never changes the working directory, locale, environment, umask or signal mask.
+ *  - Signals: all are blocked in the threads that call a plugin. The daemon ignores
+ *    SIGPIPE, other hosts may not: a plugin sends with MSG_NOSIGNAL.
+ *  - Threads: a plugin may start some, from `open` or `shared_open` on. It blocks all
+ *    signals in them, and ends them before `close` or `shared_close` returns. They call
+ *    nothing of the host but the functions of struct outbox_host.
+ *  - Processes: a plugin may start programs (posix_spawn, or fork and at once exec). It
+ *    reaps only its own children, by their process ids.
+ *  - Descriptors: a plugin opens them close-on-exec. It sets the flag afterwards where a
+ *    library does not.
+ *  - The host never unloads a module. The process may end without its destructors.
+ *  - A host counts it as a defect of the plugin, names the plugin in its log, and pauses
+ *    the instance with growing pauses, when the plugin breaks one of these rules: a result
+ *    is OUTBOX_OK or negative; OUTBOX_E_CANCELLED is returned only if the host cancelled;
+ *    numbers that a plugin sets (outcomes, actions) are numbers of this header.
+ *    `[relay] check_plugins = yes`, and the program outbox-conform, look for more.
  */
 #ifndef OUTBOX_ABI_H
 #define OUTBOX_ABI_H
@@ -49,8 +62,8 @@ extern "C" {
 
 /**
  * The result of a call that can fail: OUTBOX_OK or one of these classes. A host treats a
- * negative result that it does not know as OUTBOX_E_RETRY. The reason in words, for people,
- * is in struct outbox_err.
+ * negative result that it does not know as OUTBOX_E_RETRY, and a positive one as a defect of
+ * the plugin (see above). The reason in words, for people, is in struct outbox_err.
  */
 #define OUTBOX_OK 0
 #define OUTBOX_E_RETRY (-1)     /* the same call may succeed later; also: out of memory */
@@ -60,6 +73,15 @@ extern "C" {
 #define OUTBOX_E_CANCELLED (-5) /* the host cancelled the call through cancel_fd */
 #define OUTBOX_E_NOTSUP (-6)    /* this plugin or this instance does not support the call */
 #define OUTBOX_E_FULL (-7)      /* no room for one more instance, while others of it work */
+#define OUTBOX_E_EXISTS (-8)    /* save: a message with this id is there already */
+
+/**
+ * Words of bits (capabilities, flags of options) have two halves. A bit in the lower half is
+ * critical: a host that does not know it refuses the plugin, since the bit changes what the
+ * host must do. A bit in the upper half is a hint, which an older host ignores.
+ */
+#define OUTBOX_CRITICAL_FLAGS 0x0000ffffu                         /* of uint32_t flags */
+#define OUTBOX_CRITICAL_CAPABILITIES UINT64_C(0x00000000ffffffff) /* of uint64_t capabilities */
 
 /** Is this field within the size that the filler of the struct *p has set? */
 #define OUTBOX_HAS(p, field)                                                         \
@@ -88,22 +110,27 @@ struct outbox_header {
  * Why a call failed. The caller owns the struct and sets `size`; it may pass NULL if it does
  * not need the reason. The callee writes to it only when it fails: `code` is the result that
  * it returns; `text` is one line, terminated by NUL, without secrets. The text says what
- * happened, to what, and what a person can do. Use outbox_fail() of <outbox/helpers.h>.
+ * happened, to what, and what a person can do. `option` is the name of the option whose value is
+ * to blame, terminated by NUL, or empty: a host that read the options from a file shows the line.
+ * Use outbox_fail() and outbox_fail_option() of <outbox/helpers.h>.
  */
 struct outbox_err {
     uint32_t size;
     int32_t code;
     char text[504];
+    char option[64];
 };
 
 /**
  * How long a blocking call may take. The host owns the struct; the callee borrows it for the
  * call.
  *
- * The call returns within timeout_ms. When cancel_fd becomes readable, the host cancels the
- * call: the callee begins nothing new, finishes what it has begun if it can within grace_ms,
- * and returns, with OUTBOX_E_CANCELLED unless another result says more. The callee polls
- * cancel_fd and never reads or closes it. -1: the host never cancels this call.
+ * The call returns within timeout_ms; 0: without waiting. When cancel_fd becomes readable, the
+ * host cancels the call: the callee begins nothing new, finishes what it has begun if it can within
+ * grace_ms, and returns, with OUTBOX_E_CANCELLED unless another result says more. What it has begun
+ * are messages that the other side may have; a connection that is being made is given up at once.
+ * The callee polls cancel_fd and never reads or closes it: calls of other instances share it, and
+ * it stays readable. -1: the host never cancels this call. grace_ms is not added to timeout_ms.
  */
 struct outbox_call {
     uint32_t size;
@@ -126,14 +153,16 @@ struct outbox_message {
     /** When the row was written, by the database's clock. PostgreSQL: when its transaction began.
      */
     int64_t created_us;
-    /** The id that is sent with the message. It is the same at every attempt and in every copy. */
+    /** The id that is sent with the message. It is the same at every attempt and in every copy. No
+     * NUL ends id, topic, key or payload. */
     struct outbox_str id;
     struct outbox_str topic;
-    /** Empty if the message has no key. Messages without a key are unordered. */
+    /** Empty, never NULL, if the message has no key. Messages without a key are unordered. */
     struct outbox_str key;
     /** May be NULL (SQL NULL), which differs from empty. */
     struct outbox_str payload;
-    /** n_headers headers. A NUL, which the length does not count, follows each name and value. */
+    /** n_headers headers, in the order of the row; no two have the same name. A NUL, which the
+     * length does not count, follows each name and value. */
     const struct outbox_header *headers;
     uint64_t n_headers;
     /** The id of the row. A copy for one of several publishers has a row id other than `id`. */
@@ -143,7 +172,9 @@ struct outbox_message {
      * NULL: it can. The host fails a row that has a defect; publishers never see it.
      */
     struct outbox_str defect;
-    /** For the store's own use; nothing else reads it. */
+    /** A number of the store's own, by which it finds the row again when it is settled (a place in
+     * its result, an address of the row): no other side reads it. A store that needs none sets 0.
+     */
     uint64_t handle;
 };
 
@@ -159,8 +190,15 @@ struct outbox_message {
 #define OUTBOX_OPT_CHOICE 6u   /* one of `choices`: option_text */
 #define OUTBOX_OPT_ARGV 7u     /* words, split at white space outside double quotes: option_item */
 #define OUTBOX_OPT_LIST 8u     /* names between commas, without blanks around them: option_item */
+/** The name of a publisher of the same file; the host refuses another: option_text. For rules. */
+#define OUTBOX_OPT_PUBLISHER 9u
+/**
+ * Any number of settings `NAME.key = value`, for a client that has its own (NAME is the option's
+ * name, a key has [A-Za-z0-9._-]): option_count, option_key, option_item.
+ */
+#define OUTBOX_OPT_PREFIX 10u
 
-/** Flags of options. */
+/** Flags of options. The lower half is critical: a host refuses what it does not know. */
 #define OUTBOX_OPT_REQUIRED 1u
 /** The value is a secret: the host never shows or logs it, and reads NAME_file, too. TEXT only. */
 #define OUTBOX_OPT_SECRET 2u
@@ -168,7 +206,8 @@ struct outbox_message {
 #define OUTBOX_OPT_BELOW_BATCH_TIMEOUT 4u
 /**
  * The value may contain a password, as a URL (//user:password@host) or a list of settings
- * (password=...) does; it is a secret then. TEXT only.
+ * (password=...) does; it is a secret then. TEXT, LIST, and PREFIX (also by a key with `password`,
+ * `secret` or `token` in it).
  */
 #define OUTBOX_OPT_MAY_BE_SECRET 8u
 
@@ -181,8 +220,12 @@ struct outbox_option {
     int64_t min;                /* INT, DURATION (ms), SIZE (bytes): checked if min < max */
     int64_t max;
     uint32_t type;  /* OUTBOX_OPT_TEXT ... */
-    uint32_t flags; /* OUTBOX_OPT_REQUIRED ... */
+    uint32_t flags; /* OUTBOX_OPT_REQUIRED ...; a required option has no default */
 };
+
+/** A host refuses a plugin with more options than this, or with a stride of more bytes. */
+#define OUTBOX_OPTIONS_MAX 1000u
+#define OUTBOX_STRIDE_MAX 4096u
 
 /** Levels for outbox_host.log. */
 #define OUTBOX_LOG_ERROR 3
@@ -195,8 +238,8 @@ struct outbox_cfg;
 
 /**
  * The services of the host, an argument of `open`. The host owns it; it is valid until `close`
- * has returned. Any thread may call any of the functions. What option_text and option_item
- * return is valid until `close` has returned, too. For an option that the plugin did not
+ * has returned. Any thread may call any of the functions. What option_text, option_item and
+ * option_key return is valid until `close` has returned, too. For an option that the plugin did not
  * declare, the functions return NULL or 0.
  */
 struct outbox_host {
@@ -212,7 +255,8 @@ struct outbox_host {
     int64_t (*now_us)(const struct outbox_host *host);
     /** Monotonic clock, microseconds. Use it for deadlines. */
     int64_t (*monotonic_us)(const struct outbox_host *host);
-    /** Adds delta to a counter of this instance. `name` is [a-z_]+ and ends in _total. */
+    /** Adds delta to a counter of this instance. `name` is [a-z_]+ and ends in _total. Hosts show
+     * the sums over the instances of a section. */
     void (*count)(const struct outbox_host *host, const char *name, int64_t delta);
     /** TEXT, CHOICE: the value, with a NUL behind it; NULL if it is not set and has no default. */
     struct outbox_str (*option_text)(const struct outbox_cfg *cfg, const char *name);
@@ -233,6 +277,16 @@ struct outbox_host {
      */
     int (*option_read)(const struct outbox_cfg *cfg, const char *name, char *buf, uint64_t cap,
                        uint64_t *ret_n, struct outbox_err *err);
+    /** 1: the file sets the option; 0: it has its default, or none. */
+    int32_t (*option_is_set)(const struct outbox_cfg *cfg, const char *name);
+    /** PREFIX: the key at `index`, without the prefix, with a NUL behind it. */
+    struct outbox_str (*option_key)(const struct outbox_cfg *cfg, const char *name, uint64_t index);
+    /** What shared_open of this plugin made for the section of this instance; NULL: it has none. */
+    void *shared;
+    /** A publisher: the longest timeout_ms that publish or submit of this instance gets, for
+     * clients whose own time-out is fixed when they are made. 0: unknown. */
+    uint32_t publish_ms;
+    uint32_t reserved2;
 };
 
 /**
@@ -255,6 +309,17 @@ struct outbox_plugin {
     uint64_t n_options;
     /** A draft interface by its id, or NULL. The pointer may be NULL. */
     const void *(*extension)(const char *id);
+    /**
+     * Optional, both or none: what all instances of a section share, such as one client with its
+     * connection and threads. The host calls shared_open before it opens the first instance of a
+     * section, and shared_close after it has closed the last one; every instance finds *ret in
+     * host->shared. shared_open follows the rules of open: it does not connect or block; host and
+     * cfg stay valid until shared_close has returned. Instances use the shared state at the same
+     * time, from several threads: it has locks of its own. Errors as open.
+     */
+    int (*shared_open)(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
+                       struct outbox_err *err);
+    void (*shared_close)(void *shared);
 };
 
 #if defined(__GNUC__)
@@ -268,12 +333,37 @@ typedef const struct outbox_plugin *(*outbox_plugin_fn)(void);
 OUTBOX_EXPORT const struct outbox_plugin *outbox_plugin_v1(void);
 #define OUTBOX_PLUGIN_SYMBOL "outbox_plugin_v1"
 
-/** The first fields of a descriptor: `{OUTBOX_PLUGIN_INIT(OUTBOX_KIND_PUBLISHER, 0), "name", ...}`;
- * `needs` is needs_minor. */
+/**
+ * A whole plugin in C99 and C++20: its descriptor, and the entry function that returns it.
+ * `options` is an array, `ops` the table of operations. `needs` is needs_minor: 0 for any host of
+ * ABI 1.
+ *
+ *     OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "name", "1.0", "Does this.", NULL, ops,
+ * options)
+ *
+ * OUTBOX_DEFINE_SHARED_PLUGIN has shared_open and shared_close, too.
+ */
+#define OUTBOX_DEFINE_PLUGIN(kind, needs, name, version, summary, url, ops, options) \
+    OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, 0, 0)
+#define OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, \
+                                    shared_open, shared_close)                              \
+    static const struct outbox_plugin outbox_plugin_descriptor = {                          \
+        OUTBOX_PLUGIN_INIT(kind, needs),                                                    \
+        name,                                                                               \
+        version,                                                                            \
+        summary,                                                                            \
+        url,                                                                                \
+        &(ops),                                                                             \
+        &(options)[0],                                                                      \
+        sizeof(options) / sizeof((options)[0]),                                             \
+        0,                                                                                  \
+        shared_open,                                                                        \
+        shared_close};                                                                      \
+    OUTBOX_EXPORT_PLUGIN(outbox_plugin_descriptor)
+
+/** The parts of it: the first fields of a descriptor, and the entry function. */
 #define OUTBOX_PLUGIN_INIT(kind, needs) \
     sizeof(struct outbox_plugin), OUTBOX_ABI_MINOR, (needs), (kind), sizeof(struct outbox_option)
-
-/** Defines the entry function, which returns &descriptor. */
 #define OUTBOX_EXPORT_PLUGIN(descriptor)                             \
     OUTBOX_EXPORT const struct outbox_plugin *outbox_plugin_v1(void) \
     {                                                                \

@@ -31,7 +31,25 @@ static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, con
         vsnprintf(err->text, sizeof err->text, fmt, ap);
         va_end(ap);
     }
+    if (err && OUTBOX_HAS(err, option))
+        err->option[0] = '\0';
     return code;
+}
+
+/** The same for an option whose value is to blame; the code is OUTBOX_E_CONFIG. */
+static OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const char *option,
+                                                  const char *fmt, ...)
+{
+    va_list ap;
+    if (err && OUTBOX_HAS(err, text)) {
+        err->code = OUTBOX_E_CONFIG;
+        va_start(ap, fmt);
+        vsnprintf(err->text, sizeof err->text, fmt, ap);
+        va_end(ap);
+    }
+    if (err && OUTBOX_HAS(err, option))
+        snprintf(err->option, sizeof err->option, "%s", option);
+    return OUTBOX_E_CONFIG;
 }
 
 /** Logs one formatted line of at most 1 KiB through the host. */

@@ -6,6 +6,12 @@
  * order, then close. A publisher connects in its first check or publish. After it lost the
  * connection it connects again by itself, or it returns OUTBOX_E_BROKEN and the host opens
  * another instance.
+ *
+ * Two forms. The plain one is `publish`: one call, all outcomes. The asynchronous one, for clients
+ * with a queue and threads of their own, is `submit` and `collect`: messages go out while others
+ * still wait for their outcomes, and none of them waits behind a slow one. A plugin has one of
+ * them, or both; the host then uses submit and collect. One client for all workers is a shared
+ * state (shared_open in <outbox/abi.h>); each instance keeps its own list of what it has submitted.
  */
 #ifndef OUTBOX_PUBLISHER_H
 #define OUTBOX_PUBLISHER_H
@@ -32,23 +38,31 @@ extern "C" {
 struct outbox_outcome {
     uint32_t size;
     uint32_t verdict; /* OUTBOX_UNSET ... OUTBOX_UNAVAILABLE */
-    /** OUTBOX_LATER, OUTBOX_UNAVAILABLE: how long to wait at least, ms; 0: the host decides. */
+    /** OUTBOX_LATER, OUTBOX_UNAVAILABLE: how long to wait at least, ms; 0: the host decides. A host
+     * takes more than OUTBOX_AFTER_MAX_MS as that. For UNAVAILABLE it may try earlier, after some
+     * minutes. */
     uint32_t after_ms;
     uint32_t reserved;
     /**
      * The reason, for people, for the log and the column last_error. It belongs to the plugin and
-     * is valid until the next call on this instance.
+     * is valid until the next call on this instance, whatever its operation: close, too. So it is
+     * never on the plugin's stack; outbox_reason() of <outbox/helpers.h> has memory for it.
      */
     struct outbox_str reason;
 };
+
+/** The longest after_ms: a day. */
+#define OUTBOX_AFTER_MAX_MS 86400000u
+/** How long close may take, ms. */
+#define OUTBOX_CLOSE_MS 1000u
 
 /** What `keepalive` reports. The host owns it, sets `size`, and the rest to zero. */
 struct outbox_keepalive {
     uint32_t size;
     /** OUTBOX_ACCEPTED: the publisher is healthy. OUTBOX_UNAVAILABLE: it is not. */
     uint32_t verdict;
-    /** When the host should call again at the latest, ms from now; 0: no need. It may do so
-     * earlier.
+    /** When the host should call again at the latest, ms from now; 0: the plugin does not mind. The
+     * host may call earlier, and does so every second or so.
      */
     uint32_t again_ms;
     uint32_t reserved;
@@ -56,9 +70,14 @@ struct outbox_keepalive {
     struct outbox_str reason;
 };
 
-/** Capabilities of an instance, bits. */
-#define OUTBOX_PUB_KEEPS_ORDER 1u /* the messages of one publish call arrive in their order */
-#define OUTBOX_PUB_KEEPALIVE 2u   /* the host calls keepalive while nothing is published */
+/** Capabilities of an instance, bits. The lower half is critical, see <outbox/abi.h>. */
+/**
+ * Messages with the same key arrive in the order in which they were handed to this instance. Once
+ * one of them has another outcome than accepted, those behind it with the same key in that call
+ * stay unset. Between keys there is no order.
+ */
+#define OUTBOX_PUB_KEEPS_ORDER 1u
+#define OUTBOX_PUB_KEEPALIVE 2u /* the host calls keepalive while nothing is published */
 
 struct outbox_publisher_ops {
     uint32_t size;
@@ -73,7 +92,12 @@ struct outbox_publisher_ops {
     int (*open)(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                 struct outbox_err *err);
 
-    /** Frees the instance, within a second. The host may pass NULL. */
+    /**
+     * Frees the instance, within OUTBOX_CLOSE_MS. A client whose own close has no limit is closed
+     * in a thread of the plugin, which may go on behind. What was submitted and not collected is
+     * the host's again. A host that stops waits no longer than its shutdown_timeout. The host may
+     * pass NULL.
+     */
     void (*close)(void *instance);
 
     /** Optional. Returns OUTBOX_PUB_ bits, without blocking. */
@@ -83,6 +107,7 @@ struct outbox_publisher_ops {
     int (*check)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
     /**
+     * Required, unless submit and collect are there.
      * Publishes msgs[0..n-1] and sets the outcome of msgs[i] in *outcomes[i]. Messages and
      * outcomes are borrowed for the call.
      *
@@ -93,9 +118,11 @@ struct outbox_publisher_ops {
      *
      * The result describes the connection, not the messages: outcomes count even when the result
      * is negative. After a negative result the host pauses the publisher and charges no message
-     * that has no outcome. It does the same after OUTBOX_OK with OUTBOX_UNAVAILABLE in every
-     * outcome. n may be 0. OUTBOX_E_FULL is about this instance alone, as when the other side
-     * limits connections: the host uses the others, and tries this one again a little later.
+     * that has no outcome. It does the same after OUTBOX_OK with OUTBOX_UNAVAILABLE in any
+     * outcome, and after OUTBOX_OK without an outcome for any message, since nothing can be told
+     * from that. Other messages that stay unset are sent again. n is at least 1. OUTBOX_E_FULL is
+     * about this instance alone, as when the other side limits connections: the host uses the
+     * others, and tries this one again a little later.
      */
     int (*publish)(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
@@ -107,6 +134,36 @@ struct outbox_publisher_ops {
      * when to call again. After OUTBOX_E_BROKEN the host closes the instance and opens another.
      */
     int (*keepalive)(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
+
+    /* ---- the asynchronous form: all of these but ready_fd, or none ---- */
+
+    /**
+     * Begins to publish msgs[0..n-1], in this order, and does not wait for their outcomes; it may
+     * connect. *ret_n: how many it took, from the first on; fewer than n when its queue is full,
+     * and after an error. The messages that it took, and their outcomes, are the plugin's until
+     * collect has handed the outcome out, or close has returned: they are not copied. It writes to
+     * an outcome only in collect. call->timeout_ms is the time in which each of them has its
+     * outcome: one whose fate is unknown then is handed out as OUTBOX_UNSET. The result describes
+     * the connection, as that of publish. n is at least 1.
+     */
+    int (*submit)(void *instance, const struct outbox_message *const *msgs, uint64_t n,
+                  const struct outbox_call *call, struct outbox_outcome *const *outcomes,
+                  uint64_t *ret_n, struct outbox_err *err);
+
+    /**
+     * Waits until a submitted message has its outcome, at most call->timeout_ms (0: not at all),
+     * and hands out all that have one: *ret is an array of *ret_n of the pointers that submit got,
+     * each once, in any order. The array belongs to the plugin until the next call. OUTBOX_OK with
+     * *ret_n == 0: none has one yet. A negative result describes the connection; what was
+     * submitted is still handed out by later calls, as OUTBOX_UNSET where nothing is known. After
+     * OUTBOX_E_BROKEN the host closes the instance.
+     */
+    int (*collect)(void *instance, const struct outbox_call *call,
+                   struct outbox_outcome *const **ret, uint64_t *ret_n, struct outbox_err *err);
+
+    /** Optional. A descriptor, of the plugin, that is readable while collect has something to hand
+     * out; the host polls it and never reads it. -1: none. Without it the host asks often. */
+    int32_t (*ready_fd)(void *instance);
 };
 
 #ifdef __cplusplus

@@ -47,7 +47,11 @@ extern "C" {
 #define OUTBOX_PROCESSED 4u
 #define OUTBOX_FAILED 8u
 
-/** Capabilities of an instance, bits. */
+/**
+ * Capabilities of an instance, bits. The lower half is critical, see <outbox/abi.h>. There are no
+ * bits for the optional operations: one that is NULL, or that returns OUTBOX_E_NOTSUP, is not
+ * there.
+ */
 #define OUTBOX_STORE_KEY_ORDER 1u /* claim supports OUTBOX_CLAIM_KEY_ORDER */
 #define OUTBOX_STORE_LANES 2u     /* claim by lane, settle OUTBOX_SETTLE_PARKED */
 #define OUTBOX_STORE_SPLIT 4u     /* settle OUTBOX_SETTLE_SPLIT */
@@ -90,9 +94,11 @@ struct outbox_batch {
     uint32_t size;
     uint32_t n; /* messages */
     const struct outbox_message *const *messages;
-    /** The name of the claim, for renew on any instance of this store; NULL: nothing to renew. */
+    /** The name of the claim, for renew on any instance of this store; NULL: nothing to renew, as
+     * in a batch without messages, or with row locks. */
     struct outbox_str lease;
-    /** When the next message that is not due yet will be due, ms from now; -1: none is known. */
+    /** When the next message that is not due yet will be due, ms from now; -1: none is known. The
+     * end of another claim's lease counts as such a time. Never 0 for what cannot be claimed. */
     int64_t next_due_ms;
     /** Not 0: limit or max_bytes ended the claim, and more messages may be due now. */
     uint32_t more;
@@ -108,10 +114,10 @@ struct outbox_batch {
 #define OUTBOX_SETTLE_PARKED 4u /* pending in `lane`, due now */
 #define OUTBOX_SETTLE_SPLIT 5u  /* processed, and a copy in each of `lanes` */
 
-/** The flags of a settle. */
-#define OUTBOX_SETTLE_CHARGE 1u /* retries + 1 */
-#define OUTBOX_SETTLE_REASON 2u /* last_error becomes `reason` */
-#define OUTBOX_SETTLE_DELETE 4u /* DONE: the row is deleted instead of kept as processed */
+/** The flags of a settle; no flag is an action. */
+#define OUTBOX_SETTLE_CHARGE 0x100u /* retries + 1 */
+#define OUTBOX_SETTLE_REASON 0x200u /* last_error becomes `reason`; NULL: it becomes NULL */
+#define OUTBOX_SETTLE_DELETE 0x400u /* DONE: the row is deleted instead of kept as processed */
 
 /** How to settle one message. The host owns it; the store borrows it for the call. */
 struct outbox_settle {
@@ -290,7 +296,8 @@ struct outbox_store_ops {
      */
     int (*check)(void *instance, const struct outbox_call *call, struct outbox_err *err);
 
-    /** Passes the statements that create the table to `exec`, with comments. Does not connect. */
+    /** Passes the statements that create the table to `exec`, with comments. Does not connect. A
+     * store without statements returns OUTBOX_E_NOTSUP. */
     int (*schema)(void *instance, const struct outbox_exec *exec, struct outbox_err *err);
 
     /**
@@ -303,7 +310,7 @@ struct outbox_store_ops {
     /**
      * Claims messages that are due, oldest first, and messages whose lease has expired. Where
      * there are none, the result is OUTBOX_OK and a batch with n == 0, which must be released,
-     * too.
+     * too. A claim whose lease has expired charges nothing. Negative: there is no batch.
      */
     int (*claim)(void *instance, const struct outbox_claim *claim, const struct outbox_call *call,
                  struct outbox_batch **ret, struct outbox_err *err);
@@ -313,6 +320,7 @@ struct outbox_store_ops {
      * and in more only if the database refuses rows (see above). settled[i] becomes OUTBOX_SETTLED
      * or one of its like for item i. After an error other than OUTBOX_E_BROKEN the host may call it
      * again with the same items; a store does nothing twice even if the failed call has committed.
+     * An action that the store does not know is OUTBOX_E_NOTSUP, before anything is settled.
      * Without OUTBOX_STORE_PARTIAL, one call that succeeds is the last one for the batch.
      */
     int (*settle)(void *instance, struct outbox_batch *batch,
@@ -320,9 +328,9 @@ struct outbox_store_ops {
                   const struct outbox_call *call, uint8_t *settled, struct outbox_err *err);
 
     /**
-     * Makes the messages that were not settled claimable again, uncharged and due at once, and
-     * frees the batch. It frees the batch even when it fails; the claim then ends with its lease
-     * or its transaction.
+     * Makes the messages that were not settled claimable again, uncharged and due at once (their
+     * available_at stays, since it is past), and frees the batch. It frees the batch even when it
+     * fails; the claim then ends with its lease or its transaction.
      */
     int (*release)(void *instance, struct outbox_batch *batch, const struct outbox_call *call,
                    struct outbox_err *err);
@@ -396,7 +404,9 @@ struct outbox_store_ops {
 
     /**
      * Writes n messages: through `exec`, in the transaction of the producer and without the
-     * connection of this instance; or, if exec is NULL, in a transaction of the instance.
+     * connection of this instance; or, if exec is NULL, in a transaction of the instance. Where id
+     * is NULL the database makes one. OUTBOX_E_EXISTS: a message with that id is there; none was
+     * written. With `exec` that error is the caller's own.
      */
     int (*save)(void *instance, const struct outbox_new *const *rows, uint64_t n,
                 const struct outbox_exec *exec, const struct outbox_call *call,

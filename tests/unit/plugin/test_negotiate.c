@@ -42,7 +42,7 @@ static const char *answer(const struct outbox_option *options, uint64_t n)
     static struct outbox_err err;
     struct plugin plugin;
     const struct outbox_plugin desc = {
-        OUTBOX_PLUGIN_INIT(OUTBOX_KIND_RULE, 0), "r", "1", "A rule.", NULL, &ops, options, n, NULL};
+        OUTBOX_PLUGIN_INIT(OUTBOX_KIND_RULE, 0), "r", "1", "A rule.", NULL, &ops, options, n, NULL, NULL, NULL};
     err = (struct outbox_err){.size = sizeof err};
     int r = descriptor_negotiate(&desc, OUTBOX_KIND_RULE, "r", &plugin, &err);
     ck_assert_int_eq(r, err.text[0] ? OUTBOX_E_CONFIG : OUTBOX_OK);
@@ -138,7 +138,7 @@ START_TEST(every_kind_needs_its_first_operations)
         struct outbox_err err = {.size = sizeof err};
         struct plugin plugin;
         const struct outbox_plugin desc = {
-            OUTBOX_PLUGIN_INIT(kind, 0), "r", "1", "S.", NULL, kinds[kind].ops, NULL, 0, NULL};
+            OUTBOX_PLUGIN_INIT(kind, 0), "r", "1", "S.", NULL, kinds[kind].ops, NULL, 0, NULL, NULL, NULL};
         ck_assert_int_eq(descriptor_negotiate(&desc, 0, NULL, &plugin, &err), OUTBOX_E_CONFIG);
         ck_assert_str_eq(err.text, kinds[kind].text);
     }

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/shared_state.h"
+
+#include <stdlib.h>
+
+struct shared_state *shared_state_new(void)
+{
+    struct shared_state *shared = calloc(1, sizeof *shared);
+    if (shared)
+        pthread_mutex_init(&shared->lock, NULL);
+    return shared;
+}
+
+void shared_state_free(struct shared_state *shared)
+{
+    if (!shared)
+        return;
+    pthread_mutex_destroy(&shared->lock);
+    free(shared);
+}
+
+int shared_state_enter(struct shared_state *shared, const struct instance_setup *setup, void **ret,
+                       struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    pthread_mutex_lock(&shared->lock);
+    if (shared->users == 0) {
+        instance_init_host(&shared->host, setup);
+        r = setup->plugin->desc.shared_open(&shared->host.abi, setup->cfg, &shared->host.self, err);
+        if (r != OUTBOX_OK)
+            instance_destroy_host(&shared->host);
+    }
+    if (r == OUTBOX_OK) {
+        shared->users++;
+        *ret = shared->host.self;
+    }
+    pthread_mutex_unlock(&shared->lock);
+    return r;
+}
+
+void shared_state_leave(struct shared_state *shared)
+{
+    pthread_mutex_lock(&shared->lock);
+    if (--shared->users == 0) {
+        shared->host.plugin->desc.shared_close(shared->host.self);
+        instance_destroy_host(&shared->host);
+    }
+    pthread_mutex_unlock(&shared->lock);
+}
