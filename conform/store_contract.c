@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,15 +95,27 @@ const struct store_kind *store_kind(void)
     return rig.kind;
 }
 
+void store_test(const struct kit_sink *sink, const TTest *test, int from, int to)
+{
+    const struct kit_test like = {.set_up = set_up, .tear_down = tear_down, .timeout_s = 180};
+    kit_add(sink, &like, test, from, to, 0);
+}
+
+void store_contract_add(const struct store_kind *kind, const struct kit_sink *sink)
+{
+    store_use(kind);
+    store_contract_claim(sink);
+    store_contract_budget(sink);
+    store_contract_settle(sink);
+    store_contract_refused(sink);
+    store_contract_admin(sink);
+}
+
 Suite *store_contract(const struct store_kind *kind)
 {
     Suite *suite = suite_create(kind->plugin);
-    store_use(kind);
-    store_contract_claim(suite);
-    store_contract_budget(suite);
-    store_contract_settle(suite);
-    store_contract_refused(suite);
-    store_contract_admin(suite);
+    const struct kit_sink sink = kit_suite(suite);
+    store_contract_add(kind, &sink);
     return suite;
 }
 
@@ -321,16 +332,6 @@ int save_one(struct store *s, struct outbox_new row, struct outbox_err *err)
     if (!row.topic.p)
         row.topic = str("t");
     return store_save(s, rows, 1, NULL, CALL, err);
-}
-
-void sleep_ms(int ms)
-{
-    poll(NULL, 0, ms);
-}
-
-int64_t now_ms(void)
-{
-    return clock_monotonic_us() / 1000;
 }
 
 struct outbox_str str(const char *text)
