@@ -114,6 +114,7 @@ static void add_tests(const struct setup *s, struct kit_table *table)
     struct kit_sink sink = kit_table(table);
     form_add(&sink);
     rules_add_gates(&sink, s->kind);
+    form_add_opens(&sink);
     sink.level = 2;
     if (s->kind == OUTBOX_KIND_PUBLISHER) {
         publisher_contract_add(&publisher, &sink);

@@ -120,7 +120,8 @@ int course_cancel_in(int ms)
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
     (void)context;
-    const char *rule = checked ? checked_rule_at(checked, info->si_addr) : NULL;
+    bool at = checked && (sig == SIGSEGV || sig == SIGBUS);
+    const char *rule = at ? checked_rule_at(checked, info->si_addr) : NULL;
     record->signal = sig;
     for (size_t i = 0; rule && rule[i] && i < sizeof record->fault_rule - 1; i++)
         record->fault_rule[i] = rule[i];
@@ -165,7 +166,7 @@ static void drive(void)
                                          .label = s->section,
                                          .log = log_new(log_fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT),
                                          .publish_ms = s->publish_ms};
-    for (record->round = 0; record->round < 3; record->round++) {
+    for (; record->round < 3 && !course_has(record, "late-return"); record->round++) {
         if (s->kind == OUTBOX_KIND_PUBLISHER)
             course_publisher(record, &setup);
         else if (s->kind == OUTBOX_KIND_STORE)

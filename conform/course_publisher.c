@@ -9,7 +9,7 @@
 
 #define GRACE_MS 200
 
-/* The publisher of one round; opened anew when it says that it is broken. */
+/* The publisher of one round. */
 struct driver {
     struct course *course;
     const struct instance_setup *setup;
@@ -17,6 +17,7 @@ struct driver {
     uint32_t series;
     uint32_t long_ms; /* what a call of publish may take */
     bool open;
+    bool broken; /* said so itself */
 };
 
 static bool open_it(struct driver *d)
@@ -37,7 +38,16 @@ static void close_it(struct driver *d)
     course_enter(d->course, "close", OUTBOX_CLOSE_MS);
     instance_close(&d->instance);
     course_leave(d->course);
-    d->open = false;
+    d->open = d->broken = false;
+}
+
+/* Opened anew if it said that it is broken; while no descriptor of ours is open for a call. */
+static bool is_ready(struct driver *d)
+{
+    if (!d->broken)
+        return d->open;
+    close_it(d);
+    return open_it(d);
 }
 
 static void check(struct driver *d, uint32_t timeout_ms)
@@ -49,10 +59,7 @@ static void check(struct driver *d, uint32_t timeout_ms)
     course_leave(d->course);
     if (r < 0 && timeout_ms == d->long_ms)
         course_trouble(d->course, "check returned %d: %s", r, err.text);
-    if (r == OUTBOX_E_BROKEN) {
-        close_it(d);
-        open_it(d);
-    }
+    d->broken |= r == OUTBOX_E_BROKEN;
 }
 
 /* n messages; how long it took. */
@@ -70,10 +77,7 @@ static int64_t publish(struct driver *d, uint64_t n, const struct outbox_call *c
     if (must_work && (r != OUTBOX_OK || other < n))
         course_trouble(d->course, "publish returned %d, and %s", r,
                        batch_tell(b, other < n ? other : 0));
-    if (r == OUTBOX_E_BROKEN) {
-        close_it(d);
-        open_it(d);
-    }
+    d->broken |= r == OUTBOX_E_BROKEN;
     if (!d->setup->plugin->ops.publisher.submit) /* else it may be the plugin's until close */
         batch_free(b);
     return ms;
@@ -82,10 +86,10 @@ static int64_t publish(struct driver *d, uint64_t n, const struct outbox_call *c
 static void short_calls(struct driver *d)
 {
     static const uint32_t times[] = {0, 1, 50, 500};
-    for (size_t i = 0; d->open && i < sizeof times / sizeof times[0]; i++) {
+    for (size_t i = 0; is_ready(d) && i < sizeof times / sizeof times[0]; i++) {
         const struct outbox_call call = {sizeof call, times[i], -1, GRACE_MS};
         publish(d, i == 3 ? 20 : 1, &call, false);
-        if (d->open)
+        if (is_ready(d))
             check(d, times[i]);
     }
 }
@@ -93,7 +97,7 @@ static void short_calls(struct driver *d)
 static void cancelled_calls(struct driver *d)
 {
     static const int after[] = {0, 30};
-    for (size_t i = 0; d->open && i < 2; i++) {
+    for (size_t i = 0; is_ready(d) && i < 2; i++) {
         struct outbox_call call = {sizeof call, d->long_ms, course_cancel_in(after[i]), GRACE_MS};
         int64_t ms = publish(d, i == 0 ? 10 : 300, &call, false);
         course_judge_cancel(d->course, "publish", ms - after[i], GRACE_MS);
@@ -106,7 +110,7 @@ static void keepalive(struct driver *d)
     const struct outbox_publisher_ops *ops = &d->instance.plugin->ops.publisher;
     struct outbox_keepalive ret = {.size = sizeof ret};
     struct outbox_err err = {.size = sizeof err};
-    if (!d->open || !ops->capabilities ||
+    if (!is_ready(d) || !ops->capabilities ||
         !(ops->capabilities(d->instance.self) & OUTBOX_PUB_KEEPALIVE))
         return;
     course_enter(d->course, "keepalive", 100);
@@ -127,14 +131,14 @@ void course_publisher(struct course *c, const struct instance_setup *setup)
     short_calls(&d);
     /* One that is late is so after the whole time that it has. */
     bool late = course_has(c, "late-return");
-    if (!late && d.open)
+    if (!late && is_ready(&d))
         check(&d, d.long_ms);
-    for (size_t i = 0; !late && d.open && i < sizeof sizes / sizeof sizes[0]; i++)
+    for (size_t i = 0; !late && is_ready(&d) && i < sizeof sizes / sizeof sizes[0]; i++)
         publish(&d, sizes[i], &call, true);
     keepalive(&d);
     if (!late)
         cancelled_calls(&d);
-    if (!late && d.open)
+    if (!late && is_ready(&d))
         publish(&d, 3, &call, true);
     close_it(&d);
 }

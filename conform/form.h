@@ -4,4 +4,6 @@
 
 #include "conform/kit.h"
 
+/* What needs no instance, and what opens some. */
 void form_add(const struct kit_sink *sink);
+void form_add_opens(const struct kit_sink *sink);

@@ -4,6 +4,7 @@
 #include "conform/kit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
