@@ -47,21 +47,31 @@ static uint64_t is_due(struct checked_plugin *plugin, const char *instance, cons
     return told->times;
 }
 
-/* Any open instance can log; without one nobody can. */
+/* With the lock. An instance of that section, or any that is open: one that is closed cannot log.
+ */
+static const struct checked_host *logger(const struct checked_plugin *plugin, const char *instance)
+{
+    const struct checked *c = plugin->open;
+    while (c && strcmp(checked_host_label(c->host), instance) != 0)
+        c = c->next;
+    return c ? c->host : plugin->open ? plugin->open->host : NULL;
+}
+
 static void log_violation(struct checked_plugin *plugin, const char *instance,
                           const char *operation, const char *rule, const char *what)
 {
     char text[1024], times[48] = "";
     pthread_mutex_lock(&plugin->lock);
-    uint64_t n = is_due(plugin, instance, operation, rule);
+    const struct checked_host *host = logger(plugin, instance);
+    uint64_t n = host ? is_due(plugin, instance, operation, rule) : 0;
     if (n > 1)
         snprintf(times, sizeof times, " (%llu times so far)", (unsigned long long)n);
     snprintf(text, sizeof text,
-             "%s: %s-%s broke the rule %s of plugins in %s: %s%s; report it to its author",
-             instance, descriptor_kind_prefix(plugin->inner->desc.kind), plugin->inner->desc.name,
-             rule, operation, what, times);
-    if (n > 0 && plugin->open)
-        checked_host_log(plugin->open->host, text);
+             "%s-%s broke the rule %s of plugins in %s of %s: %s%s; report it to its author",
+             descriptor_kind_prefix(plugin->inner->desc.kind), plugin->inner->desc.name, rule,
+             operation, instance, what, times);
+    if (n > 0)
+        checked_host_log(host, text);
     pthread_mutex_unlock(&plugin->lock);
 }
 

@@ -86,8 +86,8 @@ static void compare_signals(const struct checked_state *before, const struct che
     char what[96];
     for (int i = 1; i <= CHECKED_SIGNALS; i++)
         if (sigismember(&before->mask, i) != sigismember(&now->mask, i)) {
-            snprintf(what, sizeof what, "signal %d is %s now", i,
-                     sigismember(&now->mask, i) ? "blocked" : "not blocked any more");
+            snprintf(what, sizeof what, "signal %d is %s", i,
+                     sigismember(&now->mask, i) ? "blocked now" : "no longer blocked");
             found(ctx, "signal-mask", what);
             pthread_sigmask(SIG_SETMASK, &before->mask, NULL);
             break;
