@@ -24,7 +24,8 @@ void arrive_read(const char *verify, struct arrived *ret)
     *ret = (struct arrived){0};
     if (command_run(verify, NULL, VERIFY_S, &ret->text, &err) < 0)
         ck_abort_msg("verify: %s", err.text);
-    for (char *id = strtok_r(ret->text, " \t\r\n", &rest); id; id = strtok_r(NULL, " \t\r\n", &rest)) {
+    for (char *id = strtok_r(ret->text, " \t\r\n", &rest); id;
+         id = strtok_r(NULL, " \t\r\n", &rest)) {
         char **added = array_add(&ret->ids, &ret->n, sizeof *ret->ids);
         ck_assert_ptr_nonnull(added);
         *added = id;
@@ -89,8 +90,9 @@ START_TEST(accepts_without_publishing)
         kit_skip("no message was accepted: %s", batch_tell(b, 0));
     instance_close(&instance);
     size_t missing = arrive_wait(verify, ids, n, PATIENCE_MS, &first);
-    ck_assert_msg(missing == 0, "%zu of %zu accepted messages have not arrived in %d s; the first has "
-                                "the id %s",
+    ck_assert_msg(missing == 0,
+                  "%zu of %zu accepted messages have not arrived in %d s; the first has "
+                  "the id %s",
                   missing, n, PATIENCE_MS / 1000, first);
 }
 END_TEST

@@ -26,12 +26,14 @@ static const char usage[] =
     "       outbox-conform --list PLUGIN.so\n"
     "Tests a plugin of outboxd: store-NAME.so, pub-NAME.so or rule-NAME.so.\n"
     "  -c, --config FILE  the INI with the plugin's section and [conform] (" DEFAULT_FILE ")\n"
-    "  --level N          1 form, 2 life and outcomes, 3 rules, 4 kills, 5 soak; with all below (3)\n"
+    "  --level N          1 form, 2 life and outcomes, 3 rules, 4 kills, 5 soak; with all below "
+    "(3)\n"
     "  --only NAME        only this test; may be given several times\n"
     "  --junit FILE       writes the results there, too\n"
     "  --list             lists the tests\n"
     "  --help, --version\n"
-    "The tests write to, and empty, what the INI points to. Exit code: 0 passed, 1 some failed, 2 not "
+    "The tests write to, and empty, what the INI points to. Exit code: 0 passed, 1 some failed, 2 "
+    "not "
     "run. See outbox-conform(1).\n";
 
 struct arguments {
@@ -102,9 +104,7 @@ static void set_up_publisher(void)
     (void)target();
 }
 
-static void nothing(void)
-{
-}
+static void nothing(void) {}
 
 static struct publisher_kind publisher = {
     .plugin = "plugin", .set_up = set_up_publisher, .tear_down = nothing, .module = module};

@@ -99,9 +99,10 @@ void course_trouble(struct course *c, const char *fmt, ...)
 void course_judge_cancel(struct course *c, const char *operation, int64_t ms, uint32_t grace_ms)
 {
     if (ms > grace_ms + LATE_CANCEL_MS)
-        course_report(c, "ignores-cancel",
-                      "%s returned %lld ms after cancel_fd had become readable, with a grace_ms of %u",
-                      operation, (long long)ms, grace_ms);
+        course_report(
+            c, "ignores-cancel",
+            "%s returned %lld ms after cancel_fd had become readable, with a grace_ms of %u",
+            operation, (long long)ms, grace_ms);
 }
 
 int course_cancel_in(int ms)

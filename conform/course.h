@@ -23,7 +23,7 @@ struct course {
     bool in_call;
     /* How it ended, unless by itself. */
     bool never_returned;
-    int signal;         /* 0: none */
+    int signal;          /* 0: none */
     char fault_rule[32]; /* of checked_rule_at; empty: a crash like any other */
     /* What was done: so many messages accepted or settled, decisions. */
     int round;

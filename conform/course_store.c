@@ -20,8 +20,8 @@ struct driver {
 };
 
 /* One call: times it, and remembers the first one that failed. */
-#define DO(d, operation, ms, ...)                                               \
-    (course_enter((d)->course, #operation, ms), (d)->err.text[0] = '\0',        \
+#define DO(d, operation, ms, ...)                                        \
+    (course_enter((d)->course, #operation, ms), (d)->err.text[0] = '\0', \
      judge(d, #operation, (d)->ops->operation((d)->instance.self, __VA_ARGS__, &(d)->err)))
 
 static int judge(struct driver *d, const char *operation, int r)
@@ -67,20 +67,21 @@ static struct outbox_batch *claim(struct driver *d, uint32_t limit, const struct
 /* Settles it in several ways, or all as done and deleted. */
 static void settle(struct driver *d, struct outbox_batch *batch, bool away)
 {
-    static const uint32_t actions[] = {OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_RETRY, OUTBOX_SETTLE_FAILED};
+    static const uint32_t actions[] = {OUTBOX_SETTLE_DONE, OUTBOX_SETTLE_RETRY,
+                                       OUTBOX_SETTLE_FAILED};
     const struct outbox_call call = call_of(LONG_MS, -1);
     struct outbox_settle items[100];
     const struct outbox_settle *pointers[100];
     uint8_t settled[101];
     for (uint32_t i = 0; i < batch->n; i++) {
         uint32_t action = away ? OUTBOX_SETTLE_DONE : actions[i % 3];
-        items[i] = (struct outbox_settle){.size = sizeof items[i],
-                                          .index = i,
-                                          .action = action,
-                                          .flags = action == OUTBOX_SETTLE_DONE ? OUTBOX_SETTLE_DELETE
-                                                                                : OUTBOX_SETTLE_REASON,
-                                          .reason = outbox_cstr("the course says so"),
-                                          .refused_action = OUTBOX_SETTLE_RETRY};
+        items[i] = (struct outbox_settle){
+            .size = sizeof items[i],
+            .index = i,
+            .action = action,
+            .flags = action == OUTBOX_SETTLE_DONE ? OUTBOX_SETTLE_DELETE : OUTBOX_SETTLE_REASON,
+            .reason = outbox_cstr("the course says so"),
+            .refused_action = OUTBOX_SETTLE_RETRY};
         pointers[i] = &items[i];
     }
     if (batch->n > 0 &&

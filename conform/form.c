@@ -40,9 +40,9 @@ END_TEST
 
 static const char *wrong_value(const struct outbox_option *o)
 {
-    static const char *const values[] = {[OUTBOX_OPT_INT] = "x1",        [OUTBOX_OPT_BOOL] = "maybe",
-                                         [OUTBOX_OPT_DURATION] = "soon", [OUTBOX_OPT_SIZE] = "much",
-                                         [OUTBOX_OPT_CHOICE] = "-none-", [OUTBOX_OPT_ARGV] = "\"x"};
+    static const char *const values[] = {
+        [OUTBOX_OPT_INT] = "x1",    [OUTBOX_OPT_BOOL] = "maybe",    [OUTBOX_OPT_DURATION] = "soon",
+        [OUTBOX_OPT_SIZE] = "much", [OUTBOX_OPT_CHOICE] = "-none-", [OUTBOX_OPT_ARGV] = "\"x"};
     return o->type < sizeof values / sizeof values[0] ? values[o->type] : NULL;
 }
 

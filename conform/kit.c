@@ -18,7 +18,7 @@ static struct {
     struct note {
         int n_skipped;
         char why[500];
-    } *note;
+    } * note;
     int output; /* what it writes to stdout and stderr */
 } now;
 
@@ -107,8 +107,8 @@ static char *explain(TestResult *result)
     off_t from = end > (off_t)sizeof written - 1 ? end - (off_t)sizeof written + 1 : 0;
     if (pread(now.output, written, sizeof written - 1, from) < 0)
         written[0] = '\0';
-    if (asprintf(&text, "%s%s%s", tr_msg(result), written[0] ? "; written to stdout or stderr: " : "",
-                 written) < 0)
+    if (asprintf(&text, "%s%s%s", tr_msg(result),
+                 written[0] ? "; written to stdout or stderr: " : "", written) < 0)
         abort();
     for (size_t n = strlen(text); n > 0 && text[n - 1] == '\n'; n--)
         text[n - 1] = '\0';

@@ -155,8 +155,8 @@ uint64_t batch_accepted(const struct batch *b, uint64_t *ret_other)
 
 const char *batch_tell(const struct batch *b, uint64_t i)
 {
-    static const char *const names[] = {"unset", "accepted", "retry", "later", "rejected",
-                                        "unavailable"};
+    static const char *const names[] = {"unset", "accepted", "retry",
+                                        "later", "rejected", "unavailable"};
     static char text[1000];
     const struct outbox_outcome *o = &b->outcomes[i];
     char number[16];
@@ -165,7 +165,6 @@ const char *batch_tell(const struct batch *b, uint64_t i)
              (unsigned long long)i + 1, (unsigned long long)b->n,
              o->verdict < sizeof names / sizeof names[0] ? names[o->verdict] : number,
              o->reason.p ? (int)(o->reason.n < 300 ? o->reason.n : 300) : 9,
-             o->reason.p ? o->reason.p : "no reason",
-             b->err.text[0] ? b->err.text : "none");
+             o->reason.p ? o->reason.p : "no reason", b->err.text[0] ? b->err.text : "none");
     return text;
 }

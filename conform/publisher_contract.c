@@ -275,7 +275,8 @@ START_TEST(check_says_that_it_can_publish)
 {
     struct instance *instance = a_publisher(NULL);
     struct outbox_err err = {.size = sizeof err};
-    const struct outbox_call call = {sizeof call, kind->publish_ms ? kind->publish_ms : 60000, -1, 0};
+    const struct outbox_call call = {sizeof call, kind->publish_ms ? kind->publish_ms : 60000, -1,
+                                     0};
     int r = instance->plugin->ops.publisher.check(instance->self, &call, &err);
     ck_assert_msg(r == OUTBOX_OK, "check returned %d: %s", r, err.text);
     close_publisher(instance);
@@ -308,10 +309,15 @@ END_TEST
 /* Messages that applications write now and then; what each of them is. */
 static struct batch *an_unusual_message(int which, const char **ret_what)
 {
-    static const char *const what[] = {
-        "without a payload (NULL)", "with an empty payload", "with a binary payload",
-        "with a key", "with UTF-8 in topic, key and payload", "with 100 headers",
-        "with an empty header", "with a payload of 1 MiB", "with a payload of 60 KiB in a line"};
+    static const char *const what[] = {"without a payload (NULL)",
+                                       "with an empty payload",
+                                       "with a binary payload",
+                                       "with a key",
+                                       "with UTF-8 in topic, key and payload",
+                                       "with 100 headers",
+                                       "with an empty header",
+                                       "with a payload of 1 MiB",
+                                       "with a payload of 60 KiB in a line"};
     struct batch *b = a_batch("u", 1, "x");
     struct outbox_message *m = &b->msgs[0];
     static struct outbox_header headers[100];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * publisher_contract.h - what every publisher must do, whatever it stands on. outbox-conform runs it,
- * and a publisher's own program in tests/, which says how the publisher is configured and what has
- * arrived.
+ * publisher_contract.h - what every publisher must do, whatever it stands on. outbox-conform runs
+ * it, and a publisher's own program in tests/, which says how the publisher is configured and what
+ * has arrived.
  */
 #pragma once
 

@@ -114,9 +114,11 @@ int report_junit(const struct report *report, const char *file)
     for (int level = 1; level <= REPORT_LEVELS; level++) {
         if (count(report, level, -1) == 0)
             continue;
-        fprintf(f, "  <testsuite name=\"%s level %d\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n",
-                report->plugin, level, count(report, level, -1), count(report, level, KIT_FAILED),
-                count(report, level, KIT_SKIPPED));
+        fprintf(
+            f,
+            "  <testsuite name=\"%s level %d\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n",
+            report->plugin, level, count(report, level, -1), count(report, level, KIT_FAILED),
+            count(report, level, KIT_SKIPPED));
         for (size_t i = 0; i < report->n; i++)
             if (report->results[i].test->level == level)
                 write_case(f, report, &report->results[i]);

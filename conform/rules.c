@@ -110,7 +110,8 @@ START_TEST(rule)
     if (end && strcmp(end, wanted->name) == 0)
         fail_for_the_end(c);
     for (size_t i = 0; i < c->n_reports; i++)
-        if (strcmp(c->reports[i].rule, wanted->name) == 0 && !is_first_leak(&c->reports[i]) && n++ == 0)
+        if (strcmp(c->reports[i].rule, wanted->name) == 0 && !is_first_leak(&c->reports[i]) &&
+            n++ == 0)
             first = &c->reports[i];
     if (first)
         ck_abort_msg("%s: %s (%d times)", first->operation, first->what, n);

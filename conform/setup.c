@@ -27,7 +27,8 @@ int setup_plugin(struct setup *s, const char *so, struct outbox_err *err)
     /* %n is reached only if all before it is there. */
     sscanf(file, "%7[a-z]-%63[a-z0-9-].so%n", prefix, s->name, &end);
     s->kind = 0;
-    for (uint32_t kind = OUTBOX_KIND_STORE; end > 0 && !file[end] && kind <= OUTBOX_KIND_RULE; kind++)
+    for (uint32_t kind = OUTBOX_KIND_STORE; end > 0 && !file[end] && kind <= OUTBOX_KIND_RULE;
+         kind++)
         if (strcmp(prefix, descriptor_kind_prefix(kind)) == 0)
             s->kind = kind;
     int r = s->kind ? OUTBOX_OK
@@ -42,12 +43,12 @@ int setup_plugin(struct setup *s, const char *so, struct outbox_err *err)
 
 /* ---- our own sections ---- */
 
-#define COMMAND(name, help)                                \
-    {                                                      \
+#define COMMAND(name, help)                                            \
+    {                                                                  \
         name, NULL, help, NULL, 1, 4096, OUTBOX_OPT_TEXT, OPTIONS_LINE \
     }
-#define TIME(name, deflt, min, max)                                \
-    {                                                              \
+#define TIME(name, deflt, min, max)                               \
+    {                                                             \
         name, deflt, NULL, NULL, min, max, OUTBOX_OPT_DURATION, 0 \
     }
 static const struct outbox_option conform_keys[] = {
@@ -58,11 +59,13 @@ static const struct outbox_option conform_keys[] = {
     TIME("comes_back", "30s", 100, INT64_C(3600000)),
 };
 static const struct outbox_option kill_keys[] = {COMMAND("stop", NULL), COMMAND("start", NULL)};
-#define KEYS(table)                                  \
-    {                                                \
-        .desc = {.options = table,                   \
-                 .n_options = sizeof table / sizeof table[0], \
-                 .option_stride = sizeof table[0]}   \
+#define KEYS(table)                                      \
+    {                                                    \
+        .desc = {                                        \
+            .options = table,                            \
+            .n_options = sizeof table / sizeof table[0], \
+            .option_stride = sizeof table[0]             \
+        }                                                \
     }
 static const struct plugin conform_table = KEYS(conform_keys), kill_table = KEYS(kill_keys);
 
@@ -188,7 +191,8 @@ static struct section section_at(struct ini *ini, size_t i, mode_t mode, struct 
 /* Those of outboxd, which an author may have in the same file. */
 static bool is_outboxds(const char *name)
 {
-    static const char *const kinds[] = {"store", "publisher", "route", "router", "relay", "log", "http"};
+    static const char *const kinds[] = {"store", "publisher", "route", "router",
+                                        "relay", "log",       "http"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         size_t n = strlen(kinds[i]);
         if (strncmp(name, kinds[i], n) == 0 && (name[n] == '\0' || name[n] == ' '))
@@ -216,8 +220,9 @@ static void read_ours(struct setup *setup, struct ini *ini, mode_t mode, struct 
         }
     }
     if (!seen)
-        diag_error(diag, 1, "there is no [conform] section; with `scratch = yes` it says that tests "
-                            "may write to, and empty, what the plugin's section points to");
+        diag_error(diag, 1,
+                   "there is no [conform] section; with `scratch = yes` it says that tests "
+                   "may write to, and empty, what the plugin's section points to");
 }
 
 static void read_plugin(struct setup *setup, struct ini *ini, mode_t mode, struct diagnostics *diag,
@@ -248,8 +253,9 @@ static void read_all(struct setup *setup, struct file *file, bool load, struct d
 {
     struct ini *ini = NULL;
     if (file->others_write)
-        diag_error(diag, 0, "can be written by others (mode %04o), who could name programs to run; "
-                            "take that away (chmod go-w)",
+        diag_error(diag, 0,
+                   "can be written by others (mode %04o), who could name programs to run; "
+                   "take that away (chmod go-w)",
                    (unsigned)file->mode);
     if (!diag_memory(diag, ini_read(file->text, file->n, diag, &ini) == 0))
         return;

@@ -27,7 +27,7 @@ struct setup {
 int setup_plugin(struct setup *s, const char *so, struct outbox_err *err);
 
 /*
- * Reads the INI. With `load` the plugin, too, which may crash: in a process of its own. All mistakes
- * are reported. Results as those of load_config.
+ * Reads the INI. With `load` the plugin, too, which may crash: in a process of its own. All
+ * mistakes are reported. Results as those of load_config.
  */
 int setup_read(struct setup *s, const char *file, bool load, diag_report_fn report, void *ctx);

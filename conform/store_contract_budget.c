@@ -284,7 +284,7 @@ void store_contract_budget(const struct kit_sink *sink)
 {
     store_test(sink, the_bytes_of_all_columns_bound_a_batch, 0, 1);
     store_test(sink, a_row_over_a_limit_has_a_defect_and_is_not_loaded, 0,
-                        sizeof over / sizeof over[0]);
+               sizeof over / sizeof over[0]);
     store_test(sink, what_just_fits_arrives_whole, 0, sizeof just / sizeof just[0]);
     store_test(sink, many_rows_over_a_limit_do_not_fill_a_batch, 0, 1);
     store_test(sink, a_host_without_limits_for_headers_has_none, 0, 1);
