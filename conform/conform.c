@@ -4,7 +4,8 @@
 #include "conform/command.h"
 #include "conform/course.h"
 #include "conform/form.h"
-#include "conform/publisher_contract.h"
+#include "conform/life.h"
+#include "conform/own_kind.h"
 #include "conform/report.h"
 #include "conform/rules.h"
 #include "conform/target.h"
@@ -92,23 +93,6 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 
 /* ---- the tests ---- */
 
-static const struct plugin *module(const struct outbox_cfg **ret_cfg)
-{
-    const struct setup *s = target();
-    *ret_cfg = s->options;
-    return s->plugin;
-}
-
-static void set_up_publisher(void)
-{
-    (void)target();
-}
-
-static void nothing(void) {}
-
-static struct publisher_kind publisher = {
-    .plugin = "plugin", .set_up = set_up_publisher, .tear_down = nothing, .module = module};
-
 static void add_tests(const struct setup *s, struct kit_table *table)
 {
     struct kit_sink sink = kit_table(table);
@@ -117,9 +101,13 @@ static void add_tests(const struct setup *s, struct kit_table *table)
     form_add_opens(&sink);
     sink.level = 2;
     if (s->kind == OUTBOX_KIND_PUBLISHER) {
-        publisher_contract_add(&publisher, &sink);
+        publisher_contract_add(own_publisher(s), &sink);
         arrive_add(&sink);
+    } else {
+        life_add(&sink, s->kind);
     }
+    if (s->kind == OUTBOX_KIND_STORE)
+        store_contract_add(own_store(s), &sink);
     rules_add(&sink, s->kind);
 }
 

@@ -28,6 +28,8 @@ struct store_kind {
     /* An empty place for the table: before each case, and away with it. */
     void (*set_up)(void);
     void (*tear_down)(void);
+    /* Deletes what rows are in the table; NULL: it is a new one. */
+    void (*empty)(void);
     /* The plugin's options for it. */
     void (*configure)(struct outbox_cfg *cfg);
     /* An application's own connection, nothing of the plugin's. */
