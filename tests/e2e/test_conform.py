@@ -69,6 +69,16 @@ class WrongPlugins(outbox_test.Scratch):
         skipped = set(self.runs["sound"].skipped)
         self.assertEqual(skipped, {"keepalive_says_that_it_is_healthy", "collects-unknown", "collects-late", "writes-early"})
 
+    def test_levels_4_and_5_tell_of_loss_and_of_what_grows(self):
+        for name, test in (("accepts-without-publishing", "nothing_accepted_is_lost_in_kills"),
+                           ("crashes-in-close", "it_works_all_the_time"),
+                           ("leaks-descriptors", "its_descriptors_and_threads_do_not_grow")):
+            arrived = self.write(name + ".out", "")
+            run = conform_test.Run(self.dir, os.path.join(WRONG, "pub-%s.so" % name),
+                                   "[publisher x]\npath = %s\n%sverify = cat %s\nsoak = 2s\ncomes_back = 5s\n"
+                                   % (arrived, SCRATCH, arrived), "--only", test)
+            self.assertEqual((run.code, run.failed), (1, [test]), run.text())
+
     def test_every_fixture_is_among_them(self):
         built = {f for f in os.listdir(WRONG) if f.endswith(".so")}
         known = {"pub-%s.so" % name for name in PUBLISHERS + ["sound"]} | {"rule-%s.so" % name for name in RULES + ["sound"]}

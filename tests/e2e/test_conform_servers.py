@@ -23,15 +23,19 @@ connection.close()
 """
 
 
-@conform_test.NEEDED
-@unittest.skipUnless(services.available(), "there is no PostgreSQL or RabbitMQ here: see scripts/deps.sh")
 class Servers(outbox_test.Scratch):
-    def serve(self, name):
-        servers = services.Services(name)
-        self.addCleanup(servers.close)
-        return servers
+    NAME = None
 
-    def conforms(self, plugin, section, extra, servers, name):
+    @classmethod
+    def setUpClass(cls):
+        cls.servers = services.Services(cls.NAME)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.servers.close()
+
+    def conforms(self, plugin, section, extra):
+        servers, name = self.servers, self.NAME
         script = "OUTBOX_SERVICES_DIR=%s %s" % (servers.dir, services.SCRIPT)
         run = conform_test.Run(self.dir, os.path.join(outbox_test.PLUGIN_DIR, plugin),
                                "%s[conform]\nscratch = yes\n%s[kill]\nstop = %s kill %s\nstart = %s start %s\n"
@@ -40,11 +44,19 @@ class Servers(outbox_test.Scratch):
         self.assertIn("it_comes_back_after_its_server_was_killed", run.passed)
         return run
 
+
+AVAILABLE = unittest.skipUnless(services.available(), "there is no PostgreSQL or RabbitMQ here: see scripts/deps.sh")
+
+
+@conform_test.NEEDED
+@AVAILABLE
+class Postgres(Servers):
+    NAME = "postgres"
+
     def postgres(self, claim):
-        servers = self.serve("postgres")
-        conninfo = servers.env["OUTBOX_TEST_PG"]
+        conninfo = self.servers.env["OUTBOX_TEST_PG"]
         run = self.conforms("store-postgres.so", "[store]\nconninfo = %s\nclaim = %s\n" % (conninfo, claim),
-                            "sql = PGTZ=UTC psql -qAt -v ON_ERROR_STOP=1 '%s'\n" % conninfo, servers, "postgres")
+                            "sql = PGTZ=UTC psql -qAt -v ON_ERROR_STOP=1 '%s'\n" % conninfo)
         self.assertIn("done_messages_are_kept_as_processed", run.passed)
         self.assertIn("nothing_written_is_lost_in_kills", run.passed)
 
@@ -54,13 +66,18 @@ class Servers(outbox_test.Scratch):
     def test_store_postgres_conforms_with_locks(self):
         self.postgres("locks")
 
+
+@conform_test.NEEDED
+@AVAILABLE
+class RabbitMq(Servers):
+    NAME = "rabbitmq"
+
     def test_pub_amqp_conforms(self):
-        servers = self.serve("rabbitmq")
-        url, script = servers.env["OUTBOX_TEST_AMQP"], self.write("queue.py", QUEUE)
+        url, script = self.servers.env["OUTBOX_TEST_AMQP"], self.write("queue.py", QUEUE)
         command = "%s %s %s" % (sys.executable, script, url)
         self.assertEqual(os.system(command + " declare"), 0)
         run = self.conforms("pub-amqp.so", "[publisher x]\nurl = %s\nmode = queue\nqueue = conform\n" % url,
-                            "verify = %s read\n" % command, servers, "rabbitmq")
+                            "verify = %s read\n" % command)
         self.assertIn("nothing_accepted_is_lost_in_kills", run.passed)
         self.assertIn("keepalive_says_that_it_is_healthy", run.passed)
 
