@@ -101,7 +101,11 @@ suite_tests() {
     tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
     unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' | slow_first ;;
     contract) list_tests gcc | grep -E '^tests/contract/' | slow_first ;;
-    e2e) list_tests gcc | grep -E '^tests/e2e/' | slow_first ;;
+    e2e)
+        local without=none
+        [ "$mode" != --quick ] || without=conform_servers # it starts servers where there are some
+        list_tests gcc | grep -E '^tests/e2e/' | grep -v $without | slow_first
+        ;;
     faults) printf 'tests/faults/%s.py\n' test_kill test_poison ;; # what is quick and wants no servers
     esac
 }
