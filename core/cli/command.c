@@ -67,6 +67,7 @@ int command_with_store(const struct config *config, void *args,
     struct outbox_err err = {.size = sizeof err};
     int r = config_open_store(config, &store, log, &err);
     int code = r < 0 ? report_error(r, &err) : run(&store, args);
+    fflush(stdout); /* what a crash at the end would take with it; command_run reports an error */
     store_close(&store);
     log_free(log);
     return code;

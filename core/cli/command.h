@@ -23,6 +23,8 @@ int report_failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int report_error(int r, const struct outbox_err *err);
 /* Prints FILE:LINE: text, without LINE if it is 0; a diag_report_fn. */
 void report_mistake(void *ctx, const char *file, int line, const char *text);
+/* Prints a text that says itself where the mistake is. */
+void report_text(const char *text);
 
 /* EXIT_USAGE for a mistake that a person has to correct, else EXIT_FAILED. */
 int report_exit_code(int r);

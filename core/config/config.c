@@ -4,6 +4,8 @@
 #include "base/array.h"
 #include "base/hash.h"
 
+#include <outbox/helpers.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +94,18 @@ size_t config_find_publisher(const struct config *config, const char *name, stru
             suggest_try(similar, config->publishers[i].name);
     }
     return ROUTE_NONE;
+}
+
+int config_check_publisher(const struct config *config, const struct outbox_cfg *cfg,
+                           const struct outbox_option *option, struct outbox_err *err)
+{
+    const char *name = options_text(cfg, option->name).p;
+    struct suggest similar = suggest_for(name ? name : "");
+    if (option->type != OUTBOX_OPT_PUBLISHER || !name ||
+        config_find_publisher(config, name, &similar) != ROUTE_NONE)
+        return OUTBOX_OK;
+    return outbox_fail_option(err, option->name, "%s: there is no [publisher %.80s]%s",
+                              option->name, name, suggest_hint(&similar));
 }
 
 static uint64_t hash_route(const struct route *route)

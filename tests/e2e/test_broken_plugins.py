@@ -12,7 +12,11 @@ FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures")
 BROKEN = {
     "entry": "is not a plugin of outboxd: it has no function outbox_plugin_v1",
     "null": "its entry function returned NULL",
-    "short": "its descriptor has 16 bytes, less than ABI 1.0 knows",
+    "short": "its descriptor says size = 16, less than the 72 bytes of ABI 1.0",
+    "many": "its descriptor says n_options = 1000000, and a plugin has at most 1000",
+    "stride": "its descriptor says option_stride = 0, which is not the size of an option (56 to 4096 bytes",
+    "flags": "declares the option `shade` with flags (0x8000) that this outboxd does not know",
+    "required": "declares the option `shade`, which is required, yet has a default",
     "kind": "is a store, not a publisher",
     "major": "is built for plugin ABI 2, and this outboxd has 1.0",
     "minor": "needs plugin ABI 1.99, and this outboxd has 1.0: upgrade outboxd",
@@ -156,6 +160,30 @@ class BrokenPlugins(Folder):
         rows = self.outboxd_json("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
         self.assertEqual([(row["name"], "error" in row) for row in rows],
                          [("sqlite", False), ("null", True), ("sound", False)])
+
+
+class Loaded(Folder):
+    """`plugins` looks at each module in a process of its own."""
+
+    # Sorted as the command does: each of them, and a sound one before and after.
+    DEADLY = {"abort": "crashed (SIGABRT)", "hang": "did not come back within 10 s", "leave": "ended the process (exit 0)"}
+
+    def test_one_that_crashes_hangs_or_exits_hides_no_other(self):
+        for name in ("sound", *self.DEADLY):
+            self.install(name)
+        rows = self.outboxd_json("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
+        self.assertEqual([row["name"] for row in rows], ["sqlite", "abort", "hang", "leave", "sound"])
+        self.assertEqual({row["name"]: row["error"] for row in rows if "error" in row},
+                         {name: "%s/pub-%s.so %s while it was loaded; the plugin is broken" % (self.folder, name, why)
+                          for name, why in self.DEADLY.items()})
+
+    def test_what_is_known_of_others_is_printed_without_json_too(self):
+        for name in ("sound", "abort"):
+            self.install(name)
+        done = self.outboxd("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
+        self.assertEqual([line.split()[1] for line in done.stdout.splitlines() if line[0] != " "], ["NAME", "sqlite", "sound"])
+        self.assertEqual(done.stderr, "outboxd: %s/pub-abort.so crashed (SIGABRT) while it was loaded; the plugin is broken\n"
+                         % self.folder)
 
 
 class Secrets(Folder):

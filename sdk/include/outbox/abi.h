@@ -223,8 +223,10 @@ struct outbox_option {
     uint32_t flags; /* OUTBOX_OPT_REQUIRED ...; a required option has no default */
 };
 
-/** A host refuses a plugin with more options than this, or with a stride of more bytes. */
+/** A host refuses a plugin with more options than this, with an option of more choices, or with a
+ * stride of more bytes. */
 #define OUTBOX_OPTIONS_MAX 1000u
+#define OUTBOX_CHOICES_MAX 100u
 #define OUTBOX_STRIDE_MAX 4096u
 
 /** Levels for outbox_host.log. */
