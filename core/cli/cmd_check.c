@@ -35,8 +35,7 @@ static int connected(const char *what, int r, const struct outbox_err *err)
     if (r != OUTBOX_OK)
         return report_failure("%s: %s", what, err->text);
     printf("%s: ok\n", what);
-    fflush(stdout); /* a plugin that crashes when it is closed takes nothing with it */
-    return EXIT_DONE;
+    return command_flush(EXIT_DONE);
 }
 
 /* What plugins warn of goes to standard error. */

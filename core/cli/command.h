@@ -116,6 +116,10 @@ extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plug
  */
 int command_run(const struct command *command, const char *config_file, int argc, char **argv);
 
+/* Flushes standard output, before a plugin that is closed could crash and take it along. Reports a
+ * write that failed, once; returns `code`, or EXIT_FAILED then. */
+int command_flush(int code);
+
 /* Opens the configured store, calls `run`, and closes it. It is not checked: that is for what a
  * relay needs, and a monitor may only read. What the store logs goes to stderr. */
 int command_with_store(const struct config *config, void *args,

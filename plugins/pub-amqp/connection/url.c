@@ -22,7 +22,7 @@ struct span {
 
 static int wrong(struct outbox_err *err, const char *what)
 {
-    return outbox_fail(err, OUTBOX_E_CONFIG, "url: %s", what);
+    return outbox_fail_option(err, "url", "url: %s", what);
 }
 
 static int hex(char c)
@@ -60,7 +60,7 @@ static int decode(struct span from, const char *what, char **ret, struct outbox_
         fault = "is longer than 255 bytes";
     if (!fault && !utf8_is_clean(out, n))
         fault = "is not valid UTF-8";
-    return fault ? outbox_fail(err, OUTBOX_E_CONFIG, "url: its %s %s", what, fault) : OUTBOX_OK;
+    return fault ? outbox_fail_option(err, "url", "url: its %s %s", what, fault) : OUTBOX_OK;
 }
 
 static int parse_user(struct span part, struct url *ret, struct outbox_err *err)
@@ -82,7 +82,7 @@ static int parse_user(struct span part, struct url *ret, struct outbox_err *err)
 
 static int host_wrong(const struct url *url, const char *what, struct outbox_err *err)
 {
-    return outbox_fail(err, OUTBOX_E_CONFIG, "url: host %zu %s", url->n_hosts + 1, what);
+    return outbox_fail_option(err, "url", "url: host %zu %s", url->n_hosts + 1, what);
 }
 
 static int parse_port(struct span digits, const struct url *url, uint16_t *ret,
@@ -164,8 +164,7 @@ static int parse_hosts(struct span part, struct url *ret, struct outbox_err *err
         const char *comma = memchr(part.p, ',', part.n);
         struct span host = {part.p, comma ? (size_t)(comma - part.p) : part.n};
         if (ret->n_hosts == URL_HOSTS_MAX)
-            return outbox_fail(err, OUTBOX_E_CONFIG, "url: it has more than %d hosts",
-                               URL_HOSTS_MAX);
+            return outbox_fail_option(err, "url", "url: it has more than %d hosts", URL_HOSTS_MAX);
         int r = parse_host(host, ret, err);
         if (r < 0 || !comma)
             return r;

@@ -40,9 +40,9 @@ static int add_field(struct template *t, const char *p, size_t n, struct outbox_
         return add(t, KEY, "", 0, err);
     if (n > 7 && memcmp(p, "header.", 7) == 0)
         return add(t, HEADER, p + 7, n - 7, err);
-    return outbox_fail(err, OUTBOX_E_CONFIG,
-                       "%s: {%.*s} is unknown; there are {topic}, {key} and {header.NAME}",
-                       t->option, n < 80 ? (int)n : 80, p);
+    return outbox_fail_option(err, t->option,
+                              "%s: {%.*s} is unknown; there are {topic}, {key} and {header.NAME}",
+                              t->option, n < 80 ? (int)n : 80, p);
 }
 
 static int parse(struct template *t, const char *text, struct outbox_err *err)
@@ -53,14 +53,14 @@ static int parse(struct template *t, const char *text, struct outbox_err *err)
         literals += n;
         const char *fault =
             literals > SHORT_MAX ? "is longer than 255 bytes" : short_fault(text, n);
-        int r = fault   ? outbox_fail(err, OUTBOX_E_CONFIG, "%s: it %s", t->option, fault)
+        int r = fault   ? outbox_fail_option(err, t->option, "%s: it %s", t->option, fault)
                 : n > 0 ? add(t, LITERAL, text, n, err)
                         : OUTBOX_OK;
         text += n;
         const char *end = *text == '{' ? strchr(text, '}') : NULL;
         if (r == 0 && *text && !end)
-            return outbox_fail(err, OUTBOX_E_CONFIG, "%s: a `%c` without its `%c`", t->option,
-                               *text, *text == '{' ? '}' : '{');
+            return outbox_fail_option(err, t->option, "%s: a `%c` without its `%c`", t->option,
+                                      *text, *text == '{' ? '}' : '{');
         if (r == 0 && end)
             r = add_field(t, text + 1, (size_t)(end - text) - 1, err);
         if (r < 0)
