@@ -112,8 +112,13 @@ static void print_option(const struct outbox_option *o)
            type_name(o->type));
     if (o->flags & OUTBOX_OPT_REQUIRED)
         fputs(", required", stdout);
+    bool may_hold = (o->flags & OUTBOX_OPT_MAY_BE_SECRET) || o->type == OUTBOX_OPT_PREFIX;
     if (o->flags & OUTBOX_OPT_SECRET)
-        printf(", secret; may be given as %s_file", o->name);
+        fputs(", secret", stdout);
+    else if (may_hold)
+        fputs(", may hold a secret", stdout);
+    if (o->type == OUTBOX_OPT_TEXT && (o->flags & OUTBOX_OPT_SECRET || may_hold))
+        printf("; may be given as %s_file", o->name);
     if (o->flags & OUTBOX_OPT_BELOW_BATCH_TIMEOUT)
         fputs(", shorter than batch_timeout", stdout);
     for (size_t i = 0; o->type == OUTBOX_OPT_CHOICE && o->choices[i]; i++)

@@ -186,6 +186,46 @@ class Loaded(Folder):
                          % self.folder)
 
 
+class Options(Folder):
+    """The fixture declares an option of each type."""
+
+    def options(self, lines):
+        self.install("options")
+        self.use("options")
+        text = self.read("outboxd.ini").replace("[router]", "url = u\npassword = x\n" + lines + "\n[router]")
+        self.write("outboxd.ini", text, 0o600)
+
+    def test_they_are_listed(self):
+        self.install("options")
+        said = self.outboxd("plugins", "--plugin-dir", self.folder, "options").stdout
+        self.assertIn("client.* = \n    settings, may hold a secret\n    Settings of the client.\n", said)
+        self.assertIn("spare = \n    publisher\n    Who else.\n", said)
+        self.assertIn("hosts = \n    list, may hold a secret\n", said)
+        (row,) = self.outboxd_json("plugins", "--plugin-dir", self.folder, "options")
+        types = {option["name"]: option["type"] for option in row["options"]}
+        self.assertEqual((types["client"], types["spare"]), ("settings", "publisher"))
+
+    def test_what_a_plugin_refuses_is_told_with_its_line(self):
+        self.options("count = 3\nclient.refused = y")
+        self.outboxd("init")
+        message = "outboxd.ini:11: publisher out: client.refused: not `y`\n"
+        for command in (("check",), ("run", "--once")):
+            self.assertTrue(self.outboxd(*command, code=2).stderr.endswith(message), command)
+
+    def test_a_store_that_refuses_is_told_with_its_line(self):
+        self.install("sound")
+        self.use("sound")
+        self.write("outboxd.ini", self.read("outboxd.ini").replace("[publisher", "table = 1x\n[publisher"), 0o600)
+        for command in (("check",), ("run", "--once"), ("status",)):
+            self.assertIn("outboxd.ini:6: store: table: `1x` cannot be", self.outboxd(*command, code=2).stderr)
+
+    def test_a_publisher_that_is_named_has_to_be_there(self):
+        self.options("spare = other")
+        self.assertIn("outboxd.ini:10: spare: there is no [publisher other]", self.outboxd("check", code=2).stderr)
+        self.options("spare = out")
+        self.outboxd("check")
+
+
 class Secrets(Folder):
     """The fixture declares a secret; what guards it belongs to the core."""
 
