@@ -3,18 +3,22 @@
 #ifndef OUTBOX_HELPERS_H
 #define OUTBOX_HELPERS_H
 
-#include <outbox/abi.h>
+#include <outbox/publisher.h>
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
+#define OUTBOX_CAST(type, value) static_cast<type>(value)
+#else
+#define OUTBOX_CAST(type, value) ((type)(value))
 #endif
 
 #if defined(__GNUC__)
-#define OUTBOX_PRINTF(f, a) __attribute__((format(printf, f, a), unused))
+#define OUTBOX_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define OUTBOX_PRINTF(f, a)
 #endif
@@ -22,7 +26,8 @@ extern "C" {
 /** Fills *err, if err is not NULL, and returns code: `return outbox_fail(err, OUTBOX_E_CONFIG,
  * ...)`.
  */
-static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, const char *fmt, ...)
+static inline OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, const char *fmt,
+                                                  ...)
 {
     va_list ap;
     if (err && OUTBOX_HAS(err, text)) {
@@ -37,8 +42,8 @@ static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, con
 }
 
 /** The same for an option whose value is to blame; the code is OUTBOX_E_CONFIG. */
-static OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const char *option,
-                                                  const char *fmt, ...)
+static inline OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const char *option,
+                                                         const char *fmt, ...)
 {
     va_list ap;
     if (err && OUTBOX_HAS(err, text)) {
@@ -53,8 +58,8 @@ static OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const 
 }
 
 /** Logs one formatted line of at most 1 KiB through the host. */
-static OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int level,
-                                            const char *fmt, ...)
+static inline OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int level,
+                                                   const char *fmt, ...)
 {
     char text[1024];
     int n;
@@ -99,6 +104,90 @@ static inline int outbox_option_read(const struct outbox_host *host, const struc
     memcpy(buf, value.p, (size_t)value.n + 1);
     *ret_n = value.n;
     return OUTBOX_OK;
+}
+
+/** The value of the header `name`; p == NULL if the message has none of that name. */
+static inline struct outbox_str outbox_header(const struct outbox_message *msg, const char *name)
+{
+    struct outbox_str wanted = outbox_cstr(name);
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        if (outbox_str_eq(msg->headers[i].name, wanted))
+            return msg->headers[i].value;
+    return outbox_cstr(NULL);
+}
+
+/** n in decimal digits in buf, with a NUL behind them. */
+static inline struct outbox_str outbox_int_text(int64_t n, char buf[24])
+{
+    snprintf(buf, 24, "%lld", OUTBOX_CAST(long long, n));
+    return outbox_cstr(buf);
+}
+
+/**
+ * The last line of an open: hands out the instance x, or frees it after a failure.
+ *
+ *     return outbox_opened(r, x, close_instance, ret);
+ */
+static inline int outbox_opened(int r, void *x, void (*close)(void *), void **ret)
+{
+    if (r < 0)
+        close(x);
+    else
+        *ret = x;
+    return r;
+}
+
+/* ---- reasons ---- */
+
+/**
+ * Memory for the reasons of one instance. Zero it at the start. Call outbox_reasons_clear at the
+ * beginning of each call that sets outcomes, and in close.
+ */
+struct outbox_reasons {
+    struct outbox_reason_text *first;
+};
+struct outbox_reason_text {
+    struct outbox_reason_text *next; /* the text follows */
+};
+
+static inline void outbox_reasons_clear(struct outbox_reasons *reasons)
+{
+    while (reasons->first) {
+        struct outbox_reason_text *next = reasons->first->next;
+        free(reasons->first);
+        reasons->first = next;
+    }
+}
+
+/** A formatted reason, of at most 1023 bytes, that is valid until outbox_reasons_clear. */
+static inline OUTBOX_PRINTF(2, 0) struct outbox_str
+    outbox_vreason(struct outbox_reasons *reasons, const char *fmt, va_list ap)
+{
+    char text[1024];
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    size_t len = n < 0 ? 0 : strlen(text);
+    struct outbox_reason_text *t = OUTBOX_CAST(struct outbox_reason_text *,
+                                               malloc(sizeof(struct outbox_reason_text) + len + 1));
+    char *copy = OUTBOX_CAST(char *, OUTBOX_CAST(void *, t + 1));
+    if (!t)
+        return outbox_cstr("out of memory for the reason");
+    memcpy(copy, n < 0 ? "" : text, len + 1);
+    t->next = reasons->first;
+    reasons->first = t;
+    return outbox_cstr(copy);
+}
+
+/** Sets an outcome with a formatted reason: outbox_reason(&x->reasons, outcomes[i], OUTBOX_RETRY,
+ * ...). */
+static inline OUTBOX_PRINTF(4, 5) void outbox_reason(struct outbox_reasons *reasons,
+                                                     struct outbox_outcome *outcome,
+                                                     uint32_t verdict, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    outcome->verdict = verdict;
+    outcome->reason = outbox_vreason(reasons, fmt, ap);
+    va_end(ap);
 }
 
 #ifdef __cplusplus
