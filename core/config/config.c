@@ -108,6 +108,24 @@ int config_check_publisher(const struct config *config, const struct outbox_cfg 
                               option->name, name, suggest_hint(&similar));
 }
 
+static int check_publishers(const struct config *config, const struct plugin *plugin,
+                            const struct outbox_cfg *cfg, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < plugin->desc.n_options; i++)
+        r = config_check_publisher(config, cfg, descriptor_option(plugin, i), err);
+    return r;
+}
+
+int config_check_publishers(const struct config *config, struct outbox_err *err)
+{
+    int r = check_publishers(config, config->store_plugin, config->store_options, err);
+    for (size_t i = 0; r == 0 && i < config->n_publishers; i++)
+        r = check_publishers(config, config->publishers[i].plugin, config->publishers[i].options,
+                             err);
+    return r;
+}
+
 static uint64_t hash_route(const struct route *route)
 {
     uint64_t hash = hash_number(HASH_START, route->n_matches);

@@ -250,16 +250,6 @@ OUTBOX_EXPORT int outbox_relay_add_function(struct outbox_relay *relay, const ch
 
 /* ---- running ---- */
 
-/* Options may name publishers that were added later. */
-static int check_publishers(const struct config *config, const struct plugin *plugin,
-                            const struct outbox_cfg *options, struct outbox_err *err)
-{
-    int r = OUTBOX_OK;
-    for (size_t i = 0; r == 0 && i < plugin->desc.n_options; i++)
-        r = config_check_publisher(config, options, descriptor_option(plugin, i), err);
-    return r;
-}
-
 OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err)
 {
     const struct relay_mode mode = {.once = false};
@@ -270,12 +260,9 @@ OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_e
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "a relay needs a store, a publisher and a router before it can start");
     struct relay *started = NULL;
-    int r = check_publishers(c, c->store_plugin, c->store_options, err);
-    for (size_t i = 0; r == 0 && i < c->n_publishers; i++)
-        r = check_publishers(c, c->publishers[i].plugin, c->publishers[i].options, err);
-    if (r < 0)
-        return r;
-    r = relay_start(c, &mode, relay->log, &started, err);
+    int r = config_check_publishers(c, err);
+    if (r == 0)
+        r = relay_start(c, &mode, relay->log, &started, err);
     pthread_mutex_lock(&relay->lock);
     relay->relay = started;
     pthread_mutex_unlock(&relay->lock);

@@ -11,7 +11,7 @@
 
 struct outbox_cfg {
     const struct plugin *plugin;
-    const char *file;             /* that it was read from; NULL: made in code */
+    char *file;                   /* that it was read from; NULL: made in code */
     int line;                     /* of its section */
     struct option_value values[]; /* one for each option, in their order */
 };
@@ -64,6 +64,7 @@ void options_free(struct outbox_cfg *cfg)
         return;
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++)
         option_value_clear(&cfg->values[i]);
+    free(cfg->file);
     free(cfg);
 }
 
@@ -178,7 +179,8 @@ uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
 
 void options_read_from(struct outbox_cfg *cfg, const char *file, int line)
 {
-    cfg->file = file;
+    free(cfg->file);
+    cfg->file = strdup(file); /* without memory errors lack their place */
     cfg->line = line;
 }
 

@@ -37,7 +37,7 @@ bool options_given(const struct outbox_cfg *cfg, const char *name);
 
 /* ---- where they stand in the file ---- */
 
-/* That the values are from a file (borrowed), and the line of their section. */
+/* That the values are from a file (copied), and the line of their section. */
 void options_read_from(struct outbox_cfg *cfg, const char *file, int line);
 /* That of an option that is set now, or of one setting of a group. */
 void options_set_line(struct outbox_cfg *cfg, const char *name, int line);

@@ -4,6 +4,7 @@ newer ones that fit are taken."""
 
 import os
 import shutil
+import signal
 
 import outbox_test
 
@@ -184,6 +185,14 @@ class Loaded(Folder):
         self.assertEqual([line.split()[1] for line in done.stdout.splitlines() if line[0] != " "], ["NAME", "sqlite", "sound"])
         self.assertEqual(done.stderr, "outboxd: %s/pub-abort.so crashed (SIGABRT) while it was loaded; the plugin is broken\n"
                          % self.folder)
+
+
+    def test_a_crash_at_the_end_takes_no_output_along(self):
+        self.install("close")
+        self.use("close")
+        self.outboxd("init")
+        done = self.outboxd("check", "--connect", code=-signal.SIGABRT)
+        self.assertEqual(done.stdout, "store: ok\npublisher out: ok\n")
 
 
 class Options(Folder):

@@ -217,8 +217,8 @@ struct outbox_message {
 #define OUTBOX_OPT_BELOW_BATCH_TIMEOUT 4u
 /**
  * The value may contain a password, as a URL (//user:password@host) or a list of settings
- * (password=...) does; it is a secret then. TEXT, LIST, and PREFIX (also by a key with `password`,
- * `secret` or `token` in it).
+ * (password=...) does; it is a secret then. TEXT (the host reads NAME_file, too), LIST, PREFIX. Of
+ * a PREFIX, the value of a key with `password`, `secret` or `token` in it is a secret in any case.
  */
 #define OUTBOX_OPT_MAY_BE_SECRET 8u
 
