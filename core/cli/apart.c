@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,7 +82,8 @@ int apart_run(int (*work)(void *ctx), void *ctx, int seconds, char *why, size_t 
 {
     sigset_t sigchld, before;
     int status = 0, code = -1;
-    FILE *output = tmpfile();
+    int fd = memfd_create("output", MFD_CLOEXEC); /* no folder need be writable */
+    FILE *output = fd >= 0 ? fdopen(fd, "w+") : NULL;
     sigemptyset(&sigchld);
     sigaddset(&sigchld, SIGCHLD);
     sigprocmask(SIG_BLOCK, &sigchld, &before);
@@ -101,6 +103,8 @@ int apart_run(int (*work)(void *ctx), void *ctx, int seconds, char *why, size_t 
     }
     if (output)
         fclose(output);
+    else if (fd >= 0)
+        close(fd);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return code;
 }
