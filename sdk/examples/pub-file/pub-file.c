@@ -4,7 +4,7 @@
  *
  *   cc -shared -fPIC $(pkg-config --cflags outbox-plugin) -o pub-file.so pub-file.c
  */
-#define _POSIX_C_SOURCE 200809L /* fdatasync */
+#define _POSIX_C_SOURCE 200809L /* for fdatasync with -std=c11; the headers need no macro */
 #include <outbox/plugin.h>
 
 #include <errno.h>
