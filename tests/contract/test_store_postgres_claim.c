@@ -193,6 +193,27 @@ START_TEST(a_claim_takes_one_round_trip_and_a_settle_another)
 }
 END_TEST
 
+/* 30 messages: a BEGIN, three times ten of them, a COMMIT. */
+START_TEST(several_messages_are_saved_in_few_round_trips)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_new message = {.size = sizeof message, .topic = str("t")};
+    const struct outbox_new *rows[30];
+    struct forward *f = a_forwarder(_i);
+    use_mode(_i);
+    struct store *s = instance_through(f, "one");
+    for (size_t i = 0; i < 30; i++)
+        rows[i] = &message;
+    assert_class(store_save(s, rows, 1, NULL, CALL, &err), OUTBOX_OK, &err); /* it connects */
+    int before = forward_requests(f);
+    assert_class(store_save(s, rows, 30, NULL, CALL, &err), OUTBOX_OK, &err);
+    ck_assert_int_eq(forward_requests(f) - before, 5);
+    ck_assert_int_eq(number("SELECT count(*) FROM " T), 31);
+    store_close(s);
+    forward_stop(f);
+}
+END_TEST
+
 /* Fresh rows, rows that waited, and rows whose payload is loaded by itself come by statements of
  * their own; the store searches the batch by seq. */
 START_TEST(a_batch_is_sorted_by_seq_whatever_its_rows_are)
@@ -235,6 +256,7 @@ int main(void)
     tcase_add_loop_test(tc, what_it_gave_back_itself_is_claimed_next, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_retry_that_is_due_does_not_make_older_messages_wait, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_claim_takes_one_round_trip_and_a_settle_another, 0, N_MODES);
+    tcase_add_loop_test(tc, several_messages_are_saved_in_few_round_trips, 0, N_MODES);
     tcase_add_loop_test(tc, a_batch_is_sorted_by_seq_whatever_its_rows_are, 0, MODES_DIRECT);
     return unit_main(suite);
 }
