@@ -113,8 +113,8 @@ OUTBOX_EXPORT int outbox_relay_add_publisher(struct outbox_relay *relay, const c
         r = plugin_get(relay->config->plugins, OUTBOX_KIND_PUBLISHER, plugin, &loaded, err);
     if (r == 0)
         r = lib_options(loaded, settings, &options, err);
-    if (r == 0 && (r = lib_check_timeouts(
-                       loaded, options, relay->config->delivery.batch_timeout_ms, err)) < 0)
+    if (r == 0 && (r = lib_check_timeouts(loaded, options, relay->config->delivery.batch_timeout_ms,
+                                          err)) < 0)
         options_free(options);
     return r < 0 ? r : add_publisher(relay, name, loaded, options, err);
 }

@@ -58,6 +58,25 @@ START_TEST(what_is_over_max_message_fails_at_once)
 }
 END_TEST
 
+START_TEST(what_has_too_many_headers_fails_at_once)
+{
+    struct outbox_header headers[] = {{outbox_cstr("a"), outbox_cstr("1")},
+                                      {outbox_cstr("b"), outbox_cstr("2")}};
+    struct outbox_store *store = app_store();
+    struct outbox_new message = {
+        .size = sizeof message, .topic = outbox_cstr("t"), .headers = headers, .n_headers = 1};
+    app_ok(outbox_save_one(store, &message, NULL, 30000, NULL, &app_err));
+    message.n_headers = 2;
+    app_ok(outbox_save_one(store, &message, NULL, 30000, NULL, &app_err));
+    outbox_store_close(store);
+    struct outbox_relay *relay = app_relay((struct outbox_relay_options){.max_headers = 1});
+    struct outbox_relay_counts counts = after(relay, 2);
+    ck_assert_uint_eq(counts.accepted, 1);
+    ck_assert_uint_eq(counts.failed, 1);
+    outbox_relay_free(relay);
+}
+END_TEST
+
 START_TEST(failed_messages_are_kept_for_retention_failed)
 {
     app_send(0);
@@ -221,6 +240,7 @@ int main(void)
     tcase_add_checked_fixture(tc, app_set_up, app_tear_down);
     tcase_add_test(tc, a_batch_holds_no_more_than_batch_bytes);
     tcase_add_test(tc, what_is_over_max_message_fails_at_once);
+    tcase_add_test(tc, what_has_too_many_headers_fails_at_once);
     tcase_add_test(tc, failed_messages_are_kept_for_retention_failed);
     tcase_add_test(tc, options_that_make_no_sense_are_refused);
     tcase_add_test(tc, the_order_of_the_calls_is_told);

@@ -7,11 +7,18 @@
  */
 #include <outbox/outbox.h>
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 static struct outbox_err err = {.size = sizeof err};
+
+#define CHECK(holds)                                                                 \
+    do {                                                                             \
+        if (!(holds)) {                                                              \
+            fprintf(stderr, "%s:%d: %s %s\n", __FILE__, __LINE__, #holds, err.text); \
+            exit(1);                                                                 \
+        }                                                                            \
+    } while (0)
 
 /* ---- what is tested: a route, and a publisher that takes no message without a key ---- */
 
@@ -152,9 +159,9 @@ static void test_route(void)
     struct outbox_message other = {.size = sizeof other, .topic = outbox_cstr("order.paid")};
     struct outbox_resolved to = {.size = sizeof to};
     outbox_router_add_function(router, route, NULL);
-    assert(outbox_router_resolve(router, &placed, &to, &err) == OUTBOX_OK);
-    assert(strcmp(to.publisher, "mail") == 0);
-    assert(outbox_router_resolve(router, &other, &to, &err) == OUTBOX_E_NOTSUP);
+    CHECK(outbox_router_resolve(router, &placed, &to, &err) == OUTBOX_OK);
+    CHECK(strcmp(to.publisher, "mail") == 0);
+    CHECK(outbox_router_resolve(router, &other, &to, &err) == OUTBOX_E_NOTSUP);
     outbox_router_free(router);
 }
 
@@ -165,9 +172,9 @@ static void test_publish(void)
     const struct outbox_message *messages[] = {&with, &without};
     struct outbox_call call = {.size = sizeof call, .timeout_ms = 1000, .cancel_fd = -1};
     struct outbox_outcome **outcomes = outbox_outcomes_new(2);
-    assert(outcomes && publish(NULL, messages, 2, &call, outcomes, &err) == OUTBOX_OK);
-    assert(outcomes[0]->verdict == OUTBOX_ACCEPTED && outcomes[1]->verdict == OUTBOX_REJECTED);
-    assert(outbox_str_eq(outcomes[1]->reason, outbox_cstr("message 2 has no key")));
+    CHECK(outcomes && publish(NULL, messages, 2, &call, outcomes, &err) == OUTBOX_OK);
+    CHECK(outcomes[0]->verdict == OUTBOX_ACCEPTED && outcomes[1]->verdict == OUTBOX_REJECTED);
+    CHECK(outbox_str_eq(outcomes[1]->reason, outbox_cstr("message 2 has no key")));
     outbox_outcomes_free(outcomes);
 }
 
@@ -184,15 +191,15 @@ static void test_relay(void)
     struct outbox_relay *relay;
     without.id = outbox_cstr("2");
     without.key = outbox_cstr(NULL);
-    assert(outbox_store_from_ops(&memory_ops, &memory, &store, &err) == OUTBOX_OK);
-    assert(outbox_save_one(store, &with, NULL, 0, NULL, &err) == OUTBOX_OK);
-    assert(outbox_save_one(store, &without, NULL, 0, NULL, &err) == OUTBOX_OK);
-    assert(outbox_relay_new(NULL, &relay, &err) == OUTBOX_OK);
-    assert(outbox_relay_set_store_ops(relay, &memory_ops, &memory, &err) == OUTBOX_OK);
-    assert(outbox_relay_add_function(relay, "mail", publish, NULL, &err) == OUTBOX_OK);
-    assert(outbox_relay_run_once(relay, 0, &counts, &err) == OUTBOX_OK);
-    assert(counts.accepted == 1 && counts.failed == 1);
-    assert(memory.status[0] == OUTBOX_PROCESSED && memory.status[1] == OUTBOX_FAILED);
+    CHECK(outbox_store_from_ops(&memory_ops, &memory, &store, &err) == OUTBOX_OK);
+    CHECK(outbox_save_one(store, &with, NULL, 0, NULL, &err) == OUTBOX_OK);
+    CHECK(outbox_save_one(store, &without, NULL, 0, NULL, &err) == OUTBOX_OK);
+    CHECK(outbox_relay_new(NULL, &relay, &err) == OUTBOX_OK);
+    CHECK(outbox_relay_set_store_ops(relay, &memory_ops, &memory, &err) == OUTBOX_OK);
+    CHECK(outbox_relay_add_function(relay, "mail", publish, NULL, &err) == OUTBOX_OK);
+    CHECK(outbox_relay_run_once(relay, 0, &counts, &err) == OUTBOX_OK);
+    CHECK(counts.accepted == 1 && counts.failed == 1);
+    CHECK(memory.status[0] == OUTBOX_PROCESSED && memory.status[1] == OUTBOX_FAILED);
     outbox_relay_free(relay);
     outbox_store_close(store);
 }
