@@ -10,17 +10,6 @@ static int64_t available(void *ctx, int64_t delay_ms)
     return db_now_plus(ctx, delay_ms);
 }
 
-/* The row is at fault, so that the connection is still there to ask. */
-static int name_duplicate(const struct store *s, int r, struct outbox_err *err)
-{
-    if (r != OUTBOX_E_CONFIG || !s->db ||
-        sqlite3_extended_errcode(s->db) != SQLITE_CONSTRAINT_UNIQUE)
-        return r;
-    if (err)
-        err->code = OUTBOX_E_EXISTS;
-    return OUTBOX_E_EXISTS;
-}
-
 static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *args, uint64_t n,
                     struct outbox_err *err)
 {
@@ -29,7 +18,7 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     int r = db_query(s, STMT_ONCE, sql, DB_NO_ARGS, &q, err);
     for (uint64_t i = 0; r == 0 && i < n; i++)
         db_bind(q, (int)i + 1, args[i]);
-    return r < 0 ? r : name_duplicate(s, db_step(s, q, err), err);
+    return r < 0 ? r : db_step(s, q, err);
 }
 
 /* Ids are made here: the table's default uses SQLite's random numbers, which are the same in a
