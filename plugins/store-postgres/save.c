@@ -26,6 +26,7 @@ static const struct sql_insert_dialect casts = {
 
 struct round {
     struct store *s;
+    size_t size; /* ROUND or less */
     struct step steps[ROUND];
     struct pg_args args[ROUND];
     size_t n;
@@ -40,8 +41,6 @@ static int send_round(struct round *round, struct outbox_err *err)
     pipeline_clear(round->steps, round->n);
     round->n = 0;
     arena_reset(&conn->scratch);
-    if (r < 0 && failure_is(conn, "23505"))
-        return outbox_fail(err, OUTBOX_E_EXISTS, "there is a message with this id already");
     return r;
 }
 
@@ -66,9 +65,6 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     struct round *round = ctx;
     struct arena *arena = &round->s->conn.scratch;
     struct outbox_str copy;
-    int r = round->n == ROUND ? send_round(round, err) : OUTBOX_OK;
-    if (r < 0)
-        return r;
     struct pg_args *args = &round->args[round->n];
     *args = (struct pg_args){.arena = arena};
     bool ok = arena_str(arena, sql, strlen(sql) + 1, &copy) == 0;
@@ -77,34 +73,46 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     if (!ok)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     round->steps[round->n++] = (struct step){.stmt = STMT_NONE, .sql = copy.p, .args = args};
-    return OUTBOX_OK;
+    return round->n == round->size ? send_round(round, err) : OUTBOX_OK;
 }
 
-static int insert(const struct sql_insert_dialect *dialect, const struct outbox_new *const *rows,
-                  uint64_t n, const struct outbox_exec *exec, struct outbox_err *err)
+static bool is_duplicate(const struct store *s, int r)
 {
-    int r = OUTBOX_OK;
-    for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = sql_insert_message(dialect, rows[i], exec, err);
-    return r;
+    return r < 0 && failure_is(&s->conn, "23505");
 }
 
-static int save_here(struct store *s, const struct outbox_new *const *rows, uint64_t n,
-                     const struct outbox_call *call, struct outbox_err *err)
+/* One transaction, in rounds of so many. */
+static int save_rounds(struct store *s, const struct outbox_new *const *rows, uint64_t n,
+                       size_t size, struct outbox_err *err)
 {
-    struct round round = {.s = s};
+    struct round round = {.s = s, .size = size};
     const struct outbox_exec here = {.size = sizeof here, .ctx = &round, .run = run_here};
-    int r = store_enter(s, call, err);
-    if (r == 0)
-        r = pipeline_begin(&s->conn, err);
+    int r = pipeline_begin(&s->conn, err);
     if (r < 0)
         return r;
     /* The name of the table is put in when the statement is sent. */
-    r = insert(&casts, rows, n, &here, err);
+    for (uint64_t i = 0; r == 0 && i < n; i++) {
+        r = sql_insert_message(&casts, rows[i], &here, err);
+        if (size == 1 && is_duplicate(s, r))
+            outbox_fail(err, r, "a message with the id %.*s is there already",
+                        rows[i]->id.n < 80 ? (int)rows[i]->id.n : 80,
+                        rows[i]->id.p ? rows[i]->id.p : "");
+    }
     if (r == 0)
         r = send_round(&round, err);
     arena_reset(&s->conn.scratch);
     return pipeline_end(&s->conn, r, err);
+}
+
+/* When an id is there already, the rows go by themselves, to tell which one it is. */
+static int save_here(struct store *s, const struct outbox_new *const *rows, uint64_t n,
+                     const struct outbox_call *call, struct outbox_err *err)
+{
+    int r = store_enter(s, call, err);
+    if (r < 0)
+        return r;
+    r = save_rounds(s, rows, n, n > 1 ? ROUND : 1, err);
+    return n > 1 && is_duplicate(s, r) ? save_rounds(s, rows, n, 1, err) : r;
 }
 
 int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
@@ -113,12 +121,14 @@ int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
     struct store *s = instance;
     struct sql_insert_dialect dialect = casts;
     char *table = NULL;
+    int r = OUTBOX_OK;
     if (!exec)
         return save_here(s, rows, n, call, err);
     if (!(table = table_name_render(&s->name, s->conn.schema, "{t}")))
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     dialect.table = table;
-    int r = insert(&dialect, rows, n, exec, err);
+    for (uint64_t i = 0; r == 0 && i < n; i++)
+        r = sql_insert_message(&dialect, rows[i], exec, err);
     free(table);
     return r;
 }
