@@ -24,16 +24,14 @@
 /* How long a line waits for a reader that does not read. The next lines do not wait at all, until
  * the reader reads again. */
 #define STALL_MS 200
-/* Of an event that goes to a sink; none has more. */
-#define PAIRS_MAX 12
 
 struct log {
-    log_sink_fn sink; /* NULL: lines go to fd */
-    void *sink_ctx;
     pthread_mutex_t lock; /* of the next three, and keeps lines whole where a write is cut short */
     bool stalled;         /* the last write found no room */
     bool cut;             /* and left a line without its end */
     uint64_t n_dropped;   /* lines, not yet reported */
+    log_sink_fn sink;     /* NULL: lines go to fd */
+    void *sink_ctx;
     int fd;
     int level;
     enum log_format format;
@@ -46,7 +44,8 @@ struct line {
     enum log_format format;
 };
 
-/* An event for a sink, under construction. */
+/* An event for a sink, under construction; none has more pairs. */
+#define PAIRS_MAX 12
 struct event {
     struct line line;
     struct log_pair pairs[PAIRS_MAX];
@@ -65,16 +64,6 @@ struct log *log_new(int fd, int level, enum log_format format)
     log->fd = fd;
     log->level = level;
     log->format = format;
-    return log;
-}
-
-struct log *log_new_sink(log_sink_fn sink, void *ctx, int level)
-{
-    struct log *log = log_new(-1, level, LOG_LOGFMT);
-    if (log) {
-        log->sink = sink;
-        log->sink_ctx = ctx;
-    }
     return log;
 }
 
@@ -239,6 +228,16 @@ static void finish(struct line *line, struct log *log)
 }
 
 /* ---- to a sink ---- */
+
+struct log *log_new_sink(log_sink_fn sink, void *ctx, int level)
+{
+    struct log *log = log_new(-1, level, LOG_LOGFMT);
+    if (log) {
+        log->sink = sink;
+        log->sink_ctx = ctx;
+    }
+    return log;
+}
 
 static void begin_event(struct event *event, const char *message, size_t n)
 {
