@@ -123,6 +123,7 @@ void app_set_up(void)
     ck_assert_ptr_nonnull(mkdtemp(app_dir));
     snprintf(app_path, sizeof app_path, "%s/shop.db", app_dir);
     app_err = (struct outbox_err){.size = sizeof app_err};
+    app_publisher = (struct app_publisher){.calls = 0};
 }
 
 void app_tear_down(void)

@@ -240,7 +240,8 @@ struct outbox_publisher_options {
     uint32_t batch_size;
     uint32_t max_retries;
     /** Functions: how many calls at the same time, check among them; 0: as many as workers. With 1
-     * no two calls ever overlap, though their thread may change. */
+     * no two calls ever overlap, though their thread may change. The time in which one waits for
+     * another counts as its own. */
     uint32_t concurrency;
     int64_t batch_timeout_ms;
     int64_t retry_min_ms;
@@ -304,7 +305,8 @@ int outbox_relay_run_once(struct outbox_relay *relay, uint32_t wait_ms,
 /**
  * Waits until a relay that runs is idle: no message is due or claimed, all that was sent is settled
  * and counted, and nothing waits for the store or a publisher to be available. It does not wait for
- * what is due later, such as messages that are retried or held. For tests, instead of sleeping.
+ * what is due later, such as messages that are retried or held. It opens one more instance of the
+ * store. For tests, instead of sleeping.
  *
  * OUTBOX_E_TIMEOUT: it was not idle within timeout_ms; the text says what it does or waits for.
  * OUTBOX_E_NOTSUP: the store cannot count its rows. OUTBOX_E_CONFIG: the relay does not run, or one
