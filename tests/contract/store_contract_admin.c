@@ -303,41 +303,6 @@ START_TEST(messages_are_saved_all_or_none_in_a_transaction_of_their_own)
 }
 END_TEST
 
-/* More than one round trip, with columns that some of them leave to the table. */
-START_TEST(many_messages_are_saved_as_they_are)
-{
-    enum { N = 25 };
-    struct outbox_err err = {.size = sizeof err};
-    struct outbox_new messages[N];
-    const struct outbox_new *rows[N];
-    struct outbox_header header = {str("h"), str("v")};
-    char topics[N][8], payloads[N][8];
-    for (int i = 0; i < N; i++) {
-        snprintf(topics[i], sizeof topics[i], "t%d", i);
-        snprintf(payloads[i], sizeof payloads[i], "p%d", i);
-        messages[i] =
-            (struct outbox_new){.size = sizeof messages[i],
-                                .topic = str(topics[i]),
-                                .payload = i % 2 ? str(payloads[i]) : (struct outbox_str){NULL, 0},
-                                .headers = &header,
-                                .n_headers = i % 3 == 0};
-        rows[i] = &messages[i];
-    }
-    assert_class(store_save(the_store(), rows, N, NULL, CALL, &err), OUTBOX_OK, &err);
-    struct outbox_batch *batch = claim(the_store(), N, LEASE_MS);
-    ck_assert_uint_eq(batch->n, N);
-    for (uint32_t i = 0; i < N; i++) {
-        assert_str(batch->messages[i]->topic, topics[i]);
-        if (i % 2)
-            assert_str(batch->messages[i]->payload, payloads[i]);
-        else
-            ck_assert_ptr_null(batch->messages[i]->payload.p);
-        ck_assert_uint_eq(batch->messages[i]->n_headers, i % 3 == 0);
-    }
-    release(the_store(), batch);
-}
-END_TEST
-
 START_TEST(init_may_be_run_again_and_the_table_passes_its_check)
 {
     struct outbox_err err = {.size = sizeof err};
@@ -375,7 +340,6 @@ void store_contract_admin(Suite *suite)
     tcase_add_test(tc, relays_keep_a_row_each_and_dead_ones_are_tidied);
     tcase_add_test(tc, messages_are_saved_in_the_producers_transaction);
     tcase_add_test(tc, messages_are_saved_all_or_none_in_a_transaction_of_their_own);
-    tcase_add_test(tc, many_messages_are_saved_as_they_are);
     tcase_add_test(tc, init_may_be_run_again_and_the_table_passes_its_check);
     tcase_add_test(tc, a_table_without_its_version_gets_it_by_init);
 }
