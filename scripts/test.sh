@@ -278,7 +278,7 @@ check_cpp() {
 
 check_scripts() { shellcheck scripts/*.sh .ci/run examples/shop/*.sh sdk/examples/stream/*.sh; }
 
-check_manuals() { sources '*.1' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
+check_manuals() { sources '*.1' '*.3' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
 
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
