@@ -5,6 +5,8 @@
 
 #include <outbox/helpers.h>
 
+#include <stdio.h>
+
 /* Another worker may take the messages at once. */
 #define OWN_PAUSE_MS 1
 
@@ -88,11 +90,25 @@ static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, u
     return true;
 }
 
+/* It was silent, though it had the whole batch_timeout, or needed no more time. */
+static bool says_nothing(const struct chunk *chunk, char *text, size_t cap)
+{
+    bool at_once = chunk->result == OUTBOX_OK && chunk->in_time;
+    if (at_once)
+        snprintf(text, cap, "it returned OUTBOX_OK and set no outcome for any of %zu messages",
+                 chunk->n);
+    else if (chunk->result == OUTBOX_OK)
+        snprintf(text, cap, "it answered for no message within batch_timeout");
+    else
+        snprintf(text, cap, "%s", chunk->err.text);
+    return at_once || chunk->whole_time;
+}
+
 /*
  * An answer to a message says most: "unavailable" suspends the publisher, unless that message is
  * known for it; any other answer shows that the publisher works. Without any answer a failed call
- * suspends it, and so does silence for the whole batch_timeout. Silence in a shorter time, or in a
- * call that was ended because the relay stops, says nothing.
+ * suspends it, and so does silence. Silence in less than batch_timeout, or in a call that was ended
+ * because the relay stops, says nothing.
  */
 int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
 {
@@ -112,6 +128,7 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         return 0;
     }
     bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
+    char silence[sizeof chunk->err.text];
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
         const struct outbox_outcome *answer = &w->slot->batch.outcomes[culprit];
@@ -119,10 +136,10 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         if (!blame(w, chunk, culprit, id))
             return publisher_health_failed(w, chunk->publisher, id, answer->after_ms,
                                            answer->reason.p ? answer->reason : reason);
-    } else if (broken || (known == 0 && !stopped && chunk->whole_time)) {
-        if (reason.n == 0 && chunk->result == OUTBOX_OK)
-            reason = outbox_cstr("it answered for no message within batch_timeout");
+    } else if (broken) {
         return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
+    } else if (known == 0 && !stopped && says_nothing(chunk, silence, sizeof silence)) {
+        return publisher_health_failed(w, chunk->publisher, 0, 0, outbox_cstr(silence));
     } else if (known == 0) {
         suspension_unknown(&breaker->suspension);
         return 0;
