@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     struct current_call calls;
     open_standard_streams();
     current_call_init(&calls);
-    current_call_adopt(&calls);
+    current_call_adopt(&calls, false);
     crash_install();
     signal(SIGCHLD, SIG_DFL); /* a parent may have set it to be ignored; waitpid needs it */
     signal(SIGXFSZ, SIG_IGN); /* a file at the limit of its size is an error like others */

@@ -25,8 +25,16 @@ void current_call_destroy(struct current_call *call)
     pthread_mutex_destroy(&call->lock);
 }
 
-void current_call_adopt(struct current_call *call)
+static void read_mask(struct current_call *call)
 {
+    memset(&call->mask, 0, sizeof call->mask); /* the kernel fills in only a part */
+    pthread_sigmask(SIG_SETMASK, NULL, &call->mask);
+}
+
+void current_call_adopt(struct current_call *call, bool keeps_mask)
+{
+    call->keeps_mask = keeps_mask;
+    read_mask(call);
     mine = call;
 }
 
@@ -40,8 +48,8 @@ void current_call_begin(const struct instance *instance, const char *operation, 
     struct current_call *call = mine;
     if (!call)
         return;
-    sigemptyset(&call->mask); /* the kernel fills in only a part */
-    pthread_sigmask(SIG_SETMASK, NULL, &call->mask);
+    if (!call->keeps_mask)
+        read_mask(call);
     pthread_mutex_lock(&call->lock);
     call->operation = operation;
     call->due_us = clock_monotonic_us() + timeout_ms * 1000;
@@ -54,7 +62,7 @@ void current_call_begin(const struct instance *instance, const char *operation, 
 static bool restore_mask(const struct current_call *call)
 {
     sigset_t now;
-    sigemptyset(&now);
+    memset(&now, 0, sizeof now);
     pthread_sigmask(SIG_SETMASK, &call->mask, &now);
     return memcmp(&now, &call->mask, sizeof now) != 0;
 }

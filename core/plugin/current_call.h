@@ -3,8 +3,8 @@
  * current_call.h - the plugin's operation that a thread is in: for the relay's watchdog, which
  * tells of calls that are overdue, and for the line that names the plugin after a crash.
  *
- * A thread whose calls are to be seen adopts one. `lock` protects all fields but the mask, which is
- * the thread's own. A thread without one calls plugins unseen.
+ * A thread whose calls are to be seen adopts one. `lock` protects all fields but the last two,
+ * which are the thread's own. A thread without one calls plugins unseen.
  */
 #pragma once
 
@@ -24,14 +24,16 @@ struct current_call {
     const char *operation;
     int64_t due_us; /* monotonic */
     bool told;      /* it is overdue, and that was logged */
-    sigset_t mask;  /* of its thread, as the call has to leave it */
+    bool keeps_mask;
+    sigset_t mask; /* of its thread, as the call has to leave it */
 };
 
 void current_call_init(struct current_call *call);
 void current_call_destroy(struct current_call *call);
 
-/* From now on it is the calling thread's. */
-void current_call_adopt(struct current_call *call);
+/* From now on it is the calling thread's. keeps_mask: the thread itself never changes its mask of
+ * signals, so that it is not read before each call. */
+void current_call_adopt(struct current_call *call, bool keeps_mask);
 /* The calling thread's, or NULL. Safe in a signal handler, as reading its fields is there. */
 const struct current_call *current_call_here(void);
 

@@ -45,20 +45,17 @@ static int judge_outcomes(const struct publisher *p, const char *operation,
                           struct outbox_outcome *const *outcomes, size_t n, int r,
                           struct outbox_err *err)
 {
-    uint32_t unknown = 0;
-    size_t n_unknown = 0;
+    uint32_t unknown = OUTBOX_UNSET;
     for (size_t i = 0; i < n; i++) {
         if (outcomes[i]->verdict <= OUTBOX_UNAVAILABLE)
             continue;
         unknown = outcomes[i]->verdict;
         outcomes[i]->verdict = OUTBOX_UNSET;
-        n_unknown++;
     }
-    if (n_unknown == 0)
+    if (unknown == OUTBOX_UNSET)
         return r;
-    int defect = guard_defect(&p->instance, operation, err,
-                              "it set the unknown outcome %u for %zu of %zu messages", unknown,
-                              n_unknown, n);
+    int defect =
+        guard_defect(&p->instance, operation, err, "it set the unknown outcome %u", unknown);
     return r == OUTBOX_E_BROKEN ? r : defect;
 }
 

@@ -5,8 +5,6 @@
 
 #include <outbox/helpers.h>
 
-#include <stdio.h>
-
 /* Another worker may take the messages at once. */
 #define OWN_PAUSE_MS 1
 
@@ -90,18 +88,15 @@ static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, u
     return true;
 }
 
-/* It was silent, though it had the whole batch_timeout, or needed no more time. */
-static bool says_nothing(const struct chunk *chunk, char *text, size_t cap)
+/* Why it said nothing of any message; NULL: it had less than batch_timeout. The text does not vary
+ * with the batch, so that one outage is told once. */
+static const char *explain_silence(const struct chunk *chunk)
 {
-    bool at_once = chunk->result == OUTBOX_OK && chunk->in_time;
-    if (at_once)
-        snprintf(text, cap, "it returned OUTBOX_OK and set no outcome for any of %zu messages",
-                 chunk->n);
-    else if (chunk->result == OUTBOX_OK)
-        snprintf(text, cap, "it answered for no message within batch_timeout");
-    else
-        snprintf(text, cap, "%s", chunk->err.text);
-    return at_once || chunk->whole_time;
+    if (chunk->result == OUTBOX_OK && chunk->in_time)
+        return "it returned OUTBOX_OK and set no outcome for any message";
+    if (!chunk->whole_time)
+        return NULL;
+    return chunk->result < 0 ? chunk->err.text : "it answered for no message within batch_timeout";
 }
 
 /*
@@ -128,7 +123,7 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         return 0;
     }
     bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
-    char silence[sizeof chunk->err.text];
+    const char *silence = known > 0 || stopped ? NULL : explain_silence(chunk);
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
         const struct outbox_outcome *answer = &w->slot->batch.outcomes[culprit];
@@ -138,7 +133,7 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
                                            answer->reason.p ? answer->reason : reason);
     } else if (broken) {
         return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
-    } else if (known == 0 && !stopped && says_nothing(chunk, silence, sizeof silence)) {
+    } else if (silence) {
         return publisher_health_failed(w, chunk->publisher, 0, 0, outbox_cstr(silence));
     } else if (known == 0) {
         suspension_unknown(&breaker->suspension);

@@ -350,7 +350,7 @@ static bool run_batch(struct worker *w)
 void *worker_main(void *arg)
 {
     struct worker *w = arg;
-    current_call_adopt(&w->call);
+    current_call_adopt(&w->call, true);
     while (!w->relay->stopping && run_batch(w))
         continue;
     close_publishers(w); /* within the time for stopping, and each worker its own */
