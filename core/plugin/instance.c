@@ -168,6 +168,8 @@ static int open_plugin(struct instance *instance, const struct instance_setup *s
         guard_enter(instance, "open", GUARD_QUICK_MS);
         r = plugin->ops.publisher.open(&instance->abi, setup->cfg, &instance->self, why);
         guard_leave(instance, "open");
+        if (r == OUTBOX_E_CANCELLED)
+            guard_defect(instance, "open", why, "it returned OUTBOX_E_CANCELLED");
         if (r > 0 || (r == 0 && !instance->self)) {
             guard_defect(instance, "open", why, "it returned %d, and %s instance", r,
                          instance->self ? "an" : "no");
@@ -194,7 +196,9 @@ int instance_open(struct instance *instance, const struct instance_setup *setup,
         return OUTBOX_OK;
     instance_destroy_host(instance);
     why.text[sizeof why.text - 1] = '\0'; /* the plugin may have forgotten it */
-    return outbox_fail(err, r < OUTBOX_E_EXISTS ? OUTBOX_E_RETRY : r, "%s: %s", setup->label,
+    if (r != OUTBOX_E_CONFIG && r != OUTBOX_E_NOTSUP && r != OUTBOX_E_FULL)
+        r = OUTBOX_E_RETRY; /* the others say something of a call, not of an opening */
+    return outbox_fail(err, r, "%s: %s", setup->label,
                        why.text[0] ? why.text : "cannot be opened, without a reason");
 }
 

@@ -85,10 +85,14 @@ void *watchdog_main(void *arg)
     struct relay *relay = arg;
     struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
     int64_t told_us = INT64_MIN / 2, looked_us = clock_monotonic_us();
+    struct current_call none; /* a thread without one is taken for a plugin's */
+    current_call_init(&none);
+    current_call_adopt(&none, true);
     while (poll(&quit, 1, LOOK_MS) == 0) {
         look(relay, &told_us);
         watch_calls(relay, &looked_us);
     }
+    current_call_destroy(&none);
     context_thread_ended(relay);
     return NULL;
 }

@@ -295,12 +295,15 @@ START_TEST(a_critical_capability_that_is_unknown_is_refused)
 }
 END_TEST
 
-START_TEST(an_open_with_a_positive_result_is_refused)
+START_TEST(an_open_with_a_result_that_it_cannot_have_is_refused)
 {
     publisher_close(&publisher);
     opened_with = 3;
     ck_assert_int_eq(open_publisher(), OUTBOX_E_CONFIG);
     ck_assert_text("pub-x is broken: in `open` it returned 3, and an instance");
+    opened_with = OUTBOX_E_CANCELLED;
+    ck_assert_int_eq(open_publisher(), OUTBOX_E_RETRY);
+    ck_assert_text("pub-x is broken: in `open` it returned OUTBOX_E_CANCELLED");
 }
 END_TEST
 
@@ -380,7 +383,7 @@ int main(void)
     tcase_add_test(tc, a_store_that_settles_in_an_unknown_way_has_failed);
     tcase_add_test(tc, a_store_that_claims_no_batch_has_failed);
     tcase_add_test(tc, a_critical_capability_that_is_unknown_is_refused);
-    tcase_add_test(tc, an_open_with_a_positive_result_is_refused);
+    tcase_add_test(tc, an_open_with_a_result_that_it_cannot_have_is_refused);
     tcase_add_test(tc, a_mask_that_a_call_changed_is_set_back_and_told);
     tcase_add_test(tc, a_late_call_is_told_while_it_lasts_and_when_it_is_over);
     suite_add_tcase(suite, tc);
