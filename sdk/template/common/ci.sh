@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 make clean
 make CC=gcc CFLAGS='-O2 -g -Wall -Wextra -Werror'
 LEVEL=@level@ make check
+make try
 if command -v clang >/dev/null; then
     make clean
     make CC=clang CFLAGS='-O2 -g -Wall -Wextra -Werror'
