@@ -8,39 +8,39 @@ import unittest
 
 import combination
 import outbox_test
+import sdk_test
+from sdk_test import STAGE
 
-STAGE = os.path.join(outbox_test.BUILDDIR, "stage")
 
-
-class Sdk(outbox_test.Scratch):
-    def pkg_config(self, *args):
-        folders = [folder for folder, _, files in os.walk(STAGE) if "outbox-plugin.pc" in files]
-        env = dict(os.environ, PKG_CONFIG_PATH=folders[0], PKG_CONFIG_SYSROOT_DIR=STAGE)
-        return subprocess.run(["pkg-config", *args], env=env, check=True, capture_output=True, text=True).stdout.split()
-
+class Examples(sdk_test.Sdk):
     def test_pkg_config_says_where_plugins_go_and_links_nothing(self):
         self.assertEqual(self.pkg_config("--libs", "outbox-plugin"), [])
         self.assertEqual(self.pkg_config("--variable=abi_major", "outbox-plugin"), ["1"])
         self.assertEqual(self.pkg_config("--variable=abi_minor", "outbox-plugin"), ["0"])
         self.assertTrue(self.pkg_config("--variable=plugindir", "outbox-plugin")[0].endswith("/outboxd/plugins"))
 
-    def test_the_example_publisher_builds_and_relays(self):
+    def relays_three(self, name, *flags):
+        """An example that is a publisher: builds it, loads it, and returns the lines that it wrote, and those expected."""
         folder = self.path("plugins")
         os.mkdir(folder, 0o755)
         shutil.copy(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), folder)
-        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-file", "pub-file.c")
-        module = os.path.join(folder, "pub-file.so")
-        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-z,defs",
-                        *self.pkg_config("--cflags", "outbox-plugin"), "-o", module, source], check=True)
-        os.chmod(module, 0o755)
+        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-" + name, "pub-%s.c" % name)
+        self.compile(source, "-std=c99", "-pedantic")
+        self.module(source, os.path.join(folder, "pub-%s.so" % name), *flags)
         self.db = self.path("shop.db")
         self.write("outboxd.ini", "[relay]\nplugin_dir = %s\n[store]\nplugin = sqlite\npath = %s\n[publisher out]\n"
-                   "plugin = file\npath = %s\n[router]\nfallback = out\n" % (folder, self.db, self.path("out")), 0o600)
-        self.assertIn("path = ", self.outboxd("plugins", "file").stdout)
+                   "plugin = %s\npath = %s\n[router]\nfallback = out\n" % (folder, self.db, name, self.path("out")), 0o600)
+        self.assertIn("path = ", self.outboxd("plugins", name).stdout)
         self.outboxd("init")
         ids = [self.outboxd("send", "--topic", "t", "number %d" % n).stdout.strip() for n in range(3)]
         self.outboxd("run", "--once")
-        self.assertEqual(self.read("out").splitlines(), ["%s number %d" % (i, n) for n, i in enumerate(ids)])
+        return self.read("out").splitlines(), ["%s number %d" % (i, n) for n, i in enumerate(ids)]
+
+    def test_the_example_publisher_builds_and_relays(self):
+        self.assertEqual(*self.relays_three("file"))
+
+    def test_the_asynchronous_example_builds_and_relays(self):
+        self.assertEqual(*self.relays_three("journal"))
 
     def build_against_library(self, name, *packages):
         """An example that uses liboutbox; returns the program."""
