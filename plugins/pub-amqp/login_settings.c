@@ -22,10 +22,9 @@ static int read_url(const struct section *in, struct url *ret, char **ret_passwo
         r = n > 0 ? url_parse(text, ret, in->err)
                   : outbox_fail(in->err, OUTBOX_E_CONFIG, "url: it is empty");
     explicit_bzero(text, sizeof text);
-    if (r == 0) {
-        *ret_password = ret->password;
-        ret->password = NULL;
-    }
+    if (r == 0 && ret->parts.has_password && !(*ret_password = strdup(ret->parts.password)))
+        r = section_no_memory(in);
+    explicit_bzero(ret->parts.password, sizeof ret->parts.password);
     return r;
 }
 
@@ -55,11 +54,11 @@ static int read_login(const struct section *in, struct endpoint *e, char **ret_p
         r = read_password(in, ret_password);
     if (r < 0)
         return r;
-    if (e->url.user && !*ret_password)
+    if (e->url.parts.has_user && !*ret_password)
         return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "password: `url` names a user, but there is no password; set password "
                            "or password_file");
-    e->user = strdup(e->url.user ? e->url.user : USER_DEFAULT);
+    e->user = strdup(e->url.parts.has_user ? e->url.parts.user : USER_DEFAULT);
     if (!*ret_password)
         *ret_password = strdup(USER_DEFAULT);
     return e->user && *ret_password ? OUTBOX_OK : section_no_memory(in);

@@ -58,10 +58,11 @@ const struct outbox_option settings_options[] = {
 
 /* ---- what to publish to ---- */
 
-static int read_allowed(const struct section *in, const char *option, const struct template *names,
-                        struct settings *s)
+/* What may become of names that come from messages has to be listed. */
+static int check_allowed(const struct section *in, const char *option,
+                         const struct outbox_template *names)
 {
-    size_t n = (size_t)in->host->option_count(in->cfg, option);
+    uint64_t n = in->host->option_count(in->cfg, option);
     if (names->fixed && n > 0)
         return outbox_fail(in->err, OUTBOX_E_CONFIG,
                            "%s: only for an option `%s` that takes something from the message",
@@ -71,12 +72,7 @@ static int read_allowed(const struct section *in, const char *option, const stru
                            "%s: `%s` takes something from the message, so the names that it may "
                            "become must be listed here",
                            option, names->option);
-    s->allowed = calloc(n + 1, sizeof *s->allowed);
-    for (; s->allowed && s->n_allowed < n; s->n_allowed++)
-        if (!(s->allowed[s->n_allowed] =
-                  strdup(in->host->option_item(in->cfg, option, s->n_allowed).p)))
-            break;
-    return s->allowed && s->n_allowed == n ? OUTBOX_OK : section_no_memory(in);
+    return OUTBOX_OK;
 }
 
 /* The exchange and its routing keys, or the queue. */
@@ -107,13 +103,13 @@ static int read_names(const struct section *in, struct settings *s)
         r = s->queue_mode ? template_parse(name, section_text(in, name), &s->key, in->err)
                           : template_parse("routing_key", key, &s->key, in->err);
     return r < 0 ? r
-                 : read_allowed(in, s->queue_mode ? "allow_queues" : "allow_exchanges",
-                                settings_destination(s), s);
+                 : check_allowed(in, s->queue_mode ? "allow_queues" : "allow_exchanges",
+                                 settings_destination(s));
 }
 
 static int read_declare(const struct section *in, struct settings *s)
 {
-    const struct template *names = settings_destination(s);
+    const struct outbox_template *names = settings_destination(s);
     int r = section_copy(in, "exchange_type", &s->exchange_type);
     if (r < 0)
         return r;
@@ -133,6 +129,8 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   struct settings *ret, struct outbox_err *err)
 {
     const struct section in = {host, cfg, err};
+    ret->host = host;
+    ret->cfg = cfg;
     ret->queue_mode = strcmp(section_text(&in, "mode"), "queue") == 0;
     ret->mandatory = section_int(&in, "mandatory") != 0;
     ret->persistent = section_int(&in, "persistent") != 0;
@@ -145,11 +143,6 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
 
 void settings_free(struct settings *s)
 {
-    template_free(&s->exchange);
-    template_free(&s->key);
-    for (size_t i = 0; i < s->n_allowed; i++)
-        free(s->allowed[i]);
-    free(s->allowed);
     free(s->exchange_type);
     *s = (struct settings){0};
 }

@@ -98,7 +98,7 @@ static int on_verified(int ok, X509_STORE_CTX *store)
 static int set_up(struct attempt *a, SSL_CTX *ctx)
 {
     const struct endpoint *endpoint = a->endpoint;
-    const char *name = endpoint->url.hosts[a->host].name;
+    const char *name = endpoint->url.parts.hosts[a->host].name;
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
     unsigned char address[sizeof(struct in6_addr)];
     int r = load_files(ctx, endpoint, &a->err);
@@ -139,7 +139,7 @@ static int explain(struct attempt *a, int status)
 
 int tls_connect(struct attempt *a)
 {
-    const struct url_host *host = &a->endpoint->url.hosts[a->host];
+    const struct outbox_url_host *host = &a->endpoint->url.parts.hosts[a->host];
     amqp_socket_t *s = amqp_ssl_socket_new(a->state);
     if (!s)
         return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot set up TLS");

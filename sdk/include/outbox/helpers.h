@@ -147,8 +147,7 @@ struct outbox_reasons {
     struct outbox_reason_text *first;
 };
 struct outbox_reason_text {
-    struct outbox_reason_text *next;
-    char text[512];
+    struct outbox_reason_text *next; /* the text follows */
 };
 
 static inline void outbox_reasons_clear(struct outbox_reasons *reasons)
@@ -160,18 +159,22 @@ static inline void outbox_reasons_clear(struct outbox_reasons *reasons)
     }
 }
 
-/** A formatted reason, of at most 511 bytes, that is valid until outbox_reasons_clear. */
+/** A formatted reason, of at most 1023 bytes, that is valid until outbox_reasons_clear. */
 static inline OUTBOX_PRINTF(2, 0) struct outbox_str
     outbox_vreason(struct outbox_reasons *reasons, const char *fmt, va_list ap)
 {
-    struct outbox_reason_text *t =
-        OUTBOX_CAST(struct outbox_reason_text *, malloc(sizeof(struct outbox_reason_text)));
+    char text[1024];
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    size_t len = n < 0 ? 0 : strlen(text);
+    struct outbox_reason_text *t = OUTBOX_CAST(struct outbox_reason_text *,
+                                               malloc(sizeof(struct outbox_reason_text) + len + 1));
+    char *copy = OUTBOX_CAST(char *, OUTBOX_CAST(void *, t + 1));
     if (!t)
         return outbox_cstr("out of memory for the reason");
-    vsnprintf(t->text, sizeof t->text, fmt, ap);
+    memcpy(copy, n < 0 ? "" : text, len + 1);
     t->next = reasons->first;
     reasons->first = t;
-    return outbox_cstr(t->text);
+    return outbox_cstr(copy);
 }
 
 /** Sets an outcome with a formatted reason: outbox_reason(&x->reasons, outcomes[i], OUTBOX_RETRY,

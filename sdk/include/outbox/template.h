@@ -9,6 +9,8 @@
 
 #include <outbox/helpers.h>
 
+#include <fnmatch.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -143,16 +145,14 @@ static inline int outbox_template_render(const struct outbox_template *t,
     return OUTBOX_OK;
 }
 
-/** 1 if these n bytes are one of the items of the LIST option `name`, else 0. */
+/** 1 if an item of the LIST option `name` matches the text, as an fnmatch pattern without flags,
+ * else 0. */
 static inline int outbox_template_allows(const struct outbox_host *host,
                                          const struct outbox_cfg *cfg, const char *name,
-                                         const char *p, size_t n)
+                                         const char *text)
 {
-    struct outbox_str text;
-    text.p = p;
-    text.n = n;
     for (uint64_t i = 0; i < host->option_count(cfg, name); i++)
-        if (outbox_str_eq(host->option_item(cfg, name, i), text))
+        if (fnmatch(host->option_item(cfg, name, i).p, text, 0) == 0)
             return 1;
     return 0;
 }

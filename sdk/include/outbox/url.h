@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * outbox/url.h - scheme://user:password@host:port,host:port/path, with %XX in user, password and
- * path. A url may hold a password: no message about it shows a part of it. Any thread.
+ * outbox/url.h - scheme://user:password@host:port,host:port/path, with %XX in it. A url may hold a
+ * password: no message about it shows a part of it. Any thread.
  */
 #ifndef OUTBOX_URL_H
 #define OUTBOX_URL_H
 
 #include <outbox/helpers.h>
+
+#include <arpa/inet.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,10 +33,10 @@ struct outbox_url_host {
 struct outbox_url {
     uint32_t scheme; /* the index */
     uint32_t n_hosts;
-    uint32_t has_user, has_password, has_path;
+    uint32_t has_user, has_password;
     char user[OUTBOX_URL_TEXT];
     char password[OUTBOX_URL_TEXT];
-    char path[OUTBOX_URL_TEXT]; /* what stands behind the slash */
+    const char *path; /* what stands behind the slash, not decoded; into the text; NULL: no slash */
     struct outbox_url_host hosts[OUTBOX_URL_HOSTS];
 };
 
@@ -128,27 +130,28 @@ static inline const char *outbox_url_host(const char *p, size_t n, struct outbox
     const char *end = n > 0 && *p == '[' ? OUTBOX_CAST(const char *, memchr(p, ']', n)) : NULL;
     const char *colon = OUTBOX_CAST(const char *, memchr(p, ':', n));
     const char *name = end ? p + 1 : p, *fault = NULL;
-    const char *allowed = end ? "0123456789abcdefABCDEF:."
-                              : "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    struct in6_addr address;
     size_t name_n = end     ? OUTBOX_CAST(size_t, end - name)
                     : colon ? OUTBOX_CAST(size_t, colon - p)
                             : n;
     size_t used = end ? name_n + 2 : name_n;
-    if (n > 0 && *p == '[' && (!end || !memchr(name, ':', name_n)))
+    if (n > 0 && *p == '[' && !end)
         return "is no IPv6 address in brackets";
-    if (name_n == 0)
+    if (name_n == 0 && !end)
         return "has no name";
     if (name_n > 253)
         return "is neither a name nor an address";
     memcpy(ret->name, name, name_n);
     ret->name[name_n] = '\0';
-    if (strspn(ret->name, allowed) != name_n)
+    if (end ? inet_pton(AF_INET6, ret->name, &address) != 1 : strspn(ret->name, letters) != name_n)
         return end ? "is no IPv6 address in brackets" : "is neither a name nor an address";
     if (used < n && p[used] != ':')
         return "has something else than a port behind its address";
     if (used < n)
         fault = outbox_url_port(p + used + 1, n - used - 1, &ret->port);
-    snprintf(ret->peer, sizeof ret->peer, end ? "[%s]:%u" : "%s:%u", ret->name,
+    snprintf(ret->peer, sizeof ret->peer, "%.*s:%u", OUTBOX_CAST(int, used), p,
              OUTBOX_CAST(unsigned, ret->port));
     return fault;
 }
@@ -218,10 +221,9 @@ static inline int outbox_url_parse_rest(const char *option, const char *text, ui
     }
     if (r == OUTBOX_OK)
         r = outbox_url_hosts(option, text, n, port, ret, err);
-    if (r < 0 || *path != '/')
-        return r;
-    ret->has_path = 1;
-    return outbox_url_decode(option, "path", path + 1, strlen(path + 1), ret->path, err);
+    if (*path == '/')
+        ret->path = path + 1;
+    return r;
 }
 
 /**
