@@ -194,12 +194,13 @@ static int store(void *instance, struct outbox_str payload, struct outbox_err *e
 static int serve(uint32_t kind, void *instance, struct outbox_err *err)
 {
     char line[4096], id[32];
-    int64_t seq = 0;
+    int64_t seq = 1;
     int result = 0;
     while (fgets(line, sizeof line, stdin)) {
-        struct outbox_message msg = {.size = sizeof msg, .seq = ++seq};
+        struct outbox_message msg = {.size = sizeof msg};
+        msg.seq = seq++;
         line[strcspn(line, "\n")] = '\0';
-        snprintf(id, sizeof id, "try-%lld", (long long)seq);
+        snprintf(id, sizeof id, "try-%lld", (long long)msg.seq);
         msg.id = msg.row_id = outbox_cstr(id);
         msg.topic = outbox_cstr("try");
         msg.key = outbox_cstr("");

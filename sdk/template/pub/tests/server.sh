@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 case ${1:-} in
 start)
+    "$PWD/server.sh" stop
     [ -e server ] || ${CC:-cc} -o server server.c
     rm -f server.sock
     ./server server.sock arrived </dev/null >server.log 2>&1 &
@@ -18,7 +19,8 @@ start)
     done
     ;;
 stop)
-    kill -KILL "-$(cat server.pid)"
+    [ ! -e server.pid ] || kill -KILL "-$(cat server.pid)" || :
+    rm -f server.pid
     ;;
 verify)
     cat arrived
