@@ -129,6 +129,17 @@ static void set_hash(struct config *config)
     snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
 }
 
+/* The layer that checks plugins stands in for each of them. */
+static int watch_plugins(struct config *config)
+{
+    int r = plugin_watch(config->plugins, &config->store_plugin);
+    for (size_t i = 0; i < config->n_publishers && r == 0; i++)
+        r = plugin_watch(config->plugins, &config->publishers[i].plugin);
+    for (size_t i = 0; i < config->routes.n_routes && r == 0; i++)
+        r = plugin_watch(config->plugins, &config->routes.routes[i].rule);
+    return r;
+}
+
 int config_finish(struct config *config)
 {
     const char **names = calloc(config->n_publishers + 1, sizeof *names);
@@ -139,5 +150,5 @@ int config_finish(struct config *config)
     config->routes.publishers = names;
     config->routes.n_publishers = config->n_publishers;
     set_hash(config);
-    return OUTBOX_OK;
+    return config->check_plugins ? watch_plugins(config) : OUTBOX_OK;
 }

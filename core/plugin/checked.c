@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/checked_call.h"
+
+#include <stdlib.h>
+
+int checked_plugin_new(const struct plugin *inner, const struct checker *checker,
+                       const struct plugin **ret)
+{
+    struct checked_plugin *plugin = calloc(1, sizeof *plugin);
+    if (!plugin)
+        return OUTBOX_E_RETRY;
+    plugin->plugin = *inner;
+    plugin->inner = inner;
+    if (checker)
+        plugin->checker = *checker;
+    checked_vault_init(&plugin->vault);
+    pthread_mutex_init(&plugin->lock, NULL);
+    if (inner->desc.shared_open) {
+        plugin->plugin.desc.shared_open = checked_life_shared_open;
+        plugin->plugin.desc.shared_close = checked_life_shared_close;
+    }
+    switch (inner->desc.kind) {
+    case OUTBOX_KIND_STORE:
+        checked_store_set_ops(&plugin->plugin.ops.store);
+        break;
+    case OUTBOX_KIND_PUBLISHER:
+        checked_publisher_set_ops(&plugin->plugin.ops.publisher);
+        break;
+    default:
+        checked_rule_set_ops(&plugin->plugin.ops.rule);
+    }
+    *ret = &plugin->plugin;
+    return OUTBOX_OK;
+}
+
+static struct checked_plugin *wrapper(const struct plugin *checked)
+{
+    return (struct checked_plugin *)(uintptr_t)checked; /* `plugin` is the first member */
+}
+
+void checked_plugin_free(const struct plugin *checked)
+{
+    struct checked_plugin *plugin = wrapper(checked);
+    if (!plugin)
+        return;
+    checked_host_forget_all(plugin);
+    checked_vault_destroy(&plugin->vault);
+    pthread_mutex_destroy(&plugin->lock);
+    free(plugin->told);
+    free(plugin);
+}
+
+const char *checked_rule_at(const struct plugin *checked, const void *address)
+{
+    return checked_vault_rule(&wrapper(checked)->vault, address);
+}
+
+const char *checked_operation(const struct plugin *checked)
+{
+    return atomic_load(&wrapper(checked)->operation);
+}
