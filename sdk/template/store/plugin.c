@@ -45,10 +45,15 @@ struct table {
     int64_t last_seq;
 };
 
+struct copy {
+    struct outbox_message msg;
+    char defect[96];
+};
+
 /* Rows that were handed out: a batch, or a page. */
 struct handed {
     struct row **rows;
-    struct outbox_message *messages;
+    struct copy *messages;
     const struct outbox_message **pointers;
     size_t n;
 };
@@ -89,6 +94,13 @@ static uint64_t random_number(void)
         if (getrandom(&n, sizeof n, 0) != (ssize_t)sizeof n)
             n = 0;
     return n;
+}
+
+static int64_t due_us(int64_t now_us, int64_t delay_ms)
+{
+    if (delay_ms <= 0)
+        return 0;
+    return delay_ms > (INT64_MAX - now_us) / 1000 ? INT64_MAX : now_us + delay_ms * 1000;
 }
 
 /* A copy with a NUL behind it. NULL stays NULL. */
@@ -158,7 +170,7 @@ static struct row *new_row(const struct outbox_new *from, int64_t now_us)
     }
     row->msg.size = sizeof row->msg;
     row->msg.created_us = now_us;
-    row->available_us = from->delay_ms > 0 ? now_us + from->delay_ms * 1000 : 0;
+    row->available_us = due_us(now_us, from->delay_ms);
     row->status = OUTBOX_PENDING;
     if (!copy(id, &row->msg.id) || !copy(from->topic, &row->msg.topic) ||
         !copy(key, &row->msg.key) || !copy(from->payload, &row->msg.payload) ||
@@ -219,7 +231,7 @@ static bool room_for(struct handed *h, size_t n)
 
 static struct outbox_message *hand_out(struct handed *h, struct row *row)
 {
-    struct outbox_message *msg = &h->messages[h->n];
+    struct outbox_message *msg = &h->messages[h->n].msg;
     *msg = row->msg;
     msg->retries = row->retries;
     msg->handle = h->n;
@@ -259,43 +271,73 @@ static uint64_t bytes_of(const struct outbox_message *m)
 }
 
 /* What is over a limit of the claim is not loaded, and has a defect. */
-static void find_defect(const struct outbox_claim *c, struct outbox_message *m)
+static void find_defect(const struct outbox_claim *c, struct copy *copy)
 {
+    struct outbox_message *m = &copy->msg;
     if (c->max_message && m->payload.n > c->max_message) {
-        m->defect = outbox_cstr("the payload is larger than a message may be");
+        snprintf(copy->defect, sizeof copy->defect, "the payload has %llu bytes, more than %llu",
+                 (unsigned long long)m->payload.n, (unsigned long long)c->max_message);
         m->payload = outbox_cstr(NULL);
     } else if (c->max_headers && m->n_headers > c->max_headers) {
-        m->defect = outbox_cstr("there are more headers than a message may have");
+        snprintf(copy->defect, sizeof copy->defect, "it has %llu headers, more than %u",
+                 (unsigned long long)m->n_headers, c->max_headers);
         m->headers = NULL;
         m->n_headers = 0;
     }
+    if (copy->defect[0])
+        m->defect = outbox_cstr(copy->defect);
+}
+
+static bool is_due(const struct row *row, int64_t now_us)
+{
+    return !row->deleted && row->status == OUTBOX_PENDING && row->available_us <= now_us;
+}
+
+/* Half of a batch is for messages that come again, so that neither they nor fresh ones starve. */
+static uint32_t room_for_again(const struct table *t, uint32_t limit, int64_t now_us)
+{
+    uint64_t fresh = 0;
+    for (size_t i = 0; i < t->n; i++)
+        fresh += is_due(t->rows[i], now_us) && t->rows[i]->available_us == 0;
+    return fresh < limit - limit / 2 ? limit - (uint32_t)fresh : limit / 2;
+}
+
+static void find_next_due(struct store *x, const struct row *row, int64_t now_us)
+{
+    bool waits = !row->deleted && (row->status & (OUTBOX_PENDING | OUTBOX_PROCESSING));
+    int64_t then_us = row->status == OUTBOX_PROCESSING ? row->lease_ends_us : row->available_us;
+    int64_t ms = (then_us - now_us) / 1000 + 1;
+    if (waits && then_us > now_us && (x->batch.next_due_ms < 0 || ms < x->batch.next_due_ms))
+        x->batch.next_due_ms = ms;
 }
 
 static void take_due(struct store *x, const struct outbox_claim *c, int64_t now_us)
 {
     struct table *t = x->table;
+    uint32_t again = room_for_again(t, c->limit, now_us);
     uint64_t bytes = 0;
     for (size_t i = 0; i < t->n; i++) {
         struct row *row = t->rows[i];
-        int64_t due_us = row->status == OUTBOX_PROCESSING ? row->lease_ends_us : row->available_us;
-        bool waits = !row->deleted && (row->status & (OUTBOX_PENDING | OUTBOX_PROCESSING));
-        if (!waits)
-            continue;
-        if (due_us > now_us) {
-            int64_t ms = (due_us - now_us + 999) / 1000;
-            if (x->batch.next_due_ms < 0 || ms < x->batch.next_due_ms)
-                x->batch.next_due_ms = ms;
+        uint64_t size = bytes_of(&row->msg);
+        if (!is_due(row, now_us)) {
+            find_next_due(x, row, now_us);
             continue;
         }
-        bytes += bytes_of(&row->msg);
-        if (x->claimed.n == c->limit || (x->claimed.n > 0 && bytes > c->max_bytes)) {
+        if (x->claimed.n == c->limit || (x->claimed.n > 0 && bytes + size > c->max_bytes)) {
             x->batch.more = 1;
             return;
         }
+        if (row->available_us != 0 && again == 0) {
+            x->batch.more = 1;
+            continue;
+        }
+        again -= row->available_us != 0;
+        bytes += size;
         row->status = OUTBOX_PROCESSING;
         row->lease = x->lease;
         row->lease_ends_us = now_us + (int64_t)c->lease_ms * 1000;
-        find_defect(c, hand_out(&x->claimed, row));
+        hand_out(&x->claimed, row);
+        find_defect(c, &x->claimed.messages[x->claimed.n - 1]);
     }
 }
 
@@ -331,8 +373,8 @@ static void settle_row(struct row *row, const struct outbox_settle *item, int64_
                                                         : OUTBOX_FAILED;
     if (row->status == OUTBOX_PROCESSED)
         row->processed_us = now_us;
-    if (row->status == OUTBOX_PENDING && item->delay_ms > 0)
-        row->available_us = now_us + item->delay_ms * 1000;
+    if (row->status == OUTBOX_PENDING)
+        row->available_us = due_us(now_us, item->delay_ms);
     if (item->flags & OUTBOX_SETTLE_CHARGE)
         row->retries++;
     if (item->flags & OUTBOX_SETTLE_REASON) {
@@ -354,8 +396,10 @@ static int settle(void *instance, struct outbox_batch *batch,
     (void)batch;
     (void)call;
     for (uint64_t i = 0; i < n; i++) /* before anything is settled */
-        if (items[i]->action < OUTBOX_SETTLE_DONE || items[i]->action > OUTBOX_SETTLE_FAILED)
-            return outbox_fail(err, OUTBOX_E_NOTSUP, "this store has no lanes and no copies");
+        if (items[i]->action < OUTBOX_SETTLE_DONE || items[i]->action > OUTBOX_SETTLE_FAILED ||
+            items[i]->index >= x->claimed.n)
+            return outbox_fail(err, OUTBOX_E_NOTSUP,
+                               "no such action of this store, or no such message");
     t = enter(x);
     for (uint64_t i = 0; i < n; i++) {
         struct row *row = x->claimed.rows[items[i]->index];
@@ -411,6 +455,22 @@ static int renew(void *instance, struct outbox_str lease, uint32_t lease_ms,
 
 /* ---- producers, and people ---- */
 
+/* What a database's types and constraints refuse. */
+static int check_new(const struct table *t, const struct outbox_new *const *from, uint64_t i,
+                     struct outbox_err *err)
+{
+    const struct outbox_new *row = from[i];
+    bool twice = row->id.p && find_id(t, row->id);
+    for (uint64_t k = 0; k < i && row->id.p && !twice; k++)
+        twice = outbox_str_eq(from[k]->id, row->id);
+    if (twice)
+        return outbox_fail(err, OUTBOX_E_EXISTS, "a message with the id %.*s is there already",
+                           (int)(row->id.n < 80 ? row->id.n : 80), row->id.p);
+    if (row->topic.n == 0 || memchr(row->topic.p, '\0', (size_t)row->topic.n))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the topic is empty, or holds a NUL");
+    return OUTBOX_OK;
+}
+
 static int save_all(struct table *t, const struct outbox_new *const *from, uint64_t n,
                     struct row **made, struct outbox_err *err)
 {
@@ -425,9 +485,9 @@ static int save_all(struct table *t, const struct outbox_new *const *from, uint6
         t->room = (t->n + (size_t)n) * 2;
     }
     for (uint64_t i = 0; i < n; i++) {
-        if (from[i]->id.p && find_id(t, from[i]->id))
-            return outbox_fail(err, OUTBOX_E_EXISTS, "a message with the id %.*s is there already",
-                               (int)(from[i]->id.n < 80 ? from[i]->id.n : 80), from[i]->id.p);
+        int r = check_new(t, from, i, err);
+        if (r < 0)
+            return r;
         made[i] = new_row(from[i], t->host->now_us(t->host));
         if (!made[i])
             return no_memory(err);
