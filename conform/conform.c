@@ -4,10 +4,12 @@
 #include "conform/command.h"
 #include "conform/course.h"
 #include "conform/form.h"
+#include "conform/kill.h"
 #include "conform/life.h"
 #include "conform/own_kind.h"
 #include "conform/report.h"
 #include "conform/rules.h"
+#include "conform/soak.h"
 #include "conform/target.h"
 
 #include <fcntl.h>
@@ -109,6 +111,8 @@ static void add_tests(const struct setup *s, struct kit_table *table)
     if (s->kind == OUTBOX_KIND_STORE)
         store_contract_add(own_store(s), &sink);
     rules_add(&sink, s->kind);
+    kill_add(&sink, s->kind);
+    soak_add(&sink);
 }
 
 static bool is_wanted(const struct arguments *a, const struct kit_test *t)
@@ -214,18 +218,18 @@ static int list(const struct kit_table *table)
 static int run(const struct arguments *a, struct setup *s, const struct kit_table *table)
 {
     char name[80];
-    struct report report = {.plugin = name};
+    struct report report = {.plugin = name, .partial = a->n_only > 0};
     int code = check_names(a, table);
-    if (code < 0 && setup_read(s, a->file, false, tell, NULL) < 0)
-        code = EXIT_USAGE;
     if (code < 0)
         code = probe(s, a->file);
     if (code >= 0)
         return code;
     snprintf(name, sizeof name, "%s-%s", descriptor_kind_prefix(s->kind), s->name);
-    target_use(s, a->file);
     command_begin();
     course_begin();
+    kill_begin();
+    soak_begin();
+    (void)kit_run_number(); /* one for all processes */
     code = run_all(a, table, &report) > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
     if (a->junit && report_junit(&report, a->junit) < 0) {
         fprintf(stderr, "outbox-conform: %s: %m\n", a->junit);
@@ -254,6 +258,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "outbox-conform: %s\n", err.text);
         return EXIT_USAGE;
     }
+    if (!a.list && setup_read(&s, a.file, false, tell, NULL) < 0)
+        return EXIT_USAGE;
+    target_use(&s, a.file);
     add_tests(&s, &table);
     code = a.list ? list(&table) : run(&a, &s, &table);
     free(table.tests);

@@ -39,14 +39,43 @@ static size_t count(const struct report *report, int level, int outcome)
     return n;
 }
 
-static void print_each(const struct report *report, enum kit_outcome outcome, const char *word)
+static void print_failed(const struct report *report)
 {
     for (size_t i = 0; i < report->n; i++) {
         const struct kit_result *r = &report->results[i];
-        if (r->outcome != outcome)
+        if (r->outcome != KIT_FAILED)
             continue;
-        printf("# %s %s: ", word, r->test->name);
+        printf("# FAILED %s: ", r->test->name);
         print_text(r->text);
+        putchar('\n');
+    }
+}
+
+/* Was one skipped for this reason before? */
+static bool is_told(const struct report *report, size_t of)
+{
+    for (size_t i = 0; i < of; i++)
+        if (report->results[i].outcome == KIT_SKIPPED &&
+            strcmp(report->results[i].text, report->results[of].text) == 0)
+            return true;
+    return false;
+}
+
+/* Each reason once. */
+static void print_skipped(const struct report *report)
+{
+    for (size_t i = 0; i < report->n; i++) {
+        size_t n = 0;
+        if (report->results[i].outcome != KIT_SKIPPED || is_told(report, i))
+            continue;
+        for (size_t k = i + 1; k < report->n; k++)
+            n += report->results[k].outcome == KIT_SKIPPED &&
+                 strcmp(report->results[i].text, report->results[k].text) == 0;
+        printf("# skipped %s", report->results[i].test->name);
+        if (n > 0)
+            printf(" and %zu more", n);
+        printf(": ");
+        print_text(report->results[i].text);
         putchar('\n');
     }
 }
@@ -56,8 +85,8 @@ size_t report_summary(const struct report *report)
     size_t all_failed = 0;
     int reached = 0;
     printf("# ---- %s\n", report->plugin);
-    print_each(report, KIT_SKIPPED, "skipped");
-    print_each(report, KIT_FAILED, "FAILED");
+    print_skipped(report);
+    print_failed(report);
     for (int level = 1; level <= REPORT_LEVELS; level++) {
         size_t n = count(report, level, -1), failed = count(report, level, KIT_FAILED);
         size_t skipped = count(report, level, KIT_SKIPPED);
@@ -69,6 +98,8 @@ size_t report_summary(const struct report *report)
             reached = level;
         all_failed += failed;
     }
+    if (report->partial)
+        return all_failed;
     if (reached > 0)
         printf("# %s conforms to level %d\n", report->plugin, reached);
     else

@@ -10,6 +10,7 @@ struct report {
     const char *plugin; /* pub-NAME */
     struct kit_result *results;
     size_t n;
+    bool partial; /* only some tests were wanted: no level is told */
 };
 
 void report_tap(const struct kit_result *result, size_t number);

@@ -186,10 +186,16 @@ static void check_cancel(struct checked_call *c, int r)
     }
 }
 
+/* The answers of `wait` that are none of its failures. */
+static bool is_answer(const struct checked_call *c, int r)
+{
+    return (r == OUTBOX_E_TIMEOUT || r == OUTBOX_E_CANCELLED) && strcmp(c->operation, "wait") == 0;
+}
+
 static void check_error(struct checked_call *c, int r)
 {
     struct outbox_err *err = c->err;
-    if (r >= 0 || !err)
+    if (r >= 0 || !err || is_answer(c, r))
         return;
     if (strnlen(err->text, sizeof err->text) == sizeof err->text ||
         strnlen(err->option, sizeof err->option) == sizeof err->option) {

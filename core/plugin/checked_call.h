@@ -99,10 +99,12 @@ void checked_call_report(const struct checked_call *c, const char *rule, const c
 void checked_report(struct checked_plugin *plugin, const char *instance, const char *operation,
                     const char *rule, const char *what);
 
-/* The copy of a message with all that hangs on it; likewise of text. NULL without memory. */
+/* The copy of a message with all that hangs on it; of text; of text that a NUL follows. NULL
+ * without memory. */
 const struct outbox_message *checked_copy_message(struct checked_pages *pages,
                                                   const struct outbox_message *msg);
 struct outbox_str checked_copy_str(struct checked_pages *pages, struct outbox_str text);
+struct outbox_str checked_copy_terminated(struct checked_pages *pages, struct outbox_str text);
 
 /* ---- checked_host.c: what a plugin gets as its host ---- */
 

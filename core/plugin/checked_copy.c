@@ -8,8 +8,7 @@ struct outbox_str checked_copy_str(struct checked_pages *pages, struct outbox_st
         text.p ? checked_pages_add(pages, text.p, (size_t)text.n, false) : NULL, text.n};
 }
 
-/* A NUL follows names and values of headers. */
-static struct outbox_str copy_terminated(struct checked_pages *pages, struct outbox_str text)
+struct outbox_str checked_copy_terminated(struct checked_pages *pages, struct outbox_str text)
 {
     return (struct outbox_str){
         text.p ? checked_pages_add(pages, text.p, (size_t)text.n + 1, false) : NULL, text.n};
@@ -25,8 +24,8 @@ const struct outbox_message *checked_copy_message(struct checked_pages *pages,
     if (pages->failed)
         return NULL;
     for (size_t i = 0; i < n; i++) {
-        headers[i].name = copy_terminated(pages, msg->headers[i].name);
-        headers[i].value = copy_terminated(pages, msg->headers[i].value);
+        headers[i].name = checked_copy_terminated(pages, msg->headers[i].name);
+        headers[i].value = checked_copy_terminated(pages, msg->headers[i].value);
     }
     copy->headers = headers;
     copy->id = checked_copy_str(pages, msg->id);

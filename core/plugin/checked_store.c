@@ -81,7 +81,7 @@ static const struct outbox_filter *copy_filter(struct checked_pages *pages,
     for (uint64_t i = 0; ids && i < filter->n_ids; i++)
         ids[i] = checked_copy_str(pages, filter->ids[i]);
     if (copy) {
-        copy->topic = checked_copy_str(pages, filter->topic);
+        copy->topic = checked_copy_terminated(pages, filter->topic);
         copy->lane = checked_copy_str(pages, filter->lane);
         copy->ids = ids;
     }

@@ -150,7 +150,7 @@ struct outbox_settle {
 struct outbox_filter {
     uint32_t size;
     uint32_t statuses;            /* bits */
-    struct outbox_str topic;      /* an fnmatch pattern, matched without flags */
+    struct outbox_str topic;      /* an fnmatch pattern, matched without flags; a NUL follows it */
     struct outbox_str lane;       /* the name of a publisher */
     const struct outbox_str *ids; /* n_ids row ids or origin ids */
     uint64_t n_ids;
