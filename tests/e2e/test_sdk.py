@@ -25,7 +25,7 @@ class Examples(sdk_test.Sdk):
         os.mkdir(folder, 0o755)
         shutil.copy(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), folder)
         source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-" + name, "pub-%s.c" % name)
-        self.compile(source, "-std=c99", "-pedantic")
+        self.build(source, "-std=c99", "-pedantic")
         self.module(source, os.path.join(folder, "pub-%s.so" % name), *flags)
         self.db = self.path("shop.db")
         self.write("outboxd.ini", "[relay]\nplugin_dir = %s\n[store]\nplugin = sqlite\npath = %s\n[publisher out]\n"

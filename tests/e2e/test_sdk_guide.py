@@ -49,9 +49,9 @@ class Guide(sdk_test.Sdk):
                 continue
             source = self.write("guide-%d.c" % line, PREAMBLE + '#line %d "plugin-author-guide.md"\n' % (line + 1) + block)
             for standard in ("-std=c99", "-std=c11"):
-                self.compile(source, standard, "-pedantic", *flags)
+                self.build(source, standard, "-pedantic", *flags)
             self.assertEqual(how, "c++")
-            self.compile(source, "-std=c++20", "-x", "c++", *flags, compiler="g++")
+            self.build(source, "-std=c++20", "-x", "c++", *flags, compiler="g++")
             compiled += 1
         self.assertGreaterEqual(compiled, 5)
 
@@ -87,7 +87,7 @@ class Guide(sdk_test.Sdk):
         page = read(DOCS, "outbox-plugin.3")
         (source,) = re.findall(r"^\.Bd -literal\n(#include.*?)^\.Ed$", page, re.M | re.S)
         source = self.write("rule-always.c", source)
-        self.compile(source, "-std=c99", "-pedantic")
+        self.build(source, "-std=c99", "-pedantic")
         self.module(source, self.path("rule-always.so"))
         self.assertIn("then", self.run_in("", "outboxd", "plugins", "--plugin-dir", self.dir, "always"))
 

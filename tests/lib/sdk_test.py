@@ -40,11 +40,11 @@ class Sdk(outbox_test.Scratch):
     def pkg_config(self, *args):
         return self.run_in("", "pkg-config", *args).split()
 
-    def compile(self, source, *flags, compiler="cc", output=None):
+    def build(self, source, *flags, compiler="cc", output=None):
         self.run_in("", compiler, "-Wall", "-Wextra", "-Werror", *flags, *self.pkg_config("--cflags", "outbox-plugin"),
                     *(["-o", output] if output else ["-fsyntax-only"]), source)
 
     def module(self, source, output, *flags):
         """Compiles a plugin as it would be installed."""
-        self.compile(source, "-std=c11", "-shared", "-fPIC", "-pthread", "-Wl,-z,defs", *flags, output=output)
+        self.build(source, "-std=c11", "-shared", "-fPIC", "-pthread", "-Wl,-z,defs", *flags, output=output)
         os.chmod(output, 0o755)
