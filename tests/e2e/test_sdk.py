@@ -42,6 +42,15 @@ class Examples(sdk_test.Sdk):
     def test_the_asynchronous_example_builds_and_relays(self):
         self.assertEqual(*self.relays_three("journal"))
 
+    def test_the_example_publishers_conform(self):
+        for name in ("file", "journal"):
+            module = self.path("pub-%s.so" % name)
+            self.module(os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-" + name, "pub-%s.c" % name), module)
+            self.write(name + ".ini", "[publisher out]\nplugin = %s\npath = %s\n[conform]\nscratch = yes\n"
+                       "verify = grep -ao '^[^ ]*' %s\n" % (name, self.path("out-" + name), self.path("out-" + name)))
+            self.assertIn("conforms to level 3",
+                          self.run_in("", "outbox-conform", "-c", name + ".ini", "--level", "3", module))
+
     def build_against_library(self, name, *packages):
         """An example that uses liboutbox; returns the program."""
         source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", *name.split("/"))
