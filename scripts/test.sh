@@ -283,19 +283,6 @@ check_scripts() {
 
 check_manuals() { sources '*.1' '*.3' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
 
-# Third parties compile these with what they have.
-check_headers() {
-    local header libpq
-    read -ra libpq <<<"$(pkg-config --cflags libpq)"
-    for header in sdk/include/outbox/*.h; do
-        echo "#include <outbox/${header##*/}>" >"$work/header.c"
-        gcc -std=c99 -pedantic -Wall -Wextra -Wc++-compat -Werror -I sdk/include "${libpq[@]}" \
-            -fsyntax-only "$work/header.c" || return 1
-        g++ -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -I sdk/include "${libpq[@]}" \
-            -fsyntax-only "$work/header.c" || return 1
-    done
-}
-
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
     local module
@@ -367,7 +354,6 @@ every_check() {
     step cppcheck check_cpp
     step shellcheck check_scripts
     step manuals check_manuals
-    step headers check_headers
     step exports check_exports
     step calls check_calls
     step valgrind check_memory

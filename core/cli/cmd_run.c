@@ -186,10 +186,8 @@ static int relay(const struct config *config, const struct args *args, struct lo
     struct outbox_err err = {.size = sizeof err};
     struct show shown = {.progress = {0}};
     int r = relay_start(config, &args->mode, log, &relay, &err);
-    if (r < 0) {
-        report_failure("%s: %s", config->file, err.text);
-        return report_exit_code(r);
-    }
+    if (r < 0)
+        return report_error(r, &err); /* a section's begins with file and line */
     log_event(log, OUTBOX_LOG_INFO, "started", "version", PACKAGE_VERSION, "relay", config->name,
               "store", config->store_plugin->desc.name, "publishers",
               LOG_NUM((int64_t)config->n_publishers), "workers", LOG_NUM(config->workers), NULL);

@@ -260,7 +260,9 @@ OUTBOX_EXPORT int outbox_relay_start(struct outbox_relay *relay, struct outbox_e
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "a relay needs a store, a publisher and a router before it can start");
     struct relay *started = NULL;
-    int r = relay_start(c, &mode, relay->log, &started, err);
+    int r = config_check_publishers(c, err);
+    if (r == 0)
+        r = relay_start(c, &mode, relay->log, &started, err);
     pthread_mutex_lock(&relay->lock);
     relay->relay = started;
     pthread_mutex_unlock(&relay->lock);

@@ -23,7 +23,7 @@ int guard_result(const struct instance *instance, int r, struct outbox_err *err)
 {
     if (r >= 0)
         return OUTBOX_OK;
-    if (r < OUTBOX_E_FULL)
+    if (r < OUTBOX_E_EXISTS)
         r = OUTBOX_E_RETRY; /* a class that this host does not know */
     if (err)
         err->text[sizeof err->text - 1] = '\0'; /* the plugin may have forgotten it */

@@ -138,6 +138,22 @@ static int open_plugin(struct instance *instance, const struct instance_setup *s
     return r;
 }
 
+/* What the plugin says, with the line of the file that is to blame. */
+static int fail_open(const struct instance_setup *setup, int r, struct outbox_err *why,
+                     struct outbox_err *err)
+{
+    char place[OPTIONS_PLACE_SIZE];
+    why->text[sizeof why->text - 1] = '\0'; /* the plugin may have forgotten it */
+    why->option[sizeof why->option - 1] = '\0';
+    options_place(setup->cfg, why->option, place);
+    outbox_fail_option(err, why->option, "%s%s: %s", place, setup->label,
+                       why->text[0] ? why->text : "cannot be opened, without a reason");
+    r = r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r;
+    if (err)
+        err->code = r;
+    return r;
+}
+
 int instance_open(struct instance *instance, const struct instance_setup *setup,
                   struct outbox_err *err)
 {
@@ -147,9 +163,7 @@ int instance_open(struct instance *instance, const struct instance_setup *setup,
     if (r >= 0)
         return OUTBOX_OK;
     instance_destroy_host(instance);
-    why.text[sizeof why.text - 1] = '\0'; /* the plugin may have forgotten it */
-    return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", setup->label,
-                       why.text[0] ? why.text : "cannot be opened, without a reason");
+    return fail_open(setup, r, &why, err);
 }
 
 void instance_close(struct instance *instance)

@@ -64,14 +64,15 @@ static int check_allowed(const struct section *in, const char *option,
 {
     uint64_t n = in->host->option_count(in->cfg, option);
     if (names->fixed && n > 0)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "%s: only for an option `%s` that takes something from the message",
-                           option, names->option);
+        return outbox_fail_option(
+            in->err, option, "%s: only for an option `%s` that takes something from the message",
+            option, names->option);
     if (!names->fixed && n == 0)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "%s: `%s` takes something from the message, so the names that it may "
-                           "become must be listed here",
-                           option, names->option);
+        return outbox_fail_option(
+            in->err, names->option,
+            "%s: `%s` takes something from the message, so the names that it may "
+            "become must be listed here",
+            option, names->option);
     return OUTBOX_OK;
 }
 
@@ -90,11 +91,11 @@ static int read_names(const struct section *in, struct settings *s)
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i].queue_mode != s->queue_mode &&
             (section_is_set(in, own[i].name) || in->host->option_count(in->cfg, own[i].name) > 0))
-            return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: only with mode = %s", own[i].name,
-                               modes[own[i].queue_mode]);
+            return outbox_fail_option(in->err, own[i].name, "%s: only with mode = %s", own[i].name,
+                                      modes[own[i].queue_mode]);
     if (!section_is_set(in, name))
-        return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: mode = %s needs its name", name,
-                           modes[s->queue_mode]);
+        return outbox_fail_option(in->err, "mode", "%s: mode = %s needs its name", name,
+                                  modes[s->queue_mode]);
     const char *key =
         section_is_set(in, "routing_key") ? section_text(in, "routing_key") : "{topic}";
     int r = template_parse("exchange", s->queue_mode ? "" : section_text(in, name), &s->exchange,
@@ -117,12 +118,14 @@ static int read_declare(const struct section *in, struct settings *s)
         s->declare++;
     s->quorum = strcmp(section_text(in, "queue_type"), "quorum") == 0;
     if (s->declare != DECLARE_NONE && !names->fixed)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "declare: not with an option `%s` that takes something from the message",
-                           names->option);
+        return outbox_fail_option(
+            in->err, "declare",
+            "declare: not with an option `%s` that takes something from the message",
+            names->option);
     const char *type = s->exchange_type ? s->exchange_type : "";
     const char *fault = *type ? short_fault(type, strlen(type)) : "is empty";
-    return fault ? outbox_fail(in->err, OUTBOX_E_CONFIG, "exchange_type: it %s", fault) : OUTBOX_OK;
+    return fault ? outbox_fail_option(in->err, "exchange_type", "exchange_type: it %s", fault)
+                 : OUTBOX_OK;
 }
 
 int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,

@@ -34,9 +34,7 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     }
     int r = pipeline_change(&s->conn, STMT_NONE, sql, &args, NULL, err);
     arena_reset(&s->conn.scratch);
-    if (r < 0 && failure_is(&s->conn, "23505"))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "there is a message with this id already");
-    return r;
+    return r < 0 && failure_is_of_id(&s->conn) ? OUTBOX_E_EXISTS : r;
 }
 
 int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
@@ -55,8 +53,11 @@ int op_save(void *instance, const struct outbox_new *const *rows, uint64_t n,
         return r;
     if (exec) /* else the name is put in when the statement is sent */
         dialect.table = table;
-    for (uint64_t i = 0; r == 0 && i < n; i++)
+    for (uint64_t i = 0; r == 0 && i < n; i++) {
         r = sql_insert_message(&dialect, rows[i], exec ? exec : &here, err);
+        if (!exec && r == OUTBOX_E_EXISTS)
+            sql_insert_fail_exists(rows[i], err);
+    }
     free(table);
     return exec ? r : pipeline_end(&s->conn, r, err);
 }

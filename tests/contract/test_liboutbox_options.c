@@ -196,6 +196,49 @@ START_TEST(a_publishers_own_timeout_must_fit_its_batch)
 }
 END_TEST
 
+/* A folder with a plugin of the tests beside the store. */
+static const char *plugins_of_tests(void)
+{
+    static char folder[128];
+    char from[4096], to[256];
+    snprintf(folder, sizeof folder, "%s/plugins", app_dir);
+    ck_assert_int_eq(mkdir(folder, 0755), 0);
+    snprintf(from, sizeof from, "%s/store-sqlite.so", app_plugin_dir());
+    snprintf(to, sizeof to, "%s/store-sqlite.so", folder);
+    ck_assert_int_eq(symlink(from, to), 0);
+    snprintf(from, sizeof from, "%s/tests/fixtures/pub-options.so", getenv("OUTBOX_TEST_BUILDDIR"));
+    snprintf(to, sizeof to, "%s/pub-options.so", folder);
+    ck_assert_int_eq(symlink(from, to), 0);
+    return folder;
+}
+
+START_TEST(an_option_names_a_publisher_of_the_relay)
+{
+    struct outbox_setting settings[] = {
+        {"url", "u"}, {"password", "p"}, {"spare", "hear"}, {"client.a.b", "x"}, {NULL, NULL}};
+    const char *folder = plugins_of_tests();
+    app_send(0); /* so that there are tables */
+    for (int right = 0; right < 2; right++) {
+        struct outbox_relay *relay;
+        struct outbox_router *router = outbox_router_new();
+        app_ok(outbox_router_set_fallback(router, "here"));
+        app_ok(outbox_relay_new(NULL, &relay, &app_err));
+        app_ok(outbox_relay_set_store(relay, folder, "sqlite", app_settings, &app_err));
+        app_ok(outbox_relay_add_publisher(relay, "there", "options", settings, &app_err));
+        app_ok(outbox_relay_add_function(relay, "here", app_deliver, &app_publisher, &app_err));
+        app_ok(outbox_relay_set_router(relay, router, &app_err));
+        if (right)
+            app_ok(outbox_relay_start(relay, &app_err));
+        else
+            app_refused(outbox_relay_start(relay, &app_err),
+                        "spare: there is no [publisher hear]; did you mean `here`?");
+        settings[2].value = "here";
+        outbox_router_free(router);
+        outbox_relay_free(relay);
+    }
+}
+END_TEST
+
 static const char *misspelt(void *ctx, const struct outbox_message *message)
 {
     (void)ctx;
@@ -238,6 +281,7 @@ int main(void)
     tcase_add_test(tc, the_order_of_the_calls_is_told);
     tcase_add_test(tc, secrets_come_from_files_and_are_not_shown);
     tcase_add_test(tc, a_publishers_own_timeout_must_fit_its_batch);
+    tcase_add_test(tc, an_option_names_a_publisher_of_the_relay);
     tcase_add_test(tc, a_function_that_names_no_publisher_keeps_the_message);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

@@ -11,6 +11,18 @@ import outbox_test
 import sdk_test
 from sdk_test import STAGE
 
+# What each compiler is asked to complain about; those that are not installed are left out.
+WARNINGS = {
+    "gcc": ["-pedantic", "-Wall", "-Wextra", "-Wc++-compat"],
+    "clang": ["-pedantic", "-Wall", "-Wextra"],
+    "g++": ["-pedantic", "-Wall", "-Wextra", "-Wold-style-cast", "-Wzero-as-null-pointer-constant", "-Wuseless-cast",
+            "-Wconversion", "-Wsign-conversion", "-Wcast-qual", "-Wcast-align"],
+    # -Weverything warns of the language itself, too, and of what no C header can avoid
+    "clang++": ["-Weverything", "-Wno-unknown-warning-option", "-Wno-c++98-compat", "-Wno-c++98-compat-pedantic", "-Wno-padded",
+                "-Wno-unsafe-buffer-usage", "-Wno-reserved-identifier", "-Wno-pre-c++20-compat", "-Wno-switch-default", "-Wno-nrvo"],
+}
+STANDARDS = {"gcc": ("c99", "c11"), "clang": ("c99", "c11"), "g++": ("c++11", "c++20"), "clang++": ("c++20",)}
+
 
 class Examples(sdk_test.Sdk):
     def test_pkg_config_says_where_plugins_go_and_links_nothing(self):
@@ -50,6 +62,53 @@ class Examples(sdk_test.Sdk):
                        "verify = grep -ao '^[^ ]*' %s\n" % (name, self.path("out-" + name), self.path("out-" + name)))
             self.assertIn("conforms to level 3",
                           self.run_in("", "outbox-conform", "-c", name + ".ini", "--level", "3", module))
+
+    def compile(self, compiler, *args):
+        done = subprocess.run([compiler, *WARNINGS[compiler], "-Werror", *args, *self.pkg_config("--cflags", "outbox-plugin")],
+                              capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), (compiler, args))
+
+    @staticmethod
+    def compilers():
+        return [compiler for compiler in WARNINGS if shutil.which(compiler)]
+
+    def test_the_headers_are_clean_alone_and_in_both_languages(self):
+        (folder,) = [flag[2:] for flag in self.pkg_config("--cflags", "outbox-plugin") if flag.startswith("-I")]
+        headers = sorted(os.listdir(os.path.join(folder, "outbox")))
+        self.assertIn("helpers.h", headers)
+        libpq = subprocess.run(["pkg-config", "--cflags", "libpq"], capture_output=True, text=True).stdout.split()
+        for compiler in self.compilers():
+            suffix = "cc" if "++" in compiler else "c"
+            for header in headers:
+                source = self.write("header." + suffix, "#include <outbox/%s>\n" % header)
+                for standard in STANDARDS[compiler]:
+                    self.compile(compiler, "-std=" + standard, "-fsyntax-only", *libpq, source)
+
+    def test_the_example_needs_no_macro_of_its_author(self):
+        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-file", "pub-file.c")
+        for compiler in self.compilers():
+            if "++" not in compiler:
+                for standard in STANDARDS[compiler]:
+                    self.compile(compiler, "-std=" + standard, "-Wno-c++-compat", "-fsyntax-only", source)
+
+    def test_a_plugin_in_cxx_builds_without_a_warning_and_works(self):
+        folder = self.path("plugins")
+        os.mkdir(folder, 0o755)
+        shutil.copy(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), folder)
+        source = os.path.join(outbox_test.SRCDIR, "tests", "fixtures", "plugin.cc")
+        module = os.path.join(folder, "pub-plugin.so")
+        self.db = self.path("shop.db")
+        self.write("outboxd.ini", "[relay]\nplugin_dir = %s\n[store]\nplugin = sqlite\npath = %s\n[publisher out]\n"
+                   "plugin = plugin\ngreeting = hello\n[router]\nfallback = out\n" % (folder, self.db), 0o600)
+        self.outboxd("init")
+        for compiler in self.compilers():
+            if "++" in compiler:
+                self.compile(compiler, "-std=c++20", "-shared", "-fPIC", "-o", module, source)
+                os.chmod(module, 0o755)
+                self.outboxd("send", "--topic", "t")
+                done = self.outboxd("run", "--once")
+                self.assertIn("published 1", done.stdout, compiler)
+                self.assertIn("hello", done.stderr, compiler)
 
     def build_against_library(self, name, *packages):
         """An example that uses liboutbox; returns the program."""

@@ -35,10 +35,10 @@ static int bad_file(const char *option, const char *path, struct outbox_err *err
 {
     const char *why = tls_last_error();
     if (path && access(path, R_OK) < 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: cannot read %.200s: %s", option, path,
-                           strerror(errno));
-    return outbox_fail(err, OUTBOX_E_CONFIG, "%s: not usable: %s (PEM, without a password)", option,
-                       why ? why : "unknown reason");
+        return outbox_fail_option(err, option, "%s: cannot read %.200s: %s", option, path,
+                                  strerror(errno));
+    return outbox_fail_option(err, option, "%s: not usable: %s (PEM, without a password)", option,
+                              why ? why : "unknown reason");
 }
 
 /* A pipe would make OpenSSL wait for somebody who writes. */
@@ -46,7 +46,7 @@ static int check_regular(const char *option, const char *path, struct outbox_err
 {
     struct stat st;
     if (path && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: %.200s is not a regular file", option, path);
+        return outbox_fail_option(err, option, "%s: %.200s is not a regular file", option, path);
     return OUTBOX_OK;
 }
 

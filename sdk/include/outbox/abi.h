@@ -47,6 +47,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What both languages take without a warning. */
+#ifdef __cplusplus
+#define OUTBOX_CAST(type, value) static_cast<type>(value)
+#define OUTBOX_ADDRESS(p) reinterpret_cast<const char *>(p)
+#define OUTBOX_NULL nullptr
+#else
+#define OUTBOX_CAST(type, value) ((type)(value))
+#define OUTBOX_ADDRESS(p) ((const char *)(p))
+#define OUTBOX_NULL NULL
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -84,9 +95,9 @@ extern "C" {
 #define OUTBOX_CRITICAL_CAPABILITIES UINT64_C(0x00000000ffffffff) /* of uint64_t capabilities */
 
 /** Is this field within the size that the filler of the struct *p has set? */
-#define OUTBOX_HAS(p, field)                                                         \
-    ((size_t)((const char *)&(p)->field - (const char *)(p)) + sizeof((p)->field) <= \
-     (size_t)(p)->size)
+#define OUTBOX_HAS(p, field)                                                                      \
+    (OUTBOX_CAST(size_t, OUTBOX_ADDRESS(&(p)->field) - OUTBOX_ADDRESS(p)) + sizeof((p)->field) <= \
+     (p)->size)
 
 /** The value of a duration option that is `never`; where a time is needed: no limit. */
 #define OUTBOX_NEVER INT64_MAX
@@ -206,8 +217,8 @@ struct outbox_message {
 #define OUTBOX_OPT_BELOW_BATCH_TIMEOUT 4u
 /**
  * The value may contain a password, as a URL (//user:password@host) or a list of settings
- * (password=...) does; it is a secret then. TEXT, LIST, and PREFIX (also by a key with `password`,
- * `secret` or `token` in it).
+ * (password=...) does; it is a secret then. TEXT (the host reads NAME_file, too), LIST, PREFIX. Of
+ * a PREFIX, the value of a key with `password`, `secret` or `token` in it is a secret in any case.
  */
 #define OUTBOX_OPT_MAY_BE_SECRET 8u
 
@@ -223,8 +234,10 @@ struct outbox_option {
     uint32_t flags; /* OUTBOX_OPT_REQUIRED ...; a required option has no default */
 };
 
-/** A host refuses a plugin with more options than this, or with a stride of more bytes. */
+/** A host refuses a plugin with more options than this, with an option of more choices, or with a
+ * stride of more bytes. */
 #define OUTBOX_OPTIONS_MAX 1000u
+#define OUTBOX_CHOICES_MAX 100u
 #define OUTBOX_STRIDE_MAX 4096u
 
 /** Levels for outbox_host.log. */
@@ -334,31 +347,32 @@ OUTBOX_EXPORT const struct outbox_plugin *outbox_plugin_v1(void);
 #define OUTBOX_PLUGIN_SYMBOL "outbox_plugin_v1"
 
 /**
- * A whole plugin in C99 and C++20: its descriptor, and the entry function that returns it.
- * `options` is an array, `ops` the table of operations. `needs` is needs_minor: 0 for any host of
- * ABI 1.
+ * A whole plugin in C99 and C++20: its descriptor, and the entry function that returns it. In C++
+ * it stands outside of all namespaces. `options` is an array, `ops` the table of operations.
+ * `needs` is needs_minor: 0 for any host of ABI 1. For example, in C++ with nullptr:
  *
  *     OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "name", "1.0", "Does this.", NULL, ops,
  * options)
  *
  * OUTBOX_DEFINE_SHARED_PLUGIN has shared_open and shared_close, too.
  */
-#define OUTBOX_DEFINE_PLUGIN(kind, needs, name, version, summary, url, ops, options) \
-    OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, 0, 0)
-#define OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, \
-                                    shared_open, shared_close)                              \
-    static const struct outbox_plugin outbox_plugin_descriptor = {                          \
-        OUTBOX_PLUGIN_INIT(kind, needs),                                                    \
-        name,                                                                               \
-        version,                                                                            \
-        summary,                                                                            \
-        url,                                                                                \
-        &(ops),                                                                             \
-        &(options)[0],                                                                      \
-        sizeof(options) / sizeof((options)[0]),                                             \
-        0,                                                                                  \
-        shared_open,                                                                        \
-        shared_close};                                                                      \
+#define OUTBOX_DEFINE_PLUGIN(kind, needs, name, version, summary, url, ops, options)    \
+    OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, \
+                                OUTBOX_NULL, OUTBOX_NULL)
+#define OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options,        \
+                                    shared_open, shared_close)                                     \
+    static const struct outbox_plugin outbox_plugin_descriptor = {OUTBOX_PLUGIN_INIT(kind, needs), \
+                                                                  name,                            \
+                                                                  version,                         \
+                                                                  summary,                         \
+                                                                  url,                             \
+                                                                  &(ops),                          \
+                                                                  &(options)[0],                   \
+                                                                  sizeof(options) /                \
+                                                                      sizeof((options)[0]),        \
+                                                                  OUTBOX_NULL,                     \
+                                                                  shared_open,                     \
+                                                                  shared_close};                   \
     OUTBOX_EXPORT_PLUGIN(outbox_plugin_descriptor)
 
 /** The parts of it: the first fields of a descriptor, and the entry function. */

@@ -12,9 +12,6 @@
 
 #ifdef __cplusplus
 extern "C" {
-#define OUTBOX_CAST(type, value) static_cast<type>(value)
-#else
-#define OUTBOX_CAST(type, value) ((type)(value))
 #endif
 
 #if defined(__GNUC__)
@@ -69,7 +66,8 @@ static inline OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *hos
     va_end(ap);
     if (n < 0)
         return;
-    host->log(host, level, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    host->log(host, level, text,
+              OUTBOX_CAST(size_t, n) < sizeof text ? OUTBOX_CAST(size_t, n) : sizeof text - 1);
 }
 
 /** The string s, which ends with NUL, as a borrowed outbox_str. NULL stays NULL. */
@@ -86,7 +84,7 @@ static inline int outbox_str_eq(struct outbox_str a, struct outbox_str b)
 {
     if (!a.p || !b.p)
         return a.p == b.p;
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, (size_t)a.n) == 0);
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
 /** outbox_host.option_read; of an older host: the value as it was at the start. */
@@ -101,7 +99,7 @@ static inline int outbox_option_read(const struct outbox_host *host, const struc
     if (!value.p || value.n >= cap)
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s is %s", name,
                            value.p ? "too long" : "not set");
-    memcpy(buf, value.p, (size_t)value.n + 1);
+    memcpy(buf, value.p, value.n + 1);
     *ret_n = value.n;
     return OUTBOX_OK;
 }
@@ -113,7 +111,7 @@ static inline struct outbox_str outbox_header(const struct outbox_message *msg, 
     for (uint64_t i = 0; i < msg->n_headers; i++)
         if (outbox_str_eq(msg->headers[i].name, wanted))
             return msg->headers[i].value;
-    return outbox_cstr(NULL);
+    return outbox_cstr(OUTBOX_NULL);
 }
 
 /** n in decimal digits in buf, with a NUL behind them. */

@@ -82,7 +82,7 @@ static inline int outbox_template_parse(const char *option, const char *text,
     ret->fixed = 1;
     while (*text && r == OUTBOX_OK) {
         size_t n = strcspn(text, "{}");
-        const char *end = text[n] == '{' ? strchr(text + n, '}') : NULL;
+        const char *end = text[n] == '{' ? strchr(text + n, '}') : OUTBOX_NULL;
         if (n > 0)
             r = outbox_template_add(ret, OUTBOX_TEMPLATE_LITERAL, text, n, err);
         text += n;
@@ -111,7 +111,7 @@ static inline struct outbox_str outbox_template_value(const struct outbox_templa
         for (uint64_t i = 0; i < msg->n_headers; i++)
             if (outbox_str_eq(msg->headers[i].name, text))
                 return msg->headers[i].value;
-        return outbox_cstr(NULL);
+        return outbox_cstr(OUTBOX_NULL);
     }
     return text;
 }
@@ -137,8 +137,8 @@ static inline int outbox_template_render(const struct outbox_template *t,
             return outbox_fail(err, OUTBOX_E_CONFIG, "%s is longer than %llu bytes", t->option,
                                OUTBOX_CAST(unsigned long long, cap - 1));
         if (text.n > 0)
-            memcpy(buf + n, text.p, OUTBOX_CAST(size_t, text.n));
-        n += OUTBOX_CAST(size_t, text.n);
+            memcpy(buf + n, text.p, text.n);
+        n += text.n;
     }
     buf[n] = '\0';
     *ret_n = n;

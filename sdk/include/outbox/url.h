@@ -62,7 +62,7 @@ static inline int outbox_url_hex(char c)
 static inline int outbox_url_decode(const char *option, const char *what, const char *p, size_t n,
                                     char ret[OUTBOX_URL_TEXT], struct outbox_err *err)
 {
-    const char *fault = NULL;
+    const char *fault = OUTBOX_NULL;
     size_t used = 0;
     for (size_t i = 0; i < n && !fault; i++) {
         char c = p[i];
@@ -121,15 +121,16 @@ static inline const char *outbox_url_port(const char *p, size_t n, uint16_t *ret
     if (port == 0 || port > 65535)
         return "has a port that is not one of 1 to 65535";
     *ret = OUTBOX_CAST(uint16_t, port);
-    return NULL;
+    return OUTBOX_NULL;
 }
 
 /* What is wrong with a host, or NULL; n bytes of host:port. */
 static inline const char *outbox_url_host(const char *p, size_t n, struct outbox_url_host *ret)
 {
-    const char *end = n > 0 && *p == '[' ? OUTBOX_CAST(const char *, memchr(p, ']', n)) : NULL;
+    const char *end =
+        n > 0 && *p == '[' ? OUTBOX_CAST(const char *, memchr(p, ']', n)) : OUTBOX_NULL;
     const char *colon = OUTBOX_CAST(const char *, memchr(p, ':', n));
-    const char *name = end ? p + 1 : p, *fault = NULL;
+    const char *name = end ? p + 1 : p, *fault = OUTBOX_NULL;
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     struct in6_addr address;
@@ -194,7 +195,7 @@ static inline const char *outbox_url_last_at(const char *p, size_t n)
     for (; n > 0; n--)
         if (p[n - 1] == '@')
             return p + n - 1;
-    return NULL;
+    return OUTBOX_NULL;
 }
 
 static inline int outbox_url_parse_rest(const char *option, const char *text, uint16_t port,
