@@ -67,7 +67,7 @@ END_TEST
 
 START_TEST(a_cancel_can_be_asked_for)
 {
-    struct outbox_deadline d = begin(60000, 50);
+    struct outbox_deadline d = a_deadline(60000, 50);
     ck_assert(!outbox_deadline_cancelled(&d));
     ck_assert_int_eq((int)write(cancel_pipe[1], "x", 1), 1);
     ck_assert(outbox_deadline_cancelled(&d));
