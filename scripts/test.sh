@@ -367,6 +367,7 @@ every_check() {
 what_takes_long() {
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
+    step sdk-root scripts/check-sdk-root.sh "$work/build-gcc/stage"
     step coverage measure_coverage
     step fuzz-long fuzz 120
 }
