@@ -11,6 +11,7 @@ enum log_format { LOG_LOGFMT, LOG_JSON };
 struct log;
 
 struct log *log_new(int fd, int level, enum log_format format);
+
 void log_free(struct log *log);
 int log_enabled(const struct log *log, int level);
 
@@ -26,6 +27,17 @@ void log_event(struct log *log, int level, const char *message, ...)
 
 /* The same for text that is not terminated, with the one pair `instance`. */
 void log_text(struct log *log, int level, const char *instance, const char *text, size_t n);
+
+/* Where events go instead of a descriptor, for an application that embeds a relay: the message, its
+ * pairs, and both in one line of logfmt. Texts are clean UTF-8 and borrowed for the call. Several
+ * threads call it at the same time. */
+struct log_pair {
+    const char *name;
+    const char *value;
+};
+typedef void (*log_sink_fn)(void *ctx, int level, const char *message, const struct log_pair *pairs,
+                            size_t n, const char *line);
+struct log *log_new_sink(log_sink_fn sink, void *ctx, int level);
 
 /* A number as text, for log_event: LOG_NUM(n) lives as long as the enclosing block. */
 struct log_number {

@@ -217,8 +217,9 @@ static int find_publisher(const struct route_table *table, const struct route *r
         route && route->rule ? route->rule->desc.name : "", shown);
 }
 
-int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
-                 void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err)
+static int decide(struct router *router, const struct outbox_message *msg, router_explain explain,
+                  void *ctx, const char **ret, const struct route **ret_route,
+                  struct outbox_err *err)
 {
     const struct route_table *table = router->table;
     for (size_t i = 0; i < table->n_routes; i++) {
@@ -229,13 +230,33 @@ int router_route(struct router *router, const struct outbox_message *msg, router
         if (explain)
             explain(ctx, &table->routes[i], answer.why);
         if (answer.publisher) {
+            *ret = answer.publisher;
             *ret_route = &table->routes[i];
-            return find_publisher(table, *ret_route, answer.publisher, ret, err);
+            return OUTBOX_OK;
         }
     }
     if (!table->fallback)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "no route takes this message and [router] has no fallback");
+    *ret = table->fallback;
     *ret_route = NULL;
-    return find_publisher(table, NULL, table->fallback, ret, err);
+    return OUTBOX_OK;
+}
+
+int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
+                 void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err)
+{
+    const char *name;
+    int r = decide(router, msg, explain, ctx, &name, ret_route, err);
+    return r < 0 ? r : find_publisher(router->table, *ret_route, name, ret, err);
+}
+
+int router_decide(const struct route_table *table, const struct outbox_message *msg,
+                  router_explain explain, void *ctx, const char **ret,
+                  const struct route **ret_route, struct outbox_err *err)
+{
+    struct router router = {.table = table};
+    int r = decide(&router, msg, explain, ctx, ret, ret_route, err);
+    free(router.scratch);
+    return r;
 }

@@ -110,6 +110,10 @@ class Examples(sdk_test.Sdk):
                 self.assertIn("published 1", done.stdout, compiler)
                 self.assertIn("hello", done.stderr, compiler)
 
+    def library(self):
+        (found,) = [os.path.join(folder, "liboutbox.so") for folder, _, files in os.walk(STAGE) if "liboutbox.so" in files]
+        return found
+
     def build_against_library(self, name, *packages):
         """An example that uses liboutbox; returns the program."""
         source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", *name.split("/"))
@@ -119,7 +123,7 @@ class Examples(sdk_test.Sdk):
         with open(os.path.join(outbox_test.BUILDDIR, "config.log"), encoding="utf-8") as f:
             sanitizer = [line.split("'")[1] for line in f if line.startswith("SAN_CFLAGS=")][0].split()
         others = subprocess.run(["pkg-config", "--cflags", "--libs", *packages], check=True, capture_output=True,
-                                text=True).stdout.split()
+                                text=True).stdout.split() if packages else []
         subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *sanitizer, *self.pkg_config("--cflags", "outbox"), "-o", program,
                         source, *libs, *["-Wl,-rpath," + folder for folder in rpath], *others, "-pthread"], check=True)
         return program
@@ -132,6 +136,20 @@ class Examples(sdk_test.Sdk):
         self.assertEqual((done.returncode, done.stdout), (0, "committed 16, relayed 16: mail 7, push 7, archive 2\n"), done)
         self.assertEqual(self.query("SELECT count(*) FROM orders"), [(16,)])
         self.assertEqual(self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'"), [(16,)])
+
+    def test_the_testing_example_needs_no_database(self):
+        done = subprocess.run([self.build_against_library("testing/testing.c")], capture_output=True, text=True,
+                              timeout=outbox_test.PATIENCE)
+        self.assertEqual((done.returncode, done.stdout), (0, "ok\n"), done)
+
+    def test_a_program_that_saves_is_not_linked_with_the_reader_of_the_file(self):
+        program = self.build_against_library("embed/embed.c", "sqlite3")
+        needed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        self.assertIn("liboutbox", needed)
+        for library in ("ini_config", "collection", "ref_array", "basicobjects", "path_utils", "dhash"):
+            self.assertNotIn("lib" + library, needed)
+        daemon = subprocess.run(["ldd", outbox_test.PROGRAM], capture_output=True, text=True, check=True).stdout
+        self.assertIn("libini_config", daemon) # or nothing would be shown
 
     @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "store-postgres.so")),
                          "store-postgres is not built")
@@ -151,11 +169,13 @@ class Examples(sdk_test.Sdk):
         db.close()
 
     def test_the_library_exports_its_own_names_only(self):
-        (library,) = [os.path.join(folder, "liboutbox.so") for folder, _, files in os.walk(STAGE) if "liboutbox.so" in files]
-        names = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+        names = subprocess.run(["nm", "-D", "--defined-only", self.library()], capture_output=True, text=True, check=True).stdout
         names = {line.split()[-1].split("@")[0] for line in names.splitlines()}
         self.assertIn("outbox_save", names)
         self.assertEqual({n for n in names if not n.startswith(("outbox_", "OUTBOX_"))}, set())
+        with open(os.path.join(outbox_test.SRCDIR, "docs", "outbox.3"), encoding="utf-8") as f:
+            manual = f.read()
+        self.assertEqual({n for n in names if n.startswith("outbox_") and "\n.Fn %s " % n not in manual}, set())
 
 
 if __name__ == "__main__":
