@@ -134,6 +134,18 @@ static void cancelled_calls(struct driver *d)
     }
 }
 
+/* It may still connect for a call that was too short. */
+static void await_ready(struct driver *d)
+{
+    const struct outbox_call call = call_of(LONG_MS, -1);
+    int64_t end = now_ms() + LONG_MS;
+    int r;
+    while ((r = DO(d, check, LONG_MS, &call)) != OUTBOX_OK && now_ms() < end)
+        sleep_ms(50);
+    if (r == OUTBOX_OK)
+        d->course->trouble[0] = '\0';
+}
+
 static void administrate(struct driver *d)
 {
     const struct outbox_call call = call_of(LONG_MS, -1);
@@ -184,7 +196,7 @@ void course_store(struct course *c, const struct instance_setup *setup)
     DO(&d, init, LONG_MS, &call, &done);
     short_calls(&d);
     if (!course_has(c, "late-return")) {
-        DO(&d, check, LONG_MS, &call);
+        await_ready(&d);
         claim_and_settle(&d);
         administrate(&d);
         cancelled_calls(&d);

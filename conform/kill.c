@@ -26,8 +26,8 @@ static struct kills {
     /* What did not come back, and why; empty: nothing of that kind. */
     char process[500], server[500];
     bool server_killed;
-    int unsettled; /* of a store: written and never settled */
-    uint32_t first_unsettled;
+    int unclaimed; /* of a store: written, and never claimed */
+    uint32_t first_unclaimed;
 } * kills;
 
 static pid_t worker;
@@ -128,12 +128,12 @@ static bool kill_servers(void)
     return true;
 }
 
-static int count_unsettled(void)
+static int count_unclaimed(void)
 {
     int n = 0;
     for (uint32_t i = 0; i < LOAD_MESSAGES; i++)
         if (atomic_load(&kills->load->state[i]) == LOAD_WRITTEN && n++ == 0)
-            kills->first_unsettled = i;
+            kills->first_unclaimed = i;
     return n;
 }
 
@@ -142,7 +142,7 @@ static void drain(void)
 {
     int64_t end = now_ms() + DRAIN_MS;
     atomic_store(&kills->load->next, LOAD_MESSAGES);
-    while (target()->kind == OUTBOX_KIND_STORE && (kills->unsettled = count_unsettled()) > 0 &&
+    while (target()->kind == OUTBOX_KIND_STORE && (kills->unclaimed = count_unclaimed()) > 0 &&
            now_ms() < end)
         sleep_ms(50);
 }
@@ -228,10 +228,11 @@ START_TEST(nothing_written_is_lost_in_kills)
     const struct kills *k = kill_all();
     if (k->process[0] || k->server[0])
         kit_skip("it did not come back");
-    ck_assert_msg(k->unsettled == 0,
-                  "%d messages that save had written were not claimed again in %d s; the first has "
+    ck_assert_msg(k->unclaimed == 0,
+                  "%d messages that save had written were never claimed, though it went on for %d "
+                  "s; the first has "
                   "the id %s",
-                  k->unsettled, DRAIN_MS / 1000, load_id(k->first_unsettled));
+                  k->unclaimed, DRAIN_MS / 1000, load_id(k->first_unclaimed));
 }
 END_TEST
 

@@ -144,6 +144,8 @@ static int settle(struct loader *l, struct outbox_batch *batch, const struct out
         uint32_t number = load_number(batch->messages[i]->id);
         if (number < LOAD_MESSAGES && atomic_load(&l->load->state[number]) & LOAD_DONE)
             atomic_fetch_add(&l->load->again, 1);
+        if (number < LOAD_MESSAGES)
+            atomic_fetch_or(&l->load->state[number], LOAD_CLAIMED);
         items[i] = (struct outbox_settle){.size = sizeof items[i],
                                           .index = i,
                                           .action = OUTBOX_SETTLE_DONE,

@@ -12,6 +12,7 @@
 
 /* Of a message. */
 #define LOAD_WRITTEN 1u /* saved in the store; it said so */
+#define LOAD_CLAIMED 4u /* from the store, at least once */
 #define LOAD_DONE 2u    /* accepted by the publisher, or settled as done; it said so */
 
 struct load {

@@ -44,9 +44,10 @@ static size_t whole_pages(size_t n)
 
 /* ---- where copies are and were ---- */
 
-void checked_vault_init(struct checked_vault *vault)
+void checked_vault_init(struct checked_vault *vault, size_t apart_max)
 {
     memset(vault, 0, sizeof *vault);
+    vault->apart_max = apart_max;
     pthread_mutex_init(&vault->lock, NULL);
 }
 
@@ -177,7 +178,9 @@ void *checked_pages_add(struct checked_pages *pages, const void *from, size_t n,
     struct checked_copy *copy = NULL;
     unsigned char *p = NULL;
     if (!pages->failed)
-        p = pages->vault->n_apart < APART_MAX ? take_apart(pages, all) : take_packed(pages, all);
+        p = pages->n_apart < pages->vault->apart_max && pages->vault->n_apart < APART_MAX
+                ? take_apart(pages, all)
+                : take_packed(pages, all);
     if (p)
         copy = array_add(&pages->copies, &pages->n_copies, sizeof *copy);
     if (!copy) {

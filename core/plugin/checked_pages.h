@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * checked_pages.h - copies for a plugin to borrow: each ends where a page ends behind which nothing
- * can be touched; and all are taken away together, so that a later use faults.
+ * checked_pages.h - copies for a plugin to borrow: the first ones of a call end where a page ends,
+ * behind which nothing can be touched; and all are taken away together, so that a later use faults.
  */
 #pragma once
 
@@ -28,10 +28,12 @@ struct checked_vault {
     uint16_t queue[CHECKED_SLOTS]; /* the returned ones, from the oldest on */
     size_t first, n_queued, queued_bytes;
     size_t next_slot;
+    size_t apart_max;
     _Atomic size_t n_apart; /* copies with pages of their own: the kernel limits their number */
 };
 
-void checked_vault_init(struct checked_vault *vault);
+/* So many copies of a call have pages of their own at most; the others share some. */
+void checked_vault_init(struct checked_vault *vault, size_t apart_max);
 void checked_vault_destroy(struct checked_vault *vault); /* unmaps what was returned */
 /* "borrowed-memory", "reads-past" or NULL. Async-signal-safe. */
 const char *checked_vault_rule(const struct checked_vault *vault, const void *address);

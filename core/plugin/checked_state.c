@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,21 @@ void checked_state_read(struct checked_state *state, bool alone)
     }
 }
 
+/* What belongs to the process: whoever runs beside the call may have changed it. */
+static void __attribute__((format(printf, 5, 6)))
+found_shared(const struct checked_state *before, checked_found_fn found, void *ctx,
+             const char *rule, const char *fmt, ...)
+{
+    char what[700];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(what, sizeof what - 64, fmt, ap);
+    va_end(ap);
+    if (!before->alone && n > 0)
+        snprintf(what + strlen(what), 64, " (if no other thread did that)");
+    found(ctx, rule, what);
+}
+
 static void compare_signals(const struct checked_state *before, const struct checked_state *now,
                             checked_found_fn found, void *ctx)
 {
@@ -95,31 +111,29 @@ static void compare_signals(const struct checked_state *before, const struct che
     for (int i = 1; i <= CHECKED_SIGNALS; i++)
         if (before->signals[i].handler != now->signals[i].handler ||
             before->signals[i].flags != now->signals[i].flags) {
-            snprintf(what, sizeof what, "signal %d is handled otherwise now", i);
-            found(ctx, "signal-handler", what);
+            found_shared(before, found, ctx, "signal-handler", "signal %d is handled otherwise now",
+                         i);
+            break;
         }
 }
 
 void checked_state_compare(const struct checked_state *before, checked_found_fn found, void *ctx)
 {
     struct checked_state now;
-    char what[640];
     checked_state_read(&now, before->alone);
     compare_signals(before, &now, found, ctx);
-    if (strcmp(before->locale, now.locale) != 0) {
-        snprintf(what, sizeof what, "the locale was `%s` and is `%s`", before->locale, now.locale);
-        found(ctx, "locale", what);
-    } else if (before->thread_locale != now.thread_locale) {
+    if (strcmp(before->locale, now.locale) != 0)
+        found_shared(before, found, ctx, "locale", "the locale was `%s` and is `%s`",
+                     before->locale, now.locale);
+    else if (before->thread_locale != now.thread_locale)
         found(ctx, "locale", "the thread's locale is another one now");
-    }
     if (before->device != now.device || before->directory != now.directory)
-        found(ctx, "directory", "the working directory is another one now");
+        found_shared(before, found, ctx, "directory", "the working directory is another one now");
     if (before->environment != now.environment)
-        found(ctx, "environment", "the environment variables are others now");
-    if (before->umask != now.umask) {
-        snprintf(what, sizeof what, "the umask was %03o and is %03o", before->umask, now.umask);
-        found(ctx, "umask", what);
-    }
+        found_shared(before, found, ctx, "environment", "the environment variables are others now");
+    if (before->umask != now.umask)
+        found_shared(before, found, ctx, "umask", "the umask was %03o and is %03o", before->umask,
+                     now.umask);
     if (before->printed[1] != now.printed[1])
         found(ctx, "writes-stdout", "it printed to standard output");
     if (before->printed[2] != now.printed[2])
