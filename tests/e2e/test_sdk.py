@@ -8,6 +8,8 @@ import unittest
 
 import combination
 import outbox_test
+import sdk_test
+from sdk_test import STAGE
 
 # What each compiler is asked to complain about; those that are not installed are left out.
 WARNINGS = {
@@ -20,38 +22,46 @@ WARNINGS = {
                 "-Wno-unsafe-buffer-usage", "-Wno-reserved-identifier", "-Wno-pre-c++20-compat", "-Wno-switch-default", "-Wno-nrvo"],
 }
 STANDARDS = {"gcc": ("c99", "c11"), "clang": ("c99", "c11"), "g++": ("c++11", "c++20"), "clang++": ("c++20",)}
-STAGE = os.path.join(outbox_test.BUILDDIR, "stage")
 
 
-class Sdk(outbox_test.Scratch):
-    def pkg_config(self, *args):
-        folders = [folder for folder, _, files in os.walk(STAGE) if "outbox-plugin.pc" in files]
-        env = dict(os.environ, PKG_CONFIG_PATH=folders[0], PKG_CONFIG_SYSROOT_DIR=STAGE)
-        return subprocess.run(["pkg-config", *args], env=env, check=True, capture_output=True, text=True).stdout.split()
-
+class Examples(sdk_test.Sdk):
     def test_pkg_config_says_where_plugins_go_and_links_nothing(self):
         self.assertEqual(self.pkg_config("--libs", "outbox-plugin"), [])
         self.assertEqual(self.pkg_config("--variable=abi_major", "outbox-plugin"), ["1"])
         self.assertEqual(self.pkg_config("--variable=abi_minor", "outbox-plugin"), ["0"])
         self.assertTrue(self.pkg_config("--variable=plugindir", "outbox-plugin")[0].endswith("/outboxd/plugins"))
 
-    def test_the_example_publisher_builds_and_relays(self):
+    def relays_three(self, name, *flags):
+        """An example that is a publisher: builds it, loads it, and returns the lines that it wrote, and those expected."""
         folder = self.path("plugins")
         os.mkdir(folder, 0o755)
         shutil.copy(os.path.join(outbox_test.PLUGIN_DIR, "store-sqlite.so"), folder)
-        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-file", "pub-file.c")
-        module = os.path.join(folder, "pub-file.so")
-        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-z,defs",
-                        *self.pkg_config("--cflags", "outbox-plugin"), "-o", module, source], check=True)
-        os.chmod(module, 0o755)
+        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-" + name, "pub-%s.c" % name)
+        self.build(source, "-std=c99", "-pedantic")
+        self.module(source, os.path.join(folder, "pub-%s.so" % name), *flags)
         self.db = self.path("shop.db")
         self.write("outboxd.ini", "[relay]\nplugin_dir = %s\n[store]\nplugin = sqlite\npath = %s\n[publisher out]\n"
-                   "plugin = file\npath = %s\n[router]\nfallback = out\n" % (folder, self.db, self.path("out")), 0o600)
-        self.assertIn("path = ", self.outboxd("plugins", "file").stdout)
+                   "plugin = %s\npath = %s\n[router]\nfallback = out\n" % (folder, self.db, name, self.path("out")), 0o600)
+        self.assertIn("path = ", self.outboxd("plugins", name).stdout)
         self.outboxd("init")
         ids = [self.outboxd("send", "--topic", "t", "number %d" % n).stdout.strip() for n in range(3)]
         self.outboxd("run", "--once")
-        self.assertEqual(self.read("out").splitlines(), ["%s number %d" % (i, n) for n, i in enumerate(ids)])
+        return self.read("out").splitlines(), ["%s number %d" % (i, n) for n, i in enumerate(ids)]
+
+    def test_the_example_publisher_builds_and_relays(self):
+        self.assertEqual(*self.relays_three("file"))
+
+    def test_the_asynchronous_example_builds_and_relays(self):
+        self.assertEqual(*self.relays_three("journal"))
+
+    def test_the_example_publishers_conform(self):
+        for name in ("file", "journal"):
+            module = self.path("pub-%s.so" % name)
+            self.module(os.path.join(outbox_test.SRCDIR, "sdk", "examples", "pub-" + name, "pub-%s.c" % name), module)
+            self.write(name + ".ini", "[publisher out]\nplugin = %s\npath = %s\n[conform]\nscratch = yes\n"
+                       "verify = grep -ao '^[^ ]*' %s\n" % (name, self.path("out-" + name), self.path("out-" + name)))
+            self.assertIn("conforms to level 3",
+                          self.run_in("", "outbox-conform", "-c", name + ".ini", "--level", "3", module))
 
     def compile(self, compiler, *args):
         done = subprocess.run([compiler, *WARNINGS[compiler], "-Werror", *args, *self.pkg_config("--cflags", "outbox-plugin")],

@@ -166,9 +166,10 @@ static inline OUTBOX_PRINTF(2, 0) struct outbox_str
     size_t len = n < 0 ? 0 : strlen(text);
     struct outbox_reason_text *t = OUTBOX_CAST(struct outbox_reason_text *,
                                                malloc(sizeof(struct outbox_reason_text) + len + 1));
-    char *copy = OUTBOX_CAST(char *, OUTBOX_CAST(void *, t + 1));
+    char *copy;
     if (!t)
         return outbox_cstr("out of memory for the reason");
+    copy = OUTBOX_CAST(char *, OUTBOX_CAST(void *, t + 1));
     memcpy(copy, n < 0 ? "" : text, len + 1);
     t->next = reasons->first;
     reasons->first = t;

@@ -311,7 +311,9 @@ struct outbox_store_ops {
                 struct outbox_err *err);
 
     /**
-     * Claims messages that are due, oldest first, and messages whose lease has expired. Where
+     * Claims messages that are due, oldest first, and messages whose lease has expired. Messages
+     * that come again after a delay have half of a batch, if there are more of both kinds than it
+     * holds, so that neither starves; a batch has the order of seq all the same. Where
      * there are none, the result is OUTBOX_OK and a batch with n == 0, which must be released,
      * too. A claim whose lease has expired charges nothing. Negative: there is no batch.
      */

@@ -60,6 +60,18 @@ static inline void outbox_deadline_cancel(struct outbox_deadline *d)
         d->until_us = until_us;
 }
 
+/** Asks, without waiting, whether the host cancels: 1 if so, and nothing new is to be begun. */
+static inline int outbox_deadline_cancelled(struct outbox_deadline *d)
+{
+    struct pollfd pollfd;
+    pollfd.fd = d->cancel_fd;
+    pollfd.events = POLLIN;
+    pollfd.revents = 0;
+    if (d->cancel_fd >= 0 && poll(&pollfd, 1, 0) > 0)
+        outbox_deadline_cancel(d);
+    return d->cancelled;
+}
+
 /**
  * Waits until fd has one of `events` (POLLIN, POLLOUT), or an error: OUTBOX_OK; fd -1: until the
  * time is over. OUTBOX_E_TIMEOUT: the time is over. OUTBOX_E_CANCELLED: the host cancels, and

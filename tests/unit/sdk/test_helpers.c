@@ -65,6 +65,17 @@ START_TEST(data_comes_before_a_cancel)
 }
 END_TEST
 
+START_TEST(a_cancel_can_be_asked_for)
+{
+    struct outbox_deadline d = a_deadline(60000, 50);
+    ck_assert(!outbox_deadline_cancelled(&d));
+    ck_assert_int_eq((int)write(cancel_pipe[1], "x", 1), 1);
+    ck_assert(outbox_deadline_cancelled(&d));
+    ck_assert(outbox_deadline_cancelled(&d));
+    ck_assert_int_le(outbox_deadline_left_ms(&d), 50);
+}
+END_TEST
+
 START_TEST(a_cancel_ends_what_has_not_begun)
 {
     struct outbox_deadline d = a_deadline(10000, 500);
@@ -153,6 +164,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, NULL);
     tcase_add_test(tc, what_is_left_is_rounded_up_and_never_negative);
     tcase_add_test(tc, data_comes_before_a_cancel);
+    tcase_add_test(tc, a_cancel_can_be_asked_for);
     tcase_add_test(tc, a_cancel_ends_what_has_not_begun);
     tcase_add_test(tc, what_has_begun_has_its_grace);
     tcase_add_test(tc, reasons_live_until_they_are_cleared);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_contract_settle.c - what becomes of claimed messages in the table. */
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -227,18 +227,17 @@ START_TEST(a_delay_may_be_as_long_as_it_likes)
 }
 END_TEST
 
-void store_contract_settle(Suite *suite)
+void store_contract_settle(const struct kit_sink *sink)
 {
-    TCase *tc = store_case(suite, "settle");
-    tcase_add_test(tc, done_messages_are_kept_as_processed);
-    tcase_add_test(tc, done_messages_are_deleted_when_asked);
-    tcase_add_test(tc, a_retry_is_charged_only_when_asked_and_keeps_its_reason);
-    tcase_add_test(tc, what_is_processed_has_no_last_error);
-    tcase_add_test(tc, a_failed_message_is_kept_and_not_claimed);
-    tcase_add_test(tc, any_reason_fits_the_column);
-    tcase_add_test(tc, a_batch_is_settled_in_parts_and_in_different_ways);
-    tcase_add_test(tc, a_batch_is_settled_in_different_ways_at_once);
-    tcase_add_test(tc, exactly_the_lost_messages_of_a_batch_are_stale);
-    tcase_add_test(tc, nonsense_is_refused_and_changes_nothing);
-    tcase_add_test(tc, a_delay_may_be_as_long_as_it_likes);
+    store_test(sink, done_messages_are_kept_as_processed, 0, 1);
+    store_test(sink, done_messages_are_deleted_when_asked, 0, 1);
+    store_test(sink, a_retry_is_charged_only_when_asked_and_keeps_its_reason, 0, 1);
+    store_test(sink, what_is_processed_has_no_last_error, 0, 1);
+    store_test(sink, a_failed_message_is_kept_and_not_claimed, 0, 1);
+    store_test(sink, any_reason_fits_the_column, 0, 1);
+    store_test(sink, a_batch_is_settled_in_parts_and_in_different_ways, 0, 1);
+    store_test(sink, a_batch_is_settled_in_different_ways_at_once, 0, 1);
+    store_test(sink, exactly_the_lost_messages_of_a_batch_are_stale, 0, 1);
+    store_test(sink, nonsense_is_refused_and_changes_nothing, 0, 1);
+    store_test(sink, a_delay_may_be_as_long_as_it_likes, 0, 1);
 }

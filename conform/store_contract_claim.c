@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_contract_claim.c - what comes out of a claim, to whom, when, and what a lost claim means.
  */
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -397,23 +397,22 @@ START_TEST(instances_that_claim_at_once_never_get_the_same)
 }
 END_TEST
 
-void store_contract_claim(Suite *suite)
+void store_contract_claim(const struct kit_sink *sink)
 {
-    TCase *tc = store_case(suite, "claim");
-    tcase_add_test(tc, a_message_comes_with_everything_that_was_written);
-    tcase_add_test(tc, messages_come_in_order_of_insertion_a_batch_at_a_time);
-    tcase_add_test(tc, what_is_rolled_back_or_not_committed_is_never_claimed);
-    tcase_add_test(tc, a_late_commit_is_claimed_though_later_rows_have_gone);
-    tcase_add_test(tc, a_claimed_message_is_nobody_elses);
-    tcase_add_test(tc, what_is_released_is_due_at_once_and_uncharged);
-    tcase_add_test(tc, a_closed_instance_holds_nothing);
-    tcase_add_test(tc, an_expired_claim_is_taken_over_and_a_late_settle_changes_nothing);
-    tcase_add_test(tc, a_late_settle_deletes_nothing);
-    tcase_add_test(tc, a_renewed_claim_is_kept_by_any_instance);
-    tcase_add_test(tc, a_message_that_waits_for_its_time_is_due_then);
-    tcase_add_test(tc, retries_do_not_starve_fresh_messages_nor_the_other_way_round);
-    tcase_add_test(tc, a_batch_is_bounded_in_bytes_and_a_larger_message_travels_alone);
-    tcase_add_test(tc, a_message_over_the_limit_is_marked_and_not_loaded);
-    tcase_add_test(tc, payloads_arrive_as_they_were_written);
-    tcase_add_test(tc, instances_that_claim_at_once_never_get_the_same);
+    store_test(sink, a_message_comes_with_everything_that_was_written, 0, 1);
+    store_test(sink, messages_come_in_order_of_insertion_a_batch_at_a_time, 0, 1);
+    store_test(sink, what_is_rolled_back_or_not_committed_is_never_claimed, 0, 1);
+    store_test(sink, a_late_commit_is_claimed_though_later_rows_have_gone, 0, 1);
+    store_test(sink, a_claimed_message_is_nobody_elses, 0, 1);
+    store_test(sink, what_is_released_is_due_at_once_and_uncharged, 0, 1);
+    store_test(sink, a_closed_instance_holds_nothing, 0, 1);
+    store_test(sink, an_expired_claim_is_taken_over_and_a_late_settle_changes_nothing, 0, 1);
+    store_test(sink, a_late_settle_deletes_nothing, 0, 1);
+    store_test(sink, a_renewed_claim_is_kept_by_any_instance, 0, 1);
+    store_test(sink, a_message_that_waits_for_its_time_is_due_then, 0, 1);
+    store_test(sink, retries_do_not_starve_fresh_messages_nor_the_other_way_round, 0, 1);
+    store_test(sink, a_batch_is_bounded_in_bytes_and_a_larger_message_travels_alone, 0, 1);
+    store_test(sink, a_message_over_the_limit_is_marked_and_not_loaded, 0, 1);
+    store_test(sink, payloads_arrive_as_they_were_written, 0, 1);
+    store_test(sink, instances_that_claim_at_once_never_get_the_same, 0, 1);
 }

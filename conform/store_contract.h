@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store_contract.h - what every store must do, whatever database it stands on. A store's own
- * program says how its database is reached and runs the cases of store_contract().
+ * store_contract.h - what every store must do, whatever database it stands on. outbox-conform runs
+ * it, and a store's own program in tests/, which says how its database is reached.
  *
  * Everything runs against the built module, opened as the daemon opens it. Check runs each case
  * in a process of its own.
  */
 #pragma once
 
+#include "conform/kit.h"
 #include "plugin/store.h"
 
 #include <check.h>
@@ -18,12 +19,17 @@
 enum refusal { REFUSED_BY_CHECK, REFUSED_BY_TRIGGER, SKIPPED_BY_TRIGGER, N_REFUSALS };
 #define REFUSAL_WORDS "refused_by_the_test"
 
-/* How a kind of database is reached; each function ends the case when it fails. */
+/* How a kind of database is reached; each function ends the case when it fails. Where one is NULL
+ * the cases that need it are skipped, but for what the plugin itself can do instead. */
 struct store_kind {
     const char *plugin;
+    /* An opened module with its options, instead of `plugin` and `configure`; NULL: none. */
+    const struct plugin *(*module)(struct outbox_cfg **ret_cfg);
     /* An empty place for the table: before each case, and away with it. */
     void (*set_up)(void);
     void (*tear_down)(void);
+    /* Deletes what rows are in the table; NULL: it is a new one. */
+    void (*empty)(void);
     /* The plugin's options for it. */
     void (*configure)(struct outbox_cfg *cfg);
     /* An application's own connection, nothing of the plugin's. */
@@ -43,11 +49,15 @@ struct store_kind {
 
 /* All cases of the contract. */
 Suite *store_contract(const struct store_kind *kind);
-void store_contract_claim(Suite *suite);
-void store_contract_budget(Suite *suite);
-void store_contract_settle(Suite *suite);
-void store_contract_refused(Suite *suite);
-void store_contract_admin(Suite *suite);
+/* The same for outbox-conform: level 2. */
+void store_contract_add(const struct store_kind *kind, const struct kit_sink *sink);
+void store_contract_claim(const struct kit_sink *sink);
+void store_contract_budget(const struct kit_sink *sink);
+void store_contract_settle(const struct kit_sink *sink);
+void store_contract_refused(const struct kit_sink *sink);
+void store_contract_admin(const struct kit_sink *sink);
+/* Adds one with the fixture below, for each _i from `from` on and below `to`. */
+void store_test(const struct kit_sink *sink, const TTest *test, int from, int to);
 /* A test case of its own with the fixture below. */
 TCase *store_case(Suite *suite, const char *name);
 
@@ -95,8 +105,6 @@ uint32_t settle_all(struct store *s, struct outbox_batch *batch, struct outbox_s
 /* So many messages of topic t, with payloads 1, 2 ... */
 void produce(int n);
 int save_one(struct store *s, struct outbox_new row, struct outbox_err *err);
-void sleep_ms(int ms);
-int64_t now_ms(void); /* monotonic */
 struct outbox_str str(const char *text);
 #define assert_str(s, text)                                                                   \
     do {                                                                                      \

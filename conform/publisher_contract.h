@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * publisher_contract.h - what every publisher must do, whatever it stands on. A publisher's own
- * program says how it is configured and what has arrived, and runs publisher_contract().
+ * publisher_contract.h - what every publisher must do, whatever it stands on. outbox-conform runs
+ * it, and a publisher's own program in tests/, which says how the publisher is configured and what
+ * has arrived.
  */
 #pragma once
 
-#include "plugin/instance.h"
+#include "conform/kit.h"
+#include "conform/publish.h"
 
 #include <check.h>
 #include <stdbool.h>
@@ -19,11 +21,17 @@ struct publisher_kind {
     void (*configure)(struct outbox_cfg *cfg);
     /* Options for a place that takes seconds for a message. */
     void (*configure_slow)(struct outbox_cfg *cfg);
-    /* How many messages have arrived with this id. */
+    /* How many messages have arrived with this id; NULL: it cannot be asked. */
     int (*arrived)(const char *id);
+    /* An opened module with its options, instead of `plugin` and the two above; NULL: none. */
+    const struct plugin *(*module)(const struct outbox_cfg **ret_cfg);
+    /* The time that a publish has, ms; 0: a minute. */
+    uint32_t publish_ms;
 };
 
 Suite *publisher_contract(const struct publisher_kind *kind);
+/* The same for outbox-conform: level 2. */
+void publisher_contract_add(const struct publisher_kind *kind, const struct kit_sink *sink);
 /* For programs with cases of their own only. */
 void publisher_use(const struct publisher_kind *kind);
 
@@ -38,7 +46,7 @@ void free_made(void);
 struct instance *a_publisher(const char *name, ...);
 /* The same in two steps, for several instances of one section. */
 struct outbox_cfg *a_section(const char *name, ...);
-struct instance *an_instance(const struct outbox_cfg *section);
+struct instance *another_publisher(const struct outbox_cfg *section);
 void close_publisher(struct instance *instance);
 /* Why an instance with these options cannot be opened; static, until the next call. */
 const char *a_mistake(const char *name, ...);
@@ -46,14 +54,6 @@ const char *a_mistake(const char *name, ...);
 void publisher_logs_to(int fd);
 
 /* n messages with ids PREFIX-1 ...; the payload is theirs all. */
-struct batch {
-    struct outbox_message *msgs;
-    const struct outbox_message **msg_ptrs;
-    struct outbox_outcome *outcomes;
-    struct outbox_outcome **outcome_ptrs;
-    uint64_t n;
-    struct outbox_err err;
-};
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload);
 /* Publishes all of it; outcomes are zeroed first. */
 int publish(struct instance *instance, struct batch *batch, uint32_t timeout_ms, int cancel_fd);
@@ -64,5 +64,4 @@ const char *reason(const struct batch *batch, uint64_t i);
 /* Open descriptors, and children, of this process. */
 int count_fds(void);
 int count_children(void);
-int64_t now_ms(void);
 #define LATE_MS 4000 /* which a busy machine may add to a deadline */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_contract_budget.c - how much a batch may have, and a message; and a page of a list. */
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -280,16 +280,15 @@ START_TEST(large_headers_are_not_listed_and_the_row_says_so)
 }
 END_TEST
 
-void store_contract_budget(Suite *suite)
+void store_contract_budget(const struct kit_sink *sink)
 {
-    TCase *tc = store_case(suite, "budget");
-    tcase_add_test(tc, the_bytes_of_all_columns_bound_a_batch);
-    tcase_add_loop_test(tc, a_row_over_a_limit_has_a_defect_and_is_not_loaded, 0,
-                        sizeof over / sizeof over[0]);
-    tcase_add_loop_test(tc, what_just_fits_arrives_whole, 0, sizeof just / sizeof just[0]);
-    tcase_add_test(tc, many_rows_over_a_limit_do_not_fill_a_batch);
-    tcase_add_test(tc, a_host_without_limits_for_headers_has_none);
-    tcase_add_test(tc, an_empty_list_is_no_headers);
-    tcase_add_test(tc, a_page_is_bounded_in_bytes_whatever_they_are_in);
-    tcase_add_test(tc, large_headers_are_not_listed_and_the_row_says_so);
+    store_test(sink, the_bytes_of_all_columns_bound_a_batch, 0, 1);
+    store_test(sink, a_row_over_a_limit_has_a_defect_and_is_not_loaded, 0,
+               sizeof over / sizeof over[0]);
+    store_test(sink, what_just_fits_arrives_whole, 0, sizeof just / sizeof just[0]);
+    store_test(sink, many_rows_over_a_limit_do_not_fill_a_batch, 0, 1);
+    store_test(sink, a_host_without_limits_for_headers_has_none, 0, 1);
+    store_test(sink, an_empty_list_is_no_headers, 0, 1);
+    store_test(sink, a_page_is_bounded_in_bytes_whatever_they_are_in, 0, 1);
+    store_test(sink, large_headers_are_not_listed_and_the_row_says_so, 0, 1);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_contract_refused.c - the database refuses to change some rows: those of topic `bad`. The
  * rule is in <outbox/store.h>: the others go on; a refused one is charged, or left aside. */
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -420,25 +420,19 @@ START_TEST(a_row_that_cannot_be_purged_keeps_no_other)
 }
 END_TEST
 
-void store_contract_refused(Suite *suite)
+void store_contract_refused(const struct kit_sink *sink)
 {
-    TCase *tc = store_case(suite, "refused");
-    tcase_add_loop_test(tc, an_outcome_that_is_refused_is_charged_until_it_is_a_dead_letter, 0,
-                        N_TABLES * N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_may_not_be_deleted_is_kept_as_processed, 0, N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_may_not_be_changed_at_all_is_left_aside, 0,
-                        N_TABLES * N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_was_left_aside_is_tried_again_less_and_less_often, 0,
-                        N_REFUSALS);
-    tcase_add_loop_test(tc, a_claim_that_is_refused_for_a_row_takes_the_others, 0,
-                        N_TABLES * N_REFUSALS);
-    tcase_add_loop_test(tc, a_reason_that_is_refused_is_left_out, 0, N_REFUSALS);
-    tcase_add_loop_test(tc, a_dead_letter_that_is_refused_has_its_second_outcome, 0,
-                        2 * N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_cannot_be_given_back_keeps_no_other, 0, N_REFUSALS);
-    tcase_add_loop_test(tc, a_lease_that_cannot_be_ended_for_a_row_ends_for_the_others, 0,
-                        N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_cannot_be_requeued_keeps_no_other, 0, 2 * N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_cannot_be_discarded_keeps_no_other, 0, 2 * N_REFUSALS);
-    tcase_add_loop_test(tc, a_row_that_cannot_be_purged_keeps_no_other, 0, 2 * N_REFUSALS);
+    store_test(sink, an_outcome_that_is_refused_is_charged_until_it_is_a_dead_letter, 0,
+               N_TABLES * N_REFUSALS);
+    store_test(sink, a_row_that_may_not_be_deleted_is_kept_as_processed, 0, N_REFUSALS);
+    store_test(sink, a_row_that_may_not_be_changed_at_all_is_left_aside, 0, N_TABLES * N_REFUSALS);
+    store_test(sink, a_row_that_was_left_aside_is_tried_again_less_and_less_often, 0, N_REFUSALS);
+    store_test(sink, a_claim_that_is_refused_for_a_row_takes_the_others, 0, N_TABLES * N_REFUSALS);
+    store_test(sink, a_reason_that_is_refused_is_left_out, 0, N_REFUSALS);
+    store_test(sink, a_dead_letter_that_is_refused_has_its_second_outcome, 0, 2 * N_REFUSALS);
+    store_test(sink, a_row_that_cannot_be_given_back_keeps_no_other, 0, N_REFUSALS);
+    store_test(sink, a_lease_that_cannot_be_ended_for_a_row_ends_for_the_others, 0, N_REFUSALS);
+    store_test(sink, a_row_that_cannot_be_requeued_keeps_no_other, 0, 2 * N_REFUSALS);
+    store_test(sink, a_row_that_cannot_be_discarded_keeps_no_other, 0, 2 * N_REFUSALS);
+    store_test(sink, a_row_that_cannot_be_purged_keeps_no_other, 0, 2 * N_REFUSALS);
 }

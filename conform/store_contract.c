@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "plugin/shared_state.h"
 
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +21,7 @@ static struct {
     struct plugin_set *set;
     const struct plugin *plugin;
     struct outbox_cfg *cfg;
+    struct shared_state *shared; /* of the section, where there is one; NULL: each has its own */
     struct store *instances[INSTANCES_MAX];
     struct outbox_cfg *cfgs[INSTANCES_MAX]; /* theirs */
     size_t n_instances;
@@ -31,21 +32,56 @@ static struct {
 
 /* ---- the fixture ---- */
 
-static void set_up(void)
+static void open_module(void)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct outbox_str done;
-    rig.kind->set_up();
+    if (rig.kind->module) {
+        rig.plugin = rig.kind->module(&rig.cfg);
+        rig.shared = shared_state_new();
+        return;
+    }
     rig.set = plugin_set_new(getenv("OUTBOX_TEST_PLUGIN_DIR"));
     int r = plugin_get(rig.set, OUTBOX_KIND_STORE, rig.kind->plugin, &rig.plugin, &err);
     assert_class(r, OUTBOX_OK, &err);
     rig.cfg = options_new(rig.plugin);
     rig.kind->configure(rig.cfg);
+}
+
+/* Done and deleted, as far as it is due; failed and processed rows, too. */
+static void empty(void)
+{
+    static const struct outbox_filter through = {.size = sizeof through,
+                                                 .statuses = OUTBOX_PROCESSED | OUTBOX_FAILED};
+    struct outbox_err err = {.size = sizeof err};
+    uint64_t purged = the_store()->setup.plugin->ops.store.purge != NULL;
+    for (uint32_t n = 1; n > 0;) {
+        struct outbox_batch *batch = claim(the_store(), 1000, LEASE_MS);
+        if ((n = batch->n) > 0)
+            settle_all(the_store(), batch,
+                       (struct outbox_settle){.action = OUTBOX_SETTLE_DONE,
+                                              .flags = OUTBOX_SETTLE_DELETE});
+        release(the_store(), batch);
+    }
+    while (purged > 0)
+        assert_class(store_purge(the_store(), &through, 1000, CALL, &purged, &err), OUTBOX_OK,
+                     &err);
+    rig.kind->empty();
+}
+
+static void set_up(void)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_str done;
+    rig.kind->set_up();
+    open_module();
     rig.log_fd = memfd_create("log", MFD_CLOEXEC);
     rig.log = log_new(rig.log_fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT);
     ck_assert(rig.log_fd >= 0 && rig.log);
     assert_class(store_init(an_instance(), CALL, &done, &err), OUTBOX_OK, &err);
-    rig.connection = rig.kind->connect();
+    if (rig.kind->empty)
+        empty();
+    if (rig.kind->connect)
+        rig.connection = rig.kind->connect();
 }
 
 void close_all(void)
@@ -70,7 +106,9 @@ void open_again(void)
 static void tear_down(void)
 {
     close_all();
-    options_free(rig.cfg);
+    if (!rig.kind->module)
+        options_free(rig.cfg);
+    shared_state_free(rig.shared);
     plugin_set_free(rig.set);
     log_free(rig.log);
     close(rig.log_fd);
@@ -96,15 +134,28 @@ const struct store_kind *store_kind(void)
     return rig.kind;
 }
 
+void store_test(const struct kit_sink *sink, const TTest *test, int from, int to)
+{
+    const struct kit_test like = {.set_up = set_up, .tear_down = tear_down, .timeout_s = 180};
+    kit_add(sink, &like, test, from, to, 0);
+}
+
+void store_contract_add(const struct store_kind *kind, const struct kit_sink *sink)
+{
+    store_use(kind);
+    store_contract_claim(sink);
+    store_contract_budget(sink);
+    store_contract_settle(sink);
+    if (kind->refuse)
+        store_contract_refused(sink);
+    store_contract_admin(sink);
+}
+
 Suite *store_contract(const struct store_kind *kind)
 {
     Suite *suite = suite_create(kind->plugin);
-    store_use(kind);
-    store_contract_claim(suite);
-    store_contract_budget(suite);
-    store_contract_settle(suite);
-    store_contract_refused(suite);
-    store_contract_admin(suite);
+    const struct kit_sink sink = kit_suite(suite);
+    store_contract_add(kind, &sink);
     return suite;
 }
 
@@ -131,9 +182,13 @@ struct store *an_instance(void)
     struct outbox_err err = {.size = sizeof err};
     struct store *s = calloc(1, sizeof *s);
     ck_assert(s && rig.n_instances < INSTANCES_MAX);
-    assert_class(store_open(s, rig.plugin, rig.cfg, rig.log, &err), OUTBOX_OK, &err);
-    rig.cfgs[rig.n_instances] = rig.cfg;
+    const struct instance_setup setup = {
+        .plugin = rig.plugin, .cfg = rig.cfg, .log = rig.log, .shared = rig.shared};
+    assert_class(store_open_with(s, &setup, &err), OUTBOX_OK, &err);
     rig.instances[rig.n_instances++] = s;
+    if (rig.kind->module) /* it has one set of options */
+        return s;
+    rig.cfgs[rig.n_instances - 1] = rig.cfg;
     rig.cfg = copy_options(rig.cfg);
     return s;
 }
@@ -190,6 +245,13 @@ void *the_connection(void)
 
 /* ---- the application's side ---- */
 
+/* What a kind may lack. */
+#define NEEDS(function)                                                                          \
+    do {                                                                                         \
+        if (!rig.kind->function)                                                                 \
+            kit_skip("it needs a connection to the database, which our own stores' tests have"); \
+    } while (0)
+
 static char *__attribute__((format(printf, 1, 0))) format(const char *fmt, va_list ap)
 {
     char *sql = NULL;
@@ -220,6 +282,7 @@ int64_t number(const char *fmt, ...)
 
 void assert_bytes(const char *sql, const char *bytes, size_t n)
 {
+    NEEDS(bytes);
     char *found = rig.kind->bytes(rig.connection, sql);
     char *wanted = calloc(1, 2 * n + 5);
     ck_assert_ptr_nonnull(wanted);
@@ -230,8 +293,36 @@ void assert_bytes(const char *sql, const char *bytes, size_t n)
     free(wanted);
 }
 
+#define SAVED_AT_ONCE 500
+
+/* As a producer does, but by the plugin alone. */
+static void save_all(int n)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_new rows[SAVED_AT_ONCE];
+    const struct outbox_new *pointers[SAVED_AT_ONCE];
+    char texts[SAVED_AT_ONCE][16];
+    for (int done = 0, some; done < n; done += some) {
+        some = n - done < SAVED_AT_ONCE ? n - done : SAVED_AT_ONCE;
+        for (int i = 0; i < some; i++) {
+            snprintf(texts[i], sizeof texts[i], "%d", done + i + 1);
+            rows[i] = (struct outbox_new){
+                .size = sizeof rows[i], .topic = str("t"), .payload = str(texts[i])};
+            pointers[i] = &rows[i];
+        }
+        int r = store_save(the_store(), pointers, (uint64_t)some, NULL, CALL, &err);
+        if (r == OUTBOX_E_NOTSUP)
+            kit_skip("it has no save, by which this test writes messages");
+        assert_class(r, OUTBOX_OK, &err);
+    }
+}
+
 void produce(int n)
 {
+    if (rig.kind->module) {
+        save_all(n);
+        return;
+    }
     execute("BEGIN");
     for (int i = 1; i <= n; i++)
         execute("INSERT INTO outbox_messages (topic, payload) VALUES ('t', '%d')", i);
@@ -321,16 +412,6 @@ int save_one(struct store *s, struct outbox_new row, struct outbox_err *err)
     if (!row.topic.p)
         row.topic = str("t");
     return store_save(s, rows, 1, NULL, CALL, err);
-}
-
-void sleep_ms(int ms)
-{
-    poll(NULL, 0, ms);
-}
-
-int64_t now_ms(void)
-{
-    return clock_monotonic_us() / 1000;
 }
 
 struct outbox_str str(const char *text)
