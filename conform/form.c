@@ -3,6 +3,7 @@
 
 #include "conform/target.h"
 #include "plugin/instance.h"
+#include "plugin/option_value.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -110,7 +111,7 @@ static void open_with_limits(const struct outbox_option *o)
     if (o->type != OUTBOX_OPT_INT && o->type != OUTBOX_OPT_DURATION && o->type != OUTBOX_OPT_SIZE)
         return;
     for (int i = 0; o->min < o->max && i < 2; i++)
-        open_with(o, options_show(o, limits[i], &text));
+        open_with(o, option_value_show(o, limits[i], &text));
 }
 
 START_TEST(it_opens_or_says_why_with_each_option_at_its_limits)

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/name.h"
 #include "config/section.h"
+#include "plugin/option_value.h"
 
 #include <outbox/helpers.h>
 
@@ -43,9 +44,9 @@ int setup_plugin(struct setup *s, const char *so, struct outbox_err *err)
 
 /* ---- our own sections ---- */
 
-#define COMMAND(name, help)                                            \
-    {                                                                  \
-        name, NULL, help, NULL, 1, 4096, OUTBOX_OPT_TEXT, OPTIONS_LINE \
+#define COMMAND(name, help)                                   \
+    {                                                         \
+        name, NULL, help, NULL, 1, 4096, OPTION_VALUE_LINE, 0 \
     }
 #define TIME(name, deflt, min, max)                               \
     {                                                             \

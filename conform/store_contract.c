@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "plugin/shared_state.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ static struct {
     struct plugin_set *set;
     const struct plugin *plugin;
     struct outbox_cfg *cfg;
+    struct shared_state *shared; /* of the section, where there is one; NULL: each has its own */
     struct store *instances[INSTANCES_MAX];
     struct outbox_cfg *cfgs[INSTANCES_MAX]; /* theirs */
     size_t n_instances;
@@ -35,6 +37,7 @@ static void open_module(void)
     struct outbox_err err = {.size = sizeof err};
     if (rig.kind->module) {
         rig.plugin = rig.kind->module(&rig.cfg);
+        rig.shared = shared_state_new();
         return;
     }
     rig.set = plugin_set_new(getenv("OUTBOX_TEST_PLUGIN_DIR"));
@@ -105,6 +108,7 @@ static void tear_down(void)
     close_all();
     if (!rig.kind->module)
         options_free(rig.cfg);
+    shared_state_free(rig.shared);
     plugin_set_free(rig.set);
     log_free(rig.log);
     close(rig.log_fd);
@@ -178,7 +182,9 @@ struct store *an_instance(void)
     struct outbox_err err = {.size = sizeof err};
     struct store *s = calloc(1, sizeof *s);
     ck_assert(s && rig.n_instances < INSTANCES_MAX);
-    assert_class(store_open(s, rig.plugin, rig.cfg, rig.log, &err), OUTBOX_OK, &err);
+    const struct instance_setup setup = {
+        .plugin = rig.plugin, .cfg = rig.cfg, .log = rig.log, .shared = rig.shared};
+    assert_class(store_open_with(s, &setup, &err), OUTBOX_OK, &err);
     rig.instances[rig.n_instances++] = s;
     if (rig.kind->module) /* it has one set of options */
         return s;

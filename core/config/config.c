@@ -4,6 +4,8 @@
 #include "base/array.h"
 #include "base/hash.h"
 
+#include <outbox/helpers.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +94,36 @@ size_t config_find_publisher(const struct config *config, const char *name, stru
             suggest_try(similar, config->publishers[i].name);
     }
     return ROUTE_NONE;
+}
+
+int config_check_publisher(const struct config *config, const struct outbox_cfg *cfg,
+                           const struct outbox_option *option, struct outbox_err *err)
+{
+    const char *name = options_text(cfg, option->name).p;
+    struct suggest similar = suggest_for(name ? name : "");
+    if (option->type != OUTBOX_OPT_PUBLISHER || !name ||
+        config_find_publisher(config, name, &similar) != ROUTE_NONE)
+        return OUTBOX_OK;
+    return outbox_fail_option(err, option->name, "%s: there is no [publisher %.80s]%s",
+                              option->name, name, suggest_hint(&similar));
+}
+
+static int check_publishers(const struct config *config, const struct plugin *plugin,
+                            const struct outbox_cfg *cfg, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < plugin->desc.n_options; i++)
+        r = config_check_publisher(config, cfg, descriptor_option(plugin, i), err);
+    return r;
+}
+
+int config_check_publishers(const struct config *config, struct outbox_err *err)
+{
+    int r = check_publishers(config, config->store_plugin, config->store_options, err);
+    for (size_t i = 0; r == 0 && i < config->n_publishers; i++)
+        r = check_publishers(config, config->publishers[i].plugin, config->publishers[i].options,
+                             err);
+    return r;
 }
 
 static uint64_t hash_route(const struct route *route)

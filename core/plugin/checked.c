@@ -54,12 +54,18 @@ void checked_plugin_free(const struct plugin *checked)
     free(plugin);
 }
 
-const char *checked_rule_at(const struct plugin *checked, const void *address)
+/* Of all kinds, as their tables begin alike. */
+static bool is_wrapper(const struct plugin *plugin)
 {
-    return checked_vault_rule(&wrapper(checked)->vault, address);
+    return plugin->ops.publisher.open == checked_life_open;
 }
 
-const char *checked_operation(const struct plugin *checked)
+const char *checked_rule_at(const struct plugin *plugin, const void *address)
 {
-    return atomic_load(&wrapper(checked)->operation);
+    return is_wrapper(plugin) ? checked_vault_rule(&wrapper(plugin)->vault, address) : NULL;
+}
+
+const char *checked_operation(const struct plugin *plugin)
+{
+    return is_wrapper(plugin) ? atomic_load(&wrapper(plugin)->operation) : NULL;
 }

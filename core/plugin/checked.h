@@ -83,9 +83,10 @@ int checked_plugin_new(const struct plugin *inner, const struct checker *checker
 void checked_plugin_free(const struct plugin *checked); /* no instance is open; NULL is allowed */
 
 /* For a handler of SIGSEGV and SIGBUS: the rule that is broken by who touches this address, or
- * NULL; and the operation that was begun last and has not returned, or NULL. Async-signal-safe. */
-const char *checked_rule_at(const struct plugin *checked, const void *address);
-const char *checked_operation(const struct plugin *checked);
+ * NULL; and the operation that was begun last and has not returned, or NULL. NULL for a plugin that
+ * is no layer, too. Async-signal-safe. */
+const char *checked_rule_at(const struct plugin *plugin, const void *address);
+const char *checked_operation(const struct plugin *plugin);
 
 /* How many descriptors and threads the process has; -1: /proc does not tell. */
 int checked_descriptors(void);

@@ -47,14 +47,18 @@ static uint64_t is_due(struct checked_plugin *plugin, const char *instance, cons
     return told->times;
 }
 
-/* With the lock. An instance of that section, or any that is open: one that is closed cannot log.
- */
+/* With the lock. An open instance that can log, of that section if there is one; NULL: none. */
 static const struct checked_host *logger(const struct checked_plugin *plugin, const char *instance)
 {
-    const struct checked *c = plugin->open;
-    while (c && strcmp(checked_host_label(c->host), instance) != 0)
-        c = c->next;
-    return c ? c->host : plugin->open ? plugin->open->host : NULL;
+    const struct checked_host *any = NULL;
+    for (const struct checked *c = plugin->open; c; c = c->next) {
+        if (!checked_host_can_log(c->host))
+            continue;
+        if (strcmp(checked_host_label(c->host), instance) == 0)
+            return c->host;
+        any = c->host;
+    }
+    return any;
 }
 
 static void log_violation(struct checked_plugin *plugin, const char *instance,

@@ -112,6 +112,7 @@ struct checked_host *checked_host_new(struct checked_plugin *plugin, const struc
                                       void *shared);
 const struct outbox_host *checked_host_abi(const struct checked_host *host);
 const char *checked_host_label(const struct checked_host *host);
+bool checked_host_can_log(const struct checked_host *host);
 void checked_host_log(const struct checked_host *host, const char *text);
 bool checked_host_shows_secret(const struct checked *of, const char *text);
 void checked_host_close(struct checked_host *host); /* from here on its use is told */

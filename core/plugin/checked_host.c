@@ -137,6 +137,13 @@ const char *checked_host_label(const struct checked_host *host)
     return host->label;
 }
 
+/* The real host is always our own; a command may have opened it without a log. */
+bool checked_host_can_log(const struct checked_host *host)
+{
+    const struct instance *instance = (const void *)host->real;
+    return instance->log != NULL;
+}
+
 void checked_host_log(const struct checked_host *host, const char *text)
 {
     host->real->log(host->real, OUTBOX_LOG_ERROR, text, strlen(text));

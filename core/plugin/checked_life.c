@@ -53,7 +53,8 @@ static struct checked *instance_new(const struct outbox_host *host, const struct
     c->plugin = plugin;
     c->cfg = cfg;
     c->descriptors = c->threads = -1;
-    if (plugin->checker.flags & CHECKER_ALONE) {
+    /* What instances share they may open and start later: it is counted at shared_close. */
+    if ((plugin->checker.flags & CHECKER_ALONE) && !shared) {
         c->descriptors = checked_descriptors();
         c->threads = checked_threads();
     }
