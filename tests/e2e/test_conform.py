@@ -18,6 +18,7 @@ PUBLISHERS = """accepts-without-publishing borrowed-memory cancelled-unasked cha
     never-returns outcome-number reads-cancel-fd reads-past reason-memory result-positive signal-handler signal-mask
     slow-close slow-open umask unset-ret writes-beyond writes-stderr writes-stdout""".split()
 RULES = ["decision-changes"]
+STORES = ["batch-changed", "batch-limit", "forgets-release", "settles-nothing"]
 SCRATCH = "[conform]\nscratch = yes\n"
 
 # A statement on stdin, the first column on stdout.
@@ -39,6 +40,7 @@ class WrongPlugins(outbox_test.Scratch):
             slow_first = sorted(PUBLISHERS, key=lambda name: not name.startswith(("slow", "late", "never", "accepts")))
             jobs = {name: pool.submit(cls.publisher, name) for name in slow_first + ["sound"]}
             jobs.update({"rule " + name: pool.submit(cls.rule, name) for name in RULES + ["sound"]})
+            jobs.update({"store " + name: pool.submit(cls.store, name) for name in STORES + ["sound"]})
         cls.runs = {name: job.result() for name, job in jobs.items()}
 
     @classmethod
@@ -57,6 +59,15 @@ class WrongPlugins(outbox_test.Scratch):
         return conform_test.Run(cls.folder, os.path.join(WRONG, "rule-%s.so" % name),
                                 "[route x]\nlabel = y\n[publisher out]\n" + SCRATCH, name="rule-" + name)
 
+    @classmethod
+    def store(cls, name):
+        db, script = os.path.join(cls.folder, name + ".db"), os.path.join(cls.folder, name + ".py")
+        with open(script, "w", encoding="utf-8") as f:
+            f.write(SQLITE)
+        return conform_test.Run(cls.folder, os.path.join(WRONG, "store-%s.so" % name),
+                                "[store]\npath = %s\n%ssql = %s %s %s\n" % (db, SCRATCH, sys.executable, script, db),
+                                name="store-" + name)
+
     def fails_only(self, run, name):
         self.assertEqual(run.failed, [name], run.text())
         self.assertEqual(run.junit_failed(), [name])
@@ -64,7 +75,7 @@ class WrongPlugins(outbox_test.Scratch):
         self.assertIn("\n# FAILED %s: " % name, run.out)
 
     def test_sound_ones_pass(self):
-        for run in (self.runs["sound"], self.runs["rule sound"]):
+        for run in (self.runs["sound"], self.runs["rule sound"], self.runs["store sound"]):
             self.assertEqual((run.code, run.failed, run.reached()), (0, [], 3), run.text())
         skipped = set(self.runs["sound"].skipped)
         self.assertEqual(skipped, {"keepalive_says_that_it_is_healthy", "collects-unknown", "collects-late", "writes-early"})
@@ -81,22 +92,19 @@ class WrongPlugins(outbox_test.Scratch):
 
     def test_every_fixture_is_among_them(self):
         built = {f for f in os.listdir(WRONG) if f.endswith(".so")}
-        known = {"pub-%s.so" % name for name in PUBLISHERS + ["sound"]} | {"rule-%s.so" % name for name in RULES + ["sound"]}
-        self.assertLessEqual({f for f in built if f.startswith("pub-") or f.startswith("rule-")}, known)
+        known = {"%s-%s.so" % (kind, name) for kind, names in (("pub", PUBLISHERS), ("rule", RULES), ("store", STORES))
+                 for name in names + ["sound"]}
+        self.assertLessEqual(built, known)
 
 
-def wrong_publisher(name):
-    return lambda self: self.fails_only(self.runs[name], name)
+def wrong(key, name):
+    return lambda self: self.fails_only(self.runs[key], name)
 
 
-def wrong_rule(name):
-    return lambda self: self.fails_only(self.runs["rule " + name], name)
-
-
-for _name in PUBLISHERS:
-    setattr(WrongPlugins, "test_publisher_%s_fails_that_test_alone" % _name.replace("-", "_"), wrong_publisher(_name))
-for _name in RULES:
-    setattr(WrongPlugins, "test_rule_%s_fails_that_test_alone" % _name.replace("-", "_"), wrong_rule(_name))
+for _prefix, _names in (("", PUBLISHERS), ("rule ", RULES), ("store ", STORES)):
+    for _name in _names:
+        setattr(WrongPlugins, "test_%s_fails_that_test_alone" % (_prefix + _name).replace("-", "_").replace(" ", "_"),
+                wrong(_prefix + _name, _name))
 
 
 @conform_test.NEEDED
