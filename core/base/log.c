@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/reminder.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
 
@@ -13,7 +14,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,18 @@
  * the reader reads again. */
 #define STALL_MS 200
 
+/* What log_is_due knows at once. */
+#define SUBJECTS 64
+
+struct subject {
+    uint64_t about; /* 0: free */
+    struct reminder reminder;
+};
+
 struct log {
+    pthread_mutex_t subject_lock;
+    struct subject subjects[SUBJECTS]; /* a ring: the oldest gives way */
+    size_t next_subject;
     pthread_mutex_t lock; /* of the next three, and keeps lines whole where a write is cut short */
     bool stalled;         /* the last write found no room */
     bool cut;             /* and left a line without its end */
@@ -48,6 +59,7 @@ struct log *log_new(int fd, int level, enum log_format format)
     if (!log)
         return NULL;
     pthread_mutex_init(&log->lock, NULL);
+    pthread_mutex_init(&log->subject_lock, NULL);
     log->fd = fd;
     log->level = level;
     log->format = format;
@@ -59,12 +71,30 @@ void log_free(struct log *log)
     if (!log)
         return;
     pthread_mutex_destroy(&log->lock);
+    pthread_mutex_destroy(&log->subject_lock);
     free(log);
 }
 
 int log_enabled(const struct log *log, int level)
 {
     return log && level <= log->level;
+}
+
+bool log_is_due(struct log *log, uint64_t about)
+{
+    size_t i = 0;
+    if (!log)
+        return false;
+    pthread_mutex_lock(&log->subject_lock);
+    while (i < SUBJECTS && log->subjects[i].about != about)
+        i++;
+    if (i == SUBJECTS) {
+        i = log->next_subject++ % SUBJECTS;
+        log->subjects[i] = (struct subject){.about = about};
+    }
+    bool due = reminder_is_due(&log->subjects[i].reminder, clock_monotonic_us());
+    pthread_mutex_unlock(&log->subject_lock);
+    return due;
 }
 
 const char *log_number(struct log_number *buffer, int64_t n)

@@ -2,6 +2,7 @@
 /* log.h - the daemon's log: one escaped line an event, logfmt or JSON, to a descriptor. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,10 @@ struct log;
 struct log *log_new(int fd, int level, enum log_format format);
 void log_free(struct log *log);
 int log_enabled(const struct log *log, int level);
+
+/* Is what `about` names, a hash, to be told now? The first time it is, and then by reminder.h as
+ * long as it goes on, whichever thread asks. False for a NULL log. */
+bool log_is_due(struct log *log, uint64_t about);
 
 /*
  * One line: time, level, message, then the pairs that follow, a list of

@@ -4,11 +4,11 @@
 #include "cli/command.h"
 #include "cli/first_process.h"
 #include "cli/progress.h"
+#include "common/signals.h"
 #include "relay/relay.h"
 
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
@@ -33,18 +33,28 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-/* Blocks the signals for all threads that start later; they arrive at the descriptor. */
+/* Blocks all signals, also for the threads that start later; these arrive at the descriptor. */
 static int open_signals(void)
 {
+    static const int answered[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP};
     sigset_t signals;
     signal(SIGPIPE, SIG_IGN);
+    signals_block(NULL);
     sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    if (pthread_sigmask(SIG_BLOCK, &signals, NULL) != 0)
-        return -1;
+    for (size_t i = 0; i < sizeof answered / sizeof answered[0]; i++)
+        sigaddset(&signals, answered[i]);
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Stops or ends the process, as these signals do where they are not blocked. */
+static void act_by_default(int signal)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signal);
+    raise(signal);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
 }
 
 static void check(struct argp_state *state, void *data)
@@ -118,7 +128,9 @@ static void serve(struct relay *relay, const struct config *config, struct log *
             continue;
         if (!(fds[0].revents & POLLIN) || read(signals, &got, sizeof got) != sizeof got)
             continue;
-        if (got.ssi_signo == SIGHUP) {
+        if (got.ssi_signo == SIGQUIT || got.ssi_signo == SIGTSTP) {
+            act_by_default((int)got.ssi_signo);
+        } else if (got.ssi_signo == SIGHUP) {
             log_event(log, OUTBOX_LOG_WARNING,
                       "reload is not supported yet; restart to read the file again", NULL);
         } else if (deadline_us != INT64_MAX) {

@@ -37,7 +37,26 @@ static int finish(struct publisher *p, int r)
 int publisher_check(struct publisher *p, const struct outbox_call *call, struct outbox_err *err)
 {
     int r = reopen(p, err);
-    return r < 0 ? r : finish(p, GUARD_CALL(&p->instance, publisher, check, err, call));
+    return r < 0 ? r : finish(p, GUARD_CALL(&p->instance, publisher, check, call, err, call));
+}
+
+/* Outcomes that this host does not know are as unset, and the call has failed. */
+static int judge_outcomes(const struct publisher *p, const char *operation,
+                          struct outbox_outcome *const *outcomes, size_t n, int r,
+                          struct outbox_err *err)
+{
+    uint32_t unknown = OUTBOX_UNSET;
+    for (size_t i = 0; i < n; i++) {
+        if (outcomes[i]->verdict <= OUTBOX_UNAVAILABLE)
+            continue;
+        unknown = outcomes[i]->verdict;
+        outcomes[i]->verdict = OUTBOX_UNSET;
+    }
+    if (unknown == OUTBOX_UNSET)
+        return r;
+    int defect =
+        guard_defect(&p->instance, operation, err, "it set the unknown outcome %u", unknown);
+    return r == OUTBOX_E_BROKEN ? r : defect;
 }
 
 int publisher_publish(struct publisher *p, const struct outbox_message *const *msgs, size_t n,
@@ -49,15 +68,19 @@ int publisher_publish(struct publisher *p, const struct outbox_message *const *m
     int r = reopen(p, err);
     if (r < 0)
         return r;
-    return finish(p, GUARD_CALL(&p->instance, publisher, publish, err, msgs, n, call, outcomes));
+    r = GUARD_CALL(&p->instance, publisher, publish, call, err, msgs, n, call, outcomes);
+    return finish(p, judge_outcomes(p, "publish", outcomes, n, r, err));
 }
 
 int publisher_keepalive(struct publisher *p, struct outbox_keepalive *ret, struct outbox_err *err)
 {
-    uint64_t (*capabilities)(void *) = p->setup.plugin->ops.publisher.capabilities;
-    if (!p->instance.self || p->broken || !capabilities ||
-        !(capabilities(p->instance.self) & OUTBOX_PUB_KEEPALIVE))
+    if (!p->instance.self || p->broken || !(p->instance.capabilities & OUTBOX_PUB_KEEPALIVE))
         return OUTBOX_E_NOTSUP;
     *ret = (struct outbox_keepalive){.size = sizeof *ret};
-    return finish(p, GUARD_CALL(&p->instance, publisher, keepalive, err, ret));
+    int r = GUARD_CALL(&p->instance, publisher, keepalive, NULL, err, ret);
+    if (r == OUTBOX_OK && ret->verdict != OUTBOX_UNSET && ret->verdict != OUTBOX_ACCEPTED &&
+        ret->verdict != OUTBOX_UNAVAILABLE)
+        r = guard_defect(&p->instance, "keepalive", err, "it set the unknown verdict %u",
+                         ret->verdict);
+    return finish(p, r);
 }

@@ -63,6 +63,7 @@ struct chunk {
     size_t n;
     int64_t timeout_ms;
     bool whole_time; /* timeout_ms is all of batch_timeout */
+    bool in_time;    /* the call returned before timeout_ms was over */
     int result;      /* of the call */
     struct outbox_err err;
 };

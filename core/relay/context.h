@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/wakeup.h"
+#include "plugin/current_call.h"
 #include "plugin/store.h"
 #include "policy/activity.h"
 #include "policy/breaker.h"
@@ -77,6 +78,8 @@ struct relay {
     struct store heartbeat_store;
     struct store janitor_store; /* the janitor's; after it has ended, relay_finish's */
     struct store watcher_store; /* the watcher's */
+    struct current_call janitor_call;
+    struct current_call watcher_call;
 
     pthread_mutex_t outage_lock;
     char outage[384]; /* under outage_lock, until the threads have ended */

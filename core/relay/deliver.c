@@ -18,8 +18,10 @@ static void publish(struct worker *w, struct chunk *chunk)
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
     activity_begin(&w->activity, ACTIVITY_PUBLISHING, chunk->publisher);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
+    int64_t end_us = clock_monotonic_us() + chunk->timeout_ms * 1000;
     chunk->result = publisher_publish(w->publishers[chunk->publisher], w->slot->batch.msgs,
                                       chunk->n, &call, w->slot->batch.outcome_ptrs, &chunk->err);
+    chunk->in_time = clock_monotonic_us() < end_us;
     failpoint("after_confirm");
 }
 

@@ -127,6 +127,7 @@ void *janitor_main(void *arg)
     struct janitor j = {.relay = arg};
     struct pollfd quit = {.fd = j.relay->quit_fd, .events = POLLIN};
     struct outbox_err err = {.size = sizeof err};
+    current_call_adopt(&j.relay->janitor_call, true);
     if (!(j.relay->janitor_store.capabilities & OUTBOX_STORE_RENEWS))
         j.renew_us = INT64_MAX;
     do {

@@ -88,11 +88,22 @@ static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, u
     return true;
 }
 
+/* Why it said nothing of any message; NULL: it had less than batch_timeout. The text does not vary
+ * with the batch, so that one outage is told once. */
+static const char *explain_silence(const struct chunk *chunk)
+{
+    if (chunk->result == OUTBOX_OK && chunk->in_time)
+        return "it returned OUTBOX_OK and set no outcome for any message";
+    if (!chunk->whole_time)
+        return NULL;
+    return chunk->result < 0 ? chunk->err.text : "it answered for no message within batch_timeout";
+}
+
 /*
  * An answer to a message says most: "unavailable" suspends the publisher, unless that message is
  * known for it; any other answer shows that the publisher works. Without any answer a failed call
- * suspends it, and so does silence for the whole batch_timeout. Silence in a shorter time, or in a
- * call that was ended because the relay stops, says nothing.
+ * suspends it, and so does silence. Silence in less than batch_timeout, or in a call that was ended
+ * because the relay stops, says nothing.
  */
 int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
 {
@@ -112,6 +123,7 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         return 0;
     }
     bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
+    const char *silence = known > 0 || stopped ? NULL : explain_silence(chunk);
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
         const struct outbox_outcome *answer = &w->slot->batch.outcomes[culprit];
@@ -119,10 +131,10 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         if (!blame(w, chunk, culprit, id))
             return publisher_health_failed(w, chunk->publisher, id, answer->after_ms,
                                            answer->reason.p ? answer->reason : reason);
-    } else if (broken || (known == 0 && !stopped && chunk->whole_time)) {
-        if (reason.n == 0 && chunk->result == OUTBOX_OK)
-            reason = outbox_cstr("it answered for no message within batch_timeout");
+    } else if (broken) {
         return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
+    } else if (silence) {
+        return publisher_health_failed(w, chunk->publisher, 0, 0, outbox_cstr(silence));
     } else if (known == 0) {
         suspension_unknown(&breaker->suspension);
         return 0;

@@ -2,13 +2,13 @@
 #include "relay/relay.h"
 
 #include "base/clock.h"
+#include "common/signals.h"
 #include "relay/context.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +54,8 @@ static int prepare(struct relay *relay, struct outbox_err *err)
     pthread_mutex_init(&relay->heartbeat_lock, NULL);
     pthread_mutex_init(&relay->outage_lock, NULL);
     pthread_mutex_init(&relay->waking_lock, NULL);
+    current_call_init(&relay->janitor_call);
+    current_call_init(&relay->watcher_call);
     relay->began_us = clock_monotonic_us();
     relay->once_workers = config->workers;
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -114,15 +116,13 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
     relay->config = config;
     relay->mode = *mode;
     relay->log = log;
+    /* Signals are for other threads of whoever started us. */
+    sigset_t before;
+    signals_block(&before);
     int r = prepare(relay, err);
-    if (r == 0) {
-        /* Signals are for the threads of whoever started us. */
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (r == 0)
         r = start_threads(relay, err);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r < 0) {
         relay_stop(relay);
         relay_finish(relay, &report);
@@ -170,11 +170,14 @@ static void count_left(struct relay *relay, struct relay_report *report)
     struct outbox_call call = store_call(context_left_ms(relay, STORE_CALL_MS), -1);
     struct outbox_str every_lane = {NULL, 0};
     struct outbox_err err = {.size = sizeof err};
+    sigset_t before;
     int r;
+    signals_block(&before);
     while ((r = store_stats(&relay->janitor_store, every_lane, 0, &call, &stats, &err)) ==
                OUTBOX_E_RETRY &&
            clock_monotonic_us() < end_us)
         poll(NULL, 0, COUNT_AGAIN_MS);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     report->left = stats;
     report->left_unknown = r < 0;
     if (r < 0 && r != OUTBOX_E_NOTSUP && !report->outage[0])
@@ -203,8 +206,10 @@ void relay_finish(struct relay *relay, struct relay_report *report)
 
 void relay_free(struct relay *relay)
 {
+    sigset_t before;
     if (!relay)
         return;
+    signals_block(&before);
     for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
         worker_close(&relay->workers[i]);
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
@@ -223,8 +228,11 @@ void relay_free(struct relay *relay)
     unrouted_gauge_destroy(&relay->unrouted);
     pthread_mutex_destroy(&relay->outage_lock);
     pthread_mutex_destroy(&relay->waking_lock);
+    current_call_destroy(&relay->janitor_call);
+    current_call_destroy(&relay->watcher_call);
     close(relay->stop_fd);
     close(relay->ended_fd);
     close(relay->quit_fd);
     free(relay);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

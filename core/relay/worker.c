@@ -23,6 +23,7 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     w->relay = relay;
     w->slot = &w->slots[0];
     activity_init(&w->activity);
+    current_call_init(&w->call);
     quarantine_gauge_init(&w->quarantine);
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
     w->publisher_pauses = calloc(config->n_publishers + 1, sizeof *w->publisher_pauses);
@@ -61,6 +62,7 @@ void worker_close(struct worker *w)
     store_close(&w->slots[0].store);
     batch_free(&w->slot->batch);
     activity_destroy(&w->activity);
+    current_call_destroy(&w->call);
     quarantine_gauge_destroy(&w->quarantine);
 }
 
@@ -348,6 +350,7 @@ static bool run_batch(struct worker *w)
 void *worker_main(void *arg)
 {
     struct worker *w = arg;
+    current_call_adopt(&w->call, true);
     while (!w->relay->stopping && run_batch(w))
         continue;
     close_publishers(w); /* within the time for stopping, and each worker its own */

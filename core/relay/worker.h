@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.h - one worker: claim, route, publish, settle; with its parts. Everything but the batch's
- * lease, its activity and its quarantine is its thread's. */
+ * lease, its activity, its call and its quarantine is its thread's. */
 #pragma once
 
 #include "plugin/publisher.h"
@@ -34,6 +34,7 @@ struct worker {
     bool settle_probe;        /* this batch is only to find out whether settles pass */
     struct quarantine_gauge quarantine;
     struct activity activity;
+    struct current_call call;
 };
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);

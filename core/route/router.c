@@ -2,7 +2,7 @@
 #include "route/router.h"
 
 #include "common/utf8.h"
-#include "plugin/instance.h"
+#include "plugin/guard.h"
 
 #include <outbox/helpers.h>
 
@@ -150,17 +150,13 @@ static int decide_by_rule(const struct router *router, size_t index,
                           struct outbox_err *err)
 {
     const struct route *route = &router->table->routes[index];
+    const struct instance *rule = &router->rules[index];
     struct outbox_decision decision = {.size = sizeof decision};
-    if (err)
-        err->text[0] = '\0';
-    int r = route->rule->ops.rule.route(router->rules[index].self, msg, &decision, err);
-    if (r < 0) {
-        if (err)
-            err->text[sizeof err->text - 1] = '\0'; /* the plugin may have forgotten it */
-        if (err && err->text[0] == '\0')
-            outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);
+    int r = GUARD_CALL(rule, rule, route, NULL, err, msg, &decision);
+    if (r == OUTBOX_OK && decision.n > 0 && (!decision.publishers || !decision.publishers[0]))
+        r = guard_defect(rule, "route", err, "it decided, and named no publisher");
+    if (r < 0)
         return OUTBOX_E_CONFIG; /* whatever its class: only our own lack of memory is a retry */
-    }
     if (decision.n > 1)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "route %s: rule-%s named %llu publishers; several publishers for one "

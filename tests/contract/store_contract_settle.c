@@ -52,6 +52,26 @@ START_TEST(a_retry_is_charged_only_when_asked_and_keeps_its_reason)
 }
 END_TEST
 
+/* Whether the batch is settled at once or message by message. */
+START_TEST(what_is_processed_has_no_last_error)
+{
+    for (uint32_t flags = 0; flags <= OUTBOX_SETTLE_CHARGE; flags += OUTBOX_SETTLE_CHARGE) {
+        settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_RETRY,
+                                          .flags = OUTBOX_SETTLE_REASON,
+                                          .reason = str("no answer")});
+        struct outbox_batch *batch = claim(the_store(), 10, LEASE_MS);
+        ck_assert_uint_eq(batch->n, 1);
+        settle_all(the_store(), batch,
+                   (struct outbox_settle){.action = OUTBOX_SETTLE_DONE, .flags = flags});
+        release(the_store(), batch);
+        ck_assert_int_eq(number("SELECT count(*) FROM " T " WHERE status = 'processed' AND"
+                                " last_error = '' AND retries = %d",
+                                flags != 0),
+                         1);
+    }
+}
+END_TEST
+
 START_TEST(a_failed_message_is_kept_and_not_claimed)
 {
     settle_one((struct outbox_settle){.action = OUTBOX_SETTLE_FAILED,
@@ -213,6 +233,7 @@ void store_contract_settle(Suite *suite)
     tcase_add_test(tc, done_messages_are_kept_as_processed);
     tcase_add_test(tc, done_messages_are_deleted_when_asked);
     tcase_add_test(tc, a_retry_is_charged_only_when_asked_and_keeps_its_reason);
+    tcase_add_test(tc, what_is_processed_has_no_last_error);
     tcase_add_test(tc, a_failed_message_is_kept_and_not_claimed);
     tcase_add_test(tc, any_reason_fits_the_column);
     tcase_add_test(tc, a_batch_is_settled_in_parts_and_in_different_ways);

@@ -25,9 +25,10 @@
  *    Several instances of one plugin run at the same time.
  *  - A plugin never writes to stdout or stderr, never installs a signal handler, and
  *    never changes the working directory, locale, environment, umask or signal mask.
- *  - Signals: all are blocked in the threads that call a plugin. The daemon ignores
- *    SIGPIPE, other hosts may not: a plugin sends with MSG_NOSIGNAL.
- *  - Threads: a plugin may start some, from `open` or `shared_open` on. It blocks all
+ *  - Signals: the threads of a relay that call a plugin block all but those of a fault
+ *    (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT). The daemon ignores SIGPIPE, other hosts
+ *    may not: a plugin sends with MSG_NOSIGNAL.
+ *  - Threads: a plugin may start some, from `open` or `shared_open` on. It blocks the same
  *    signals in them, and ends them before `close` or `shared_close` returns. They call
  *    nothing of the host but the functions of struct outbox_host.
  *  - Processes: a plugin may start programs (posix_spawn, or fork and at once exec). It
@@ -35,10 +36,12 @@
  *  - Descriptors: a plugin opens them close-on-exec. It sets the flag afterwards where a
  *    library does not.
  *  - The host never unloads a module. The process may end without its destructors.
- *  - A host counts it as a defect of the plugin, names the plugin in its log, and pauses
- *    the instance with growing pauses, when the plugin breaks one of these rules: a result
- *    is OUTBOX_OK or negative; OUTBOX_E_CANCELLED is returned only if the host cancelled;
- *    numbers that a plugin sets (outcomes, actions) are numbers of this header.
+ *  - A host takes it as a failure of the call, names the plugin in its log, and pauses the
+ *    instance with growing pauses, when the plugin breaks one of these rules: a result is
+ *    OUTBOX_OK or negative; OUTBOX_E_CANCELLED is returned only if the host cancelled;
+ *    numbers that a plugin sets (outcomes, verdicts) are numbers of these headers; what
+ *    OUTBOX_OK promises is there. It names, too, a call that lasts for seconds beyond its
+ *    time, and one that changes which signals its thread blocks.
  *    `[relay] check_plugins = yes`, and the program outbox-conform, look for more.
  */
 #ifndef OUTBOX_ABI_H

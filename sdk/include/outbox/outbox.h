@@ -182,8 +182,8 @@ int outbox_relay_set_router(struct outbox_relay *relay, const struct outbox_rout
                             struct outbox_err *err);
 
 /**
- * Starts the threads of the relay and returns. The threads block all signals. While the database
- * cannot be reached, the relay tries to connect again.
+ * Starts the threads of the relay and returns. The threads block all signals but those of a fault.
+ * While the database cannot be reached, the relay tries to connect again.
  */
 int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err);
 

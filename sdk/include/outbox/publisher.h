@@ -132,6 +132,7 @@ struct outbox_publisher_ops {
      * Optional, needs OUTBOX_PUB_KEEPALIVE. Sends heartbeats and reads what the other side sent,
      * while nothing is published; does not block. *ret says whether the publisher is healthy, and
      * when to call again. After OUTBOX_E_BROKEN the host closes the instance and opens another.
+     * Another negative result says what OUTBOX_UNAVAILABLE says.
      */
     int (*keepalive)(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
 

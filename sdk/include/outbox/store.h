@@ -107,7 +107,10 @@ struct outbox_batch {
     struct outbox_str quarantine_reason;
 };
 
-/** The actions of a settle: what becomes of a claimed message. */
+/**
+ * The actions of a settle: what becomes of a claimed message. DONE and SPLIT empty last_error,
+ * which tells why a message waits or failed.
+ */
 #define OUTBOX_SETTLE_DONE 1u   /* processed; with OUTBOX_SETTLE_DELETE it is deleted */
 #define OUTBOX_SETTLE_RETRY 2u  /* pending again, due after delay_ms */
 #define OUTBOX_SETTLE_FAILED 3u /* failed: a dead letter */
@@ -116,7 +119,7 @@ struct outbox_batch {
 
 /** The flags of a settle; no flag is an action. */
 #define OUTBOX_SETTLE_CHARGE 0x100u /* retries + 1 */
-#define OUTBOX_SETTLE_REASON 0x200u /* last_error becomes `reason`; NULL: it becomes NULL */
+#define OUTBOX_SETTLE_REASON 0x200u /* last_error becomes `reason`; NULL: empty */
 #define OUTBOX_SETTLE_DELETE 0x400u /* DONE: the row is deleted instead of kept as processed */
 
 /** How to settle one message. The host owns it; the store borrows it for the call. */
