@@ -62,7 +62,7 @@ class CheckPlugins(outbox_test.Scratch):
         self.assertNotIn("level=error", self.published())
 
     def test_it_is_asked_for(self):
-        self.shop("signal-mask", check="no")
+        self.shop("umask", check="no")
         self.assertNotIn("level=error", self.published())
 
     def test_a_result_that_means_nothing_pauses_the_publisher(self):
