@@ -69,8 +69,9 @@ bool wakeup_await_idle(struct wakeup *wakeup, int64_t until_us)
  * interval; the others sleep on. A waiter that brings an earlier time has to wake the others,
  * which may be asleep until a later one.
  */
-void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us)
+bool wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us)
 {
+    bool own = false;
     pthread_mutex_lock(&wakeup->lock);
     int64_t now = clock_monotonic_us();
     if (due_us > now + wakeup->poll_us)
@@ -86,7 +87,7 @@ void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us)
             wakeup->due_us = now + wakeup->poll_us;
             break;
         }
-        if (now >= own_us)
+        if ((own = now >= own_us))
             break;
         sleep_until(&wakeup->signalled, wakeup, wakeup->due_us < own_us ? wakeup->due_us : own_us);
     }
@@ -94,4 +95,5 @@ void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us)
     if (wakeup->signals > 0)
         wakeup->signals--;
     pthread_mutex_unlock(&wakeup->lock);
+    return !own;
 }

@@ -33,9 +33,9 @@ void wakeup_close(struct wakeup *wakeup);
 
 /*
  * Waits for a signal; until due_us or the next poll, which the first one that wakes takes for all
- * waiters; or until own_us, which is this caller's alone.
+ * waiters; or until own_us, which is this caller's alone: then it is false.
  */
-void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);
+bool wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);
 
 /* Waits for a worker to become idle. True: one is, or the wakeup is closed; false: until_us is
  * over. */
