@@ -121,10 +121,7 @@ int publisher_collect(struct publisher *p, const struct outbox_call *call,
 
 int publisher_holds_on(struct publisher *p, struct outbox_err *err)
 {
-    char how[80];
-    snprintf(how, sizeof how, "has not handed out %zu outcomes when their time was over",
-             p->in_flight.n);
-    return is_broken(p, err, how);
+    return is_broken(p, err, "keeps messages past their time");
 }
 
 int publisher_ready_fd(const struct publisher *p)

@@ -153,15 +153,21 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
 
 /* ---- what does not wait for its outcomes ---- */
 
-/* Hands a share to an asynchronous publisher, which may be full for a while. A plugin that is being
- * tried, or recorded, answers for one chunk before it gets the next. */
+static int64_t suspended_for_ms(struct publisher_state *to)
+{
+    struct suspension_view view = suspension_snapshot(&to->breaker.suspension);
+    int64_t ms = (view.until_us - clock_monotonic_us()) / 1000 + 1;
+    return !view.paused ? 0 : ms > 0 ? ms : 1;
+}
+
+/* Hands a share to an asynchronous publisher, which may be full for a while; meanwhile outcomes
+ * come in, and may suspend it. */
 static enum batch_state submit_share(struct worker *w, size_t publisher, size_t n)
 {
     struct batch *batch = &w->slot->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
     const struct delivery *terms = &to->config->delivery;
     int64_t deadline_us = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
-    struct suspension_view view;
     struct chunk chunk;
     for (size_t done = 0; done < n; done += chunk.n) {
         chunk = (struct chunk){.publisher = publisher,
@@ -169,14 +175,14 @@ static enum batch_state submit_share(struct worker *w, size_t publisher, size_t 
                                .n = least(n - done, terms->batch_size),
                                .timeout_ms = terms->batch_timeout_ms,
                                .whole_time = done == 0};
-        if ((view = suspension_snapshot(&to->breaker.suspension)).paused)
-            return defer(w, publisher, chunk.index, n - done,
-                         (view.until_us - clock_monotonic_us()) / 1000 + 1);
+        int64_t pause_ms = suspended_for_ms(to);
+        if (pause_ms > 0)
+            return defer(w, publisher, chunk.index, n - done, pause_ms);
         if (!may_publish(w, &chunk, deadline_us)) {
             batch->cut_short |= chunk.timeout_ms <= 0;
             return BATCH_OPEN;
         }
-        int64_t pause_ms = outstanding_submit(w, &chunk);
+        pause_ms = outstanding_submit(w, &chunk);
         if (chunk.result == OUTBOX_E_FULL)
             return BATCH_OPEN;
         if (pause_ms > 0)
@@ -227,6 +233,6 @@ enum batch_state deliver_share(struct worker *w, size_t publisher)
         return deliver_chunks(w, publisher, n, pass.limit);
     if (!pass.probe && pass.limit >= n && !poison_is_suspected(&w->relay->poison))
         return submit_share(w, publisher, n);
-    outstanding_await(w, publisher);
+    outstanding_await(w, publisher); /* tried, or recorded, chunk by chunk */
     return deliver_chunks(w, publisher, n, pass.limit);
 }

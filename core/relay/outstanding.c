@@ -123,7 +123,8 @@ static void take_back(struct worker *w, size_t publisher)
     }
 }
 
-static void collect_from(struct worker *w, size_t publisher, int64_t ms)
+/* False: nothing came. */
+static bool collect_from(struct worker *w, size_t publisher, int64_t ms)
 {
     struct outbox_call call = store_call(ms, w->relay->stopping ? -1 : w->relay->stop_fd);
     struct outbox_err err = {.size = sizeof err};
@@ -142,6 +143,7 @@ static void collect_from(struct worker *w, size_t publisher, int64_t ms)
     if (r < 0 && r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED &&
         !suspension_snapshot(&w->relay->publishers[publisher].breaker.suspension).paused)
         report(w, publisher, r, &err);
+    return n > 0;
 }
 
 /* A plugin that keeps messages past their time gives them back by being closed. */
@@ -202,10 +204,11 @@ static void wait_for_any(struct worker *w, int64_t ms)
         else
             silent = i;
     }
-    if (silent != ROUTE_NONE && n_busy == 1)
-        collect_from(w, silent, ms);
-    else
-        poll(fds, n, (int)(silent != ROUTE_NONE && ms > ASK_MS ? ASK_MS : ms));
+    int64_t began_us = now_us();
+    bool waits = silent != ROUTE_NONE && n_busy == 1;
+    if (waits && (collect_from(w, silent, ms) || now_us() - began_us >= 1000))
+        return;
+    poll(fds, n, (int)(silent != ROUTE_NONE && ms > ASK_MS ? ASK_MS : ms));
 }
 
 static void collect(struct worker *w, int64_t wait_ms)

@@ -195,8 +195,12 @@ class Asynchronous(Shop):
         self.misbehaves("lose", None, 0)
         self.assertEqual(self.publisher.events().count("open"), 2)
 
+    def test_an_outage_is_waited_for_and_tried_again_step_by_step(self):
+        self.misbehaves("away", "publisher is unavailable; its messages wait, uncharged", 0)
+        self.assertIn("publisher is back", self.read("relay.log"))
+
     def test_a_message_that_is_kept_past_its_time_is_taken_back(self):
-        self.misbehaves("hold", "pub-async has not handed out 1 outcomes when their time was over; the plugin is broken", 65)
+        self.misbehaves("hold", "pub-async keeps messages past their time; the plugin is broken", 65)
 
     def test_an_outcome_that_is_handed_out_twice_closes_the_instance(self):
         self.misbehaves("twice", "pub-async handed out an outcome that it did not have, or twice; the plugin is broken", 65)
