@@ -11,10 +11,18 @@
 
 #define REASONS_KEEP 4096
 
+/* Whoever submitted messages has to know that they are given back. */
+static int still_lent(const struct publisher *p, struct outbox_err *err)
+{
+    return outbox_fail(err, OUTBOX_E_BROKEN, "the %s broke while it had messages", p->label);
+}
+
 static int reopen(struct publisher *p, struct outbox_err *err)
 {
     if (p->instance.self && !p->broken)
         return OUTBOX_OK;
+    if (p->in_flight.n > 0)
+        return still_lent(p, err);
     publisher_close_instance(p);
     return instance_open(&p->instance, &p->setup, err);
 }
@@ -86,8 +94,6 @@ int publisher_submit(struct publisher *p, const struct outbox_message *const *ms
                      uint64_t *ret_n, struct outbox_err *err)
 {
     *ret_n = 0;
-    if (p->broken && p->in_flight.n > 0)
-        return outbox_fail(err, OUTBOX_E_BROKEN, "it has to be closed first");
     int r = reopen(p, err);
     if (r == OUTBOX_OK && (r = in_flight_reserve(&p->in_flight, n)) < 0)
         outbox_fail(err, r, "out of memory for what is in flight");
@@ -109,7 +115,7 @@ int publisher_collect(struct publisher *p, const struct outbox_call *call,
     *ret = NULL;
     *ret_n = 0;
     if (p->broken)
-        return outbox_fail(err, OUTBOX_E_BROKEN, "the %s has to be closed first", p->label);
+        return still_lent(p, err);
     int r = finish(p, GUARD_CALL(&p->instance, publisher, collect, err, call, ret, ret_n));
     for (uint64_t i = 0; i < *ret_n; i++)
         if (!in_flight_remove(&p->in_flight, *ret ? (*ret)[i] : NULL)) {

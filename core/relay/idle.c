@@ -6,8 +6,6 @@
 #define IDLE_CHECK_MS 2000
 /* A once-relay ends soon after the last message, not at the next poll. */
 #define ONCE_US 100000
-/* What is in flight is looked after so often meanwhile. */
-#define SERVE_US 10000
 
 /* Lets a publisher serve its connection. When it wants that again, monotonic us. */
 static int64_t keepalive(struct worker *w, size_t publisher)
@@ -53,9 +51,7 @@ void idle_wait(struct worker *w, int64_t due_us)
     while (outstanding_any(w) && !relay->stopping) {
         if (outstanding_serve(w, 0))
             return; /* what was given back may be claimed again */
-        outstanding_tell(w);
-        if (wakeup_wait(&relay->wakeup, due_us, earlier(own_us, clock_monotonic_us() + SERVE_US)) ||
-            clock_monotonic_us() >= own_us)
+        if (outstanding_wait(w, due_us, own_us) || clock_monotonic_us() >= own_us)
             return;
         due_us = INT64_MAX; /* the wakeup knows it now */
     }

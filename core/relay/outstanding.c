@@ -171,7 +171,7 @@ static bool has_some(const struct worker *w, size_t publisher)
     return w->publishers[publisher]->in_flight.n > 0;
 }
 
-void outstanding_tell(struct worker *w)
+static const struct batch *oldest_batch(const struct worker *w)
 {
     const struct batch *oldest = NULL;
     for (size_t k = 0; k < w->n_slots; k++) {
@@ -179,6 +179,13 @@ void outstanding_tell(struct worker *w)
         if (batch->n_in_flight > 0 && (!oldest || batch->submitted_us < oldest->submitted_us))
             oldest = batch;
     }
+    return oldest;
+}
+
+/* What the worker waits for longest becomes its activity. */
+static void tell_activity(struct worker *w)
+{
+    const struct batch *oldest = oldest_batch(w);
     for (uint32_t i = 0; oldest && i < oldest->claimed->n; i++)
         if (oldest->in_flight[i]) {
             activity_wait(&w->activity, oldest->publisher[i], oldest->submitted_us);
@@ -186,29 +193,62 @@ void outstanding_tell(struct worker *w)
         }
 }
 
-/* Until something may have come in, ms are over, or the relay stops. */
-static void wait_for_any(struct worker *w, int64_t ms)
+/* Descriptors by which publishers tell that something came in, from fds[1] on. */
+struct ready {
+    struct pollfd fds[MAX_FDS];
+    size_t n;
+    size_t n_publishers; /* that have something in flight */
+    size_t silent;       /* one that has no descriptor; ROUTE_NONE: all have */
+};
+
+static void look_for_ready(const struct worker *w, struct ready *ret)
 {
-    struct pollfd fds[MAX_FDS] = {
-        {.fd = w->relay->stopping ? -1 : w->relay->stop_fd, .events = POLLIN}};
-    nfds_t n = 1;
-    size_t n_busy = 0, silent = ROUTE_NONE;
-    outstanding_tell(w);
+    ret->n = 1;
+    ret->n_publishers = 0;
+    ret->silent = ROUTE_NONE;
     for (size_t i = 0; i < w->relay->config->n_publishers; i++) {
         if (!has_some(w, i))
             continue;
         int fd = publisher_ready_fd(w->publishers[i]);
-        n_busy++;
-        if (fd >= 0 && n < MAX_FDS)
-            fds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+        ret->n_publishers++;
+        if (fd >= 0 && ret->n < MAX_FDS)
+            ret->fds[ret->n++] = (struct pollfd){.fd = fd, .events = POLLIN};
         else
-            silent = i;
+            ret->silent = i;
     }
+}
+
+/* Until something may have come in, ms are over, or the relay stops. A publisher that is alone, and
+ * has no descriptor, waits itself. */
+static void wait_for_any(struct worker *w, int64_t ms)
+{
+    struct ready ready;
     int64_t began_us = now_us();
-    bool waits = silent != ROUTE_NONE && n_busy == 1;
-    if (waits && (collect_from(w, silent, ms) || now_us() - began_us >= 1000))
+    tell_activity(w);
+    look_for_ready(w, &ready);
+    bool asks = ready.silent != ROUTE_NONE;
+    if (asks && ready.n_publishers == 1 &&
+        (collect_from(w, ready.silent, ms) || now_us() - began_us >= 1000))
         return;
-    poll(fds, n, (int)(silent != ROUTE_NONE && ms > ASK_MS ? ASK_MS : ms));
+    ready.fds[0] =
+        (struct pollfd){.fd = w->relay->stopping ? -1 : w->relay->stop_fd, .events = POLLIN};
+    poll(ready.fds, ready.n, (int)(asks && ms > ASK_MS ? ASK_MS : ms));
+}
+
+bool outstanding_wait(struct worker *w, int64_t due_us, int64_t own_us)
+{
+    struct ready ready;
+    tell_activity(w);
+    look_for_ready(w, &ready);
+    int64_t late_us = ready.silent != ROUTE_NONE ? now_us() + ASK_MS * 1000 : INT64_MAX;
+    for (size_t k = 0; k < w->n_slots; k++) {
+        const struct batch *batch = &w->slots[k].batch;
+        int64_t us = batch->expected_us + PUBLISHER_LATE_MS * 1000;
+        if (batch->n_in_flight > 0 && us < late_us)
+            late_us = us;
+    }
+    return wakeup_poll(&w->relay->wakeup, due_us, late_us < own_us ? late_us : own_us, ready.fds,
+                       ready.n);
 }
 
 static void collect(struct worker *w, int64_t wait_ms)

@@ -71,8 +71,8 @@ void outstanding_stay(struct worker *w);
 /* Collects what came, or comes within wait_ms; settles it, and finishes batches that were left.
  * True: it finished one. */
 bool outstanding_serve(struct worker *w, int64_t wait_ms);
-/* What the worker waits for longest becomes its activity. */
-void outstanding_tell(struct worker *w);
+/* wakeup_wait, which ends with false when there may be something to be served, too. */
+bool outstanding_wait(struct worker *w, int64_t due_us, int64_t own_us);
 /* Until this publisher has none, for calls that need that. */
 void outstanding_await(struct worker *w, size_t publisher);
 /* The worker ends: what is in flight has the time that is left for that. */

@@ -113,6 +113,20 @@ class Asynchronous(Shop):
         # a store instance for each slot at most
         self.assertLess(descriptors, 8 * (1 + 4 * 4) + 40)
 
+    def test_each_section_has_a_client_and_a_slow_one_does_not_hold_up_the_other(self):
+        route = "[router]\nfallback = out\n[route other]\ntopic = other\npublisher = other\n[route plain]\ntopic = plain\npublisher = plain\n"
+        plain = "[publisher plain]\nplugin = plain\npath = %s\n" % self.path("plain")
+        self.shop("workers = 2\nbatch_size = 10\npoll_interval = 100ms", "slow = 8s", router=route,
+                  more=self.publisher.config("other") + plain)
+        ids = [self.insert(key="slow")] + self.insert(topic="other", count=30) + self.insert(topic="plain", count=30)
+        relay = self.start("run")
+        self.until(lambda: len(self.publisher.arrived("other")) + len(self.publisher.arrived("plain")) == 60, "the others")
+        self.assertEqual(self.arrived(), [])
+        self.until_counted(61, "processed")
+        self.stop(relay)
+        self.assertEqual([self.publisher.events(name).count("client") for name in ("out", "other", "plain")], [1, 1, 2])
+        self.assertEqual(sorted(i for name in ("out", "other", "plain") for i, _ in self.publisher.arrived(name)), sorted(ids))
+
     def test_the_time_of_a_message_is_told_when_the_client_is_made(self):
         self.shop("batch_timeout = 7s")
         self.outboxd("run", "--once")
@@ -208,6 +222,25 @@ class Asynchronous(Shop):
 
 combination.combinations([(store, "async") for store in STORES])(Asynchronous)
 del Asynchronous
+
+
+class LostClaims(Shop):
+    def test_a_claim_that_is_lost_while_messages_are_in_flight_loses_none(self):
+        self.shop("workers = 2\nbatch_size = 10\npoll_interval = 100ms", "slow = 1s")
+        ids = self.insert_mixed(30, 30)
+        relay = self.start("run")
+        self.until_arrived(10)
+        self.assertEqual(self.keys()["slow"], 0)
+        ended = self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                           "AND usename = current_user AND query LIKE '%" + self.store.schema + "%'")
+        self.assertGreater(len(ended), 2)
+        self.until_counted(60, "processed")
+        self.stop(relay)
+        self.assertEqual(sorted(set(self.arrived_ids())), sorted(ids))
+
+
+combination.combinations([(store, "async") for store in STORES[1:]])(LostClaims)
+del LostClaims
 
 
 class SlowInPlainForm(Shop):

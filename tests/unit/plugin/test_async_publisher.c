@@ -251,6 +251,27 @@ START_TEST(after_a_cancel_nothing_is_begun_and_what_is_begun_has_the_grace)
 }
 END_TEST
 
+START_TEST(a_broken_instance_stays_until_its_messages_are_taken_back)
+{
+    struct outbox_call call = store_call(0, -1);
+    struct outbox_outcome *const *ret;
+    uint64_t n = 0;
+    ck_assert_int_eq(publisher_submit(&publisher, msgs, N, &call, pointers, &n, &err), OUTBOX_OK);
+    ck_assert_uint_eq(n, N);
+    fake.keeps = 1;
+    fake.collect_r = OUTBOX_E_BROKEN;
+    ck_assert_int_eq(publisher_collect(&publisher, &call, &ret, &n, &err), OUTBOX_E_BROKEN);
+    ck_assert_int_eq(publisher_check(&publisher, &call, &err), OUTBOX_E_BROKEN);
+    ck_assert_str_eq(err.text, "the publisher out broke while it had messages");
+    ck_assert_int_eq(publisher_collect(&publisher, &call, &ret, &n, &err), OUTBOX_E_BROKEN);
+    ck_assert_int_eq(publisher_submit(&publisher, msgs, N, &call, pointers, &n, &err),
+                     OUTBOX_E_BROKEN);
+    ck_assert_uint_eq(fake.closed, 0);
+    publisher_close_instance(&publisher);
+    ck_assert_int_eq(publish(5000), OUTBOX_OK);
+}
+END_TEST
+
 START_TEST(many_pointers_are_found_again)
 {
     enum { MANY = 3000 };
@@ -286,6 +307,7 @@ int main(void)
     tcase_add_test(tc, a_plugin_that_hands_out_no_array_is_closed);
     tcase_add_test(tc, a_plugin_that_takes_too_much_is_closed);
     tcase_add_test(tc, after_a_cancel_nothing_is_begun_and_what_is_begun_has_the_grace);
+    tcase_add_test(tc, a_broken_instance_stays_until_its_messages_are_taken_back);
     tcase_add_test(tc, many_pointers_are_found_again);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
