@@ -82,17 +82,15 @@ class Shop(combination.Scenario):
 
 class Asynchronous(Shop):
     def test_a_slow_partition_holds_nobody_up(self):
+        """Each worker gets some of its messages, which are the oldest."""
         self.shop("workers = 2\nbatch_size = 10\npoll_interval = 100ms", "slow = 8s\nfast = 10ms")
-        ids = self.insert_mixed(2, 60)
-        began = time.monotonic()
+        ids = self.insert_mixed(12, 60)
         relay = self.start("run")
         self.until_arrived(60)
-        self.until(lambda: self.number("SELECT count(*) FROM outbox_messages WHERE status = 'processed'") >= 40
-                   or self.store_name == "postgres", "what arrived to be settled")
+        if self.store_name != "postgres":  # where a batch is settled in parts
+            self.until_counted(60, "processed")
         self.assertEqual(self.keys()["slow"], 0)
-        self.assertLess(time.monotonic() - began, 8)
-        self.until_arrived(2, "slow")
-        self.until_counted(62, "processed")
+        self.until_counted(72, "processed")
         self.stop(relay)
         self.once_each(ids)
 
@@ -109,7 +107,7 @@ class Asynchronous(Shop):
         self.assertEqual(self.publisher.events().count("close"), 8)
         self.assertEqual(self.publisher.events()[-1], "client_end")
         self.once_each(ids)
-        self.assertLess(threads, 8 + 6)
+        self.assertLess(threads, 8 + 8)  # a client for each would be eight more
         # a store instance for each slot at most
         self.assertLess(descriptors, 8 * (1 + 4 * 4) + 40)
 
@@ -155,6 +153,14 @@ class Asynchronous(Shop):
         self.stop(relay)
         self.assertEqual(sorted(set(self.arrived_ids())), sorted(ids))
 
+    def test_claims_are_renewed_while_messages_are_in_flight(self):
+        self.shop("workers = 2\nbatch_size = 1\nlease = 5s\npoll_interval = 100ms", "slow = 8s")
+        ids = self.insert(key="slow", count=6)
+        relay = self.start("run")
+        self.until_counted(6, "processed")
+        self.stop(relay)
+        self.once_each(ids)
+
     def test_what_is_in_flight_at_the_end_is_waited_for(self):
         self.shop("workers = 2\nbatch_size = 5\nshutdown_timeout = 20s", "slow = 2s")
         ids = self.insert_mixed(4, 10)
@@ -189,9 +195,9 @@ class Asynchronous(Shop):
 
     # ---- plugins that break the contract
 
-    def misbehaves(self, topic, text, repeats):
+    def misbehaves(self, topic, text, repeats, slow="500ms"):
         """`repeats`: how many messages may arrive twice."""
-        self.shop("workers = 2\nbatch_size = 10\nbatch_timeout = 2s\npoll_interval = 100ms", "slow = 500ms")
+        self.shop("workers = 2\nbatch_size = 10\nbatch_timeout = 2s\npoll_interval = 100ms", "slow = " + slow)
         ids = [self.insert(topic=topic, key="fast")] + self.insert_mixed(4, 60)
         relay = self.start("run")
         self.until_counted(65, "processed")
@@ -210,7 +216,7 @@ class Asynchronous(Shop):
         self.assertEqual(self.publisher.events().count("open"), 2)
 
     def test_an_outage_is_waited_for_and_tried_again_step_by_step(self):
-        self.misbehaves("away", "publisher is unavailable; its messages wait, uncharged", 0)
+        self.misbehaves("away", "publisher is unavailable; its messages wait, uncharged", 0, slow="1500ms")
         self.assertIn("publisher is back", self.read("relay.log"))
 
     def test_a_message_that_is_kept_past_its_time_is_taken_back(self):
