@@ -195,9 +195,9 @@ class Asynchronous(Shop):
 
     # ---- plugins that break the contract
 
-    def misbehaves(self, topic, text, repeats, slow="500ms"):
+    def misbehaves(self, topic, text, repeats, slow="500ms", workers=2):
         """`repeats`: how many messages may arrive twice."""
-        self.shop("workers = 2\nbatch_size = 10\nbatch_timeout = 2s\npoll_interval = 100ms", "slow = " + slow)
+        self.shop("workers = %d\nbatch_size = 10\nbatch_timeout = 2s\npoll_interval = 100ms" % workers, "slow = " + slow)
         ids = [self.insert(topic=topic, key="fast")] + self.insert_mixed(4, 60)
         relay = self.start("run")
         self.until_counted(65, "processed")
@@ -216,7 +216,7 @@ class Asynchronous(Shop):
         self.assertEqual(self.publisher.events().count("open"), 2)
 
     def test_an_outage_is_waited_for_and_tried_again_step_by_step(self):
-        self.misbehaves("away", "publisher is unavailable; its messages wait, uncharged", 0, slow="1500ms")
+        self.misbehaves("away", "publisher is unavailable; its messages wait, uncharged", 0, slow="1500ms", workers=1)
         self.assertIn("publisher is back", self.read("relay.log"))
 
     def test_a_message_that_is_kept_past_its_time_is_taken_back(self):
