@@ -2,6 +2,7 @@
 #include "cli/crash.h"
 
 #include "common/signals.h"
+#include "plugin/checked.h"
 #include "plugin/current_call.h"
 #include "plugin/instance.h"
 
@@ -53,6 +54,20 @@ static void add_place(struct line *line)
     }
 }
 
+/* What check_plugins knows of the address that was touched. */
+static void add_rule(struct line *line, int signal, const siginfo_t *info)
+{
+    const struct current_call *call = current_call_here();
+    const char *rule = NULL;
+    if (call && call->instance && (signal == SIGSEGV || signal == SIGBUS))
+        rule = checked_rule_at(call->instance->plugin, info->si_addr);
+    if (rule) {
+        add(line, ", which broke the rule ");
+        add(line, rule);
+        add(line, " of plugins");
+    }
+}
+
 /* SA_RESETHAND has set the default action, which the signal gets on return. A signal that somebody
  * else sent is no crash. */
 static void tell(int signal, siginfo_t *info, void *context)
@@ -64,6 +79,7 @@ static void tell(int signal, siginfo_t *info, void *context)
         add_place(&line);
         add(&line, ", by ");
         add(&line, name_of(signal));
+        add_rule(&line, signal, info);
         add(&line, "\n");
         if (write(STDERR_FILENO, line.text, line.n) < 0)
             line.n = 0; /* there is nobody to tell */
@@ -71,16 +87,31 @@ static void tell(int signal, siginfo_t *info, void *context)
     raise(signal);
 }
 
+#ifndef EXIT_HANDLERS
+static void set_faults(const struct sigaction *action)
+{
+    static const int faults[] = SIGNALS_FAULTS;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigaction(faults[i], action, NULL);
+}
+#endif
+
 void crash_install(void)
 {
-#ifndef EXIT_HANDLERS /* sanitizers tell more */
-    static const int faults[] = SIGNALS_FAULTS;
     struct sigaction action = {.sa_sigaction = tell,
                                .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        sigaction(faults[i], &action, NULL);
+#ifndef EXIT_HANDLERS /* sanitizers tell more */
+    set_faults(&action);
+#endif
+}
+
+void crash_uninstall(void)
+{
+    const struct sigaction action = {.sa_handler = SIG_DFL};
+#ifndef EXIT_HANDLERS
+    set_faults(&action);
 #else
-    (void)tell;
+    (void)action;
 #endif
 }

@@ -12,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define REMINDER_FIRST_US INT64_C(60000000)
-#define REMINDER_LONGEST_US INT64_C(3600000000)
-
 /* ---- telling ---- */
 
 /* With the lock. How often it happened if it is to be logged now, else 0. */
@@ -22,7 +19,6 @@ static uint64_t is_due(struct checked_plugin *plugin, const char *instance, cons
                        const char *rule)
 {
     struct checked_told *told = NULL;
-    int64_t now = clock_monotonic_us();
     for (size_t i = 0; i < plugin->n_told && !told; i++) {
         struct checked_told *t = &plugin->told[i];
         if (strcmp(t->instance, instance) == 0 && strcmp(t->operation, operation) == 0 &&
@@ -38,13 +34,7 @@ static uint64_t is_due(struct checked_plugin *plugin, const char *instance, cons
         told->rule = rule;
     }
     told->times++;
-    if (told->pause_us && now < told->next_us)
-        return 0;
-    told->pause_us = told->pause_us ? 2 * told->pause_us : REMINDER_FIRST_US;
-    if (told->pause_us > REMINDER_LONGEST_US)
-        told->pause_us = REMINDER_LONGEST_US;
-    told->next_us = now + told->pause_us;
-    return told->times;
+    return reminder_is_due(&told->reminder, clock_monotonic_us()) ? told->times : 0;
 }
 
 /* With the lock. An open instance that can log, of that section if there is one; NULL: none. */

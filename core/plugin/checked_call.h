@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/reminder.h"
 #include "plugin/checked.h"
 #include "plugin/checked_pages.h"
 #include "plugin/checked_reason.h"
@@ -20,7 +21,7 @@ struct checked;
 struct checked_told {
     char instance[96];
     const char *operation, *rule;
-    int64_t next_us, pause_us;
+    struct reminder reminder;
     uint64_t times;
 };
 

@@ -52,6 +52,13 @@ void idle_wait(struct worker *w, int64_t due_us)
         own_us = earlier(own_us, keepalive(w, i));
         own_us = earlier(own_us, probe(w, i));
     }
+    while (outstanding_any(w) && !relay->stopping) {
+        if (outstanding_serve(w, 0))
+            return; /* what was given back may be claimed again */
+        if (outstanding_wait(w, due_us, own_us) || clock_monotonic_us() >= own_us)
+            return;
+        due_us = INT64_MAX; /* the wakeup knows it now */
+    }
     activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
     wakeup_wait(&relay->wakeup, due_us, own_us);
 }

@@ -54,7 +54,8 @@ static void renew_when_due(struct janitor *j)
     if (now < j->renew_us)
         return;
     for (size_t i = 0; i < config->workers; i++)
-        renew_one(j->relay, &j->relay->workers[i].slots[0].batch.lease);
+        for (size_t k = 0; k < j->relay->workers[i].n_slots; k++)
+            renew_one(j->relay, &j->relay->workers[i].slots[k].batch.lease);
     j->renew_us = now + config->lease_ms * 1000 / 3;
 }
 

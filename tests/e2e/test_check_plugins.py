@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import signal
 
 import outbox_test
 
@@ -27,6 +28,8 @@ TOLD = {
 
 with open(os.path.join(outbox_test.BUILDDIR, "config.log"), encoding="utf-8") as config_log:
     RACES_ARE_SEEN = "-fsanitize=thread" in config_log.read()
+with open(os.path.join(outbox_test.BUILDDIR, "config.h"), encoding="ascii") as config_h:
+    EXIT_HANDLERS = "#define EXIT_HANDLERS 1" in config_h.read()
 
 
 class CheckPlugins(outbox_test.Scratch):
@@ -62,7 +65,7 @@ class CheckPlugins(outbox_test.Scratch):
         self.assertNotIn("level=error", self.published())
 
     def test_it_is_asked_for(self):
-        self.shop("signal-mask", check="no")
+        self.shop("umask", check="no")
         self.assertNotIn("level=error", self.published())
 
     def test_a_result_that_means_nothing_pauses_the_publisher(self):
@@ -104,6 +107,15 @@ class CheckPlugins(outbox_test.Scratch):
         self.stop(relay)
         self.assertEqual(set(self.rules(self.read("relay.log"))), {("store-batch-limit", "batch-limit", "claim")})
         self.assertEqual(self.query("SELECT DISTINCT status, retries FROM outbox_messages"), [("pending", 0)])
+
+    def test_a_crash_names_the_rule(self):
+        if EXIT_HANDLERS:
+            self.skipTest("sanitizers tell of crashes themselves")
+        for rule in ("reads-past", "borrowed-memory"):
+            self.shop(rule)
+            said = self.outboxd("run", "--once", code=-signal.SIGSEGV).stderr
+            self.assertRegex(said, r"crashed in publisher out \(pub-%s\.so\) (publish|close), by SIGSEGV, "
+                             r"which broke the rule %s of plugins" % (rule, rule))
 
     def test_check_tells_it(self):
         self.shop("slow-open")
