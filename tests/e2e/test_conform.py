@@ -134,6 +134,15 @@ for line in sys.stdin:
         self.conforms("pub-exec.so", "[publisher x]\nmode = stream\ncommand = %s %s\n%sverify = cat %s\n"
                       % (sys.executable, program, SCRATCH, arrived))
 
+    def test_an_asynchronous_publisher_conforms(self):
+        arrived = self.write("arrived", "")
+        run = conform_test.Run(self.dir, os.path.join(os.path.dirname(WRONG), "pub-async.so"),
+                               "[publisher x]\npath = %s\n%sverify = cut -d ' ' -f 1 %s\n" % (arrived, SCRATCH, arrived),
+                               "--level", "4")
+        self.assertEqual((run.code, run.failed, run.reached()), (0, [], 4), run.text())
+        self.assertLessEqual({"collects-unknown", "collects-late", "writes-early", "nothing_accepted_is_lost_in_kills"},
+                             set(run.passed))
+
     def test_store_sqlite_conforms(self):
         db, script = self.path("shop.db"), self.write("sql.py", SQLITE)
         run = self.conforms("store-sqlite.so", "[store]\npath = %s\n%ssql = %s %s %s\nsoak = 8s\n"
