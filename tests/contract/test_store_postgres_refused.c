@@ -249,6 +249,14 @@ START_TEST(a_call_that_fails_between_the_parts_goes_on_where_it_was)
     /* The first half was settled: the second message's refusal came before the fifth's turn. */
     assert_rows("status = 'processed'", mode_is_leases(_i) ? 2 : 0);
     execute("DROP TABLE slow");
+    /* The statement that was given up holds its rows until the server has ended it. */
+    for (int waits = 0; number("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+                               " AND query LIKE '%%%s%%'",
+                               the_schema()) > 0;
+         waits++) {
+        ck_assert_int_lt(waits, 1200);
+        sleep_ms(50);
+    }
     for (int tries = 0; try_settle_each(s, batch, hows, within(20000), settled, &err) < 0;
          tries++) {
         ck_assert_int_lt(tries, 20);
