@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +32,8 @@ struct log {
     bool cut;             /* and left a line without its end */
     uint64_t n_dropped;   /* lines, not yet reported */
     int fd;
-    int level;
-    enum log_format format;
+    _Atomic int level;
+    _Atomic int format; /* enum log_format */
 };
 
 /* A line under construction; what does not fit is dropped, never the final newline. */
@@ -49,9 +50,14 @@ struct log *log_new(int fd, int level, enum log_format format)
         return NULL;
     pthread_mutex_init(&log->lock, NULL);
     log->fd = fd;
-    log->level = level;
-    log->format = format;
+    log_configure(log, level, format);
     return log;
+}
+
+void log_configure(struct log *log, int level, enum log_format format)
+{
+    log->level = level;
+    log->format = (int)format;
 }
 
 void log_free(struct log *log)
@@ -147,7 +153,7 @@ static void begin(struct line *line, const struct log *log, int level, const cha
                        : level <= OUTBOX_LOG_INFO    ? "info"
                                                      : "debug";
     line->n = 0;
-    line->format = log->format;
+    line->format = (enum log_format)log->format;
     rfc3339_format(clock_wall_us(), now);
     put_pair(line, "time", now, strlen(now));
     put_pair(line, "level", name, strlen(name));

@@ -8,6 +8,7 @@
 #include <outbox/helpers.h>
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct value {
 
 struct outbox_cfg {
     const struct plugin *plugin;
+    _Atomic unsigned owners;
     struct value values[]; /* one for each option, in their order */
 };
 
@@ -160,6 +162,7 @@ struct outbox_cfg *options_new(const struct plugin *plugin)
     if (!cfg)
         return NULL;
     cfg->plugin = plugin;
+    cfg->owners = 1;
     for (size_t i = 0; i < n; i++) {
         const struct outbox_option *o = descriptor_option(plugin, i);
         if (o->deflt && parse(o, o->deflt, &cfg->values[i], NULL) < 0) {
@@ -172,11 +175,17 @@ struct outbox_cfg *options_new(const struct plugin *plugin)
 
 void options_free(struct outbox_cfg *cfg)
 {
-    if (!cfg)
+    if (!cfg || atomic_fetch_sub(&cfg->owners, 1) > 1)
         return;
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++)
         clear(&cfg->values[i]);
     free(cfg);
+}
+
+struct outbox_cfg *options_share(struct outbox_cfg *cfg)
+{
+    atomic_fetch_add(&cfg->owners, 1);
+    return cfg;
 }
 
 /* The old value stays until the new one is known to be right. */
@@ -291,6 +300,40 @@ uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
             hash = hash_text(hash, value->items.items[j]);
     }
     return hash;
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool is_same(const struct outbox_option *o, const struct value *a, const struct value *b)
+{
+    bool is_number = o->type == OUTBOX_OPT_INT || o->type == OUTBOX_OPT_BOOL ||
+                     o->type == OUTBOX_OPT_DURATION || o->type == OUTBOX_OPT_SIZE;
+    if (is_number) /* "1m" is "60s" */
+        return a->number == b->number && !a->text == !b->text;
+    bool same = is_same_text(a->file, b->file) && a->items.n == b->items.n &&
+                (a->file || is_same_text(a->text, b->text));
+    for (size_t i = 0; same && i < a->items.n; i++)
+        same = strcmp(a->items.items[i], b->items.items[i]) == 0;
+    return same;
+}
+
+size_t options_compare(const struct outbox_cfg *before, const struct outbox_cfg *after,
+                       options_change_fn changed, void *ctx)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < before->plugin->desc.n_options; i++) {
+        const struct outbox_option *o = descriptor_option(before->plugin, i);
+        const struct value *a = &before->values[i], *b = &after->values[i];
+        if (is_same(o, a, b))
+            continue;
+        n++;
+        bool secret = options_is_secret(o, a->text) || options_is_secret(o, b->text);
+        changed(ctx, o->name, secret ? NULL : a->text, secret ? NULL : b->text);
+    }
+    return n;
 }
 
 int options_choice(const struct outbox_cfg *cfg, const char *name)

@@ -20,7 +20,9 @@ const char *options_show(const struct outbox_option *option, int64_t n, struct v
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
-void options_free(struct outbox_cfg *cfg);
+void options_free(struct outbox_cfg *cfg); /* the last of those who share it; NULL is allowed */
+/* The same options for one more owner, who frees them, too. Any thread. */
+struct outbox_cfg *options_share(struct outbox_cfg *cfg);
 
 /*
  * Sets one option from its text: without comment and outer quotes, ${NAME} still in it. The
@@ -62,6 +64,16 @@ void options_suggest(const struct plugin *plugin, struct suggest *similar);
 
 /* Of all values but secrets, on top of `hash` (hash.h). */
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
+
+/*
+ * Calls `changed` for each option whose value differs, with both as a person would write them;
+ * NULL: not set, or a secret. What a file holds (X_file) is the same as long as the path is. Both
+ * are of one plugin. Returns how many.
+ */
+typedef void (*options_change_fn)(void *ctx, const char *name, const char *before,
+                                  const char *after);
+size_t options_compare(const struct outbox_cfg *before, const struct outbox_cfg *after,
+                       options_change_fn changed, void *ctx);
 
 /* The index of a CHOICE that is set or has a default. */
 int options_choice(const struct outbox_cfg *cfg, const char *name);

@@ -4,13 +4,17 @@
 
 #include "plugin/descriptor.h"
 
+#include <stdbool.h>
+
 /* The plugins of one folder, each loaded when it is first wanted. One thread at a time. What it
  * hands out lives as long as the set. */
 struct plugin_set;
 
 /* `dir` NULL: the folder of the build. */
 struct plugin_set *plugin_set_new(const char *dir);
-void plugin_set_free(struct plugin_set *set); /* modules stay in memory */
+void plugin_set_free(struct plugin_set *set); /* by its last owner; modules stay in memory */
+/* The same set for one more owner. */
+struct plugin_set *plugin_set_share(struct plugin_set *set);
 const char *plugin_set_dir(const struct plugin_set *set);
 
 /*
@@ -21,6 +25,9 @@ const char *plugin_set_dir(const struct plugin_set *set);
  */
 int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const struct plugin **ret,
                struct outbox_err *err);
+
+/* Is the file another one than that which was loaded? A process cannot load it anew. */
+bool plugin_is_replaced(const struct plugin *plugin);
 
 /* Which files the folder holds: for `plugins` and for messages. Sorted by kind, name. */
 struct plugin_file {

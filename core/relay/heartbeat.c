@@ -106,19 +106,27 @@ static void inherit_from(struct relay *relay, const struct outbox_relay_row *row
               "a relay of this name ended uncleanly; for a while messages are recorded before they "
               "are sent, so that a message that kills relays would be found",
               "instance", id, NULL);
-    poison_begin(&relay->poison, state, until_us);
+    poison_begin(&relay->lineage->poison, state, until_us);
     json_object_put(state);
+    /* Without memory to remember it the next relay inherits once more, which costs a charge. */
+    (void)lineage_remember(relay->lineage, row);
+}
+
+/* Those of this process follow each other at a reload, and none of them died. */
+static bool is_predecessor(struct relay *relay, const struct outbox_relay_page *page,
+                           const struct outbox_relay_row *row)
+{
+    return predecessor_is(page, row, relay->config->name, relay->id) &&
+           !lineage_has(relay->lineage, row) && !lineage_knows(relay->lineage, row);
 }
 
 /* A relay that lives and has just lost its connections looks dead until it writes its row again. */
-static bool is_to_be_looked_at_again(const struct relay *relay,
-                                     const struct outbox_relay_page *page)
+static bool is_to_be_looked_at_again(struct relay *relay, const struct outbox_relay_page *page)
 {
     bool again = false;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
-        if (page->now_us - row->alive_us > RELAY_LIVE_US ||
-            !predecessor_is(page, row, relay->config->name, relay->id))
+        if (page->now_us - row->alive_us > RELAY_LIVE_US || !is_predecessor(relay, page, row))
             continue;
         struct json_object *state = relay_state(row);
         again |= poison_would_charge(state);
@@ -147,7 +155,7 @@ static int load_predecessors(struct relay *relay, struct outbox_err *err)
     bool any = false;
     int r = list_relays(relay, &page, err);
     for (uint32_t i = 0; r == 0 && i < page->n; i++)
-        if (predecessor_is(page, page->rows[i], relay->config->name, relay->id)) {
+        if (is_predecessor(relay, page, page->rows[i])) {
             inherit_from(relay, page->rows[i]);
             any = true;
         }
@@ -177,7 +185,7 @@ void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct
         return;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
-        if (!relay_state_is_live(page, row) || outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
+        if (!relay_state_is_live(page, row) || lineage_has(relay->lineage, row) ||
             outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
             continue;
         char name[128];

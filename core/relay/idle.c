@@ -25,7 +25,7 @@ static int64_t keepalive(struct worker *w, size_t publisher)
  * be checked again, monotonic us. */
 static int64_t probe(struct worker *w, size_t publisher)
 {
-    struct breaker *breaker = &w->relay->publishers[publisher].breaker;
+    struct breaker *breaker = &w->relay->publishers[publisher].common->breaker;
     int64_t pause_ms;
     if (suspension_snapshot(&breaker->suspension).paused && !w->relay->stopping &&
         breaker_enter(breaker).wait_ms == 0 &&

@@ -16,6 +16,22 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 2000
 
+/* One that the worker before has is not opened: it comes from there. */
+static int open_publisher(struct worker *w, size_t i, struct outbox_err *err)
+{
+    struct relay *relay = w->relay;
+    const struct publisher_config *p = &relay->config->publishers[i];
+    bool comes =
+        relay->publishers[i].before != ROUTE_NONE && (size_t)(w - relay->workers) < relay->n_before;
+    if (!(w->publishers[i] = calloc(1, sizeof *w->publishers[i])))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
+    context_opens(relay, p->name);
+    if (!comes)
+        return config_open_publisher(p, w->publishers[i], relay->log, err);
+    config_init_publisher(p, w->publishers[i], relay->log);
+    return OUTBOX_OK;
+}
+
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
@@ -29,36 +45,40 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     if (batch_init(&w->slot->batch, config->delivery.batch_size) < 0 || !w->publishers ||
         !w->publisher_pauses)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
+    context_opens(relay, "the store");
     int r = config_open_store(config, &w->slot->store, log, err);
+    context_opens(relay, "the rules");
     if (r == 0)
         r = router_open(&config->routes, log, &w->router, err);
-    for (size_t i = 0; r == 0 && i < config->n_publishers; i++) {
-        w->publishers[i] = calloc(1, sizeof *w->publishers[i]);
-        r = w->publishers[i]
-                ? config_open_publisher(&config->publishers[i], w->publishers[i], log, err)
-                : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
-    }
+    for (size_t i = 0; r == 0 && i < config->n_publishers; i++)
+        r = open_publisher(w, i, err);
     return r;
 }
 
-static void close_publishers(struct worker *w)
+/* All that may block in a plugin; what is closed already stays so. */
+static void close_instances(struct worker *w)
 {
-    for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
+    for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++) {
+        activity_begin(&w->activity, ACTIVITY_CLOSING, i);
         if (w->publishers[i])
             publisher_close(w->publishers[i]);
+    }
+    activity_begin(&w->activity, ACTIVITY_CLOSING_STORE, ROUTE_NONE);
+    router_close(w->router);
+    w->router = NULL;
+    for (size_t i = 0; i < sizeof w->slots / sizeof w->slots[0]; i++)
+        store_close(&w->slots[i].store);
 }
 
 void worker_close(struct worker *w)
 {
     if (!w->relay)
         return;
-    close_publishers(w);
+    close_instances(w);
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
         free(w->publishers[i]);
     free(w->publishers);
     free(w->publisher_pauses);
-    router_close(w->router);
-    store_close(&w->slots[0].store);
     batch_free(&w->slot->batch);
     activity_destroy(&w->activity);
     quarantine_gauge_destroy(&w->quarantine);
@@ -123,7 +143,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     struct outbox_batch *claimed = NULL;
     int r = heartbeat_load_predecessors(relay, err);
     if (r == 0 && w->limit == 0)
-        w->limit = poison_is_suspected(&relay->poison) ? 1 : config->delivery.batch_size;
+        w->limit = poison_is_suspected(&relay->lineage->poison) ? 1 : config->delivery.batch_size;
     struct outbox_claim claim = {
         .size = sizeof claim,
         .limit = w->settle_probe ? 1 : w->limit,
@@ -239,7 +259,7 @@ static enum batch_state route(struct worker *w)
         } else if ((r = router_route(w->router, msg, NULL, NULL, &batch->publisher[i], &by, &err)) <
                    0) {
             keep_unrouted(w, i, r, &err);
-        } else if (poison_pop_charge(&w->relay->poison, msg->row_id)) {
+        } else if (poison_pop_charge(&w->relay->lineage->poison, msg->row_id)) {
             fail_poison_message(w, i);
             charged = true;
         }
@@ -271,8 +291,9 @@ static enum batch_state publish(struct worker *w)
 
 static void pause_worker(struct worker *w, int64_t ms)
 {
-    struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
-    poll(&stop, 1, (int)ms);
+    struct pollfd ends[] = {{.fd = w->relay->stop_fd, .events = POLLIN},
+                            {.fd = w->relay->drain_fd, .events = POLLIN}};
+    poll(ends, 2, (int)ms);
 }
 
 /* What could not be recorded or settled would be claimed again at once. */
@@ -302,7 +323,8 @@ static int64_t all_suspended_until(struct relay *relay)
 {
     int64_t first = relay->config->n_publishers > 0 ? INT64_MAX : 0;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.suspension);
+        struct suspension_view view =
+            suspension_snapshot(&relay->publishers[i].common->breaker.suspension);
         if (!view.paused)
             return 0;
         first = view.until_us < first ? view.until_us : first;
@@ -348,9 +370,13 @@ static bool run_batch(struct worker *w)
 void *worker_main(void *arg)
 {
     struct worker *w = arg;
-    while (!w->relay->stopping && run_batch(w))
+    succession_await(w);
+    while (!w->relay->stopping && !w->relay->draining && run_batch(w))
         continue;
-    close_publishers(w); /* within the time for stopping, and each worker its own */
+    succession_pass_on(w);
+    close_instances(w); /* within the time for stopping, and each worker its own */
+    w->ended = true;
+    succession_end(w);
     context_worker_ended(w->relay);
     return NULL;
 }

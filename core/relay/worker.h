@@ -34,11 +34,22 @@ struct worker {
     bool settle_probe;        /* this batch is only to find out whether settles pass */
     struct quarantine_gauge quarantine;
     struct activity activity;
+    bool may_begin;     /* the worker before it has ended; under relay->begin_lock */
+    _Atomic bool ended; /* all that it had is closed */
 };
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
 void worker_close(struct worker *w); /* also when never opened (zeroed) */
 void *worker_main(void *worker);
+
+/* ---- succession.c: one worker after that of the relay before ---- */
+
+/* Waits until it may begin, or the relay stops. */
+void succession_await(struct worker *w);
+/* Leaves to the next worker the instances that are kept; then, when the rest is closed, lets it
+ * begin. */
+void succession_pass_on(struct worker *w);
+void succession_end(struct worker *w);
 
 /* ---- deliver.c: one publisher's share of a batch, in chunks, each settled at once ---- */
 
