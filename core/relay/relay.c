@@ -117,7 +117,8 @@ int relay_open(struct relay *relay, const struct config *config, const struct re
         relay->workers[i].may_begin = i >= relay->n_before;
         r = worker_open(&relay->workers[i], relay, err);
     }
-    context_opens(relay, NULL);
+    if (r == 0)
+        context_opens(relay, NULL);
     return r;
 }
 
