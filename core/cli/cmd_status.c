@@ -145,6 +145,22 @@ static void print_publishers(struct json_object *publishers, int64_t now_us)
     }
 }
 
+/* A reload that failed, until one succeeds. */
+static void print_reload(struct json_object *reload)
+{
+    struct json_object *errors = member(reload, "errors");
+    if (!json_object_is_type(errors, json_type_array))
+        return;
+    fputs("  the last reload failed at ", stdout);
+    output_text(member_text(reload, "at"), 32);
+    puts("; the relay goes on as it was");
+    for (size_t i = 0; i < json_object_array_length(errors); i++) {
+        fputs("    ", stdout);
+        output_text(outbox_cstr(json_object_get_string(json_object_array_get_idx(errors, i))), 300);
+        putchar('\n');
+    }
+}
+
 /* What a live relay says of itself. */
 static void print_state(struct json_object *state, int64_t now_us)
 {
@@ -165,6 +181,7 @@ static void print_state(struct json_object *state, int64_t now_us)
         print_reason(label, (struct outbox_str){NULL, 0}, member_text(state, "quarantine_reason"));
     print_reason("  polls instead of waiting for news", (struct outbox_str){NULL, 0},
                  member_text(member(state, "waking"), "reason"));
+    print_reload(member(state, "reload"));
     print_publishers(member(state, "publishers"), now_us);
 }
 
@@ -203,11 +220,22 @@ static bool configured_differently(const struct outbox_relay_page *relays)
     for (uint32_t i = 0; i < relays->n; i++) {
         if (life_of(relays, relays->rows[i]) != LIFE_LIVE)
             continue;
-        if (first && !outbox_str_eq(first->config_hash, relays->rows[i]->config_hash))
+        if (first && !outbox_str_eq(first->config_hash, relays->rows[i]->config_hash) &&
+            !relay_state_is_same_process(first->id, relays->rows[i]->id))
             return true;
         first = relays->rows[i];
     }
     return false;
+}
+
+/* Did it hand over to one that lives, at a reload? */
+static bool goes_on(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
+{
+    bool lives = false;
+    for (uint32_t i = 0; i < relays->n; i++)
+        lives |= relays->rows[i] != row && life_of(relays, relays->rows[i]) == LIFE_LIVE &&
+                 relay_state_is_same_process(relays->rows[i]->id, row->id);
+    return lives && life_of(relays, row) == LIFE_ENDED;
 }
 
 static void print(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
@@ -216,6 +244,8 @@ static void print(const struct outbox_stats *stats, const struct outbox_relay_pa
     print_counts(stats);
     for (uint32_t i = 0; i < relays->n; i++) {
         enum life life = life_of(relays, relays->rows[i]);
+        if (goes_on(relays, relays->rows[i]))
+            continue;
         if (++n[life] <= FEW || life == LIFE_LIVE)
             print_relay(relays, relays->rows[i]);
     }

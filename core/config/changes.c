@@ -48,8 +48,8 @@ static void compare_settings(const struct config *before, const struct config *a
     const struct settings *const all[] = {&settings_relay, &settings_router, &settings_log};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         struct settings_change c = {t, all[i]->section};
-        options_compare(before->settings[all[i]->index], after->settings[all[i]->index],
-                        tell_setting, &c);
+        options_compare(&all[i]->options, before->settings[all[i]->index],
+                        after->settings[all[i]->index], tell_setting, &c);
     }
 }
 
@@ -75,7 +75,8 @@ static void compare_store(const struct config *before, const struct config *afte
     struct names names = {""};
     if (before->store_plugin != after->store_plugin)
         tell(t, true, "store: changed (plugin %s -> %s)", from, to);
-    else if (options_compare(before->store_options, after->store_options, add_name, &names) > 0)
+    else if (options_compare(before->store_plugin, before->store_options, after->store_options,
+                             add_name, &names) > 0)
         tell(t, true, "store: changed (%s)", names.text);
     else
         tell(t, false, "store: unchanged");
@@ -102,7 +103,7 @@ bool config_keeps_publisher(const struct publisher_config *before,
     struct names names = {""};
     return strcmp(before->name, after->name) == 0 && before->plugin == after->plugin &&
            before->delivery.batch_timeout_ms == after->delivery.batch_timeout_ms &&
-           options_compare(before->options, after->options, add_name, &names) == 0;
+           options_compare(before->plugin, before->options, after->options, add_name, &names) == 0;
 }
 
 static void compare_publisher(const struct publisher_config *before,
@@ -110,7 +111,7 @@ static void compare_publisher(const struct publisher_config *before,
 {
     struct names names = {""};
     if (before->plugin == after->plugin)
-        options_compare(before->options, after->options, add_name, &names);
+        options_compare(before->plugin, before->options, after->options, add_name, &names);
     else
         add_name(&names, "plugin", NULL, NULL);
     compare_delivery(&before->delivery, &after->delivery, &names);

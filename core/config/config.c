@@ -139,7 +139,8 @@ static void ignore_change(void *ctx, const char *name, const char *before, const
 bool config_same_route(const struct route *a, const struct route *b)
 {
     return hash_route(a) == hash_route(b) && a->rule == b->rule &&
-           (!a->rule || options_compare(a->rule_cfg, b->rule_cfg, ignore_change, NULL) == 0);
+           (!a->rule ||
+            options_compare(a->rule, a->rule_cfg, b->rule_cfg, ignore_change, NULL) == 0);
 }
 
 /* Do two relays send the same message to the same place? */

@@ -302,38 +302,9 @@ uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
     return hash;
 }
 
-static bool is_same_text(const char *a, const char *b)
+const char *options_file(const struct outbox_cfg *cfg, const char *name)
 {
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-static bool is_same(const struct outbox_option *o, const struct value *a, const struct value *b)
-{
-    bool is_number = o->type == OUTBOX_OPT_INT || o->type == OUTBOX_OPT_BOOL ||
-                     o->type == OUTBOX_OPT_DURATION || o->type == OUTBOX_OPT_SIZE;
-    if (is_number) /* "1m" is "60s" */
-        return a->number == b->number && !a->text == !b->text;
-    bool same = is_same_text(a->file, b->file) && a->items.n == b->items.n &&
-                (a->file || is_same_text(a->text, b->text));
-    for (size_t i = 0; same && i < a->items.n; i++)
-        same = strcmp(a->items.items[i], b->items.items[i]) == 0;
-    return same;
-}
-
-size_t options_compare(const struct outbox_cfg *before, const struct outbox_cfg *after,
-                       options_change_fn changed, void *ctx)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < before->plugin->desc.n_options; i++) {
-        const struct outbox_option *o = descriptor_option(before->plugin, i);
-        const struct value *a = &before->values[i], *b = &after->values[i];
-        if (is_same(o, a, b))
-            continue;
-        n++;
-        bool secret = options_is_secret(o, a->text) || options_is_secret(o, b->text);
-        changed(ctx, o->name, secret ? NULL : a->text, secret ? NULL : b->text);
-    }
-    return n;
+    return find(cfg, name)->file;
 }
 
 int options_choice(const struct outbox_cfg *cfg, const char *name)

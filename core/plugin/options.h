@@ -65,15 +65,18 @@ void options_suggest(const struct plugin *plugin, struct suggest *similar);
 /* Of all values but secrets, on top of `hash` (hash.h). */
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
 
+/* The path of X_file, if a declared option was set so; else NULL. */
+const char *options_file(const struct outbox_cfg *cfg, const char *name);
+
 /*
- * Calls `changed` for each option whose value differs, with both as a person would write them;
- * NULL: not set, or a secret. What a file holds (X_file) is the same as long as the path is. Both
- * are of one plugin. Returns how many.
+ * Calls `changed` for each option of the plugin whose value differs, with both as the file has
+ * them; NULL: not set, a list, or a secret. What a file holds (X_file) is the same as long as the
+ * path is. Returns how many.
  */
 typedef void (*options_change_fn)(void *ctx, const char *name, const char *before,
                                   const char *after);
-size_t options_compare(const struct outbox_cfg *before, const struct outbox_cfg *after,
-                       options_change_fn changed, void *ctx);
+size_t options_compare(const struct plugin *plugin, const struct outbox_cfg *before,
+                       const struct outbox_cfg *after, options_change_fn changed, void *ctx);
 
 /* The index of a CHOICE that is set or has a default. */
 int options_choice(const struct outbox_cfg *cfg, const char *name);

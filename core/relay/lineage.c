@@ -2,6 +2,7 @@
 #include "relay/lineage.h"
 
 #include "base/array.h"
+#include "policy/relay_state.h"
 
 #include <outbox/helpers.h>
 
@@ -9,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uuid.h>
-
-/* So many characters of an id are of the process, the others of one relay. */
-#define OF_PROCESS 23
 
 struct inherited {
     char id[64]; /* cut, if somebody wrote a longer one */
@@ -84,12 +82,12 @@ void lineage_free(struct lineage *lineage)
 void lineage_make_id(const struct lineage *lineage, char ret[37])
 {
     new_id(ret);
-    memcpy(ret, lineage->id, OF_PROCESS);
+    memcpy(ret, lineage->id, RELAY_ID_OF_PROCESS);
 }
 
 bool lineage_has(const struct lineage *lineage, const struct outbox_relay_row *row)
 {
-    return row->id.p && row->id.n == 36 && memcmp(row->id.p, lineage->id, OF_PROCESS) == 0;
+    return relay_state_is_same_process(row->id, outbox_cstr(lineage->id));
 }
 
 static struct inherited name(const struct outbox_relay_row *row)

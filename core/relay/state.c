@@ -104,8 +104,10 @@ static bool add_waits(struct relay *relay, struct json_object *state)
             is_paused(&publisher->common->breaker.suspension, what, &wait))
             complete = add_wait(waits, &wait);
     }
-    return complete &&
-           add_text(state, "state", json_object_array_length(waits) > 0 ? "waiting" : "ready");
+    return complete && add_text(state, "state",
+                                json_object_array_length(waits) > 0 ? "waiting"
+                                : relay->draining                   ? "ending"
+                                                                    : "ready");
 }
 
 /* ---- the parts ---- */
