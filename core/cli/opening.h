@@ -10,8 +10,8 @@
 
 struct opening;
 
-/* What may be opened is. */
-#define OPENING_MS 30000
+/* So long may all of it take, ms: opening neither connects nor waits. */
+#define OPENING_MS 15000
 
 /* A line of text that people get. */
 struct opening_mistake {
