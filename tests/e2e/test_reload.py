@@ -267,7 +267,7 @@ class Mistakes(Reload):
         self.stop(self.relay)
 
 
-class Goes_on(Reload):
+class GoesOn(Reload):
     def test_a_paused_publisher_stays_paused(self):
         self.begin("retry_max = 1h")
         self.insert("exit 69")
