@@ -60,9 +60,17 @@ bool generation_has_ended(const struct generation *g)
     return !g || poll(&ended, 1, 0) > 0;
 }
 
+const struct relay_report *generation_report(struct generation *g)
+{
+    if (!g->joined)
+        pthread_join(g->thread, NULL);
+    g->joined = true;
+    return &g->report;
+}
+
 void generation_free(struct generation *g)
 {
-    pthread_join(g->thread, NULL);
+    (void)generation_report(g);
     relay_free(g->relay);
     config_free(g->own);
     close(g->ended_fd);

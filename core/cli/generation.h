@@ -16,7 +16,8 @@ struct generation {
     const struct config *config;
     struct config *own; /* the same, if it is to be freed with this */
     struct generation *next;
-    struct relay_report report; /* once it has ended */
+    struct relay_report report; /* see generation_report */
+    bool joined;
     int ended_fd;               /* readable: all has ended and is closed */
     pthread_t thread;
 };
@@ -27,5 +28,6 @@ int generation_start(struct relay *relay, const struct config *config, struct co
                      struct generation **ret, struct outbox_err *err);
 /* Has it ended? NULL has. */
 bool generation_has_ended(const struct generation *g);
-/* When it has ended. */
+/* When it has ended: what it did, and its end. */
+const struct relay_report *generation_report(struct generation *g);
 void generation_free(struct generation *g);

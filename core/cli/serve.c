@@ -141,7 +141,7 @@ static void look_at_left(struct serve *s)
         }
         *at = g->next;
         log_event(s->log, OUTBOX_LOG_INFO, "what was left behind at a reload has ended", NULL);
-        add_report(&s->sum, &g->report);
+        add_report(&s->sum, generation_report(g));
         generation_free(g);
     }
 }
@@ -258,7 +258,7 @@ static void opened(struct serve *s, const struct config *config)
 static void handed_over(struct serve *s)
 {
     relay_part(s->old->relay, s->now->relay);
-    add_report(&s->sum, &s->old->report);
+    add_report(&s->sum, generation_report(s->old));
     generation_free(s->old);
     s->old = NULL;
     if (!s->stopped_us)
@@ -379,7 +379,7 @@ int serve_run(const struct config *config, const struct relay_mode *mode, struct
     store_close(&s.counts);
     reload_free(&s.reload);
     if (s.now) {
-        *ret = s.now->report;
+        *ret = *generation_report(s.now);
         add_report(ret, &s.sum);
     }
     *ret_busy = s.opening || s.left;
