@@ -220,22 +220,11 @@ static bool configured_differently(const struct outbox_relay_page *relays)
     for (uint32_t i = 0; i < relays->n; i++) {
         if (life_of(relays, relays->rows[i]) != LIFE_LIVE)
             continue;
-        if (first && !outbox_str_eq(first->config_hash, relays->rows[i]->config_hash) &&
-            !relay_state_is_same_process(first->id, relays->rows[i]->id))
+        if (first && !outbox_str_eq(first->config_hash, relays->rows[i]->config_hash))
             return true;
         first = relays->rows[i];
     }
     return false;
-}
-
-/* Did it hand over to one that lives, at a reload? */
-static bool goes_on(const struct outbox_relay_page *relays, const struct outbox_relay_row *row)
-{
-    bool lives = false;
-    for (uint32_t i = 0; i < relays->n; i++)
-        lives |= relays->rows[i] != row && life_of(relays, relays->rows[i]) == LIFE_LIVE &&
-                 relay_state_is_same_process(relays->rows[i]->id, row->id);
-    return lives && life_of(relays, row) == LIFE_ENDED;
 }
 
 static void print(const struct outbox_stats *stats, const struct outbox_relay_page *relays)
@@ -244,8 +233,6 @@ static void print(const struct outbox_stats *stats, const struct outbox_relay_pa
     print_counts(stats);
     for (uint32_t i = 0; i < relays->n; i++) {
         enum life life = life_of(relays, relays->rows[i]);
-        if (goes_on(relays, relays->rows[i]))
-            continue;
         if (++n[life] <= FEW || life == LIFE_LIVE)
             print_relay(relays, relays->rows[i]);
     }

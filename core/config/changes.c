@@ -82,6 +82,14 @@ static void compare_store(const struct config *before, const struct config *afte
         tell(t, false, "store: unchanged");
 }
 
+bool config_keeps_store(const struct config *before, const struct config *after)
+{
+    struct names names = {""};
+    return strcmp(before->name, after->name) == 0 && before->store_plugin == after->store_plugin &&
+           options_compare(before->store_plugin, before->store_options, after->store_options,
+                           add_name, &names) == 0;
+}
+
 static void compare_delivery(const struct delivery *a, const struct delivery *b,
                              struct names *names)
 {
@@ -190,6 +198,12 @@ size_t config_compare(const struct config *before, const struct config *after,
 
 void config_share(struct config *config, const struct config *before)
 {
+    if (config_keeps_store(before, config)) {
+        options_free(config->store_options);
+        config->store_options = options_share(before->store_options);
+        shared_state_free(config->store_shared);
+        config->store_shared = shared_state_share(before->store_shared);
+    }
     for (size_t i = 0; i < config->n_publishers; i++) {
         struct publisher_config *p = &config->publishers[i];
         size_t was = config_find_publisher(before, p->name, NULL);

@@ -89,6 +89,8 @@ int config_open_publisher(const struct publisher_config *p, struct publisher *pu
  * not batch_timeout, which instances know. */
 bool config_keeps_publisher(const struct publisher_config *before,
                             const struct publisher_config *after);
+/* The same for the store; and has the relay the same name? Then it is the same relay to others. */
+bool config_keeps_store(const struct config *before, const struct config *after);
 /* Shares what such instances were opened with. */
 void config_share(struct config *config, const struct config *before);
 /* Says what is different, one line a part; also what is not, of parts that have connections.

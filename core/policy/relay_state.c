@@ -3,8 +3,6 @@
 
 #include "common/json.h"
 
-#include <string.h>
-
 #define DEPTH_MAX 32
 
 bool relay_state_is_live(const struct outbox_relay_page *page, const struct outbox_relay_row *row)
@@ -13,12 +11,6 @@ bool relay_state_is_live(const struct outbox_relay_page *page, const struct outb
     if (row->clean || lives == OUTBOX_RELAY_DEAD)
         return false;
     return lives == OUTBOX_RELAY_LIVES || page->now_us - row->alive_us <= RELAY_LIVE_US;
-}
-
-bool relay_state_is_same_process(struct outbox_str id, struct outbox_str other)
-{
-    return id.p && other.p && id.n == 36 && other.n == 36 &&
-           memcmp(id.p, other.p, RELAY_ID_OF_PROCESS) == 0;
 }
 
 struct json_object *relay_state_add(struct json_object *parent, const char *name)

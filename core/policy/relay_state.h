@@ -14,10 +14,6 @@
 /* Does the relay of this row still run? */
 bool relay_state_is_live(const struct outbox_relay_page *page, const struct outbox_relay_row *row);
 
-/* Relays that follow each other in one process, at a reload, have ids that begin alike. */
-#define RELAY_ID_OF_PROCESS 23
-bool relay_state_is_same_process(struct outbox_str id, struct outbox_str other);
-
 /* Adds an empty object to a state or a part of one, and returns it. NULL without memory; `parent`
  * may be NULL, too. */
 struct json_object *relay_state_add(struct json_object *parent, const char *name);

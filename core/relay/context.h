@@ -36,9 +36,10 @@ struct relay {
     const struct config *config;
     struct relay_mode mode;
     struct log *log;
-    char id[37];
 
     struct lineage *lineage;
+    struct relay_row *row;
+    _Atomic bool row_passed; /* the next relay writes it now */
 
     int stop_fd;  /* readable: begin nothing new */
     int drain_fd; /* readable: claim nothing more */
@@ -56,7 +57,6 @@ struct relay {
     _Atomic size_t settlers; /* workers that try again to settle what they sent */
     struct publisher_state *publishers;
     struct unrouted_gauge unrouted;
-    _Atomic bool predecessors_loaded;
     _Atomic bool heartbeat_due; /* connections may have been lost: write the row soon */
     _Atomic uint64_t stale;
     _Atomic uint64_t failed;           /* dead letters that no publisher saw */
@@ -71,8 +71,6 @@ struct relay {
     _Atomic size_t working; /* workers that have not yet ended */
     _Atomic size_t running; /* threads of all kinds, not yet ended */
 
-    pthread_mutex_t heartbeat_lock; /* of heartbeat_store, and of the order of writes to the row */
-    struct store heartbeat_store;
     struct store janitor_store; /* the janitor's; after it has ended, relay_finish's */
     struct store watcher_store; /* the watcher's */
     _Atomic(const char *)

@@ -2,7 +2,6 @@
 #include "relay/lineage.h"
 
 #include "base/array.h"
-#include "policy/relay_state.h"
 
 #include <outbox/helpers.h>
 
@@ -10,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uuid.h>
+
+/* So many characters of an id are of the process, the others of one row. */
+#define OF_PROCESS 23
 
 struct inherited {
     char id[64]; /* cut, if somebody wrote a longer one */
@@ -79,15 +81,36 @@ void lineage_free(struct lineage *lineage)
     free(lineage);
 }
 
-void lineage_make_id(const struct lineage *lineage, char ret[37])
+struct relay_row *lineage_new_row(const struct lineage *lineage)
 {
-    new_id(ret);
-    memcpy(ret, lineage->id, RELAY_ID_OF_PROCESS);
+    struct relay_row *row = calloc(1, sizeof *row);
+    if (!row)
+        return NULL;
+    row->owners = 1;
+    pthread_mutex_init(&row->lock, NULL);
+    new_id(row->id);
+    memcpy(row->id, lineage->id, OF_PROCESS);
+    return row;
+}
+
+struct relay_row *relay_row_share(struct relay_row *row)
+{
+    atomic_fetch_add(&row->owners, 1);
+    return row;
+}
+
+void relay_row_free(struct relay_row *row)
+{
+    if (!row || atomic_fetch_sub(&row->owners, 1) > 1)
+        return;
+    store_close(&row->store);
+    pthread_mutex_destroy(&row->lock);
+    free(row);
 }
 
 bool lineage_has(const struct lineage *lineage, const struct outbox_relay_row *row)
 {
-    return relay_state_is_same_process(row->id, outbox_cstr(lineage->id));
+    return row->id.p && row->id.n == 36 && memcmp(row->id.p, lineage->id, OF_PROCESS) == 0;
 }
 
 static struct inherited name(const struct outbox_relay_row *row)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "plugin/store.h"
 #include "policy/activity.h"
 #include "policy/breaker.h"
 #include "policy/poison.h"
@@ -31,9 +32,23 @@ struct publisher_common *publisher_common_share(struct publisher_common *common)
 /* By each owner; NULL is allowed. */
 void publisher_common_free(struct publisher_common *common);
 
+/* The relay's row in the store, and the instance that writes it and holds its lock. The next relay
+ * goes on with it, if it has the same name and the same store. */
+struct relay_row {
+    _Atomic unsigned owners;
+    char id[37];
+    _Atomic bool predecessors_loaded;
+    pthread_mutex_t lock; /* of `store`, and of the order of writes */
+    struct store store;   /* to be opened by who made the row */
+};
+
+struct relay_row *relay_row_share(struct relay_row *row);
+/* By each owner; the last one closes the store. NULL is allowed. */
+void relay_row_free(struct relay_row *row);
+
 struct lineage {
     _Atomic unsigned owners;
-    char id[37]; /* a random UUID; those of the relays begin alike, see lineage_has */
+    char id[37]; /* a random UUID; those of its rows begin alike, see lineage_has */
     struct poison poison;
     pthread_mutex_t lock;
     struct inherited *inherited; /* rows of dead relays that poison has learned from */
@@ -45,8 +60,8 @@ struct lineage *lineage_new(void); /* NULL without memory */
 struct lineage *lineage_share(struct lineage *lineage);
 void lineage_free(struct lineage *lineage); /* by each owner; NULL is allowed */
 
-/* The id of one more relay. */
-void lineage_make_id(const struct lineage *lineage, char ret[37]);
+/* One more row, with an id that tells the process. NULL without memory. */
+struct relay_row *lineage_new_row(const struct lineage *lineage);
 /* Is this the row of a relay of this process? */
 bool lineage_has(const struct lineage *lineage, const struct outbox_relay_row *row);
 

@@ -48,7 +48,6 @@ struct relay *relay_new(const struct relay_mode *mode, struct log *log)
     suspension_init(&relay->settle_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
     unrouted_gauge_init(&relay->unrouted, UNROUTED_HOLD_MS);
     wakeup_init(&relay->wakeup, 0);
-    pthread_mutex_init(&relay->heartbeat_lock, NULL);
     pthread_mutex_init(&relay->outage_lock, NULL);
     pthread_mutex_init(&relay->waking_lock, NULL);
     pthread_mutex_init(&relay->next_lock, NULL);
@@ -99,20 +98,23 @@ static int prepare(struct relay *relay, const struct relay *before, struct outbo
         complete = prepare_publisher(&relay->publishers[i], &config->publishers[i], before);
     if (!complete)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
-    lineage_make_id(relay->lineage, relay->id);
-    return OUTBOX_OK;
+    bool same = before && config_keeps_store(before->config, config);
+    relay->row = same ? relay_row_share(before->row) : lineage_new_row(relay->lineage);
+    return relay->row ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
 }
 
 int relay_open(struct relay *relay, const struct config *config, const struct relay *before,
                struct outbox_err *err)
 {
-    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
-                              &relay->watcher_store};
     relay->config = config;
     int r = prepare(relay, before, err);
     context_opens(relay, "the store");
-    for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
-        r = config_open_store(config, stores[i], relay->log, err);
+    if (r == 0)
+        r = config_open_store(config, &relay->janitor_store, relay->log, err);
+    if (r == 0)
+        r = config_open_store(config, &relay->watcher_store, relay->log, err);
+    if (r == 0 && !(before && before->row == relay->row))
+        r = config_open_store(config, &relay->row->store, relay->log, err);
     for (size_t i = 0; r == 0 && i < config->workers; i++) {
         relay->workers[i].may_begin = i >= relay->n_before;
         r = worker_open(&relay->workers[i], relay, err);
@@ -259,8 +261,9 @@ void relay_finish(struct relay *relay, struct relay_report *report)
         count_left(relay, report);
     context_opens(relay, "the store");
     store_close(&relay->janitor_store);
-    store_close(&relay->heartbeat_store);
     store_close(&relay->watcher_store);
+    relay_row_free(relay->row);
+    relay->row = NULL;
     context_opens(relay, NULL);
 }
 
@@ -283,9 +286,8 @@ void relay_free(struct relay *relay)
     free(relay->threads);
     free(relay->publishers);
     store_close(&relay->janitor_store);
-    store_close(&relay->heartbeat_store);
-    pthread_mutex_destroy(&relay->heartbeat_lock);
     store_close(&relay->watcher_store);
+    relay_row_free(relay->row);
     wakeup_destroy(&relay->wakeup);
     suspension_destroy(&relay->store_suspension);
     suspension_destroy(&relay->settle_suspension);

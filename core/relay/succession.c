@@ -19,6 +19,7 @@ void relay_hand_over(struct relay *relay, struct relay *next)
     for (size_t i = 0; i < next->config->n_publishers; i++)
         if (next->publishers[i].before != ROUTE_NONE)
             relay->publishers[next->publishers[i].before].passed_on = true;
+    relay->row_passed = next->row == relay->row;
     pthread_mutex_lock(&relay->next_lock);
     relay->next = next;
     pthread_mutex_unlock(&relay->next_lock);

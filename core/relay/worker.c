@@ -152,7 +152,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
         .max_message = config->max_message,
         .max_headers = config->max_headers,
         .max_header_bytes = config->max_header_bytes,
-        .relay = outbox_cstr(relay->id),
+        .relay = outbox_cstr(relay->row->id),
         .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
