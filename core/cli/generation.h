@@ -18,7 +18,7 @@ struct generation {
     struct generation *next;
     struct relay_report report; /* see generation_report */
     bool joined;
-    int ended_fd;               /* readable: all has ended and is closed */
+    int ended_fd; /* readable: all has ended and is closed */
     pthread_t thread;
 };
 

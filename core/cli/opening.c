@@ -20,6 +20,9 @@ struct opening {
     const struct config *before_config;
     struct opening_result result;
     _Atomic bool reading;
+    _Atomic bool
+        closing; /* what was opened before a mistake was found, or before it was abandoned */
+    _Atomic bool abandoned;
     int ended_fd;
     pthread_t thread;
 };
@@ -50,6 +53,7 @@ static void *open_main(void *arg)
     struct opening *o = arg;
     struct opening_result *result = &o->result;
     const struct config *config = o->config;
+    struct relay_report report;
     if (!config) {
         o->reading = true;
         result->r =
@@ -65,6 +69,12 @@ static void *open_main(void *arg)
             add_mistake(result, NULL, line_of(config, relay_opening(result->relay)),
                         result->err.text);
     }
+    if (o->abandoned && result->r == OUTBOX_OK)
+        result->r = OUTBOX_E_CANCELLED;
+    /* Here, because that may block, too. */
+    o->closing = true;
+    if (config && result->r < 0)
+        relay_finish(result->relay, &report);
     eventfd_write(o->ended_fd, 1);
     return NULL;
 }
@@ -106,12 +116,19 @@ int opening_fd(const struct opening *o)
 void opening_describe(const struct opening *o, char *text, size_t cap)
 {
     const char *what = relay_opening(o->result.relay);
-    if (o->reading || !what)
+    if (o->closing)
+        snprintf(text, cap, "closing what was opened");
+    else if (o->reading || !what)
         snprintf(text, cap, "reading the file and loading its plugins");
     else if (strncmp(what, "the ", 4) == 0)
         snprintf(text, cap, "opening %s", what);
     else
         snprintf(text, cap, "opening publisher %s", what);
+}
+
+void opening_abandon(struct opening *o)
+{
+    o->abandoned = true;
 }
 
 void opening_take(struct opening *o, struct opening_result *ret)

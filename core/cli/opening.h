@@ -23,7 +23,7 @@ struct opening_result {
     int r; /* OUTBOX_OK, or a class */
     struct outbox_err err;
     struct config *config; /* that was read; NULL: a mistake, or it was given */
-    struct relay *relay;   /* opened if r is OUTBOX_OK, else for relay_free; may be NULL */
+    struct relay *relay;   /* opened if r is OUTBOX_OK, else only to be freed */
     struct opening_mistake *mistakes;
     size_t n_mistakes;
 };
@@ -40,6 +40,8 @@ struct opening *opening_start(const char *file, const struct config *config,
 int opening_fd(const struct opening *opening);
 /* What it does now, for people. Until it has ended. */
 void opening_describe(const struct opening *opening, char *text, size_t cap);
+/* Nobody waits for it any more: what it still opens it closes itself. */
+void opening_abandon(struct opening *opening);
 /* When it has ended: what came out, which is the caller's then. Frees the opening. */
 void opening_take(struct opening *opening, struct opening_result *ret);
 /* Frees what is left of a result: the mistakes, and what the caller has not set to NULL. */

@@ -173,6 +173,7 @@ static void opening_is_overdue(struct serve *s)
     char what[200], why[300];
     s->opening_us = INT64_MAX;
     opening_describe(s->opening, what, sizeof what);
+    opening_abandon(s->opening);
     snprintf(why, sizeof why,
              "%s takes longer than %d s; a plugin may neither connect nor wait there", what,
              OPENING_MS / 1000);

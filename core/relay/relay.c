@@ -259,6 +259,8 @@ void relay_finish(struct relay *relay, struct relay_report *report)
             report->quarantined = relay->workers[i].quarantine.n;
     if (relay->mode.once && relay->n_threads > 0)
         count_left(relay, report);
+    for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
+        worker_shut(&relay->workers[i]); /* of a relay that was never launched */
     context_opens(relay, "the store");
     store_close(&relay->janitor_store);
     store_close(&relay->watcher_store);

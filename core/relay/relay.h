@@ -43,7 +43,7 @@ struct relay *relay_new(const struct relay_mode *mode, struct log *log);
  * Opens everything, which validates and does not connect. `config` is borrowed until relay_free.
  * `before` (NULL: none) is a running relay: this one is to follow it, takes over the instances of
  * the publishers that it keeps, and shares what is known of them. OUTBOX_E_CONFIG: an option is
- * wrong. After a failure only relay_free is left.
+ * wrong. After a failure only relay_finish and relay_free are left.
  */
 int relay_open(struct relay *relay, const struct config *config, const struct relay *before,
                struct outbox_err *err);
@@ -91,5 +91,5 @@ void relay_snapshot(const struct relay *relay, struct relay_report *report);
  * without what the next relay goes on to count, and closes what is open. Once. */
 void relay_finish(struct relay *relay, struct relay_report *report);
 
-/* After relay_finish, or never started. NULL is allowed. */
+/* After relay_finish, or never opened. NULL is allowed. */
 void relay_free(struct relay *relay);

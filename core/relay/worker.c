@@ -55,9 +55,10 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     return r;
 }
 
-/* All that may block in a plugin; what is closed already stays so. */
-static void close_instances(struct worker *w)
+void worker_shut(struct worker *w)
 {
+    if (!w->relay || w->ended)
+        return;
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++) {
         activity_begin(&w->activity, ACTIVITY_CLOSING, i);
         if (w->publishers[i])
@@ -68,13 +69,14 @@ static void close_instances(struct worker *w)
     w->router = NULL;
     for (size_t i = 0; i < sizeof w->slots / sizeof w->slots[0]; i++)
         store_close(&w->slots[i].store);
+    w->ended = true;
 }
 
 void worker_close(struct worker *w)
 {
     if (!w->relay)
         return;
-    close_instances(w);
+    worker_shut(w);
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
         free(w->publishers[i]);
     free(w->publishers);
@@ -374,8 +376,7 @@ void *worker_main(void *arg)
     while (!w->relay->stopping && !w->relay->draining && run_batch(w))
         continue;
     succession_pass_on(w);
-    close_instances(w); /* within the time for stopping, and each worker its own */
-    w->ended = true;
+    worker_shut(w); /* within the time for stopping, and each worker its own */
     succession_end(w);
     context_worker_ended(w->relay);
     return NULL;

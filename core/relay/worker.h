@@ -39,6 +39,7 @@ struct worker {
 };
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
+void worker_shut(struct worker *w);  /* closes all that may block in a plugin; again is nothing */
 void worker_close(struct worker *w); /* also when never opened (zeroed) */
 void *worker_main(void *worker);
 

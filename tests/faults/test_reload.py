@@ -112,7 +112,7 @@ class BrokerDown(Reloads):
 
 @combination.combinations([("sqlite", "exec")])
 class SlowBatch(Reloads):
-    BATCH, RATE, PACE = 20, 10, 0.02
+    BATCH, RATE, PACE = 20, 40, 0.02
 
     def make_publisher(self):
         return fire.StreamReceiver(self, self.PACE)
