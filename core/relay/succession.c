@@ -66,7 +66,8 @@ void succession_pass_on(struct worker *w)
     struct relay *next = relay->next && number < relay->next->config->workers ? relay->next : NULL;
     if (next)
         pthread_mutex_lock(&next->begin_lock);
-    for (size_t i = 0; next && i < next->config->n_publishers; i++) {
+    bool takes = next && !next->stopping; /* else that worker may have ended already */
+    for (size_t i = 0; takes && i < next->config->n_publishers; i++) {
         size_t from = next->publishers[i].before;
         struct publisher **to = &next->workers[number].publishers[i];
         if (from == ROUTE_NONE)

@@ -260,11 +260,17 @@ class Mistakes(Reload):
         self.assertNotIn("the last reload failed", self.outboxd("status").stdout)
         self.stop(self.relay)
 
+    @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-amqp.so")), "pub-amqp is not built")
     def test_what_does_not_open_changes_nothing(self):
-        self.begin()
-        self.shop(options="[publisher two]\nplugin = exec\ncommand = /bin/true\nenvironment = 1BAD\n", init=False)
-        self.reload(code=2)
+        """Each option may be right by itself."""
+        self.begin("poll_interval = 50ms")
         self.until_published([self.insert("x")])
+        before = self.at_rest()
+        self.shop("workers = 4", more="[publisher two]\nplugin = amqp\nurl = amqp://127.0.0.1\nmode = pubsub\n", init=False)
+        number = self.read("outboxd.ini").split("\n").index("[publisher two]") + 1
+        self.assertRegex(self.reload(code=2), r"outboxd\.ini:%d: publisher two: .*needs its name" % number)
+        self.until_published([self.insert("x")])
+        self.assertEqual(self.at_rest(), before)
         self.stop(self.relay)
 
 
