@@ -68,7 +68,8 @@ const char *activity_name(enum activity_step step)
 
 const char *activity_verb(enum activity_step step)
 {
-    static const char *const verbs[] = {"is idle", "claims",   "publishes to", "checks",
-                                        "settles", "releases", "closes",       "closes the store"};
+    static const char *const verbs[] = {
+        "is idle", "claims",   "publishes to", "checks",
+        "settles", "releases", "closes",       "closes its rules and its store"};
     return verbs[step];
 }

@@ -380,6 +380,20 @@ class Blocks(Reload):
         self.assertEqual(relay.wait(outbox_test.PATIENCE), 1)
         self.assertRegex(self.log(), r"outboxd\.ini: opening publisher out takes longer than 15 s")
 
+    def test_a_signal_ends_a_relay_whose_reload_blocks(self):
+        self.fixture("opens", "workers = 2")
+        self.use("exec", "workers = 2")
+        self.relay = self.start("run", env=self.env)
+        self.until_published([self.insert("x")])
+        self.write("block", "")
+        self.use("opens", "workers = 2")
+        self.relay.send_signal(signal.SIGHUP)
+        self.until(lambda: "msg=reloading" in self.log(), "the reload")
+        began = time.monotonic()
+        self.stop(self.relay)
+        self.assertLess(time.monotonic() - began, 2)
+        self.assertEqual(self.query("SELECT clean FROM outbox_messages_relays"), [(1,)])
+
     def test_a_reload_whose_open_blocks_changes_nothing_and_leaves_signals_alone(self):
         self.fixture("opens", "workers = 2")
         self.use("exec", "workers = 2")
