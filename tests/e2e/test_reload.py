@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reload: what changes, what goes on, and what a file with mistakes does; and plugins that block where they must not."""
+"""A reload: what changes, what goes on, and what a file with mistakes does."""
 
 import json
 import os
@@ -7,79 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 import unittest
 import uuid
 
 import combination
 import outbox_test
-import relay_test
 import services
-
-FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures")
-
-
-def threads(process):
-    return len(os.listdir("/proc/%d/task" % process.pid))
-
-
-class Reload(relay_test.Relay):
-    def setUp(self):
-        super().setUp()
-        self.env = dict(os.environ, OUTBOX_FIXTURE_BLOCK=self.path("block"))
-
-    def begin(self, *args, **kwargs):
-        self.shop(*args, **kwargs)
-        self.relay = self.start("run", env=self.env)
-        self.until(lambda: "started" in self.log(), "the relay to start")
-
-    def log(self):
-        return self.read("relay.log")
-
-    def reload(self, code=0):
-        done = self.outboxd("reload", code=code)
-        return done.stdout + done.stderr
-
-    def state(self):
-        """Of the relay that works."""
-        lives = [r for r in self.outboxd_json("status")[0]["relays"] if r["life"] == "live"]
-        return lives[0]["state"] if len(lives) == 1 else {}
-
-    def at_rest(self):
-        """How many threads and descriptors the relay has when it has nothing to do: always the same ones."""
-        def sample():
-            return threads(self.relay), len(os.listdir("/proc/%d/fd" % self.relay.pid))
-        return self.until(lambda: (lambda a, _, b: a == b and a)(sample(), time.sleep(0.5), sample()), "it to rest")
-
-    def until_published(self, ids):
-        for i in ids:
-            self.until_status(i, "processed")
-
-    def files(self, names):
-        """A folder of plugins that a test may change."""
-        self.folder = self.path("plugins")
-        os.mkdir(self.folder, 0o755)
-        for name in names:
-            self.install(name)
-
-    def install(self, name):
-        source = os.path.join(outbox_test.PLUGIN_DIR, name)
-        if not os.path.exists(source):
-            source = os.path.join(FIXTURES, name)
-        os.chmod(shutil.copy(source, self.folder), 0o755)
-
-    def fixture(self, name, relay=""):
-        """A configuration with a fixture as its publisher."""
-        self.files(["store-sqlite.so", "pub-exec.so", "pub-%s.so" % name])
-        self.use(name, relay)
-        self.outboxd("init")
-
-    def use(self, name, relay="", more=""):
-        self.db = self.path("shop.db")
-        options = "command = %s" % self.program if name == "exec" else ""
-        self.write("outboxd.ini", "[relay]\nplugin_dir = %s\n%s\n[store]\nplugin = sqlite\npath = %s\n"
-                   "[publisher out]\nplugin = %s\n%s\n%s[router]\nfallback = out\n"
-                   % (self.folder, relay, self.db, name, options, more), 0o600)
+from reload_test import Reload, threads
 
 
 class Changes(Reload):
@@ -357,98 +291,6 @@ class GoesOn(Reload):
         self.until_published(self.insert("x", count=20))
         self.assertFalse(connections() & before)
         self.stop(self.relay)
-
-
-class Blocks(Reload):
-    """Plugins that block where they must not."""
-
-    def test_a_signal_ends_a_relay_whose_plugin_blocks_in_open(self):
-        self.fixture("opens", "workers = 2")
-        self.write("block", "")
-        relay = self.start("run", env=self.env)
-        self.until(lambda: self.takes_signals(relay), "the relay to begin")
-        time.sleep(0.3)
-        began = time.monotonic()
-        self.stop(relay)
-        self.assertLess(time.monotonic() - began, 2)
-        self.assertIn("msg=stopping", self.log())
-
-    def test_an_open_that_blocks_is_named_when_its_time_is_over(self):
-        self.fixture("opens")
-        self.write("block", "")
-        relay = self.start("run", env=self.env)
-        self.assertEqual(relay.wait(outbox_test.PATIENCE), 1)
-        self.assertRegex(self.log(), r"outboxd\.ini: opening publisher out takes longer than 15 s")
-
-    def test_a_signal_ends_a_relay_whose_reload_blocks(self):
-        self.fixture("opens", "workers = 2")
-        self.use("exec", "workers = 2")
-        self.relay = self.start("run", env=self.env)
-        self.until_published([self.insert("x")])
-        self.write("block", "")
-        self.use("opens", "workers = 2")
-        self.relay.send_signal(signal.SIGHUP)
-        self.until(lambda: "msg=reloading" in self.log(), "the reload")
-        began = time.monotonic()
-        self.stop(self.relay)
-        self.assertLess(time.monotonic() - began, 2)
-        self.assertEqual(self.query("SELECT clean FROM outbox_messages_relays"), [(1,)])
-
-    def test_a_reload_whose_open_blocks_changes_nothing_and_leaves_signals_alone(self):
-        self.fixture("opens", "workers = 2")
-        self.use("exec", "workers = 2")
-        self.relay = self.start("run", env=self.env)
-        self.until_published([self.insert("x")])
-        self.write("block", "")
-        self.use("opens", "workers = 2")
-        self.relay.send_signal(signal.SIGHUP)
-        self.until(lambda: "msg=reloading" in self.log(), "the reload")
-        self.until_published([self.insert("y")])
-        self.assertIn("opening publisher out takes longer than 15 s", self.outboxd("reload", code=1).stderr +
-                      self.log())
-        self.assertIn("an earlier reload is still opening publisher out; restart outboxd", self.reload(code=1))
-        os.unlink(self.path("block"))
-        self.until(lambda: "publisher out: changed (plugin), reopened" in self.outboxd("reload", code=None).stdout, "it to work again")
-        self.stop(self.relay)
-
-    def test_a_close_that_hangs_has_the_time_of_the_shutdown(self):
-        self.fixture("closes", "workers = 2\nshutdown_timeout = 1s")
-        self.write("block", "")
-        relay = self.start("run", env=self.env)
-        self.until_published([self.insert("x")])
-        began = time.monotonic()
-        self.stop(relay, code=1)
-        self.assertLess(time.monotonic() - began, 3)
-        self.assertRegex(self.log(), r"shutdown_timeout is over.*worker 1 closes out since \d s")
-
-    def test_a_worker_that_does_not_come_back_is_left_behind(self):
-        self.fixture("hangs", "workers = 2\nbatch_timeout = 200ms\nshutdown_timeout = 1s\nbatch_size = 1")
-        self.write("block", "")
-        self.relay = self.start("run", env=self.env)
-        self.insert("x")
-        self.until(lambda: self.query("SELECT 1 FROM outbox_messages WHERE status = 'processing'"), "it to hang")
-        self.use("exec", "workers = 2\nshutdown_timeout = 1s")
-        said = self.reload()
-        self.assertIn("publisher out: changed (plugin, batch_size, batch_timeout), reopened", said)
-        self.assertRegex(said, r"left behind, because it does not come back: worker \d publishes to out since \d s")
-        self.until_published([self.insert("y", topic="next")])
-        self.assertEqual([a[2] for a in self.arrived()], ["y"])
-        n = threads(self.relay)
-        os.unlink(self.path("block"))
-        self.until(lambda: "what was left behind at a reload has ended" in self.log(), "it to be gone")
-        self.assertLess(threads(self.relay), n)
-        self.stop(self.relay)
-
-    def test_sigterm_in_a_reload_stops_both(self):
-        self.begin("workers = 2\nbatch_size = 1\nshutdown_timeout = 10s")
-        self.insert("sleep 2", count=2)
-        self.until(lambda: len(self.arrived()) == 2, "both workers to be busy")
-        self.relay.send_signal(signal.SIGHUP)
-        self.until(lambda: "msg=reloading" in self.log(), "the reload")
-        time.sleep(0.2)
-        self.stop(self.relay)
-        self.assertEqual(self.query("SELECT status FROM outbox_messages"), [("processed",)] * 2)
-        self.assertEqual(self.query("SELECT count(*) FROM outbox_messages_relays WHERE NOT clean"), [(0,)])
 
 
 class ManyTimes(Reload):
