@@ -82,10 +82,17 @@ static void compare_store(const struct config *before, const struct config *afte
         tell(t, false, "store: unchanged");
 }
 
+/* It is a part of how instances are opened. */
+static bool is_opened_alike(const struct config *before, const struct config *after)
+{
+    return before->check_plugins == after->check_plugins;
+}
+
 bool config_keeps_store(const struct config *before, const struct config *after)
 {
     struct names names = {""};
-    return strcmp(before->name, after->name) == 0 && before->store_plugin == after->store_plugin &&
+    return is_opened_alike(before, after) && strcmp(before->name, after->name) == 0 &&
+           before->store_plugin == after->store_plugin &&
            options_compare(before->store_plugin, before->store_options, after->store_options,
                            add_name, &names) == 0;
 }
@@ -105,17 +112,23 @@ static void compare_delivery(const struct delivery *a, const struct delivery *b,
         add_name(names, "retry_max", NULL, NULL);
 }
 
-bool config_keeps_publisher(const struct publisher_config *before,
-                            const struct publisher_config *after)
+size_t config_kept_publisher(const struct config *before, const struct config *after, size_t i)
 {
+    const struct publisher_config *p = &after->publishers[i];
     struct names names = {""};
-    return strcmp(before->name, after->name) == 0 && before->plugin == after->plugin &&
-           before->delivery.batch_timeout_ms == after->delivery.batch_timeout_ms &&
-           options_compare(before->plugin, before->options, after->options, add_name, &names) == 0;
+    size_t was = config_find_publisher(before, p->name, NULL);
+    if (was == ROUTE_NONE || !is_opened_alike(before, after))
+        return ROUTE_NONE;
+    const struct publisher_config *old = &before->publishers[was];
+    return old->plugin == p->plugin &&
+                   old->delivery.batch_timeout_ms == p->delivery.batch_timeout_ms &&
+                   options_compare(p->plugin, old->options, p->options, add_name, &names) == 0
+               ? was
+               : ROUTE_NONE;
 }
 
 static void compare_publisher(const struct publisher_config *before,
-                              const struct publisher_config *after, struct tell *t)
+                              const struct publisher_config *after, bool kept, struct tell *t)
 {
     struct names names = {""};
     if (before->plugin == after->plugin)
@@ -123,8 +136,9 @@ static void compare_publisher(const struct publisher_config *before,
     else
         add_name(&names, "plugin", NULL, NULL);
     compare_delivery(&before->delivery, &after->delivery, &names);
-    if (!config_keeps_publisher(before, after))
-        tell(t, true, "publisher %s: changed (%s), reopened", after->name, names.text);
+    if (!kept)
+        tell(t, true, "publisher %s: changed (%s), reopened", after->name,
+             names.text[0] ? names.text : "check_plugins");
     else if (names.text[0])
         tell(t, true, "publisher %s: changed (%s), keeps its connections", after->name, names.text);
     else
@@ -143,7 +157,8 @@ static void compare_publishers(const struct config *before, const struct config 
         if (was == ROUTE_NONE)
             tell(t, true, "publisher %s: added", p->name);
         else
-            compare_publisher(&before->publishers[was], p, t);
+            compare_publisher(&before->publishers[was], p,
+                              config_kept_publisher(before, after, i) != ROUTE_NONE, t);
     }
 }
 
@@ -206,8 +221,8 @@ void config_share(struct config *config, const struct config *before)
     }
     for (size_t i = 0; i < config->n_publishers; i++) {
         struct publisher_config *p = &config->publishers[i];
-        size_t was = config_find_publisher(before, p->name, NULL);
-        if (was == ROUTE_NONE || !config_keeps_publisher(&before->publishers[was], p))
+        size_t was = config_kept_publisher(before, config, i);
+        if (was == ROUTE_NONE)
             continue;
         options_free(p->options);
         p->options = options_share(before->publishers[was].options);

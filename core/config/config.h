@@ -85,10 +85,10 @@ int config_open_publisher(const struct publisher_config *p, struct publisher *pu
 
 /* ---- changes.c: a configuration that follows another one in a running relay ---- */
 
-/* Can the instances of one go on as those of the other? Only the terms of delivery may differ, but
- * not batch_timeout, which instances know. */
-bool config_keeps_publisher(const struct publisher_config *before,
-                            const struct publisher_config *after);
+/* The index of the earlier publisher whose instances can go on as those of publisher `i`, or
+ * ROUTE_NONE. Only the terms of delivery may differ, but not batch_timeout, which instances know.
+ */
+size_t config_kept_publisher(const struct config *before, const struct config *after, size_t i);
 /* The same for the store; and has the relay the same name? Then it is the same relay to others. */
 bool config_keeps_store(const struct config *before, const struct config *after);
 /* Shares what such instances were opened with. */

@@ -57,13 +57,11 @@ struct relay *relay_new(const struct relay_mode *mode, struct log *log)
 }
 
 /* What is known of a publisher that is kept stays known. */
-static bool prepare_publisher(struct publisher_state *state, const struct publisher_config *p,
-                              const struct relay *before)
+static bool prepare_publisher(struct relay *relay, size_t i, const struct relay *before)
 {
-    size_t was = before ? config_find_publisher(before->config, p->name, NULL) : ROUTE_NONE;
-    if (was != ROUTE_NONE && !config_keeps_publisher(before->publishers[was].config, p))
-        was = ROUTE_NONE;
-    state->config = p;
+    struct publisher_state *state = &relay->publishers[i];
+    size_t was = before ? config_kept_publisher(before->config, relay->config, i) : ROUTE_NONE;
+    state->config = &relay->config->publishers[i];
     state->before = was;
     state->common = was == ROUTE_NONE ? publisher_common_new()
                                       : publisher_common_share(before->publishers[was].common);
@@ -95,7 +93,7 @@ static int prepare(struct relay *relay, const struct relay *before, struct outbo
     relay->threads = calloc(config->workers + 3, sizeof *relay->threads);
     bool complete = relay->publishers && relay->workers && relay->threads && relay->lineage;
     for (size_t i = 0; complete && i < config->n_publishers; i++)
-        complete = prepare_publisher(&relay->publishers[i], &config->publishers[i], before);
+        complete = prepare_publisher(relay, i, before);
     if (!complete)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
     bool same = before && config_keeps_store(before->config, config);

@@ -32,6 +32,10 @@ static const struct {
     {BASE "[publisher b]\nplugin = options\nurl = u\npassword = p\n[route r]\ntopic = x\n"
           "publisher = b\n[log]\nlevel = debug\n",
      "[log] level: info -> debug\npublisher b: added\nroute r: added\n", true},
+    {"[relay]\nplugin_dir = @/plugins\ncheck_plugins = yes\n[store]\nplugin = sqlite\npath = x.db\n"
+     "[publisher a]\nplugin = options\nurl = u\npassword_file = @/secret\nwords = /bin/x y\n"
+     "names = p, q\nroom = 1M\n" TAIL,
+     "[relay] check_plugins: no -> yes\npublisher a: changed (check_plugins), reopened\n", false},
     {PRELUDE "words = /bin/x y\nnames = p, q\nroom = 1M\n[router]\nunrouted = fail\n",
      "[router] unrouted: hold -> fail\n[router] fallback: a -> none\n", true},
 };
@@ -77,8 +81,7 @@ START_TEST(what_has_changed_is_told_and_the_rest_is_shared)
     size_t n = config_compare(before, after, note, &told);
     ck_assert_str_eq(told.text, cases[_i].told);
     ck_assert_uint_eq(n, lines(told.text));
-    ck_assert(config_keeps_publisher(&before->publishers[0], &after->publishers[0]) ==
-              cases[_i].keeps);
+    ck_assert(config_kept_publisher(before, after, 0) == (cases[_i].keeps ? 0 : ROUTE_NONE));
     ck_assert_ptr_eq(before->plugins, after->plugins);
     config_share(after, before);
     ck_assert((before->publishers[0].options == after->publishers[0].options) == cases[_i].keeps);
@@ -95,7 +98,7 @@ START_TEST(a_secret_that_its_file_changes_is_no_change)
     struct config *before = load_again(BASE, NULL);
     write_bytes("secret", "louder\n", 7, 0600);
     struct config *after = load_again(BASE, before);
-    ck_assert(config_keeps_publisher(&before->publishers[0], &after->publishers[0]));
+    ck_assert_uint_eq(config_kept_publisher(before, after, 0), 0);
     config_free(after);
     config_free(before);
 }
@@ -112,7 +115,7 @@ START_TEST(a_plugin_of_another_folder_is_another_plugin)
         "[relay]\nplugin_dir = @/PLUGINS\n[store]\nplugin = sqlite\npath = x.db\n[publisher a]\n"
         "plugin = options\nurl = u\npassword_file = @/secret\n" TAIL,
         before);
-    ck_assert(!config_keeps_publisher(&before->publishers[0], &after->publishers[0]));
+    ck_assert(config_kept_publisher(before, after, 0) == ROUTE_NONE);
     ck_assert(!plugin_is_replaced(after->store_plugin));
     config_free(before);
     config_free(after);
