@@ -3,6 +3,7 @@
 it has no more threads, descriptors and memory than before."""
 
 import re
+import subprocess
 import time
 
 import combination
@@ -106,6 +107,30 @@ class BrokerDown(Reloads):
         self.assertLess(len(re.findall("publisher is (still )?unavailable", self.logs())), 8)
         fire.own.start("rabbitmq")
         self.over(fault)
+        self.stop_writing()
+        self.finish()
+
+
+@combination.combinations(PAIRS)
+class Killed(Reloads):
+    def only_kills_charged(self):
+        """So many kills in so short a time meet a message that is alone more often, and fail none."""
+        charged = self.query("SELECT last_error, sum(retries) FROM outbox_messages WHERE retries > 0"
+                             " GROUP BY last_error")
+        self.assertEqual([each for each in charged if each[0] != fire.ALONE], [])
+        self.assertLess(sum(int(n) for _, n in charged), self.kills)
+
+    def test_a_kill_in_mid_reload_is_like_any_other(self):
+        self.begin(fire.FOR_LONG)
+        for n in range(TIMES // 10):
+            self.rewrite(n)
+            reload = subprocess.Popen([outbox_test.PROGRAM, "reload", "-c", self.path("outboxd.ini")],
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.processes.append(reload)
+            time.sleep(0.01 * n)
+            self.kill(0)
+            reload.wait()
+            self.until(lambda n=n: self.read("relay-0.log").count("msg=started") == n + 2, "the next relay")
         self.stop_writing()
         self.finish()
 
