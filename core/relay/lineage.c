@@ -99,6 +99,12 @@ struct relay_row *relay_row_share(struct relay_row *row)
     return row;
 }
 
+void relay_row_close(struct relay_row *row)
+{
+    if (row && row->owners == 1)
+        store_close(&row->store);
+}
+
 void relay_row_free(struct relay_row *row)
 {
     if (!row || atomic_fetch_sub(&row->owners, 1) > 1)

@@ -43,7 +43,9 @@ struct relay_row {
 };
 
 struct relay_row *relay_row_share(struct relay_row *row);
-/* By each owner; the last one closes the store. NULL is allowed. */
+/* By each owner at its end: the last one closes the store. NULL is allowed. */
+void relay_row_close(struct relay_row *row);
+/* By each owner, after that; NULL is allowed. */
 void relay_row_free(struct relay_row *row);
 
 struct lineage {

@@ -262,8 +262,7 @@ void relay_finish(struct relay *relay, struct relay_report *report)
     context_opens(relay, "the store");
     store_close(&relay->janitor_store);
     store_close(&relay->watcher_store);
-    relay_row_free(relay->row);
-    relay->row = NULL;
+    relay_row_close(relay->row);
     context_opens(relay, NULL);
 }
 
