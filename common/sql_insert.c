@@ -103,3 +103,10 @@ int sql_insert_message(const struct sql_insert_dialect *dialect, const struct ou
     free(headers);
     return r;
 }
+
+int sql_insert_fail_exists(const struct outbox_new *message, struct outbox_err *err)
+{
+    return outbox_fail(err, OUTBOX_E_EXISTS, "a message with the id %.*s is there already",
+                       message->id.n < 80 ? (int)message->id.n : 80,
+                       message->id.n ? message->id.p : "");
+}

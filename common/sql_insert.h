@@ -31,3 +31,6 @@ struct sql_insert_dialect {
  */
 int sql_insert_message(const struct sql_insert_dialect *dialect, const struct outbox_new *message,
                        const struct outbox_exec *exec, struct outbox_err *err);
+
+/* OUTBOX_E_EXISTS, and the id in the text. */
+int sql_insert_fail_exists(const struct outbox_new *message, struct outbox_err *err);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/timed_call.h"
 
+#include "common/signals.h"
+
 #include <outbox/abi.h>
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -135,9 +136,8 @@ static void *run(void *arg)
 
 static int start(struct timed_call *call)
 {
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the host's threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before); /* signals are for the host's threads */
     int e = pthread_create(&call->thread, NULL, run, call);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return e ? OUTBOX_E_RETRY : OUTBOX_OK;

@@ -9,11 +9,12 @@ trap 'rm -rf "$work"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$work"
 cd "$work"
 
+options=(pub=answer_timeout store=max_rows rule=then) # one of each template
 for kind in pub store rule; do
     scripts/new-plugin.sh $kind try$kind
     if scripts/new-plugin.sh $kind try$kind; then exit 1; fi # it is there already
     mandoc -T lint -W warning plugins/$kind-try$kind/outboxd-$kind-try$kind.7
-    clang-format --dry-run -Werror plugins/$kind-try$kind/plugin.c
+    clang-format --dry-run -Werror plugins/$kind-try$kind/$kind-try$kind.c
 done
 ./autogen.sh
 mkdir build
@@ -24,9 +25,9 @@ test -e .libs/pub-trypub.so
 test ! -e .libs/store-trystore.so
 make -j"$(nproc)"
 make -s run ARGS=plugins >shown
-for kind in pub store rule; do
-    grep "try$kind" shown
-    make -s run ARGS="plugins try$kind" | grep target
+for option in "${options[@]}"; do
+    grep "try${option%=*}" shown
+    make -s run ARGS="plugins try${option%=*}" | grep "${option#*=}"
 done
 make -s run ARGS=init
 make -s run ARGS="send --topic t hello"

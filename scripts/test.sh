@@ -68,9 +68,9 @@ step() {
 list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
-# stops servers or is the same whatever the build (behind a pooler nothing but the server's words differs); tsan also without what is slow and has no threads of ours in it:
+# stops servers or is the same whatever the build (behind a pooler nothing but the server's words differs; what the SDK makes has a build of its own); tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(servers|progress|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
+longest='/test_(sdk_template|servers|progress|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(admin|check|claim|held|idle|names|plans|refused|relays|roles|rows|session|sharing'
 unthreaded+='|special|upgrade)|store_sqlite_(refused|values|relays)|_pooled'
 slow_first() {
@@ -80,7 +80,7 @@ slow_first() {
     grep -vE "$longest" <<<"$tests"
 }
 most_tests() {
-    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations)|fuzz/|faults/'
+    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations|sdk_template|sdk_guide)|fuzz/|faults/'
     echo tests/faults/test_kill.py
 }
 suite_tests() {
@@ -276,22 +276,12 @@ check_cpp() {
         common core plugins sdk/examples
 }
 
-check_scripts() { shellcheck scripts/*.sh .ci/run examples/shop/*.sh sdk/examples/stream/*.sh; }
-
-check_manuals() { sources '*.1' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
-
-# Third parties compile these with what they have.
-check_headers() {
-    local header libpq
-    read -ra libpq <<<"$(pkg-config --cflags libpq)"
-    for header in sdk/include/outbox/*.h; do
-        echo "#include <outbox/${header##*/}>" >"$work/header.c"
-        gcc -std=c99 -pedantic -Wall -Wextra -Wc++-compat -Werror -I sdk/include "${libpq[@]}" \
-            -fsyntax-only "$work/header.c" || return 1
-        g++ -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -I sdk/include "${libpq[@]}" \
-            -fsyntax-only "$work/header.c" || return 1
-    done
+check_scripts() {
+    shellcheck scripts/*.sh scripts/outbox-new-plugin .ci/run examples/shop/*.sh sdk/examples/stream/*.sh sdk/template/*/*.sh \
+        sdk/template/*/tests/*.sh
 }
+
+check_manuals() { sources '*.1' '*.3' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
 
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
@@ -364,7 +354,6 @@ every_check() {
     step cppcheck check_cpp
     step shellcheck check_scripts
     step manuals check_manuals
-    step headers check_headers
     step exports check_exports
     step calls check_calls
     step valgrind check_memory
@@ -378,6 +367,7 @@ every_check() {
 what_takes_long() {
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
+    step sdk-root scripts/check-sdk-root.sh "$work/build-gcc/stage"
     step coverage measure_coverage
     step fuzz-long fuzz 120
 }

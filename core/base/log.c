@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/reminder.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
 
@@ -14,7 +15,6 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +26,24 @@
  * the reader reads again. */
 #define STALL_MS 200
 
+/* What log_is_due knows at once. */
+#define SUBJECTS 64
+
+struct subject {
+    uint64_t about; /* 0: free */
+    struct reminder reminder;
+};
+
 struct log {
+    pthread_mutex_t subject_lock;
+    struct subject subjects[SUBJECTS]; /* a ring: the oldest gives way */
+    size_t next_subject;
     pthread_mutex_t lock; /* of the next three, and keeps lines whole where a write is cut short */
     bool stalled;         /* the last write found no room */
     bool cut;             /* and left a line without its end */
     uint64_t n_dropped;   /* lines, not yet reported */
+    log_sink_fn sink;     /* NULL: lines go to fd */
+    void *sink_ctx;
     int fd;
     _Atomic int level;
     _Atomic int format; /* enum log_format */
@@ -43,12 +56,24 @@ struct line {
     enum log_format format;
 };
 
+/* An event for a sink, under construction; none has more pairs. */
+#define PAIRS_MAX 12
+struct event {
+    struct line line;
+    struct log_pair pairs[PAIRS_MAX];
+    size_t n_pairs;
+    char message[VALUE_MAX + 1];
+    char values[LINE_MAX_BYTES]; /* of the pairs, one behind the other */
+    size_t n_values;
+};
+
 struct log *log_new(int fd, int level, enum log_format format)
 {
     struct log *log = calloc(1, sizeof *log);
     if (!log)
         return NULL;
     pthread_mutex_init(&log->lock, NULL);
+    pthread_mutex_init(&log->subject_lock, NULL);
     log->fd = fd;
     log_configure(log, level, format);
     return log;
@@ -65,12 +90,30 @@ void log_free(struct log *log)
     if (!log)
         return;
     pthread_mutex_destroy(&log->lock);
+    pthread_mutex_destroy(&log->subject_lock);
     free(log);
 }
 
 int log_enabled(const struct log *log, int level)
 {
     return log && level <= log->level;
+}
+
+bool log_is_due(struct log *log, uint64_t about)
+{
+    size_t i = 0;
+    if (!log)
+        return false;
+    pthread_mutex_lock(&log->subject_lock);
+    while (i < SUBJECTS && log->subjects[i].about != about)
+        i++;
+    if (i == SUBJECTS) {
+        i = log->next_subject++ % SUBJECTS;
+        log->subjects[i] = (struct subject){.about = about};
+    }
+    bool due = reminder_is_due(&log->subjects[i].reminder, clock_monotonic_us());
+    pthread_mutex_unlock(&log->subject_lock);
+    return due;
 }
 
 const char *log_number(struct log_number *buffer, int64_t n)
@@ -220,21 +263,90 @@ static void finish(struct line *line, struct log *log)
     pthread_mutex_unlock(&log->lock);
 }
 
-void log_event(struct log *log, int level, const char *message, ...)
+/* ---- to a sink ---- */
+
+struct log *log_new_sink(log_sink_fn sink, void *ctx, int level)
+{
+    struct log *log = log_new(-1, level, LOG_LOGFMT);
+    if (log) {
+        log->sink = sink;
+        log->sink_ctx = ctx;
+    }
+    return log;
+}
+
+static void begin_event(struct event *event, const char *message, size_t n)
+{
+    event->line.n = event->n_pairs = event->n_values = 0;
+    event->line.format = LOG_LOGFMT;
+    n = utf8_clean(message, n, event->message, sizeof event->message);
+    put(&event->line, event->message, n);
+}
+
+static void add_pair(struct event *event, const char *name, const char *value)
+{
+    size_t n = strlen(value), room = sizeof event->values - event->n_values;
+    char *clean = event->values + event->n_values;
+    if (event->n_pairs == PAIRS_MAX || room <= VALUE_MAX)
+        return;
+    event->n_values += utf8_clean(value, n, clean, VALUE_MAX + 1) + 1;
+    event->pairs[event->n_pairs++] = (struct log_pair){name, clean};
+    put_pair(&event->line, name, value, n);
+}
+
+static void end_event(struct event *event, struct log *log, int level)
+{
+    event->line.text[event->line.n] = '\0';
+    log->sink(log->sink_ctx, level, event->message, event->pairs, event->n_pairs, event->line.text);
+}
+
+static void event_to_sink(struct log *log, int level, const char *message, va_list ap)
+{
+    struct event event;
+    begin_event(&event, message, strlen(message));
+    for (const char *name; (name = va_arg(ap, const char *));) {
+        const char *value = va_arg(ap, const char *);
+        if (value)
+            add_pair(&event, name, value);
+    }
+    end_event(&event, log, level);
+}
+
+static void text_to_sink(struct log *log, int level, const char *instance, const char *text,
+                         size_t n)
+{
+    struct event event;
+    begin_event(&event, text, n);
+    if (instance)
+        add_pair(&event, "instance", instance);
+    end_event(&event, log, level);
+}
+
+/* ---- events ---- */
+
+static void event_to_fd(struct log *log, int level, const char *message, va_list ap)
 {
     struct line line;
-    va_list ap;
-    if (!log_enabled(log, level))
-        return;
     begin(&line, log, level, message, strlen(message));
-    va_start(ap, message);
     for (const char *name; (name = va_arg(ap, const char *));) {
         const char *value = va_arg(ap, const char *);
         if (value)
             put_pair(&line, name, value, strlen(value));
     }
-    va_end(ap);
     finish(&line, log);
+}
+
+void log_event(struct log *log, int level, const char *message, ...)
+{
+    va_list ap;
+    if (!log_enabled(log, level))
+        return;
+    va_start(ap, message);
+    if (log->sink)
+        event_to_sink(log, level, message, ap);
+    else
+        event_to_fd(log, level, message, ap);
+    va_end(ap);
 }
 
 void log_text(struct log *log, int level, const char *instance, const char *text, size_t n)
@@ -242,6 +354,10 @@ void log_text(struct log *log, int level, const char *instance, const char *text
     struct line line;
     if (!log_enabled(log, level))
         return;
+    if (log->sink) {
+        text_to_sink(log, level, instance, text, n);
+        return;
+    }
     begin(&line, log, level, text, n);
     if (instance)
         put_pair(&line, "instance", instance, strlen(instance));

@@ -343,12 +343,9 @@ static bool is_spelled_out(const char *text, const char *ends)
     return *text && !strchr(ends, *text) && strncmp(text, "${", 2) != 0;
 }
 
-static bool url_holds_password(const char *text)
+/* `authority`: what follows the // of a URL. */
+static bool authority_holds_password(const char *authority)
 {
-    const char *authority = strstr(text, "://");
-    if (!authority)
-        return false;
-    authority += 3;
     const char *at = authority + strcspn(authority, "/?#");
     while (at > authority && *at != '@')
         at--;
@@ -359,8 +356,9 @@ static bool url_holds_password(const char *text)
 bool value_holds_password(const char *text)
 {
     static const char key[] = "password";
-    if (url_holds_password(text))
-        return true;
+    for (const char *p = text; (p = strstr(p, "://"));)
+        if (authority_holds_password(p += 3))
+            return true;
     for (const char *p = text; (p = strcasestr(p, key));) {
         p += sizeof key - 1;
         p += strspn(p, " \t");

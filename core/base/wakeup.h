@@ -9,7 +9,10 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+struct pollfd;
 
 struct wakeup {
     pthread_mutex_t lock;
@@ -17,8 +20,10 @@ struct wakeup {
     pthread_cond_t idle; /* a worker began to wait */
     unsigned signals;    /* that no waiter has taken yet */
     unsigned waiting;
-    int64_t poll_us; /* the longest time between two polls of the store */
-    int64_t due_us;  /* when one of the waiters polls without a signal */
+    unsigned polling; /* of them, in wakeup_poll */
+    int fd;           /* an eventfd that they poll: look again */
+    int64_t poll_us;  /* the longest time between two polls of the store */
+    int64_t due_us;   /* when one of the waiters polls without a signal */
     bool closed;
 };
 
@@ -33,9 +38,14 @@ void wakeup_close(struct wakeup *wakeup);
 
 /*
  * Waits for a signal; until due_us or the next poll, which the first one that wakes takes for all
- * waiters; or until own_us, which is this caller's alone.
+ * waiters; or until own_us, which is this caller's alone: then it is false.
  */
-void wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);
+bool wakeup_wait(struct wakeup *wakeup, int64_t due_us, int64_t own_us);
+
+/* The same for a waiter that descriptors concern, too: fds[1] to fds[n-1]; fds[0] is room for its
+ * own use. It is false, too, when one of them is ready. */
+bool wakeup_poll(struct wakeup *wakeup, int64_t due_us, int64_t own_us, struct pollfd *fds,
+                 size_t n);
 
 /* Waits for a worker to become idle. True: one is, or the wakeup is closed; false: until_us is
  * over. */

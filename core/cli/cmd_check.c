@@ -21,12 +21,12 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-/* What opening gave, on a line of the file. */
-static int opened(const struct config *config, int line, int r, const struct outbox_err *err)
+/* What opening gave; the error begins with the line of the file. */
+static int opened(int r, const struct outbox_err *err)
 {
     if (r == OUTBOX_OK)
         return EXIT_DONE;
-    report_mistake(NULL, config->file, line, err->text);
+    report_text(err->text);
     return report_exit_code(r);
 }
 
@@ -35,7 +35,7 @@ static int connected(const char *what, int r, const struct outbox_err *err)
     if (r != OUTBOX_OK)
         return report_failure("%s: %s", what, err->text);
     printf("%s: ok\n", what);
-    return EXIT_DONE;
+    return command_flush(EXIT_DONE);
 }
 
 /* What plugins warn of goes to standard error. */
@@ -45,21 +45,20 @@ static int check_store(const struct config *config, bool connect, struct log *lo
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
     int r = config_open_store(config, &store, log, &err);
-    int code = opened(config, config->store_line, r, &err);
+    int code = opened(r, &err);
     if (code == EXIT_DONE && connect)
         code = connected("store", store_check(&store, &call, &err), &err);
     store_close(&store);
     return code;
 }
 
-static int check_publisher(const struct config *config, const struct publisher_config *p,
-                           bool connect, struct log *log)
+static int check_publisher(const struct publisher_config *p, bool connect, struct log *log)
 {
     struct publisher publisher = {0};
     struct outbox_err err = {.size = sizeof err};
     struct outbox_call call = store_call(CONNECT_MS, -1);
     int r = config_open_publisher(p, &publisher, log, &err);
-    int code = opened(config, p->line, r, &err);
+    int code = opened(r, &err);
     if (code == EXIT_DONE && connect)
         code = connected(publisher.label, publisher_check(&publisher, &call, &err), &err);
     publisher_close(&publisher);
@@ -72,7 +71,7 @@ static int check_routes(const struct config *config, struct log *log)
     struct outbox_err err = {.size = sizeof err};
     int r = router_open(&config->routes, log, &router, &err);
     router_close(router);
-    return opened(config, 0, r, &err);
+    return opened(r, &err);
 }
 
 /* The exit code of two steps. */
@@ -89,7 +88,7 @@ static int check(const struct config *config, void *data)
         return report_failure("out of memory");
     int code = worse(check_store(config, args->connect, log), check_routes(config, log));
     for (size_t i = 0; i < config->n_publishers; i++)
-        code = worse(code, check_publisher(config, &config->publishers[i], args->connect, log));
+        code = worse(code, check_publisher(&config->publishers[i], args->connect, log));
     log_free(log);
     if (code == EXIT_DONE)
         printf("%s: ok (store %s, %zu publisher%s, %zu route%s)\n", config->file,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_plugins.c - outboxd plugins: what is installed, and which options it has. */
+#include "cli/apart.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "common/message_json.h"
@@ -10,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* How long a plugin may take to be loaded. */
+#define LOOK_SECONDS 10
 
 struct args {
     struct syntax_args common;
@@ -26,9 +30,10 @@ static const struct syntax_option options[] = {
 
 static const char *type_name(uint32_t type)
 {
-    static const char *const names[] = {"",     "text",   "integer", "boolean", "duration",
-                                        "size", "choice", "words",   "list"};
-    return names[type <= OUTBOX_OPT_LIST ? type : 0];
+    static const char *const names[] = {"",         "text",      "integer", "boolean",
+                                        "duration", "size",      "choice",  "words",
+                                        "list",     "publisher", "settings"};
+    return names[type <= OUTBOX_OPT_PREFIX ? type : 0];
 }
 
 /* In the option's own unit; a duration's in seconds, null for `never`. */
@@ -100,21 +105,27 @@ static void print_option(const struct outbox_option *o)
     struct value_text low, high;
     bool is_number =
         o->type == OUTBOX_OPT_INT || o->type == OUTBOX_OPT_DURATION || o->type == OUTBOX_OPT_SIZE;
-    printf("\n%s = %s\n    %s", o->name,
+    printf("\n%s%s = %s\n    %s", o->name, o->type == OUTBOX_OPT_PREFIX ? ".*" : "",
            o->flags & OUTBOX_OPT_SECRET ? "..."
            : o->deflt                   ? o->deflt
                                         : "",
            type_name(o->type));
     if (o->flags & OUTBOX_OPT_REQUIRED)
         fputs(", required", stdout);
+    bool may_hold = (o->flags & OUTBOX_OPT_MAY_BE_SECRET) || o->type == OUTBOX_OPT_PREFIX;
     if (o->flags & OUTBOX_OPT_SECRET)
-        printf(", secret; may be given as %s_file", o->name);
+        fputs(", secret", stdout);
+    else if (may_hold)
+        fputs(", may hold a secret", stdout);
+    if (o->type == OUTBOX_OPT_TEXT && (o->flags & OUTBOX_OPT_SECRET || may_hold))
+        printf("; may be given as %s_file", o->name);
     if (o->flags & OUTBOX_OPT_BELOW_BATCH_TIMEOUT)
         fputs(", shorter than batch_timeout", stdout);
     for (size_t i = 0; o->type == OUTBOX_OPT_CHOICE && o->choices[i]; i++)
         printf("%s%s", i ? " | " : ": ", o->choices[i]);
     if (is_number && o->min < o->max)
-        printf(", %s to %s", options_show(o, o->min, &low), options_show(o, o->max, &high));
+        printf(", %s to %s", option_value_show(o, o->min, &low),
+               option_value_show(o, o->max, &high));
     printf("\n    %s\n", o->help);
 }
 
@@ -135,25 +146,54 @@ static bool is_wanted(const struct plugin_file *file, const char *name)
     return !name || strcmp(file->name, name) == 0 || strcmp(whole, name) == 0;
 }
 
-static int print_one(struct plugin_set *set, const struct plugin_file *file,
-                     const struct args *args)
+/* What is printed of one plugin. */
+struct row {
+    struct plugin_set *set;
+    const struct plugin_file *file;
+    const struct args *args;
+};
+
+/* Without the plugin. */
+static int print_error(const struct row *row, const char *text)
 {
+    if (!row->args->json)
+        return report_failure("%s", text);
+    print_json(row->file, NULL, text);
+    return EXIT_FAILED;
+}
+
+/* In a child process. */
+static int print_row(void *ctx)
+{
+    const struct row *row = ctx;
+    const struct plugin_file *file = row->file;
     const struct plugin *plugin = NULL;
     struct outbox_err err = {.size = sizeof err};
-    int r = plugin_get(set, file->kind, file->name, &plugin, &err);
-    if (args->json) {
-        int code = print_json(file, plugin, err.text);
-        return r < 0 ? EXIT_FAILED : code;
-    }
-    if (r < 0)
-        return report_failure("%s", err.text);
-    if (args->common.n_operands)
+    if (plugin_get(row->set, file->kind, file->name, &plugin, &err) < 0)
+        return print_error(row, err.text);
+    if (row->args->json)
+        return print_json(file, plugin, NULL);
+    if (row->args->common.n_operands)
         print_documentation(plugin);
     else
         printf("%-9s  %-16s  %-10s  %d.%-3u  %s\n%-49s%s\n", descriptor_kind_name(file->kind),
                file->name, plugin->desc.version, OUTBOX_ABI_MAJOR, plugin->desc.minor,
                plugin->desc.summary, "", plugin->path);
     return EXIT_DONE;
+}
+
+/* A plugin that crashes or hangs while it is loaded does not hide the others. */
+static int print_one(struct plugin_set *set, const struct plugin_file *file,
+                     const struct args *args)
+{
+    char why[128], text[512];
+    struct row row = {set, file, args};
+    int code = apart_run(print_row, &row, LOOK_SECONDS, why, sizeof why);
+    if (code >= 0)
+        return code;
+    snprintf(text, sizeof text, "%s/%s-%s.so %s while it was loaded; the plugin is broken",
+             plugin_set_dir(set), descriptor_kind_prefix(file->kind), file->name, why);
+    return print_error(&row, text);
 }
 
 static int print_all(struct plugin_set *set, const struct args *args)

@@ -3,9 +3,9 @@
 #include "cli/command.h"
 #include "cli/first_process.h"
 #include "cli/serve.h"
+#include "common/signals.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
@@ -27,17 +27,16 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-/* Blocks the signals for all threads that start later; they arrive at the descriptor. */
+/* Blocks all signals, also for the threads that start later; these arrive at the descriptor. */
 static int open_signals(void)
 {
+    static const int answered[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP};
     sigset_t signals;
     signal(SIGPIPE, SIG_IGN);
+    signals_block(NULL);
     sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    if (pthread_sigmask(SIG_BLOCK, &signals, NULL) != 0)
-        return -1;
+    for (size_t i = 0; i < sizeof answered / sizeof answered[0]; i++)
+        sigaddset(&signals, answered[i]);
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

@@ -85,7 +85,10 @@ static int save(struct store *store, void *data)
         .delay_ms = args->delay_ms,
     };
     const struct outbox_new *const rows[] = {&message};
-    if (store_save(store, rows, 1, NULL, &call, &err) < 0)
+    int r = store_save(store, rows, 1, NULL, &call, &err);
+    if (r == OUTBOX_E_EXISTS)
+        return report_failure("a message with the id %s is there already", args->id);
+    if (r < 0)
         return report_failure("%s", err.text);
     puts(args->id);
     return EXIT_DONE;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/suggest.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,17 @@ static int run_with_config(const struct command *command, struct syntax_args *ar
     return code;
 }
 
+int command_flush(int code)
+{
+    bool failed = ferror(stdout) != 0; /* an earlier write, whose errno is lost */
+    int flushed = fflush(stdout), e = errno;
+    clearerr(stdout); /* it is reported once */
+    errno = e;
+    if (flushed != 0)
+        return report_failure("cannot write to standard output: %m");
+    return failed ? report_failure("cannot write all to standard output") : code;
+}
+
 int command_run(const struct command *command, const char *config_file, int argc, char **argv)
 {
     char name[32];
@@ -53,10 +65,7 @@ int command_run(const struct command *command, const char *config_file, int argc
         code = command->run ? command->run(args) : run_with_config(command, args);
     free(args->headers);
     free(args);
-    bool failed = ferror(stdout) != 0; /* an earlier write, whose errno is lost */
-    if (fflush(stdout) != 0)
-        return report_failure("cannot write to standard output: %m");
-    return failed ? report_failure("cannot write all to standard output") : code;
+    return command_flush(code);
 }
 
 int command_with_store(const struct config *config, void *args,
@@ -66,7 +75,7 @@ int command_with_store(const struct config *config, void *args,
     struct store store = {0};
     struct outbox_err err = {.size = sizeof err};
     int r = config_open_store(config, &store, log, &err);
-    int code = r < 0 ? report_error(r, &err) : run(&store, args);
+    int code = r < 0 ? report_error(r, &err) : command_flush(run(&store, args));
     store_close(&store);
     log_free(log);
     return code;

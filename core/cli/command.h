@@ -23,6 +23,8 @@ int report_failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int report_error(int r, const struct outbox_err *err);
 /* Prints FILE:LINE: text, without LINE if it is 0; a diag_report_fn. */
 void report_mistake(void *ctx, const char *file, int line, const char *text);
+/* Prints a text that says itself where the mistake is. */
+void report_text(const char *text);
 
 /* EXIT_USAGE for a mistake that a person has to correct, else EXIT_FAILED. */
 int report_exit_code(int r);
@@ -113,6 +115,10 @@ extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plug
  * needs them, runs it, and flushes standard output. A mistake in argv ends the program.
  */
 int command_run(const struct command *command, const char *config_file, int argc, char **argv);
+
+/* Flushes standard output, before a plugin that is closed could crash and take it along. Reports a
+ * write that failed, once; returns `code`, or EXIT_FAILED then. */
+int command_flush(int code);
 
 /* Opens the configured store, calls `run`, and closes it. It is not checked: that is for what a
  * relay needs, and a monitor may only read. What the store logs goes to stderr. */

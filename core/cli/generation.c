@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/generation.h"
 
+#include "common/signals.h"
+#include "plugin/current_call.h"
+
 #include <outbox/helpers.h>
 
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -12,16 +14,19 @@
 static void *wait_main(void *arg)
 {
     struct generation *g = arg;
+    struct current_call call;
+    current_call_init(&call);
+    current_call_adopt(&call, true);
     relay_finish(g->relay, &g->report);
+    current_call_destroy(&call);
     eventfd_write(g->ended_fd, 1);
     return NULL;
 }
 
 static int start_waiting(struct generation *g, struct outbox_err *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     int failed = pthread_create(&g->thread, NULL, wait_main, g);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed ? outbox_fail(err, OUTBOX_E_RETRY, "cannot start a thread") : OUTBOX_OK;

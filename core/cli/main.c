@@ -2,6 +2,8 @@
 /* main.c - outboxd: picks the subcommand. */
 #include "base/suggest.h"
 #include "cli/command.h"
+#include "cli/crash.h"
+#include "plugin/current_call.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -121,7 +123,11 @@ int main(int argc, char **argv)
         .help_filter = list_commands,
     };
     struct chosen chosen = {.config_file = LOAD_DEFAULT_FILE};
+    struct current_call calls;
     open_standard_streams();
+    current_call_init(&calls);
+    current_call_adopt(&calls, false);
+    crash_install();
     signal(SIGCHLD, SIG_DFL); /* a parent may have set it to be ignored; waitpid needs it */
     signal(SIGXFSZ, SIG_IGN); /* a file at the limit of its size is an error like others */
     argp_program_version = "outboxd " PACKAGE_VERSION;

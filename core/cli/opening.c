@@ -2,12 +2,12 @@
 #include "cli/opening.h"
 
 #include "base/array.h"
+#include "common/signals.h"
 #include "config/load.h"
+#include "plugin/current_call.h"
 
 #include <outbox/helpers.h>
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -27,25 +27,20 @@ struct opening {
     pthread_t thread;
 };
 
-static void add_mistake(void *ctx, const char *file, int line, const char *text)
+static void add_text(struct opening_result *result, const char *text)
 {
-    struct opening_result *result = ctx;
-    struct opening_mistake *m =
-        array_add(&result->mistakes, &result->n_mistakes, sizeof *result->mistakes);
-    (void)file;
-    if (!m)
-        return;
-    m->line = line;
-    m->text = strdup(text);
+    char **mistake = array_add(&result->mistakes, &result->n_mistakes, sizeof *result->mistakes);
+    if (mistake)
+        *mistake = strdup(text);
 }
 
-/* The line of the section whose instance was being opened. */
-static int line_of(const struct config *config, const char *what)
+static void add_mistake(void *ctx, const char *file, int line, const char *text)
 {
-    size_t publisher = what ? config_find_publisher(config, what, NULL) : ROUTE_NONE;
-    if (publisher != ROUTE_NONE)
-        return config->publishers[publisher].line;
-    return what && strcmp(what, "the store") == 0 ? config->store_line : 0;
+    char whole[1200], at[24] = "";
+    if (line > 0)
+        snprintf(at, sizeof at, "%d:", line);
+    snprintf(whole, sizeof whole, "%s:%s %s", file, at, text);
+    add_text(ctx, whole);
 }
 
 static void *open_main(void *arg)
@@ -54,6 +49,9 @@ static void *open_main(void *arg)
     struct opening_result *result = &o->result;
     const struct config *config = o->config;
     struct relay_report report;
+    struct current_call call;
+    current_call_init(&call);
+    current_call_adopt(&call, true);
     if (!config) {
         o->reading = true;
         result->r =
@@ -66,8 +64,7 @@ static void *open_main(void *arg)
     if (result->r == OUTBOX_OK) {
         result->r = relay_open(result->relay, config, o->before, &result->err);
         if (result->r < 0)
-            add_mistake(result, NULL, line_of(config, relay_opening(result->relay)),
-                        result->err.text);
+            add_text(result, result->err.text); /* a section's begins with file and line */
     }
     if (o->abandoned && result->r == OUTBOX_OK)
         result->r = OUTBOX_E_CANCELLED;
@@ -75,6 +72,7 @@ static void *open_main(void *arg)
     o->closing = true;
     if (config && result->r < 0)
         relay_finish(result->relay, &report);
+    current_call_destroy(&call);
     eventfd_write(o->ended_fd, 1);
     return NULL;
 }
@@ -84,7 +82,7 @@ struct opening *opening_start(const char *file, const struct config *config,
                               const struct relay *before, const struct config *before_config)
 {
     struct opening *o = calloc(1, sizeof *o);
-    sigset_t all, mask;
+    sigset_t mask;
     if (!o)
         return NULL;
     o->file = file;
@@ -94,8 +92,7 @@ struct opening *opening_start(const char *file, const struct config *config,
     o->result.err.size = sizeof o->result.err;
     o->result.relay = relay_new(mode, log);
     o->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    signals_block(&mask);
     bool started =
         o->result.relay && o->ended_fd >= 0 && pthread_create(&o->thread, NULL, open_main, o) == 0;
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
@@ -142,7 +139,7 @@ void opening_take(struct opening *o, struct opening_result *ret)
 void opening_drop(struct opening_result *result)
 {
     for (size_t i = 0; i < result->n_mistakes; i++)
-        free(result->mistakes[i].text);
+        free(result->mistakes[i]);
     free(result->mistakes);
     relay_free(result->relay);
     config_free(result->config);

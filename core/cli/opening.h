@@ -13,18 +13,12 @@ struct opening;
 /* So long may all of it take, ms: opening neither connects nor waits. */
 #define OPENING_MS 15000
 
-/* A line of text that people get. */
-struct opening_mistake {
-    int line; /* 0: of the file as a whole */
-    char *text;
-};
-
 struct opening_result {
     int r; /* OUTBOX_OK, or a class */
     struct outbox_err err;
     struct config *config; /* that was read; NULL: a mistake, or it was given */
     struct relay *relay;   /* opened if r is OUTBOX_OK, else only to be freed */
-    struct opening_mistake *mistakes;
+    char **mistakes;       /* lines for people: FILE:LINE: text; NULL: there was no memory */
     size_t n_mistakes;
 };
 

@@ -178,12 +178,7 @@ void reload_fail(struct reload *reload, struct relay *relay, const struct config
     size_t n = result ? result->n_mistakes : 0;
     to_clients(reload, CONTROL_RELAY, config->name);
     for (size_t i = 0; i < n; i++) {
-        const struct opening_mistake *m = &result->mistakes[i];
-        char text[1200], at[24] = "";
-        if (m->line > 0)
-            snprintf(at, sizeof at, "%d:", m->line);
-        snprintf(text, sizeof text, "%s:%s %s", config->file, at,
-                 m->text ? m->text : "out of memory");
+        const char *text = result->mistakes[i] ? result->mistakes[i] : "out of memory";
         log_event(reload->log, OUTBOX_LOG_ERROR, "reload: a mistake in the file", "error", text,
                   NULL);
         add_row_line(lines, text);

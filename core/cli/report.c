@@ -40,3 +40,10 @@ void report_mistake(void *ctx, const char *file, int line, const char *text)
     else
         fprintf(stderr, "%s: %s\n", file, shown);
 }
+
+void report_text(const char *text)
+{
+    char shown[4096];
+    utf8_printable(text, strlen(text), shown, sizeof shown);
+    fprintf(stderr, "%s\n", shown);
+}

@@ -8,6 +8,7 @@
 #include "cli/reload.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,12 +111,25 @@ static void stop(struct serve *s, const char *signal)
         relay_stop(s->old->relay);
 }
 
+/* Stops or ends the process, as these signals do where they are not blocked. */
+static void act_by_default(int signal)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signal);
+    raise(signal);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+}
+
 static void take_signal(struct serve *s)
 {
     struct signalfd_siginfo got;
     if (read(s->signals, &got, sizeof got) != sizeof got)
         return;
-    if (got.ssi_signo != SIGHUP)
+    if (got.ssi_signo == SIGQUIT || got.ssi_signo == SIGTSTP)
+        act_by_default((int)got.ssi_signo);
+    else if (got.ssi_signo != SIGHUP)
         stop(s, got.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
     else if (s->mode->once)
         log_event(s->log, OUTBOX_LOG_WARNING, "SIGHUP is ignored: run --once reads its file once",
@@ -150,7 +164,7 @@ static void look_at_left(struct serve *s)
 
 static void fail_to_start(struct serve *s, const char *why, int code)
 {
-    report_failure("%s: %s", s->file, why);
+    report_failure("%s", why); /* a section's begins with file and line */
     s->failed = true;
     s->code = code;
 }

@@ -73,7 +73,7 @@ static void compare_store(const struct config *before, const struct config *afte
 {
     const char *from = before->store_plugin->desc.name, *to = after->store_plugin->desc.name;
     struct names names = {""};
-    if (before->store_plugin != after->store_plugin)
+    if (!plugin_is_same(before->store_plugin, after->store_plugin))
         tell(t, true, "store: changed (plugin %s -> %s)", from, to);
     else if (options_compare(before->store_plugin, before->store_options, after->store_options,
                              add_name, &names) > 0)
@@ -131,7 +131,7 @@ static void compare_publisher(const struct publisher_config *before,
                               const struct publisher_config *after, bool kept, struct tell *t)
 {
     struct names names = {""};
-    if (before->plugin == after->plugin)
+    if (plugin_is_same(before->plugin, after->plugin))
         options_compare(before->plugin, before->options, after->options, add_name, &names);
     else
         add_name(&names, "plugin", NULL, NULL);

@@ -4,6 +4,8 @@
 #include "base/array.h"
 #include "base/hash.h"
 
+#include <outbox/helpers.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +110,36 @@ size_t config_find_publisher(const struct config *config, const char *name, stru
     return ROUTE_NONE;
 }
 
+int config_check_publisher(const struct config *config, const struct outbox_cfg *cfg,
+                           const struct outbox_option *option, struct outbox_err *err)
+{
+    const char *name = options_text(cfg, option->name).p;
+    struct suggest similar = suggest_for(name ? name : "");
+    if (option->type != OUTBOX_OPT_PUBLISHER || !name ||
+        config_find_publisher(config, name, &similar) != ROUTE_NONE)
+        return OUTBOX_OK;
+    return outbox_fail_option(err, option->name, "%s: there is no [publisher %.80s]%s",
+                              option->name, name, suggest_hint(&similar));
+}
+
+static int check_publishers(const struct config *config, const struct plugin *plugin,
+                            const struct outbox_cfg *cfg, struct outbox_err *err)
+{
+    int r = OUTBOX_OK;
+    for (size_t i = 0; r == 0 && i < plugin->desc.n_options; i++)
+        r = config_check_publisher(config, cfg, descriptor_option(plugin, i), err);
+    return r;
+}
+
+int config_check_publishers(const struct config *config, struct outbox_err *err)
+{
+    int r = check_publishers(config, config->store_plugin, config->store_options, err);
+    for (size_t i = 0; r == 0 && i < config->n_publishers; i++)
+        r = check_publishers(config, config->publishers[i].plugin, config->publishers[i].options,
+                             err);
+    return r;
+}
+
 static uint64_t hash_route(const struct route *route)
 {
     uint64_t hash = hash_number(HASH_START, route->n_matches);
@@ -138,9 +170,10 @@ static void ignore_change(void *ctx, const char *name, const char *before, const
 /* The hash knows no secrets of a rule. */
 bool config_same_route(const struct route *a, const struct route *b)
 {
-    return hash_route(a) == hash_route(b) && a->rule == b->rule &&
+    return hash_route(a) == hash_route(b) && !a->rule == !b->rule &&
            (!a->rule ||
-            options_compare(a->rule, a->rule_cfg, b->rule_cfg, ignore_change, NULL) == 0);
+            (plugin_is_same(a->rule, b->rule) &&
+             options_compare(a->rule, a->rule_cfg, b->rule_cfg, ignore_change, NULL) == 0));
 }
 
 /* Do two relays send the same message to the same place? */
@@ -159,6 +192,17 @@ static void set_hash(struct config *config)
     snprintf(config->hash, sizeof config->hash, "%016" PRIx64, hash);
 }
 
+/* The layer that checks plugins stands in for each of them. */
+static int watch_plugins(struct config *config)
+{
+    int r = plugin_watch(config->plugins, &config->store_plugin);
+    for (size_t i = 0; i < config->n_publishers && r == 0; i++)
+        r = plugin_watch(config->plugins, &config->publishers[i].plugin);
+    for (size_t i = 0; i < config->routes.n_routes && r == 0; i++)
+        r = plugin_watch(config->plugins, &config->routes.routes[i].rule);
+    return r;
+}
+
 int config_finish(struct config *config)
 {
     const char **names = calloc(config->n_publishers + 1, sizeof *names);
@@ -169,5 +213,5 @@ int config_finish(struct config *config)
     config->routes.publishers = names;
     config->routes.n_publishers = config->n_publishers;
     set_hash(config);
-    return OUTBOX_OK;
+    return config->check_plugins ? watch_plugins(config) : OUTBOX_OK;
 }

@@ -74,6 +74,13 @@ struct publisher_config *config_add_publisher(struct config *config, const char 
 size_t config_find_publisher(const struct config *config, const char *name,
                              struct suggest *similar);
 
+/* Is the value of an option of type PUBLISHER, if it has one, the name of a publisher? If not,
+ * OUTBOX_E_CONFIG, with the most similar name in the text. */
+int config_check_publisher(const struct config *config, const struct outbox_cfg *cfg,
+                           const struct outbox_option *option, struct outbox_err *err);
+/* All options of the store and the publishers, once these are there. */
+int config_check_publishers(const struct config *config, struct outbox_err *err);
+
 /* An instance of the store, or of a publisher, with what its section says. */
 int config_open_store(const struct config *config, struct store *store, struct log *log,
                       struct outbox_err *err);

@@ -166,6 +166,7 @@ static void read_sections(struct load *l, struct config *config)
     for (size_t i = 0; i < N_KINDS; i++)
         if (kinds[i].missing && !seen[i])
             diag_error(&l->diag, 1, "%s", kinds[i].missing);
+    plugin_section_check_publishers(config, &l->diag);
 }
 
 int load_config(const char *file, diag_report_fn report, void *ctx, struct config **ret)

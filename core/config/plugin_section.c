@@ -16,9 +16,9 @@ static void read_secret_file(const struct section *s, const struct ini_entry *en
         return;
     }
     char *path = section_text(s, entry);
-    if (path)
-        diag_check(s->diag, entry->line, entry->key,
-                   options_set_from_file(options, secret->name, path, &err), &err);
+    if (path && diag_check(s->diag, entry->line, entry->key,
+                           options_set_from_file(options, secret->name, path, &err), &err))
+        options_set_line(options, secret->name, entry->line);
     free(path);
 }
 
@@ -88,6 +88,7 @@ void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(co
     }
     *ret = plugin;
     *ret_options = options;
+    options_read_from(options, s->config->file, s->ini->line);
     for (size_t i = 0; i < s->ini->n_entries; i++) {
         const struct ini_entry *entry = &s->ini->entries[i];
         const struct outbox_option *secret = options_of_file(plugin, entry->key);
@@ -99,6 +100,27 @@ void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(co
             unknown_option(s, entry, plugin);
     }
     check_required(s, plugin, options);
+}
+
+static void check_publishers(const struct config *config, const struct plugin *plugin,
+                             const struct outbox_cfg *options, struct diagnostics *diag)
+{
+    for (size_t i = 0; options && i < plugin->desc.n_options; i++) {
+        const struct outbox_option *o = descriptor_option(plugin, i);
+        struct outbox_err err = {.size = sizeof err};
+        diag_check(diag, options_line(options, o->name), NULL,
+                   config_check_publisher(config, options, o, &err), &err);
+    }
+}
+
+void plugin_section_check_publishers(const struct config *config, struct diagnostics *diag)
+{
+    check_publishers(config, config->store_plugin, config->store_options, diag);
+    for (size_t i = 0; i < config->n_publishers; i++)
+        check_publishers(config, config->publishers[i].plugin, config->publishers[i].options, diag);
+    for (size_t i = 0; i < config->routes.n_routes; i++)
+        check_publishers(config, config->routes.routes[i].rule, config->routes.routes[i].rule_cfg,
+                         diag);
 }
 
 static bool is_plugin_key(const char *key)

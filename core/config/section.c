@@ -40,6 +40,25 @@ static bool is_empty(const struct outbox_cfg *options, const struct outbox_optio
     return option->type == OUTBOX_OPT_LIST && options_count(options, option->name) == 0;
 }
 
+/* The text of an entry holds a secret, and others can read the file. */
+static void exposed(const struct section *s, const struct ini_entry *entry,
+                    const struct outbox_option *option, const char *text)
+{
+    bool named = (option->flags & OUTBOX_OPT_SECRET) || !value_holds_password(text);
+    const char *what = named ? "is a secret" : "holds a password";
+    unsigned mode = (unsigned)s->file_mode;
+    if (option->type == OUTBOX_OPT_TEXT)
+        diag_error(s->diag, entry->line,
+                   "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set "
+                   "%s_file",
+                   entry->key, what, mode, option->name);
+    else
+        diag_error(s->diag, entry->line,
+                   "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or name an "
+                   "environment variable here, ${NAME}",
+                   entry->key, what, mode);
+}
+
 bool section_option(const struct section *s, const struct ini_entry *entry,
                     const struct plugin *plugin, struct outbox_cfg *options)
 {
@@ -49,17 +68,15 @@ bool section_option(const struct section *s, const struct ini_entry *entry,
     char *text = option ? section_raw(s, entry) : NULL;
     if (!text)
         return option != NULL;
-    bool secret = options_spells_secret(option, text);
+    bool secret = option_value_spells_secret(option, entry->key, text);
     if (secret && *text && (s->file_mode & 007))
-        diag_error(
-            s->diag, entry->line,
-            "%s %s, but others can read this file (mode %04o); chmod o-rwx it, or set %s_file",
-            option->name, option->flags & OUTBOX_OPT_SECRET ? "is a secret" : "holds a password",
-            (unsigned)s->file_mode, option->name);
-    int r = options_set(options, option->name, text, &err);
-    if (diag_check(s->diag, entry->line, option->name, r, &err) &&
-        (option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
-        diag_error(s->diag, entry->line, "%s is empty: %s", option->name, option->help);
+        exposed(s, entry, option, text);
+    int r = options_set(options, entry->key, text, &err);
+    if (diag_check(s->diag, entry->line, entry->key, r, &err)) {
+        options_set_line(options, entry->key, entry->line);
+        if ((option->flags & OUTBOX_OPT_REQUIRED) && is_empty(options, option))
+            diag_error(s->diag, entry->line, "%s is empty: %s", option->name, option->help);
+    }
     if (secret)
         explicit_bzero(text, strlen(text));
     free(text);

@@ -62,3 +62,6 @@ void route_section_router(const struct section *s);
  */
 void plugin_section_read(const struct section *s, uint32_t kind, bool (*owns)(const char *key),
                          const struct plugin **ret, struct outbox_cfg **ret_options);
+
+/* When all sections are read: do options that name a publisher name one that there is? */
+void plugin_section_check_publishers(const struct config *config, struct diagnostics *diag);

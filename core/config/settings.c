@@ -11,9 +11,9 @@
 #define DAY (24 * HOUR)
 
 #define NUMBER DELIVERY_NUMBER
-#define LINE(name, max)                                               \
-    {                                                                 \
-        name, NULL, NULL, NULL, 1, max, OUTBOX_OPT_TEXT, OPTIONS_LINE \
+#define LINE(name, max)                                      \
+    {                                                        \
+        name, NULL, NULL, NULL, 1, max, OPTION_VALUE_LINE, 0 \
     }
 #define CHOICE(name, deflt, choices)                           \
     {                                                          \

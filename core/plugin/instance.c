@@ -2,6 +2,7 @@
 #include "plugin/instance.h"
 
 #include "base/clock.h"
+#include "plugin/guard.h"
 #include "plugin/shared_state.h"
 
 #include <outbox/helpers.h>
@@ -122,19 +123,83 @@ static void leave_shared(struct instance *instance)
     instance->shared = instance->own_shared = NULL;
 }
 
+/* Critical capabilities that this host does not know would change what it must do. */
+static int read_capabilities(struct instance *instance, struct outbox_err *why)
+{
+    const struct plugin *plugin = instance->plugin;
+    bool store = plugin->desc.kind == OUTBOX_KIND_STORE;
+    uint64_t known = store ? OUTBOX_STORE_KEY_ORDER | OUTBOX_STORE_LANES | OUTBOX_STORE_SPLIT |
+                                 OUTBOX_STORE_DELAY | OUTBOX_STORE_PARTIAL |
+                                 OUTBOX_STORE_FREES_ON_DEATH | OUTBOX_STORE_RENEWS |
+                                 OUTBOX_STORE_WAITS
+                           : OUTBOX_PUB_KEEPS_ORDER | OUTBOX_PUB_KEEPALIVE;
+    uint64_t (*capabilities)(void *) =
+        store ? plugin->ops.store.capabilities : plugin->ops.publisher.capabilities;
+    if (plugin->desc.kind == OUTBOX_KIND_RULE || !capabilities)
+        return OUTBOX_OK;
+    guard_enter(instance, "capabilities", GUARD_QUICK_MS);
+    instance->capabilities = capabilities(instance->self);
+    guard_leave(instance, "capabilities");
+    uint64_t unknown = instance->capabilities & OUTBOX_CRITICAL_CAPABILITIES & ~known;
+    if (unknown == 0)
+        return OUTBOX_OK;
+    return outbox_fail(why, OUTBOX_E_CONFIG,
+                       "%s-%s %s asks for what this host does not know (capabilities 0x%llx): "
+                       "upgrade outboxd, or take an older version of the plugin",
+                       descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name,
+                       plugin->desc.version, (unsigned long long)unknown);
+}
+
+static void close_plugin(struct instance *instance)
+{
+    guard_enter(instance, "close", OUTBOX_CLOSE_MS);
+    instance->plugin->ops.publisher.close(instance->self);
+    guard_leave(instance, "close");
+    leave_shared(instance);
+}
+
 /* The plugin's own steps; the text of *why may be missing or not terminated. */
 static int open_plugin(struct instance *instance, const struct instance_setup *setup,
                        struct outbox_err *why)
 {
     const struct plugin *plugin = setup->plugin;
     int r = enter_shared(instance, setup, why);
-    if (r == OUTBOX_OK)
+    if (r == OUTBOX_OK) {
+        guard_enter(instance, "open", GUARD_QUICK_MS);
         r = plugin->ops.publisher.open(&instance->abi, setup->cfg, &instance->self, why);
-    if (r >= 0 && !instance->self)
-        r = outbox_fail(why, OUTBOX_E_CONFIG, "%s-%s opened nothing; the plugin is broken",
-                        descriptor_kind_prefix(plugin->desc.kind), plugin->desc.name);
-    if (r < 0)
+        guard_leave(instance, "open");
+        if (r == OUTBOX_E_CANCELLED)
+            guard_defect(instance, "open", why, "it returned OUTBOX_E_CANCELLED");
+        if (r > 0 || (r == 0 && !instance->self)) {
+            guard_defect(instance, "open", why, "it returned %d, and %s instance", r,
+                         instance->self ? "an" : "no");
+            r = OUTBOX_E_CONFIG;
+        }
+    }
+    if (r < 0) {
         leave_shared(instance);
+        return r;
+    }
+    r = read_capabilities(instance, why);
+    if (r < 0)
+        close_plugin(instance);
+    return r;
+}
+
+/* What the plugin says, with the line of the file that is to blame. */
+static int fail_open(const struct instance_setup *setup, int r, struct outbox_err *why,
+                     struct outbox_err *err)
+{
+    char place[OPTIONS_PLACE_SIZE];
+    why->text[sizeof why->text - 1] = '\0'; /* the plugin may have forgotten it */
+    why->option[sizeof why->option - 1] = '\0';
+    options_place(setup->cfg, why->option, place);
+    outbox_fail_option(err, why->option, "%s%s: %s", place, setup->label,
+                       why->text[0] ? why->text : "cannot be opened, without a reason");
+    if (r != OUTBOX_E_CONFIG && r != OUTBOX_E_NOTSUP && r != OUTBOX_E_FULL)
+        r = OUTBOX_E_RETRY; /* the others say something of a call, not of an opening */
+    if (err)
+        err->code = r;
     return r;
 }
 
@@ -147,16 +212,20 @@ int instance_open(struct instance *instance, const struct instance_setup *setup,
     if (r >= 0)
         return OUTBOX_OK;
     instance_destroy_host(instance);
-    why.text[sizeof why.text - 1] = '\0'; /* the plugin may have forgotten it */
-    return outbox_fail(err, r < OUTBOX_E_NOTSUP ? OUTBOX_E_RETRY : r, "%s: %s", setup->label,
-                       why.text[0] ? why.text : "cannot be opened, without a reason");
+    return fail_open(setup, r, &why, err);
 }
 
 void instance_close(struct instance *instance)
 {
     if (!instance->plugin || !instance->self)
         return;
-    instance->plugin->ops.publisher.close(instance->self);
-    leave_shared(instance);
+    close_plugin(instance);
     instance_destroy_host(instance);
+}
+
+const char *instance_plugin(const struct instance *instance, char buffer[INSTANCE_PLUGIN_SIZE])
+{
+    const struct outbox_plugin *desc = &instance->plugin->desc;
+    snprintf(buffer, INSTANCE_PLUGIN_SIZE, "%s-%s", descriptor_kind_prefix(desc->kind), desc->name);
+    return buffer;
 }

@@ -35,8 +35,9 @@ struct instance {
     struct shared_state *shared;     /* NULL: the plugin has none */
     struct shared_state *own_shared; /* that is freed with the instance; NULL: the section's */
     void *self;
-    char label[96];       /* "publisher mail" */
-    pthread_mutex_t lock; /* of the counters */
+    uint64_t capabilities; /* of a store or publisher */
+    char label[96];        /* "publisher mail" */
+    pthread_mutex_t lock;  /* of the counters */
     struct instance_counter counters[INSTANCE_COUNTERS];
 };
 
@@ -44,6 +45,10 @@ struct instance {
 int instance_open(struct instance *instance, const struct instance_setup *setup,
                   struct outbox_err *err);
 void instance_close(struct instance *instance); /* also when never opened (zeroed) */
+
+/* The plugin as its file is named, without .so: "pub-x". */
+#define INSTANCE_PLUGIN_SIZE 80
+const char *instance_plugin(const struct instance *instance, char buffer[INSTANCE_PLUGIN_SIZE]);
 
 /* The services alone, for shared_state.c. */
 void instance_init_host(struct instance *instance, const struct instance_setup *setup);

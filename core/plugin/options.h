@@ -4,19 +4,10 @@
 #pragma once
 
 #include "base/suggest.h"
-#include "base/value.h"
 #include "plugin/descriptor.h"
+#include "plugin/option_value.h"
 
 #include <stdbool.h>
-
-/* A flag of the core's own: TEXT that is one printable line of min to max bytes. */
-#define OPTIONS_LINE (1u << 31)
-
-/* OUTBOX_E_CONFIG when the default does not fit the option's own declaration. */
-int options_check_default(const struct outbox_option *option, struct outbox_err *err);
-
-/* A number as it would stand in the file. */
-const char *options_show(const struct outbox_option *option, int64_t n, struct value_text *buffer);
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
@@ -27,7 +18,7 @@ struct outbox_cfg *options_share(struct outbox_cfg *cfg);
 /*
  * Sets one option from its text: without comment and outer quotes, ${NAME} still in it. The
  * error's text says what is wrong with the value and what fits, without file and line, and shows
- * no part of a secret. Unknown name: OUTBOX_E_NOTSUP.
+ * no part of a secret. A group has names NAME.KEY. Unknown name: OUTBOX_E_NOTSUP.
  */
 int options_set(struct outbox_cfg *cfg, const char *name, const char *value,
                 struct outbox_err *err);
@@ -43,13 +34,24 @@ const struct outbox_option *options_of_file(const struct plugin *plugin, const c
 int options_set_from_file(struct outbox_cfg *cfg, const char *name, const char *path,
                           struct outbox_err *err);
 
-/* Must this value of the option not be shown? */
-bool options_is_secret(const struct outbox_option *option, const char *text);
-/* Does the file's text itself hold a secret, and not only the name of a variable that does? */
-bool options_spells_secret(const struct outbox_option *option, const char *text);
-
 /* Did the file set it? */
 bool options_given(const struct outbox_cfg *cfg, const char *name);
+
+/* ---- where they stand in the file ---- */
+
+/* That the values are from a file (copied), and the line of their section. */
+void options_read_from(struct outbox_cfg *cfg, const char *file, int line);
+/* That of an option that is set now, or of one setting of a group. */
+void options_set_line(struct outbox_cfg *cfg, const char *name, int line);
+/* The line of an option (NAME, or NAME.KEY of a group); of the section, if the file does not set
+ * it or nobody knows it. */
+int options_line(const struct outbox_cfg *cfg, const char *name);
+/* "FILE:LINE: " of an option; "" if the values are from no file, or cfg is NULL. */
+#define OPTIONS_PLACE_SIZE 256
+const char *options_place(const struct outbox_cfg *cfg, const char *name,
+                          char buffer[OPTIONS_PLACE_SIZE]);
+
+/* ---- checks of several values ---- */
 
 /* The first required option that is not set, or NULL. */
 const char *options_missing(const struct outbox_cfg *cfg);
@@ -71,7 +73,8 @@ const char *options_file(const struct outbox_cfg *cfg, const char *name);
 /*
  * Calls `changed` for each option of the plugin whose value differs, with both as the file has
  * them; NULL: not set, a list, or a secret. What a file holds (X_file) is the same as long as the
- * path is. Returns how many.
+ * path is. A plugin can tell a value of the file from the same default: that differs, too. Returns
+ * how many.
  */
 typedef void (*options_change_fn)(void *ctx, const char *name, const char *before,
                                   const char *after);

@@ -4,6 +4,7 @@
 #include "base/array.h"
 #include "base/name.h"
 #include "base/suggest.h"
+#include "plugin/checked.h"
 
 #include <outbox/helpers.h>
 
@@ -15,7 +16,8 @@
 
 struct loaded {
     struct loaded *next;
-    struct plugin plugin; /* its name is the file's: descriptor_negotiate compares them */
+    struct plugin plugin;         /* its name is the file's: descriptor_negotiate compares them */
+    const struct plugin *checked; /* the layer around it; NULL: nobody wanted it */
 };
 
 struct plugin_set {
@@ -48,6 +50,7 @@ void plugin_set_free(struct plugin_set *set)
         return;
     for (struct loaded *l = set->loaded, *next; l; l = next) {
         next = l->next;
+        checked_plugin_free(l->checked);
         free(l->plugin.path);
         free(l);
     }
@@ -156,6 +159,11 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
     return OUTBOX_OK;
 }
 
+bool plugin_is_same(const struct plugin *a, const struct plugin *b)
+{
+    return a == b || (a->path && a->path == b->path);
+}
+
 bool plugin_is_replaced(const struct plugin *plugin)
 {
     const struct stat *then = &plugin->file;
@@ -164,6 +172,19 @@ bool plugin_is_replaced(const struct plugin *plugin)
            (now.st_dev != then->st_dev || now.st_ino != then->st_ino ||
             now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
             now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
+}
+
+int plugin_watch(struct plugin_set *set, const struct plugin **plugin)
+{
+    struct loaded *l = set->loaded;
+    while (l && &l->plugin != *plugin)
+        l = l->next;
+    if (!l)
+        return OUTBOX_OK;
+    int r = l->checked ? OUTBOX_OK : checked_plugin_new(&l->plugin, NULL, &l->checked);
+    if (r == OUTBOX_OK)
+        *plugin = l->checked;
+    return r;
 }
 
 /* store-NAME.so, pub-NAME.so, rule-NAME.so; anything else in the folder is none of ours. */

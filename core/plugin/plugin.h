@@ -26,8 +26,13 @@ const char *plugin_set_dir(const struct plugin_set *set);
 int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const struct plugin **ret,
                struct outbox_err *err);
 
+/* One of the set, or the layer that checks it? They have the path of one file. */
+bool plugin_is_same(const struct plugin *a, const struct plugin *b);
 /* Is the file another one than that which was loaded? A process cannot load it anew. */
 bool plugin_is_replaced(const struct plugin *plugin);
+/* The layer that watches a plugin of the set (checked.h), made at the first call; one that is not
+ * of the set stays as it is. OUTBOX_OK or OUTBOX_E_RETRY. */
+int plugin_watch(struct plugin_set *set, const struct plugin **plugin);
 
 /* Which files the folder holds: for `plugins` and for messages. Sorted by kind, name. */
 struct plugin_file {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/shared_state.h"
 
+#include "plugin/guard.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -42,8 +44,14 @@ int shared_state_enter(struct shared_state *shared, const struct instance_setup 
     pthread_mutex_lock(&shared->lock);
     if (shared->users == 0) {
         instance_init_host(&shared->host, setup);
+        guard_enter(&shared->host, "shared_open", GUARD_QUICK_MS);
         r = setup->plugin->desc.shared_open(&shared->host.abi, setup->cfg, &shared->host.self, err);
-        if (r != OUTBOX_OK)
+        guard_leave(&shared->host, "shared_open");
+        if (r > 0) {
+            guard_defect(&shared->host, "shared_open", err, "it returned %d", r);
+            r = OUTBOX_E_CONFIG;
+        }
+        if (r < 0)
             instance_destroy_host(&shared->host);
     }
     if (r == OUTBOX_OK) {
@@ -58,7 +66,9 @@ void shared_state_leave(struct shared_state *shared)
 {
     pthread_mutex_lock(&shared->lock);
     if (--shared->users == 0) {
+        guard_enter(&shared->host, "shared_close", OUTBOX_CLOSE_MS);
         shared->host.plugin->desc.shared_close(shared->host.self);
+        guard_leave(&shared->host, "shared_close");
         instance_destroy_host(&shared->host);
     }
     pthread_mutex_unlock(&shared->lock);

@@ -6,8 +6,7 @@ static int open_instance(struct store *store, struct outbox_err *err)
     int r = instance_open(&store->instance, &store->setup, err);
     if (r < 0)
         return r;
-    uint64_t (*capabilities)(void *) = store->setup.plugin->ops.store.capabilities;
-    store->capabilities = capabilities ? capabilities(store->instance.self) : 0;
+    store->capabilities = store->instance.capabilities;
     store->broken = false;
     return OUTBOX_OK;
 }
@@ -45,6 +44,24 @@ int store_finish(struct store *store, int r)
 {
     store->broken |= r == OUTBOX_E_BROKEN && store->instance.self;
     return r;
+}
+
+int store_judge(const struct store *store, const char *operation, const void *result,
+                struct outbox_err *err)
+{
+    return result ? OUTBOX_OK
+                  : guard_defect(&store->instance, operation, err,
+                                 "it returned OUTBOX_OK, and no result");
+}
+
+int store_judge_settled(const struct store *store, const uint8_t *settled, uint64_t n,
+                        struct outbox_err *err)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (settled[i] > OUTBOX_SETTLED_QUARANTINED)
+            return guard_defect(&store->instance, "settle", err,
+                                "it set the unknown number %d for a message", settled[i]);
+    return OUTBOX_OK;
 }
 
 struct outbox_call store_call(int64_t ms, int cancel_fd)

@@ -27,6 +27,16 @@ void activity_begin(struct activity *a, enum activity_step step, size_t publishe
     pthread_mutex_unlock(&a->lock);
 }
 
+void activity_wait(struct activity *a, size_t publisher, int64_t since_us)
+{
+    pthread_mutex_lock(&a->lock);
+    a->now.step = ACTIVITY_PUBLISHING;
+    a->now.publisher = publisher;
+    a->now.since_us = since_us;
+    a->now.since_wall_us = clock_wall_us() - (clock_monotonic_us() - since_us);
+    pthread_mutex_unlock(&a->lock);
+}
+
 void activity_moved(struct activity *a)
 {
     pthread_mutex_lock(&a->lock);

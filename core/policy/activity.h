@@ -58,6 +58,8 @@ void activity_destroy(struct activity *a);
 
 /* The next step; `publisher` is looked at only where there is one. */
 void activity_begin(struct activity *a, enum activity_step step, size_t publisher);
+/* It waits for what a publisher has had since then, monotonic. */
+void activity_wait(struct activity *a, size_t publisher, int64_t since_us);
 /* Something was settled. */
 void activity_moved(struct activity *a);
 void activity_note(struct activity_done *done);

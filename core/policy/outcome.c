@@ -23,6 +23,17 @@ void outcome_add_second(const struct delivery *terms, const struct outbox_messag
     settle->refused_flags = OUTBOX_SETTLE_CHARGE | OUTBOX_SETTLE_REASON;
 }
 
+/* It waits for as long as the publisher asks; a day at most. */
+static void later(const struct delivery *d, const struct outbox_outcome *outcome,
+                  struct outbox_settle *ret)
+{
+    ret->delay_ms = outcome->after_ms ? outcome->after_ms : d->retry_min_ms;
+    if (outcome->after_ms > OUTBOX_AFTER_MAX_MS)
+        ret->delay_ms = OUTBOX_AFTER_MAX_MS;
+    if (!outcome->reason.p || outcome->reason.n == 0)
+        ret->reason = outbox_cstr("the publisher asked to wait, and gave no reason");
+}
+
 bool outcome_settle(const struct outcome_terms *terms, const struct outbox_message *msg,
                     const struct outbox_outcome *outcome, struct outbox_settle *ret)
 {
@@ -45,11 +56,11 @@ bool outcome_settle(const struct outcome_terms *terms, const struct outbox_messa
         return true;
     case OUTBOX_LATER:
     case OUTBOX_UNAVAILABLE:
-        ret->flags = has_reason ? OUTBOX_SETTLE_REASON : 0;
         if (outcome->verdict == OUTBOX_UNAVAILABLE)
             ret->delay_ms = terms->pause_ms;
         else
-            ret->delay_ms = outcome->after_ms ? outcome->after_ms : d->retry_min_ms;
+            later(d, outcome, ret);
+        ret->flags = has_reason || outcome->verdict == OUTBOX_LATER ? OUTBOX_SETTLE_REASON : 0;
         return terms->store_delays;
     default: /* unset, and what this host does not know: not known to have arrived */
         return false;

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "policy/reminder.h"
+#include "base/reminder.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -10,7 +10,7 @@
  */
 #pragma once
 
-#include "policy/reminder.h"
+#include "base/reminder.h"
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -22,18 +22,18 @@ int batch_init(struct batch *batch, size_t size)
     batch->msgs = arena_array(a, size, sizeof *batch->msgs);
     batch->outcomes = arena_array(a, size, sizeof *batch->outcomes);
     batch->outcome_ptrs = arena_array(a, size, sizeof *batch->outcome_ptrs);
+    batch->in_flight = arena_array(a, size, sizeof *batch->in_flight);
+    batch->collected = arena_array(a, size, sizeof *batch->collected);
     batch->items = arena_array(a, size, sizeof *batch->items);
     batch->item_ptrs = arena_array(a, size, sizeof *batch->item_ptrs);
     batch->item_publishers = arena_array(a, size, sizeof *batch->item_publishers);
     batch->settled = arena_array(a, size, sizeof *batch->settled);
     if (!batch->publisher || !batch->index || !batch->msgs || !batch->outcomes ||
-        !batch->outcome_ptrs || !batch->items || !batch->item_ptrs || !batch->item_publishers ||
-        !batch->settled)
+        !batch->outcome_ptrs || !batch->in_flight || !batch->collected || !batch->items ||
+        !batch->item_ptrs || !batch->item_publishers || !batch->settled)
         return OUTBOX_E_RETRY;
-    for (size_t i = 0; i < size; i++) {
-        batch->outcome_ptrs[i] = &batch->outcomes[i];
+    for (size_t i = 0; i < size; i++)
         batch->item_ptrs[i] = &batch->items[i];
-    }
     return OUTBOX_OK;
 }
 
@@ -59,9 +59,17 @@ int batch_take(struct batch *batch, struct outbox_batch *claimed)
 void batch_clear(struct batch *batch)
 {
     batch->claimed = NULL;
-    batch->cut_short = false;
+    batch->cut_short = batch->left = false;
+    batch->state = BATCH_OPEN;
+    batch->submitted_us = batch->expected_us = 0;
     batch_forget_items(batch);
     arena_reset(&batch->reasons);
+}
+
+void batch_raise(struct batch *batch, enum batch_state state)
+{
+    if (state > batch->state)
+        batch->state = state;
 }
 
 void batch_queue(struct batch *batch, uint32_t index, size_t publisher,

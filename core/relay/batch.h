@@ -31,7 +31,8 @@ struct lease {
     int64_t until_us; /* monotonic; as far as known */
 };
 
-/* Arrays hold `size` elements each; those of a chunk are used by one publish call at a time. */
+/* Arrays hold `size` elements each; those of a chunk are used by one call of a publisher at a time.
+ */
 struct batch {
     struct outbox_batch *claimed; /* the store's batch; messages are in order of seq */
     int64_t deadline_us;          /* monotonic: when it is to be settled */
@@ -39,10 +40,19 @@ struct batch {
     size_t size;
     size_t *publisher; /* of each message, or ROUTE_NONE: settled by the routing itself */
     uint32_t *index;   /* of one publisher's messages in `claimed`, in order */
+    struct outbox_outcome *outcomes; /* of each message */
 
-    const struct outbox_message **msgs; /* of a chunk */
-    struct outbox_outcome *outcomes;    /* of a chunk */
-    struct outbox_outcome **outcome_ptrs;
+    const struct outbox_message **msgs;   /* of a chunk */
+    struct outbox_outcome **outcome_ptrs; /* of a chunk */
+
+    /* of asynchronous publishers, see outstanding.c */
+    uint8_t *in_flight; /* each message: 1, it was submitted, and is the plugin's now */
+    size_t n_in_flight;
+    uint32_t *collected;  /* indices of what one collect brought */
+    int64_t submitted_us; /* monotonic: the first submit, and by when all outcomes are there */
+    int64_t expected_us;
+    bool left;              /* the worker has gone on; what comes in ends the batch */
+    enum batch_state state; /* as far as settling while messages were in flight has shown */
 
     bool cut_short;              /* not all of a publisher's share fit the time */
     struct outbox_settle *items; /* waiting to be settled */
@@ -63,6 +73,7 @@ struct chunk {
     size_t n;
     int64_t timeout_ms;
     bool whole_time; /* timeout_ms is all of batch_timeout */
+    bool in_time;    /* the call returned before timeout_ms was over */
     int result;      /* of the call */
     struct outbox_err err;
 };
@@ -74,6 +85,8 @@ void batch_free(struct batch *batch);
 /* Begins with what the store claimed. OUTBOX_E_BROKEN: more than asked for, or not in order. */
 int batch_take(struct batch *batch, struct outbox_batch *claimed);
 void batch_clear(struct batch *batch);
+/* Less may be done with it from now on, or as little as before. */
+void batch_raise(struct batch *batch, enum batch_state state);
 
 /* Queues what is to become of a message, which that publisher saw, or none (ROUTE_NONE). Its reason
  * is borrowed until it is settled or kept. */

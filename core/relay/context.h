@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/wakeup.h"
+#include "plugin/current_call.h"
 #include "plugin/store.h"
 #include "policy/activity.h"
 #include "policy/breaker.h"
@@ -73,6 +74,9 @@ struct relay {
 
     struct store janitor_store; /* the janitor's; after it has ended, relay_finish's */
     struct store watcher_store; /* the watcher's */
+    struct current_call janitor_call;
+    struct current_call watcher_call;
+
     _Atomic(const char *)
         opening; /* what is being opened or closed now, for people; NULL: nothing */
 

@@ -18,8 +18,12 @@ static void publish(struct worker *w, struct chunk *chunk)
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
     activity_begin(&w->activity, ACTIVITY_PUBLISHING, chunk->publisher);
     chunk->err = (struct outbox_err){.size = sizeof chunk->err};
+    int64_t end_us = clock_monotonic_us() + chunk->timeout_ms * 1000;
+    for (size_t i = 0; i < chunk->n; i++)
+        w->slot->batch.outcome_ptrs[i] = &w->slot->batch.outcomes[chunk->index[i]];
     chunk->result = publisher_publish(w->publishers[chunk->publisher], w->slot->batch.msgs,
                                       chunk->n, &call, w->slot->batch.outcome_ptrs, &chunk->err);
+    chunk->in_time = clock_monotonic_us() < end_us;
     failpoint("after_confirm");
 }
 
@@ -28,8 +32,8 @@ static bool queue_outcomes(struct worker *w, const struct chunk *chunk, int64_t 
 {
     bool fits = true;
     for (size_t i = 0; i < chunk->n; i++)
-        if (!settle_queue_outcome(w, chunk->index[i], chunk->publisher, &w->slot->batch.outcomes[i],
-                                  pause_ms))
+        if (!settle_queue_outcome(w, chunk->index[i], chunk->publisher,
+                                  &w->slot->batch.outcomes[chunk->index[i]], pause_ms))
             fits = chunk->whole_time && chunk->result != OUTBOX_E_TIMEOUT;
     return fits;
 }
@@ -149,6 +153,48 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
     return BATCH_OPEN;
 }
 
+/* ---- what does not wait for its outcomes ---- */
+
+static int64_t suspended_for_ms(struct publisher_state *to)
+{
+    struct suspension_view view = suspension_snapshot(&to->common->breaker.suspension);
+    int64_t ms = (view.until_us - clock_monotonic_us()) / 1000 + 1;
+    return !view.paused ? 0 : ms > 0 ? ms : 1;
+}
+
+/* Hands a share to an asynchronous publisher, which may be full for a while; meanwhile outcomes
+ * come in, and may suspend it. */
+static enum batch_state submit_share(struct worker *w, size_t publisher, size_t n)
+{
+    struct batch *batch = &w->slot->batch;
+    struct publisher_state *to = &w->relay->publishers[publisher];
+    const struct delivery *terms = &to->config->delivery;
+    int64_t deadline_us = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
+    struct chunk chunk;
+    for (size_t done = 0; done < n; done += chunk.n) {
+        chunk = (struct chunk){.publisher = publisher,
+                               .index = batch->index + done,
+                               .n = least(n - done, terms->batch_size),
+                               .timeout_ms = terms->batch_timeout_ms,
+                               .whole_time = done == 0};
+        int64_t pause_ms = suspended_for_ms(to);
+        if (pause_ms > 0)
+            return defer(w, publisher, chunk.index, n - done, pause_ms);
+        if (!may_publish(w, &chunk, deadline_us)) {
+            batch->cut_short |= chunk.timeout_ms <= 0;
+            return BATCH_OPEN;
+        }
+        pause_ms = outstanding_submit(w, &chunk);
+        if (chunk.result == OUTBOX_E_FULL)
+            return BATCH_OPEN;
+        if (pause_ms > 0)
+            return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
+        if (batch->state != BATCH_OPEN)
+            return batch->state;
+    }
+    return BATCH_OPEN;
+}
+
 /* ---- a share ---- */
 
 /* A probe sends another message than the one that failed last, if there is another. */
@@ -185,5 +231,10 @@ enum batch_state deliver_share(struct worker *w, size_t publisher)
     }
     if (pass.wait_ms > 0)
         return defer(w, publisher, batch->index, n, pass.wait_ms);
+    if (!publisher_is_async(w->publishers[publisher]))
+        return deliver_chunks(w, publisher, n, pass.limit);
+    if (!pass.probe && pass.limit >= n && !poison_is_suspected(&w->relay->lineage->poison))
+        return submit_share(w, publisher, n);
+    outstanding_await(w, publisher); /* tried, or recorded, chunk by chunk */
     return deliver_chunks(w, publisher, n, pass.limit);
 }

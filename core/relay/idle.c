@@ -2,6 +2,8 @@
 #include "base/clock.h"
 #include "relay/worker.h"
 
+#include <outbox/helpers.h>
+
 /* A publisher that does not answer its check must not delay an idle worker for long. */
 #define IDLE_CHECK_MS 2000
 /* A once-relay ends soon after the last message, not at the next poll. */
@@ -16,6 +18,8 @@ static int64_t keepalive(struct worker *w, size_t publisher)
     int r = publisher_keepalive(w->publishers[publisher], &keepalive, &err);
     if (r == OUTBOX_OK && keepalive.verdict == OUTBOX_UNAVAILABLE)
         publisher_health_failed(w, publisher, 0, 0, keepalive.reason);
+    else if (r < 0 && r != OUTBOX_E_NOTSUP && r != OUTBOX_E_BROKEN && r != OUTBOX_E_FULL)
+        publisher_health_failed(w, publisher, 0, 0, outbox_cstr(err.text));
     return r == OUTBOX_E_BROKEN || keepalive.again_ms == 0
                ? INT64_MAX
                : clock_monotonic_us() + (int64_t)keepalive.again_ms * 1000;
@@ -47,6 +51,13 @@ void idle_wait(struct worker *w, int64_t due_us)
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
         own_us = earlier(own_us, keepalive(w, i));
         own_us = earlier(own_us, probe(w, i));
+    }
+    while (outstanding_any(w) && !relay->stopping && !relay->draining) {
+        if (outstanding_serve(w, 0))
+            return; /* what was given back may be claimed again */
+        if (outstanding_wait(w, due_us, own_us) || clock_monotonic_us() >= own_us)
+            return;
+        due_us = INT64_MAX; /* the wakeup knows it now */
     }
     activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
     wakeup_wait(&relay->wakeup, due_us, own_us);

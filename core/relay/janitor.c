@@ -54,7 +54,8 @@ static void renew_when_due(struct janitor *j)
     if (now < j->renew_us)
         return;
     for (size_t i = 0; i < config->workers; i++)
-        renew_one(j->relay, &j->relay->workers[i].slots[0].batch.lease);
+        for (size_t k = 0; k < j->relay->workers[i].n_slots; k++)
+            renew_one(j->relay, &j->relay->workers[i].slots[k].batch.lease);
     j->renew_us = now + config->lease_ms * 1000 / 3;
 }
 
@@ -127,6 +128,7 @@ void *janitor_main(void *arg)
     struct janitor j = {.relay = arg};
     struct pollfd quit = {.fd = j.relay->quit_fd, .events = POLLIN};
     struct outbox_err err = {.size = sizeof err};
+    current_call_adopt(&j.relay->janitor_call, true);
     if (!(j.relay->janitor_store.capabilities & OUTBOX_STORE_RENEWS))
         j.renew_us = INT64_MAX;
     do {

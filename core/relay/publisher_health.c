@@ -76,24 +76,44 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
 
 /* ---- a publish call ---- */
 
+static struct outbox_outcome *outcome_of(struct worker *w, const struct chunk *chunk, size_t i)
+{
+    return &w->slot->batch.outcomes[chunk->index[i]];
+}
+
+static uint64_t id_of(const struct worker *w, const struct chunk *chunk, size_t i)
+{
+    return breaker_id(w->slot->batch.claimed->messages[chunk->index[i]]->row_id);
+}
+
 /* A message that keeps its publisher unavailable while others are accepted is itself to blame. */
 static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, uint64_t id)
 {
-    struct outbox_outcome *outcomes = w->slot->batch.outcomes;
     if (!breaker_blames(&w->relay->publishers[chunk->publisher].common->breaker, id))
         return false;
-    outcomes[culprit].verdict = OUTBOX_RETRY;
+    outcome_of(w, chunk, culprit)->verdict = OUTBOX_RETRY;
     for (size_t i = culprit + 1; i < chunk->n; i++) /* no other message is */
-        if (outcomes[i].verdict == OUTBOX_UNAVAILABLE)
-            outcomes[i].verdict = OUTBOX_UNSET;
+        if (outcome_of(w, chunk, i)->verdict == OUTBOX_UNAVAILABLE)
+            outcome_of(w, chunk, i)->verdict = OUTBOX_UNSET;
     return true;
+}
+
+/* Why it said nothing of any message; NULL: it had less than batch_timeout. The text does not vary
+ * with the batch, so that one outage is told once. */
+static const char *explain_silence(const struct chunk *chunk)
+{
+    if (chunk->result == OUTBOX_OK && chunk->in_time)
+        return "it returned OUTBOX_OK and set no outcome for any message";
+    if (!chunk->whole_time)
+        return NULL;
+    return chunk->result < 0 ? chunk->err.text : "it answered for no message within batch_timeout";
 }
 
 /*
  * An answer to a message says most: "unavailable" suspends the publisher, unless that message is
  * known for it; any other answer shows that the publisher works. Without any answer a failed call
- * suspends it, and so does silence for the whole batch_timeout. Silence in a shorter time, or in a
- * call that was ended because the relay stops, says nothing.
+ * suspends it, and so does silence. Silence in less than batch_timeout, or in a call that was ended
+ * because the relay stops, says nothing.
  */
 int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
 {
@@ -101,29 +121,30 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
     struct outbox_str reason = outbox_cstr(chunk->err.text);
     size_t culprit = chunk->n, known = 0;
     for (size_t i = 0; i < chunk->n; i++) {
-        uint32_t verdict = w->slot->batch.outcomes[i].verdict;
+        uint32_t verdict = outcome_of(w, chunk, i)->verdict;
         known += verdict != OUTBOX_UNSET;
         if (verdict == OUTBOX_UNAVAILABLE && culprit == chunk->n)
             culprit = i; /* whose answer says that the publisher is unavailable */
         if (verdict == OUTBOX_ACCEPTED && breaker->any_suspect)
-            breaker_accepted(breaker, breaker_id(w->slot->batch.msgs[i]->row_id));
+            breaker_accepted(breaker, id_of(w, chunk, i));
     }
     if (chunk->result == OUTBOX_E_FULL) {
         no_room(w, chunk->publisher, chunk->err.text);
         return 0;
     }
     bool stopped = w->relay->stopping || chunk->result == OUTBOX_E_CANCELLED;
+    const char *silence = known > 0 || stopped ? NULL : explain_silence(chunk);
     bool broken = !stopped && chunk->result < 0 && chunk->result != OUTBOX_E_TIMEOUT;
     if (culprit < chunk->n) {
-        const struct outbox_outcome *answer = &w->slot->batch.outcomes[culprit];
-        uint64_t id = breaker_id(w->slot->batch.msgs[culprit]->row_id);
+        const struct outbox_outcome *answer = outcome_of(w, chunk, culprit);
+        uint64_t id = id_of(w, chunk, culprit);
         if (!blame(w, chunk, culprit, id))
             return publisher_health_failed(w, chunk->publisher, id, answer->after_ms,
                                            answer->reason.p ? answer->reason : reason);
-    } else if (broken || (known == 0 && !stopped && chunk->whole_time)) {
-        if (reason.n == 0 && chunk->result == OUTBOX_OK)
-            reason = outbox_cstr("it answered for no message within batch_timeout");
+    } else if (broken) {
         return publisher_health_failed(w, chunk->publisher, 0, 0, reason);
+    } else if (silence) {
+        return publisher_health_failed(w, chunk->publisher, 0, 0, outbox_cstr(silence));
     } else if (known == 0) {
         suspension_unknown(&breaker->suspension);
         return 0;

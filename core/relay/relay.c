@@ -2,13 +2,13 @@
 #include "relay/relay.h"
 
 #include "base/clock.h"
+#include "common/signals.h"
 #include "relay/context.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +53,8 @@ struct relay *relay_new(const struct relay_mode *mode, struct log *log)
     pthread_mutex_init(&relay->next_lock, NULL);
     pthread_mutex_init(&relay->begin_lock, NULL);
     pthread_cond_init(&relay->begin, NULL);
+    current_call_init(&relay->janitor_call);
+    current_call_init(&relay->watcher_call);
     return relay;
 }
 
@@ -152,9 +154,8 @@ static int start_threads(struct relay *relay, struct outbox_err *err)
 int relay_launch(struct relay *relay, struct outbox_err *err)
 {
     /* Signals are for the threads of whoever started us. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     int r = start_threads(relay, err);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
@@ -167,9 +168,13 @@ int relay_start(const struct config *config, const struct relay_mode *mode, stru
     struct relay_report report;
     if (!relay)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
+    /* Signals are for other threads of whoever started us. */
+    sigset_t mask;
+    signals_block(&mask);
     int r = relay_open(relay, config, NULL, err);
     if (r == 0)
         r = relay_launch(relay, err);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (r < 0) {
         relay_stop(relay);
         relay_finish(relay, &report);
@@ -228,17 +233,34 @@ static void count_left(struct relay *relay, struct relay_report *report)
     struct outbox_call call = store_call(context_left_ms(relay, STORE_CALL_MS), -1);
     struct outbox_str every_lane = {NULL, 0};
     struct outbox_err err = {.size = sizeof err};
+    sigset_t before;
     int r;
+    signals_block(&before);
     while ((r = store_stats(&relay->janitor_store, every_lane, 0, &call, &stats, &err)) ==
                OUTBOX_E_RETRY &&
            clock_monotonic_us() < end_us)
         poll(NULL, 0, COUNT_AGAIN_MS);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     report->left = stats;
     report->left_unknown = r < 0;
     if (r < 0 && r != OUTBOX_E_NOTSUP && !report->outage[0])
         snprintf(report->outage, sizeof report->outage,
                  "the store did not tell what is left: %.300s", err.text);
     report->cut_short = relay->stopping && (r < 0 || stats.pending + stats.processing > 0);
+}
+
+static void close_all(struct relay *relay)
+{
+    sigset_t before;
+    signals_block(&before);
+    for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
+        worker_shut(&relay->workers[i]); /* of a relay that was never launched */
+    context_opens(relay, "the store");
+    store_close(&relay->janitor_store);
+    store_close(&relay->watcher_store);
+    relay_row_close(relay->row);
+    context_opens(relay, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void relay_finish(struct relay *relay, struct relay_report *report)
@@ -257,13 +279,7 @@ void relay_finish(struct relay *relay, struct relay_report *report)
             report->quarantined = relay->workers[i].quarantine.n;
     if (relay->mode.once && relay->n_threads > 0)
         count_left(relay, report);
-    for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
-        worker_shut(&relay->workers[i]); /* of a relay that was never launched */
-    context_opens(relay, "the store");
-    store_close(&relay->janitor_store);
-    store_close(&relay->watcher_store);
-    relay_row_close(relay->row);
-    context_opens(relay, NULL);
+    close_all(relay);
 }
 
 static void close_fd(int fd)
@@ -274,8 +290,10 @@ static void close_fd(int fd)
 
 void relay_free(struct relay *relay)
 {
+    sigset_t before;
     if (!relay)
         return;
+    signals_block(&before);
     for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
         worker_close(&relay->workers[i]);
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
@@ -296,9 +314,12 @@ void relay_free(struct relay *relay)
     pthread_mutex_destroy(&relay->next_lock);
     pthread_mutex_destroy(&relay->begin_lock);
     pthread_cond_destroy(&relay->begin);
+    current_call_destroy(&relay->janitor_call);
+    current_call_destroy(&relay->watcher_call);
     close_fd(relay->stop_fd);
     close_fd(relay->drain_fd);
     close_fd(relay->ended_fd);
     close_fd(relay->quit_fd);
     free(relay);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

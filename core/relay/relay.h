@@ -84,6 +84,11 @@ void relay_stop(struct relay *relay);
 /* Is the calling thread one of the relay's, so that it cannot wait for the relay's end? */
 bool relay_runs_caller(const struct relay *relay);
 
+/* Does no worker publish or settle now, and waits no message for the store or a publisher to be
+ * available? Else `why` tells what is under way. What was done before that is counted. Any thread.
+ */
+bool relay_is_resting(struct relay *relay, char *why, size_t cap);
+
 /* What was done so far, without what only the end can tell. Any thread. */
 void relay_snapshot(const struct relay *relay, struct relay_report *report);
 

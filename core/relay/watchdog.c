@@ -67,13 +67,32 @@ static void look(struct relay *relay, int64_t *told_us)
     remind_of_outages(relay);
 }
 
+/* A call that is late while this thread was late, too, tells of the machine, not of the plugin. */
+static void watch_calls(struct relay *relay, int64_t *looked_us)
+{
+    int64_t now_us = clock_monotonic_us(), before_us = *looked_us;
+    *looked_us = now_us;
+    if (now_us - before_us > 2000 * LOOK_MS)
+        return;
+    for (size_t i = 0; i < relay->config->workers; i++)
+        current_call_watch(&relay->workers[i].call);
+    current_call_watch(&relay->janitor_call);
+    current_call_watch(&relay->watcher_call);
+}
+
 void *watchdog_main(void *arg)
 {
     struct relay *relay = arg;
     struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
-    int64_t told_us = INT64_MIN / 2;
-    while (poll(&quit, 1, LOOK_MS) == 0)
+    int64_t told_us = INT64_MIN / 2, looked_us = clock_monotonic_us();
+    struct current_call none; /* a thread without one is taken for a plugin's */
+    current_call_init(&none);
+    current_call_adopt(&none, true);
+    while (poll(&quit, 1, LOOK_MS) == 0) {
         look(relay, &told_us);
+        watch_calls(relay, &looked_us);
+    }
+    current_call_destroy(&none);
     context_thread_ended(relay);
     return NULL;
 }

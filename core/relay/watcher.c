@@ -45,6 +45,7 @@ void *watcher_main(void *arg)
     struct pollfd quit = {.fd = relay->quit_fd, .events = POLLIN};
     struct outbox_err err = {.size = sizeof err};
     struct reminder reminder = {0};
+    current_call_adopt(&relay->watcher_call, true);
     for (;;) {
         await_idle(relay);
         if (poll(&quit, 1, 0) != 0)

@@ -15,6 +15,8 @@
 
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 2000
+/* With all slots in use outcomes are waited for so long at a time. */
+#define NO_SLOT_MS 100
 
 /* One that the worker before has is not opened: it comes from there. */
 static int open_publisher(struct worker *w, size_t i, struct outbox_err *err)
@@ -38,12 +40,19 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
     struct log *log = relay->log;
     w->relay = relay;
     w->slot = &w->slots[0];
+    w->n_slots = 1;
+    for (size_t i = 0; i < config->n_publishers; i++)
+        if (config->publishers[i].plugin->ops.publisher.submit)
+            w->n_slots = WORKER_SLOTS;
     activity_init(&w->activity);
+    current_call_init(&w->call);
     quarantine_gauge_init(&w->quarantine);
     w->publishers = calloc(config->n_publishers + 1, sizeof *w->publishers);
     w->publisher_pauses = calloc(config->n_publishers + 1, sizeof *w->publisher_pauses);
-    if (batch_init(&w->slot->batch, config->delivery.batch_size) < 0 || !w->publishers ||
-        !w->publisher_pauses)
+    bool complete = w->publishers && w->publisher_pauses;
+    for (size_t i = 0; i < w->n_slots; i++)
+        complete &= batch_init(&w->slots[i].batch, config->delivery.batch_size) == 0;
+    if (!complete)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
     context_opens(relay, "the store");
     int r = config_open_store(config, &w->slot->store, log, err);
@@ -67,7 +76,7 @@ void worker_shut(struct worker *w)
     activity_begin(&w->activity, ACTIVITY_CLOSING_STORE, ROUTE_NONE);
     router_close(w->router);
     w->router = NULL;
-    for (size_t i = 0; i < sizeof w->slots / sizeof w->slots[0]; i++)
+    for (size_t i = 0; i < w->n_slots; i++)
         store_close(&w->slots[i].store);
     w->ended = true;
 }
@@ -81,8 +90,10 @@ void worker_close(struct worker *w)
         free(w->publishers[i]);
     free(w->publishers);
     free(w->publisher_pauses);
-    batch_free(&w->slot->batch);
+    for (size_t i = 0; i < w->n_slots; i++)
+        batch_free(&w->slots[i].batch);
     activity_destroy(&w->activity);
+    current_call_destroy(&w->call);
     quarantine_gauge_destroy(&w->quarantine);
 }
 
@@ -193,6 +204,12 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
         settle_health_unknown(w->relay, r == 0);
     if (r < 0) {
         resize_claim(w, false);
+        if (outstanding_any(w)) {
+            suspension_unknown(suspension);
+            outstanding_no_more(w, &err);
+            *ret_due_us = w->no_more_until_us;
+            return false;
+        }
         store_failed(w, r, &err);
         *ret_due_us = suspension_snapshot(suspension).until_us;
         return false;
@@ -312,6 +329,9 @@ static void wait_out_own_pauses(struct worker *w)
     for (size_t i = 0; i < w->relay->config->n_publishers; i++)
         if (w->publisher_pauses[i].until_us > until_us)
             until_us = w->publisher_pauses[i].until_us;
+    for (; outstanding_any(w) && now_us < until_us && !w->relay->stopping && !w->relay->draining;
+         now_us = clock_monotonic_us())
+        outstanding_serve(w, (until_us - now_us) / 1000 + 1);
     if (until_us <= now_us)
         return;
     activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
@@ -334,47 +354,67 @@ static int64_t all_suspended_until(struct relay *relay)
     return first;
 }
 
+/* ---- settle ---- */
+
+void worker_finish(struct worker *w, enum batch_state state)
+{
+    struct batch *batch = &w->slot->batch;
+    batch_raise(batch, state);
+    batch->left = batch->n_in_flight > 0;
+    batch_raise(batch, batch->left ? settle_part(w) : settle_batch(w));
+    state = batch->state;
+    w->gave_up |= state == BATCH_UNSETTLED;
+    if (batch->left)
+        return;
+    release(w, state);
+    if (state == BATCH_UNRECORDED || w->stale_batches > 0)
+        wait_before_retry(w);
+}
+
 /* ---- all of it ---- */
 
 /*
  * One batch: claim, route, publish, settle. False: the worker ends. Whatever ends the publishing
  * early, what was queued until then is settled and the rest released, so that nothing stays claimed
- * and nothing that was sent is sent again. Only without messages does the worker wait.
+ * and nothing that was sent is sent again. Only without messages does the worker wait; what
+ * asynchronous publishers have not answered yet is served in between.
  */
 static bool run_batch(struct worker *w)
 {
     struct relay *relay = w->relay;
+    bool has_slot = outstanding_choose_slot(w);
+    outstanding_serve(w, has_slot ? 0 : NO_SLOT_MS);
     wait_out_own_pauses(w);
+    if (!has_slot)
+        return !w->gave_up;
     int64_t due_us = all_suspended_until(relay);
     bool claimed = due_us <= clock_monotonic_us() && claim(w, &due_us);
     if (!claimed || w->slot->batch.claimed->n == 0) {
         if (claimed)
             release(w, BATCH_OPEN);
-        if (relay->mode.once && once_is_over(w, claimed, due_us))
+        if (relay->mode.once && !outstanding_any(w) && once_is_over(w, claimed, due_us))
             return false;
         idle_wait(w, due_us);
-        return true;
+        return !w->gave_up;
     }
     failpoint("after_claim");
     enum batch_state state = w->settle_probe ? settle_health_probe(w) : route(w);
     if (state == BATCH_OPEN)
         state = publish(w);
-    enum batch_state settled = settle_batch(w);
-    if (settled > state)
-        state = settled;
+    outstanding_stay(w);
     resize_claim(w, !w->slot->batch.cut_short);
-    release(w, state);
-    if (state == BATCH_UNRECORDED || w->stale_batches > 0)
-        wait_before_retry(w);
-    return state != BATCH_UNSETTLED;
+    worker_finish(w, state);
+    return !w->gave_up;
 }
 
 void *worker_main(void *arg)
 {
     struct worker *w = arg;
+    current_call_adopt(&w->call, true);
     succession_await(w);
     while (!w->relay->stopping && !w->relay->draining && run_batch(w))
         continue;
+    outstanding_end(w);
     succession_pass_on(w);
     worker_shut(w); /* within the time for stopping, and each worker its own */
     succession_end(w);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.h - one worker: claim, route, publish, settle; with its parts. Everything but the batch's
- * lease, its activity and its quarantine is its thread's. */
+ * lease, its activity, its call and its quarantine is its thread's. */
 #pragma once
 
 #include "plugin/publisher.h"
@@ -12,7 +12,11 @@
 #include "relay/context.h"
 #include "route/router.h"
 
-/* A batch with the store instance that has claimed it. */
+/* How many batches a worker may hold while messages of them are in flight (outstanding.c). */
+#define WORKER_SLOTS 4
+
+/* A batch with the store instance that has claimed it. Only the first one is open from the start.
+ */
 struct slot {
     struct store store;
     struct batch batch;
@@ -21,7 +25,9 @@ struct slot {
 struct worker {
     struct relay *relay;
     struct slot *slot; /* that is worked on */
-    struct slot slots[1];
+    struct slot slots[WORKER_SLOTS];
+    size_t n_slots;           /* one, if all publishers are plain */
+    int64_t no_more_until_us; /* monotonic: until then no further batch besides those in flight */
     struct publisher **publishers; /* its own instances, by the index of relay->publishers */
     struct router *router;
     struct own_pause store_pause;
@@ -31,9 +37,11 @@ struct worker {
     uint32_t record_failures; /* in a row, of record_in_flight */
     uint32_t stale_batches;   /* in a row, of which no message was settled in time */
     bool once_last;           /* once: the other workers have ended */
+    bool gave_up;             /* settling something: it ends */
     bool settle_probe;        /* this batch is only to find out whether settles pass */
     struct quarantine_gauge quarantine;
     struct activity activity;
+    struct current_call call;
     bool may_begin;     /* the worker before it has ended; under relay->begin_lock */
     _Atomic bool ended; /* all that it had is closed */
 };
@@ -42,6 +50,9 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
 void worker_shut(struct worker *w);  /* closes all that may block in a plugin; again is nothing */
 void worker_close(struct worker *w); /* also when never opened (zeroed) */
 void *worker_main(void *worker);
+/* The end of a batch: settles what is queued, gives back the rest. While messages are in flight it
+ * is only left; state: what may still be done with it. */
+void worker_finish(struct worker *w, enum batch_state state);
 
 /* ---- succession.c: one worker after that of the relay before ---- */
 
@@ -56,6 +67,29 @@ void succession_end(struct worker *w);
 
 /* Publishes what was routed to this publisher. */
 enum batch_state deliver_share(struct worker *w, size_t publisher);
+
+/* ---- outstanding.c: what asynchronous publishers have, while the worker goes on ---- */
+
+bool outstanding_any(const struct worker *w);
+/* Takes a free slot as w->slot. False: there is none, or the store takes no more claims. */
+bool outstanding_choose_slot(struct worker *w);
+/* A claim failed while messages are in flight: perhaps there is no room for so many. */
+void outstanding_no_more(struct worker *w, const struct outbox_err *err);
+
+/* Submits a chunk; chunk->n becomes how many were taken. Returns for how long the publisher is
+ * suspended, ms. When it is full it waits a moment. */
+int64_t outstanding_submit(struct worker *w, struct chunk *chunk);
+/* Stays with the batch just submitted as long as its outcomes keep coming. */
+void outstanding_stay(struct worker *w);
+/* Collects what came, or comes within wait_ms; settles it, and finishes batches that were left.
+ * True: it finished one. */
+bool outstanding_serve(struct worker *w, int64_t wait_ms);
+/* wakeup_wait, which ends with false when there may be something to be served, too. */
+bool outstanding_wait(struct worker *w, int64_t due_us, int64_t own_us);
+/* Until this publisher has none, for calls that need that. */
+void outstanding_await(struct worker *w, size_t publisher);
+/* The worker ends: what is in flight has the time that is left for that. */
+void outstanding_end(struct worker *w);
 
 /* ---- idle.c: a worker without messages serves its publishers, and waits ---- */
 

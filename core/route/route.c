@@ -18,10 +18,7 @@ struct outbox_str route_subject_text(enum subject subject, const struct outbox_m
 {
     if (subject != SUBJECT_HEADER)
         return subject == SUBJECT_TOPIC ? msg->topic : msg->key;
-    for (uint64_t i = 0; i < msg->n_headers; i++)
-        if (outbox_str_eq(msg->headers[i].name, outbox_cstr(name)))
-            return msg->headers[i].value;
-    return (struct outbox_str){NULL, 0};
+    return outbox_header(msg, name);
 }
 
 enum subject route_subject_find(const char *route_key, const char **ret_name)

@@ -2,7 +2,7 @@
 #include "route/router.h"
 
 #include "common/utf8.h"
-#include "plugin/instance.h"
+#include "plugin/guard.h"
 
 #include <outbox/helpers.h>
 
@@ -150,17 +150,13 @@ static int decide_by_rule(const struct router *router, size_t index,
                           struct outbox_err *err)
 {
     const struct route *route = &router->table->routes[index];
+    const struct instance *rule = &router->rules[index];
     struct outbox_decision decision = {.size = sizeof decision};
-    if (err)
-        err->text[0] = '\0';
-    int r = route->rule->ops.rule.route(router->rules[index].self, msg, &decision, err);
-    if (r < 0) {
-        if (err)
-            err->text[sizeof err->text - 1] = '\0'; /* the plugin may have forgotten it */
-        if (err && err->text[0] == '\0')
-            outbox_fail(err, r, "rule-%s failed without a reason", route->rule->desc.name);
+    int r = GUARD_CALL(rule, rule, route, NULL, err, msg, &decision);
+    if (r == OUTBOX_OK && decision.n > 0 && (!decision.publishers || !decision.publishers[0]))
+        r = guard_defect(rule, "route", err, "it decided, and named no publisher");
+    if (r < 0)
         return OUTBOX_E_CONFIG; /* whatever its class: only our own lack of memory is a retry */
-    }
     if (decision.n > 1)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "route %s: rule-%s named %llu publishers; several publishers for one "
@@ -217,8 +213,9 @@ static int find_publisher(const struct route_table *table, const struct route *r
         route && route->rule ? route->rule->desc.name : "", shown);
 }
 
-int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
-                 void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err)
+static int decide(struct router *router, const struct outbox_message *msg, router_explain explain,
+                  void *ctx, const char **ret, const struct route **ret_route,
+                  struct outbox_err *err)
 {
     const struct route_table *table = router->table;
     for (size_t i = 0; i < table->n_routes; i++) {
@@ -229,13 +226,33 @@ int router_route(struct router *router, const struct outbox_message *msg, router
         if (explain)
             explain(ctx, &table->routes[i], answer.why);
         if (answer.publisher) {
+            *ret = answer.publisher;
             *ret_route = &table->routes[i];
-            return find_publisher(table, *ret_route, answer.publisher, ret, err);
+            return OUTBOX_OK;
         }
     }
     if (!table->fallback)
         return outbox_fail(err, OUTBOX_E_NOTSUP,
                            "no route takes this message and [router] has no fallback");
+    *ret = table->fallback;
     *ret_route = NULL;
-    return find_publisher(table, NULL, table->fallback, ret, err);
+    return OUTBOX_OK;
+}
+
+int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
+                 void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err)
+{
+    const char *name;
+    int r = decide(router, msg, explain, ctx, &name, ret_route, err);
+    return r < 0 ? r : find_publisher(router->table, *ret_route, name, ret, err);
+}
+
+int router_decide(const struct route_table *table, const struct outbox_message *msg,
+                  router_explain explain, void *ctx, const char **ret,
+                  const struct route **ret_route, struct outbox_err *err)
+{
+    struct router router = {.table = table};
+    int r = decide(&router, msg, explain, ctx, ret, ret_route, err);
+    free(router.scratch);
+    return r;
 }

@@ -21,3 +21,9 @@ typedef void (*router_explain)(void *ctx, const struct route *route, const char 
  */
 int router_route(struct router *router, const struct outbox_message *msg, router_explain explain,
                  void *ctx, size_t *ret, const struct route **ret_route, struct outbox_err *err);
+
+/* The same by the publisher's name alone, which may be one that the table does not know. For a
+ * table without rules; any thread, several at the same time. */
+int router_decide(const struct route_table *table, const struct outbox_message *msg,
+                  router_explain explain, void *ctx, const char **ret,
+                  const struct route **ret_route, struct outbox_err *err);

@@ -20,12 +20,11 @@ static int read_url(const struct section *in, struct url *ret, char **ret_passwo
     int r = outbox_option_read(in->host, in->cfg, "url", text, sizeof text, &n, in->err);
     if (r == 0)
         r = n > 0 ? url_parse(text, ret, in->err)
-                  : outbox_fail(in->err, OUTBOX_E_CONFIG, "url: it is empty");
+                  : outbox_fail_option(in->err, "url", "url: it is empty");
     explicit_bzero(text, sizeof text);
-    if (r == 0) {
-        *ret_password = ret->password;
-        ret->password = NULL;
-    }
+    if (r == 0 && ret->parts.has_password && !(*ret_password = strdup(ret->parts.password)))
+        r = section_no_memory(in);
+    explicit_bzero(ret->parts.password, sizeof ret->parts.password);
     return r;
 }
 
@@ -38,7 +37,7 @@ static int read_password(const struct section *in, char **ret)
         return OUTBOX_OK;
     int r = outbox_option_read(in->host, in->cfg, "password", text, sizeof text, &n, in->err);
     if (r == 0 && memchr(text, '\0', (size_t)n))
-        r = outbox_fail(in->err, OUTBOX_E_CONFIG, "password: it holds a NUL byte");
+        r = outbox_fail_option(in->err, "password", "password: it holds a NUL byte");
     if (r == 0) {
         secret_free(*ret);
         *ret = strdup(text);
@@ -55,11 +54,12 @@ static int read_login(const struct section *in, struct endpoint *e, char **ret_p
         r = read_password(in, ret_password);
     if (r < 0)
         return r;
-    if (e->url.user && !*ret_password)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "password: `url` names a user, but there is no password; set password "
-                           "or password_file");
-    e->user = strdup(e->url.user ? e->url.user : USER_DEFAULT);
+    if (e->url.parts.has_user && !*ret_password)
+        return outbox_fail_option(
+            in->err, "url",
+            "password: `url` names a user, but there is no password; set password "
+            "or password_file");
+    e->user = strdup(e->url.parts.has_user ? e->url.parts.user : USER_DEFAULT);
     if (!*ret_password)
         *ret_password = strdup(USER_DEFAULT);
     return e->user && *ret_password ? OUTBOX_OK : section_no_memory(in);
@@ -75,20 +75,21 @@ static int read_tls(const struct section *in, struct endpoint *e)
     for (size_t i = 0; r == 0 && i < 3; i++) {
         r = section_copy(in, files[i], to[i]);
         if (r == 0 && *to[i] && !e->url.tls)
-            r = outbox_fail(in->err, OUTBOX_E_CONFIG,
-                            "%s: only with a `url` that begins with amqps://", files[i]);
+            r = outbox_fail_option(in->err, files[i],
+                                   "%s: only with a `url` that begins with amqps://", files[i]);
     }
     if (r < 0 || !e->url.tls)
         return r;
     if (!e->cert_file != !e->key_file)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: needs %s, too",
-                           e->cert_file ? "cert_file" : "key_file",
-                           e->cert_file ? "key_file" : "cert_file");
+        return outbox_fail_option(in->err, e->cert_file ? "cert_file" : "key_file",
+                                  "%s: needs %s, too", e->cert_file ? "cert_file" : "key_file",
+                                  e->cert_file ? "key_file" : "cert_file");
     if (e->key_file && stat(e->key_file, &st) == 0 && (st.st_mode & 007))
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "key_file: %.200s is a private key, but others can read it (mode %04o); "
-                           "chmod o-rwx it",
-                           e->key_file, (unsigned)st.st_mode & 07777);
+        return outbox_fail_option(
+            in->err, "key_file",
+            "key_file: %.200s is a private key, but others can read it (mode %04o); "
+            "chmod o-rwx it",
+            e->key_file, (unsigned)st.st_mode & 07777);
     return OUTBOX_OK;
 }
 

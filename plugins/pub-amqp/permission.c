@@ -13,9 +13,9 @@ static const char what[] = "cannot publish there";
 
 static void send_empty(struct amqp *a)
 {
-    const char *key = a->settings.key.fixed;
+    const char *key = a->settings.key.fixed ? a->settings.key.text : NULL;
     amqp_basic_properties_t none = {0};
-    amqp_basic_publish_t publish = {.exchange = amqp_cstring_bytes(a->settings.exchange.fixed),
+    amqp_basic_publish_t publish = {.exchange = amqp_cstring_bytes(a->settings.exchange.text),
                                     .routing_key = amqp_cstring_bytes(key ? key : "")};
     amqp_frame_t header = {.frame_type = AMQP_FRAME_HEADER, .channel = CHANNEL};
     header.payload.properties.class_id = AMQP_BASIC_CLASS;
@@ -62,7 +62,7 @@ int permission_check(struct amqp *a, const struct limits *limits, struct outbox_
     if (r != OUTBOX_E_CONFIG)
         return outbox_fail(err, r, "%s", why.text);
     /* For a routing key that comes from the message another answer would say nothing. */
-    if (reply_code_cause(reply, true, a->settings.key.fixed != NULL) != CAUSE_CONFIGURATION)
+    if (reply_code_cause(reply, true, a->settings.key.fixed) != CAUSE_CONFIGURATION)
         return OUTBOX_OK;
     return outbox_fail(err, r, "%.380s%s", why.text, reply_code_advice(reply->code));
 }

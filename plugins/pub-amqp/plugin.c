@@ -27,7 +27,7 @@ static void close_amqp(void *instance)
     connection_close(&a->connection);
     roster_leave(&a->member);
     watchdog_destroy(&a->watchdog);
-    timed_call_free_all(a->connecting, URL_HOSTS_MAX);
+    timed_call_free_all(a->connecting, OUTBOX_URL_HOSTS);
     endpoint_unref(a->endpoint);
     window_free(&a->window);
     settings_free(&a->settings);

@@ -48,7 +48,7 @@ struct amqp {
     /* The connection and how it came about. */
     struct endpoint *endpoint; /* as it was read for the last login */
     /* One for each host, made when needed: a name that hangs holds up no other. */
-    struct timed_call *connecting[URL_HOSTS_MAX];
+    struct timed_call *connecting[OUTBOX_URL_HOSTS];
     size_t next_host; /* where to connect to first */
     struct refusal refusal;
     struct roster_member member;

@@ -80,7 +80,7 @@ static int request_declare(struct amqp *a, bool passive, const struct limits *li
                            struct outbox_err *err)
 {
     const struct settings *s = &a->settings;
-    const amqp_bytes_t name = amqp_cstring_bytes(settings_destination(s)->fixed);
+    const amqp_bytes_t name = amqp_cstring_bytes(settings_destination(s)->text);
     if (!s->queue_mode) {
         amqp_exchange_declare_t declare = {.exchange = name,
                                            .type = amqp_cstring_bytes(s->exchange_type),

@@ -58,25 +58,22 @@ const struct outbox_option settings_options[] = {
 
 /* ---- what to publish to ---- */
 
-static int read_allowed(const struct section *in, const char *option, const struct template *names,
-                        struct settings *s)
+/* What may become of names that come from messages has to be listed. */
+static int check_allowed(const struct section *in, const char *option,
+                         const struct outbox_template *names)
 {
-    size_t n = (size_t)in->host->option_count(in->cfg, option);
+    uint64_t n = in->host->option_count(in->cfg, option);
     if (names->fixed && n > 0)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "%s: only for an option `%s` that takes something from the message",
-                           option, names->option);
+        return outbox_fail_option(
+            in->err, option, "%s: only for an option `%s` that takes something from the message",
+            option, names->option);
     if (!names->fixed && n == 0)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "%s: `%s` takes something from the message, so the names that it may "
-                           "become must be listed here",
-                           option, names->option);
-    s->allowed = calloc(n + 1, sizeof *s->allowed);
-    for (; s->allowed && s->n_allowed < n; s->n_allowed++)
-        if (!(s->allowed[s->n_allowed] =
-                  strdup(in->host->option_item(in->cfg, option, s->n_allowed).p)))
-            break;
-    return s->allowed && s->n_allowed == n ? OUTBOX_OK : section_no_memory(in);
+        return outbox_fail_option(
+            in->err, names->option,
+            "%s: `%s` takes something from the message, so the names that it may "
+            "become must be listed here",
+            option, names->option);
+    return OUTBOX_OK;
 }
 
 /* The exchange and its routing keys, or the queue. */
@@ -94,11 +91,11 @@ static int read_names(const struct section *in, struct settings *s)
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i].queue_mode != s->queue_mode &&
             (section_is_set(in, own[i].name) || in->host->option_count(in->cfg, own[i].name) > 0))
-            return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: only with mode = %s", own[i].name,
-                               modes[own[i].queue_mode]);
+            return outbox_fail_option(in->err, own[i].name, "%s: only with mode = %s", own[i].name,
+                                      modes[own[i].queue_mode]);
     if (!section_is_set(in, name))
-        return outbox_fail(in->err, OUTBOX_E_CONFIG, "%s: mode = %s needs its name", name,
-                           modes[s->queue_mode]);
+        return outbox_fail_option(in->err, "mode", "%s: mode = %s needs its name", name,
+                                  modes[s->queue_mode]);
     const char *key =
         section_is_set(in, "routing_key") ? section_text(in, "routing_key") : "{topic}";
     int r = template_parse("exchange", s->queue_mode ? "" : section_text(in, name), &s->exchange,
@@ -107,13 +104,13 @@ static int read_names(const struct section *in, struct settings *s)
         r = s->queue_mode ? template_parse(name, section_text(in, name), &s->key, in->err)
                           : template_parse("routing_key", key, &s->key, in->err);
     return r < 0 ? r
-                 : read_allowed(in, s->queue_mode ? "allow_queues" : "allow_exchanges",
-                                settings_destination(s), s);
+                 : check_allowed(in, s->queue_mode ? "allow_queues" : "allow_exchanges",
+                                 settings_destination(s));
 }
 
 static int read_declare(const struct section *in, struct settings *s)
 {
-    const struct template *names = settings_destination(s);
+    const struct outbox_template *names = settings_destination(s);
     int r = section_copy(in, "exchange_type", &s->exchange_type);
     if (r < 0)
         return r;
@@ -121,18 +118,22 @@ static int read_declare(const struct section *in, struct settings *s)
         s->declare++;
     s->quorum = strcmp(section_text(in, "queue_type"), "quorum") == 0;
     if (s->declare != DECLARE_NONE && !names->fixed)
-        return outbox_fail(in->err, OUTBOX_E_CONFIG,
-                           "declare: not with an option `%s` that takes something from the message",
-                           names->option);
+        return outbox_fail_option(
+            in->err, "declare",
+            "declare: not with an option `%s` that takes something from the message",
+            names->option);
     const char *type = s->exchange_type ? s->exchange_type : "";
     const char *fault = *type ? short_fault(type, strlen(type)) : "is empty";
-    return fault ? outbox_fail(in->err, OUTBOX_E_CONFIG, "exchange_type: it %s", fault) : OUTBOX_OK;
+    return fault ? outbox_fail_option(in->err, "exchange_type", "exchange_type: it %s", fault)
+                 : OUTBOX_OK;
 }
 
 int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   struct settings *ret, struct outbox_err *err)
 {
     const struct section in = {host, cfg, err};
+    ret->host = host;
+    ret->cfg = cfg;
     ret->queue_mode = strcmp(section_text(&in, "mode"), "queue") == 0;
     ret->mandatory = section_int(&in, "mandatory") != 0;
     ret->persistent = section_int(&in, "persistent") != 0;
@@ -145,11 +146,6 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
 
 void settings_free(struct settings *s)
 {
-    template_free(&s->exchange);
-    template_free(&s->key);
-    for (size_t i = 0; i < s->n_allowed; i++)
-        free(s->allowed[i]);
-    free(s->allowed);
     free(s->exchange_type);
     *s = (struct settings){0};
 }

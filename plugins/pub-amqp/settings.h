@@ -9,14 +9,16 @@
 
 #include <outbox/plugin.h>
 
+#include <stdbool.h>
+
 enum declare { DECLARE_NONE, DECLARE_PASSIVE, DECLARE_CREATE };
 
 struct settings {
     bool queue_mode;
-    struct template exchange; /* mode = pubsub */
-    struct template key;      /* the routing key; the queue's name in mode = queue */
-    char **allowed;           /* patterns for names that come from messages */
-    size_t n_allowed;
+    struct outbox_template exchange; /* mode = pubsub */
+    struct outbox_template key;      /* the routing key; the queue's name in mode = queue */
+    const struct outbox_host *host;  /* with cfg, for allow_exchanges and allow_queues */
+    const struct outbox_cfg *cfg;
     enum declare declare;
     char *exchange_type;
     bool quorum;
@@ -37,7 +39,7 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
 void settings_free(struct settings *settings);
 
 /* What names the exchange or queue that has to exist. */
-static inline const struct template *settings_destination(const struct settings *s)
+static inline const struct outbox_template *settings_destination(const struct settings *s)
 {
     return s->queue_mode ? &s->key : &s->exchange;
 }

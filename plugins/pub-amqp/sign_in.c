@@ -37,7 +37,7 @@ struct findings {
 static int connect_to(struct amqp *a, const char *password, size_t host, int64_t us,
                       const struct limits *limits, struct findings *found, struct outbox_err *err)
 {
-    const char *peer = a->endpoint->url.hosts[host].peer;
+    const char *peer = a->endpoint->url.parts.hosts[host].peer;
     int64_t hang_us = earlier(us / 10, HANG_US);
     int64_t end_us = earlier(now_us() + us + hang_us, limits->until_us);
     if (!a->connecting[host])
@@ -73,7 +73,7 @@ static int connect_to(struct amqp *a, const char *password, size_t host, int64_t
 static int connect_any(struct amqp *a, const char *password, const struct limits *limits,
                        struct findings *found, struct outbox_err *err)
 {
-    size_t n = a->endpoint->url.n_hosts, first = a->next_host % n;
+    size_t n = a->endpoint->url.parts.n_hosts, first = a->next_host % n;
     int r = OUTBOX_E_RETRY;
     for (size_t i = 0; i < n && !found->refused; i++) {
         int64_t now = now_us();

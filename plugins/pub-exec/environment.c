@@ -3,7 +3,6 @@
 
 #include "common/rfc3339.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +112,7 @@ int environment_of(struct exec *x, const struct outbox_message *msg, char ***ret
 {
     enum { OURS = 5 };
     const struct outbox_str none = {NULL, 0};
-    char retries[16], created[RFC3339_SIZE];
+    char retries[24], created[RFC3339_SIZE];
     *ret_why =
         holds_nul(msg) ? "a NUL in id, topic, key or a header cannot be given to a program" : NULL;
     if (*ret_why)
@@ -123,12 +122,11 @@ int environment_of(struct exec *x, const struct outbox_message *msg, char ***ret
     if (!env)
         return OUTBOX_E_RETRY;
     memcpy(env, x->base_env, n * sizeof *env);
-    snprintf(retries, sizeof retries, "%" PRIu32, msg->retries);
     rfc3339_format(msg->created_us, created);
     env[n++] = entry(&x->arena, "OUTBOX_ID", none, msg->id);
     env[n++] = entry(&x->arena, "OUTBOX_TOPIC", none, msg->topic);
     env[n++] = entry(&x->arena, "OUTBOX_KEY", none, msg->key);
-    env[n++] = entry(&x->arena, "OUTBOX_RETRIES", none, outbox_cstr(retries));
+    env[n++] = entry(&x->arena, "OUTBOX_RETRIES", none, outbox_int_text(msg->retries, retries));
     env[n++] = entry(&x->arena, "OUTBOX_CREATED_AT", none, outbox_cstr(created));
     for (size_t i = 0; i < n_headers; i++)
         env[n + i] =

@@ -66,10 +66,11 @@ static int check_names(const struct exec *x, const struct outbox_cfg *cfg, struc
     for (uint64_t i = 0; i < x->host->option_count(cfg, "pass_env"); i++) {
         const char *name = x->host->option_item(cfg, "pass_env", i).p;
         if (strncmp(name, "OUTBOX_", 7) == 0 || strchr(name, '='))
-            return outbox_fail(err, OUTBOX_E_CONFIG,
-                               "pass_env: `%.80s` cannot pass; names without `=` can, and those "
-                               "that begin with OUTBOX_ are ours",
-                               name);
+            return outbox_fail_option(
+                err, "pass_env",
+                "pass_env: `%.80s` cannot pass; names without `=` can, and those "
+                "that begin with OUTBOX_ are ours",
+                name);
     }
     return OUTBOX_OK;
 }
@@ -161,11 +162,13 @@ static int check(void *instance, const struct outbox_call *call, struct outbox_e
     struct stat st;
     (void)call;
     if (x->directory && (stat(x->directory, &st) < 0 || !S_ISDIR(st.st_mode)))
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "working_directory %.200s is not there or is no folder", x->directory);
+        return outbox_fail_option(err, "working_directory",
+                                  "working_directory %.200s is not there or is no folder",
+                                  x->directory);
     if (!is_there(x))
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "command: %.200s is not there, or this user may not run it", x->argv[0]);
+        return outbox_fail_option(err, "command",
+                                  "command: %.200s is not there, or this user may not run it",
+                                  x->argv[0]);
     return OUTBOX_OK;
 }
 

@@ -42,8 +42,6 @@ static const char *advice(int code)
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return "; check the file with `PRAGMA integrity_check`, restore it if need be";
-    case SQLITE_CONSTRAINT:
-        return code == SQLITE_CONSTRAINT_UNIQUE ? "; there is a message with this id already" : "";
     default:
         return "";
     }
@@ -136,11 +134,20 @@ static bool may_be_of_a_row(struct store *s, sqlite3_stmt *q, int code)
     return code == SQLITE_OK;
 }
 
+/* Does an index on the column `id` alone refuse the row? Only the message says so. */
+static bool is_of_id(const struct store *s, int code)
+{
+    const char *column =
+        code == SQLITE_CONSTRAINT_UNIQUE ? strrchr(sqlite3_errmsg(s->db), '.') : NULL;
+    return column && strcmp(column, ".id") == 0 && !strchr(sqlite3_errmsg(s->db), ',');
+}
+
 static int step_failed(struct store *s, sqlite3_stmt *q, int code, struct outbox_err *err)
 {
     int class = describe(s, code, err);
     snprintf(s->row_fault, sizeof s->row_fault, "%s (SQLite %d)", sqlite3_errmsg(s->db), code);
     s->suspect |= (code & 0xFF) == SQLITE_CORRUPT;
+    s->id_exists = is_of_id(s, code);
     s->row_at_fault = may_be_of_a_row(s, q, code);
     if (!s->row_at_fault)
         close_unless_it_passes(s, class);

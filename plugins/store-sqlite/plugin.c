@@ -51,14 +51,15 @@ static int open_store(const struct outbox_host *host, const struct outbox_cfg *c
     struct outbox_str path = host->option_text(cfg, "path");
     struct outbox_str table = host->option_text(cfg, "table");
     if (path.n == 0 || path.p[0] == ':' || strncmp(path.p, "file:", 5) == 0)
-        return outbox_fail(
-            err, OUTBOX_E_CONFIG,
+        return outbox_fail_option(
+            err, "path",
             "path: it must be the name of a file, neither empty, nor :memory:, nor a URI");
     if (!table_is_valid(table.p))
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "table: `%.80s` cannot be a table's name; letters, digits and _ make "
-                           "one, at most %d",
-                           table.p, TABLE_MAX);
+        return outbox_fail_option(
+            err, "table",
+            "table: `%.80s` cannot be a table's name; letters, digits and _ make "
+            "one, at most %d",
+            table.p, TABLE_MAX);
     struct store *s = calloc(1, sizeof *s);
     if (!s)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");

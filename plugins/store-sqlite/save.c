@@ -18,7 +18,11 @@ static int run_here(void *ctx, const char *sql, const struct outbox_arg *const *
     int r = db_query(s, STMT_ONCE, sql, DB_NO_ARGS, &q, err);
     for (uint64_t i = 0; r == 0 && i < n; i++)
         db_bind(q, (int)i + 1, args[i]);
-    return r < 0 ? r : db_step(s, q, err);
+    if (r < 0)
+        return r;
+    s->id_exists = false;
+    r = db_step(s, q, err);
+    return r < 0 && s->id_exists ? OUTBOX_E_EXISTS : r;
 }
 
 /* Ids are made here: the table's default uses SQLite's random numbers, which are the same in a
@@ -35,6 +39,13 @@ static int save_one(const struct sql_insert_dialect *dialect, const struct outbo
         with_id.id = outbox_cstr(text);
     }
     return sql_insert_message(dialect, &with_id, exec, err);
+}
+
+static int save_here(const struct sql_insert_dialect *dialect, const struct outbox_new *row,
+                     const struct outbox_exec *here, struct outbox_err *err)
+{
+    int r = save_one(dialect, row, here, err);
+    return r == OUTBOX_E_EXISTS ? sql_insert_fail_exists(row, err) : r;
 }
 
 int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
@@ -54,7 +65,8 @@ int save(void *instance, const struct outbox_new *const *rows, uint64_t n,
         r = connect_begin(s, call, err);
     bool begun = r == 0 && !exec;
     for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = save_one(&dialect, rows[i], exec ? exec : &here, err);
+        r = exec ? save_one(&dialect, rows[i], exec, err)
+                 : save_here(&dialect, rows[i], &here, err);
     sqlite3_free(table);
     return begun ? db_end(s, r, err) : r;
 }

@@ -39,7 +39,8 @@ static int settle_whole(struct store *s, const struct claimed *c, uint32_t flags
         r = db_run(
             s, STMT_DONE_KEEP,
             "UPDATE \"{t}\" INDEXED BY \"{t}_held\" SET status = 'processed', lease ="
-            " NULL, available_at = NULL, processed_at = ?2 WHERE status = 'processing' AND"
+            " NULL, available_at = NULL, last_error = '', processed_at = ?2 WHERE status = "
+            "'processing' AND"
             " lease = ?1",
             DB_ARGS(DB_INT(c->lease), DB_TEXT(outbox_cstr(timestamp_format(db_now(s), now)))), err);
     *ret_ok = r == 0 && sqlite3_changes64(s->db) == c->batch.n;
@@ -55,7 +56,8 @@ static int change_one(struct store *s, int64_t lease, const struct outbox_settle
                                            [OUTBOX_SETTLE_RETRY] = "pending",
                                            [OUTBOX_SETTLE_FAILED] = "failed"};
     char now[TIMESTAMP_SIZE], text[REASON_MAX + 1];
-    struct outbox_str reason = {NULL, 0}, processed_at = {NULL, 0};
+    struct outbox_str reason = {item->action == OUTBOX_SETTLE_DONE ? "" : NULL, 0};
+    struct outbox_str processed_at = {NULL, 0};
     if (item->flags & OUTBOX_SETTLE_REASON) {
         reason.n = utf8_clean(item->reason.p ? item->reason.p : "", (size_t)item->reason.n, text,
                               sizeof text);

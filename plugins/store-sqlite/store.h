@@ -80,6 +80,7 @@ struct store {
 
     /* the failure of the last statement may be that of a row alone (db.c) */
     bool row_at_fault;
+    bool id_exists;                        /* a unique index on `id` refuses it */
     char row_fault[QUARANTINE_REASON_MAX]; /* the database's words for it */
 
     /* the call that runs (connect.c); times are monotonic */

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <ftw.h>
 #include <outbox/helpers.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,16 +55,35 @@ void app_refused(int r, const char *why)
     ck_assert_msg(strstr(app_err.text, why) != NULL, "it says: %s", app_err.text);
 }
 
+struct outbox_store *app_store(void)
+{
+    struct outbox_store *store;
+    app_ok(outbox_store_open(app_plugin_dir(), "sqlite", app_settings, &store, &app_err));
+    app_ok(outbox_store_init(store, 30000, &app_err));
+    return store;
+}
+
+bool app_finds(const char *query)
+{
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    ck_assert_int_eq(sqlite3_open(app_path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 30000);
+    ck_assert_int_eq(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
+    bool found = sqlite3_step(statement) == SQLITE_ROW;
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return found;
+}
+
 void app_send(uint64_t bytes)
 {
     static const char text[4096];
-    struct outbox_store *store;
+    struct outbox_store *store = app_store();
     struct outbox_new message = {
         .size = sizeof message, .topic = outbox_cstr("t"), .payload = {text, bytes}};
     const struct outbox_new *const messages[] = {&message};
     ck_assert_uint_le(bytes, sizeof text);
-    app_ok(outbox_store_open(app_plugin_dir(), "sqlite", app_settings, &store, &app_err));
-    app_ok(outbox_store_init(store, 30000, &app_err));
     app_ok(outbox_save(store, messages, 1, NULL, 30000, &app_err));
     outbox_store_close(store);
 }
@@ -103,6 +123,7 @@ void app_set_up(void)
     ck_assert_ptr_nonnull(mkdtemp(app_dir));
     snprintf(app_path, sizeof app_path, "%s/shop.db", app_dir);
     app_err = (struct outbox_err){.size = sizeof app_err};
+    app_publisher = (struct app_publisher){.calls = 0};
 }
 
 void app_tear_down(void)

@@ -35,6 +35,10 @@ void app_refused(int r, const char *why);
 void app_send(uint64_t bytes);
 /* The publisher `here`, to which everything goes. `options.size` is set. */
 struct outbox_relay *app_relay(struct outbox_relay_options options);
+/* The store alone, with its tables. */
+struct outbox_store *app_store(void);
+/* Has the query, in SQL, a row? */
+bool app_finds(const char *query);
 struct outbox_relay_counts app_counts(const struct outbox_relay *relay);
 
 /* For tcase_add_checked_fixture. */

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fake_broker.h"
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 
 /* The broker of a case; set what it shall do, then start it. */
 extern struct fake fake;

@@ -3,7 +3,7 @@
  */
 #pragma once
 
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include <libpq-fe.h>
 

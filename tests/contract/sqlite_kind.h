@@ -2,7 +2,7 @@
 /* sqlite_kind.h - an SQLite database in a scratch folder, for the tests of store-sqlite. */
 #pragma once
 
-#include "store_contract.h"
+#include "conform/store_contract.h"
 
 #include <sqlite3.h>
 

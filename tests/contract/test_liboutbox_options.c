@@ -4,7 +4,6 @@
 #include "embedding.h"
 #include "unit.h"
 
-#include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,20 +11,6 @@
 #define HELD_BY_NAME                                         \
     "SELECT 1 FROM outbox_messages WHERE status = 'pending'" \
     " AND last_error LIKE '%named the publisher `heer`%'"
-
-/* Is there such a row? */
-static bool finds(const char *query)
-{
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    ck_assert_int_eq(sqlite3_open(app_path, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 30000);
-    ck_assert_int_eq(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
-    bool found = sqlite3_step(statement) == SQLITE_ROW;
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return found;
-}
 
 /* ---- options ---- */
 
@@ -73,6 +58,25 @@ START_TEST(what_is_over_max_message_fails_at_once)
 }
 END_TEST
 
+START_TEST(what_has_too_many_headers_fails_at_once)
+{
+    struct outbox_header headers[] = {{outbox_cstr("a"), outbox_cstr("1")},
+                                      {outbox_cstr("b"), outbox_cstr("2")}};
+    struct outbox_store *store = app_store();
+    struct outbox_new message = {
+        .size = sizeof message, .topic = outbox_cstr("t"), .headers = headers, .n_headers = 1};
+    app_ok(outbox_save_one(store, &message, NULL, 30000, NULL, &app_err));
+    message.n_headers = 2;
+    app_ok(outbox_save_one(store, &message, NULL, 30000, NULL, &app_err));
+    outbox_store_close(store);
+    struct outbox_relay *relay = app_relay((struct outbox_relay_options){.max_headers = 1});
+    struct outbox_relay_counts counts = after(relay, 2);
+    ck_assert_uint_eq(counts.accepted, 1);
+    ck_assert_uint_eq(counts.failed, 1);
+    outbox_relay_free(relay);
+}
+END_TEST
+
 START_TEST(failed_messages_are_kept_for_retention_failed)
 {
     app_send(0);
@@ -85,10 +89,11 @@ START_TEST(failed_messages_are_kept_for_retention_failed)
     relay = app_relay((struct outbox_relay_options){.retention_ms = 1000});
     ck_assert_uint_eq(after(relay, 1).failed, 1);
     outbox_relay_free(relay);
-    ck_assert(finds(FAILED_FIRST));
+    ck_assert(app_finds(FAILED_FIRST));
     relay = app_relay((struct outbox_relay_options){.retention_failed_ms = 1000});
     app_ok(outbox_relay_start(relay, &app_err));
-    for (int64_t end = clock_monotonic_us() + INT64_C(50000000); finds(FAILED_FIRST); usleep(10000))
+    for (int64_t end = clock_monotonic_us() + INT64_C(50000000); app_finds(FAILED_FIRST);
+         usleep(10000))
         ck_assert_int_lt(clock_monotonic_us(), end);
     outbox_relay_free(relay);
 }
@@ -115,6 +120,8 @@ START_TEST(options_that_make_no_sense_are_refused)
         {.retention_failed_ms = 999},
         {.shutdown_timeout_ms = 99},
         {.shutdown_timeout_ms = OUTBOX_NEVER},
+        {.max_headers = 1000001},
+        {.max_header_bytes = 63},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct outbox_relay_options options = bad[i];
@@ -134,7 +141,7 @@ START_TEST(the_order_of_the_calls_is_told)
     struct outbox_relay *relay;
     struct outbox_router *router = outbox_router_new();
     app_ok(outbox_relay_new(NULL, &relay, &app_err));
-    app_refused(outbox_relay_start(relay, &app_err), "needs a store, a publisher and a router");
+    app_refused(outbox_relay_start(relay, &app_err), "needs a store and a publisher");
     app_refused(outbox_relay_add_publisher(relay, "here", "exec", NULL, &app_err),
                 "the store comes before");
     app_refused(outbox_relay_set_store(relay, app_plugin_dir(), "sqlite", NULL, &app_err),
@@ -196,6 +203,49 @@ START_TEST(a_publishers_own_timeout_must_fit_its_batch)
 }
 END_TEST
 
+/* A folder with a plugin of the tests beside the store. */
+static const char *plugins_of_tests(void)
+{
+    static char folder[128];
+    char from[4096], to[256];
+    snprintf(folder, sizeof folder, "%s/plugins", app_dir);
+    ck_assert_int_eq(mkdir(folder, 0755), 0);
+    snprintf(from, sizeof from, "%s/store-sqlite.so", app_plugin_dir());
+    snprintf(to, sizeof to, "%s/store-sqlite.so", folder);
+    ck_assert_int_eq(symlink(from, to), 0);
+    snprintf(from, sizeof from, "%s/tests/fixtures/pub-options.so", getenv("OUTBOX_TEST_BUILDDIR"));
+    snprintf(to, sizeof to, "%s/pub-options.so", folder);
+    ck_assert_int_eq(symlink(from, to), 0);
+    return folder;
+}
+
+START_TEST(an_option_names_a_publisher_of_the_relay)
+{
+    struct outbox_setting settings[] = {
+        {"url", "u"}, {"password", "p"}, {"spare", "hear"}, {"client.a.b", "x"}, {NULL, NULL}};
+    const char *folder = plugins_of_tests();
+    app_send(0); /* so that there are tables */
+    for (int right = 0; right < 2; right++) {
+        struct outbox_relay *relay;
+        struct outbox_router *router = outbox_router_new();
+        app_ok(outbox_router_set_fallback(router, "here"));
+        app_ok(outbox_relay_new(NULL, &relay, &app_err));
+        app_ok(outbox_relay_set_store(relay, folder, "sqlite", app_settings, &app_err));
+        app_ok(outbox_relay_add_publisher(relay, "there", "options", settings, &app_err));
+        app_ok(outbox_relay_add_function(relay, "here", app_deliver, &app_publisher, &app_err));
+        app_ok(outbox_relay_set_router(relay, router, &app_err));
+        if (right)
+            app_ok(outbox_relay_start(relay, &app_err));
+        else
+            app_refused(outbox_relay_start(relay, &app_err),
+                        "spare: there is no [publisher hear]; did you mean `here`?");
+        settings[2].value = "here";
+        outbox_router_free(router);
+        outbox_relay_free(relay);
+    }
+}
+END_TEST
+
 static const char *misspelt(void *ctx, const struct outbox_message *message)
 {
     (void)ctx;
@@ -216,7 +266,7 @@ START_TEST(a_function_that_names_no_publisher_keeps_the_message)
     app_ok(outbox_relay_set_router(relay, router, &app_err));
     outbox_router_free(router);
     app_ok(outbox_relay_start(relay, &app_err));
-    for (int64_t end = clock_monotonic_us() + INT64_C(60000000); !finds(HELD_BY_NAME);
+    for (int64_t end = clock_monotonic_us() + INT64_C(60000000); !app_finds(HELD_BY_NAME);
          usleep(10000)) {
         ck_assert_int_lt(clock_monotonic_us(), end);
         ck_assert_int_eq(app_publisher.calls, 0);
@@ -233,11 +283,13 @@ int main(void)
     tcase_add_checked_fixture(tc, app_set_up, app_tear_down);
     tcase_add_test(tc, a_batch_holds_no_more_than_batch_bytes);
     tcase_add_test(tc, what_is_over_max_message_fails_at_once);
+    tcase_add_test(tc, what_has_too_many_headers_fails_at_once);
     tcase_add_test(tc, failed_messages_are_kept_for_retention_failed);
     tcase_add_test(tc, options_that_make_no_sense_are_refused);
     tcase_add_test(tc, the_order_of_the_calls_is_told);
     tcase_add_test(tc, secrets_come_from_files_and_are_not_shown);
     tcase_add_test(tc, a_publishers_own_timeout_must_fit_its_batch);
+    tcase_add_test(tc, an_option_names_a_publisher_of_the_relay);
     tcase_add_test(tc, a_function_that_names_no_publisher_keeps_the_message);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

@@ -3,7 +3,7 @@
  */
 #include "amqp_rig.h"
 #include "fake_broker.h"
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 #include "unit.h"
 
 #include <stdlib.h>

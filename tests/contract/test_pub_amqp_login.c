@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: secrets that change while the relay runs, and a broker without room for one more. */
 #include "amqp_rig.h"
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>
@@ -82,7 +82,7 @@ START_TEST(a_password_is_read_for_each_login)
     write_secret("wrong");
     struct outbox_cfg *section = a_section("url", url, NULL);
     read_from_file(section, "password");
-    struct instance *instance = an_instance(section);
+    struct instance *instance = another_publisher(section);
     struct batch *b = a_batch("m", 5, "x");
     publish(instance, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
@@ -108,7 +108,7 @@ START_TEST(a_url_is_read_for_each_login)
     write_secret("amqp://outbox:outbox@127.0.0.1:1,127.0.0.1:2");
     struct outbox_cfg *section = a_section(NULL);
     read_from_file(section, "url");
-    struct instance *instance = an_instance(section);
+    struct instance *instance = another_publisher(section);
     struct batch *b = a_batch("m", 5, "x");
     struct outbox_err err;
     publish(instance, b, 20000, -1);
@@ -156,7 +156,7 @@ START_TEST(an_instance_without_room_says_so_while_others_have_some)
     ctl(limits[_i].set);
     snprintf(url, sizeof url, "amqp://relay:relay@127.0.0.1:%s/relay", port);
     struct outbox_cfg *section = a_section("url", url, "declare", "create", NULL);
-    struct instance *first = an_instance(section), *second = an_instance(section);
+    struct instance *first = another_publisher(section), *second = another_publisher(section);
     struct batch *b = a_batch("m", 5, "x");
     int r = publish(first, b, 20000, -1);
     ck_assert_msg(r == OUTBOX_OK, "%s", b->err.text);
@@ -174,7 +174,7 @@ START_TEST(an_instance_without_room_says_so_while_others_have_some)
     assert_verdicts(b, OUTBOX_ACCEPTED);
     /* Without anybody who has room the publisher as a whole is unavailable. */
     struct outbox_cfg *other = a_section("url", url, "declare", "create", NULL);
-    struct instance *third = an_instance(other);
+    struct instance *third = another_publisher(other);
     publish(third, b, 20000, -1);
     assert_verdicts(b, OUTBOX_UNAVAILABLE);
     close_publisher(third);

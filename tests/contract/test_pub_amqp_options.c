@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: a section that cannot work is refused when it is read, with the name of the option.
  */
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 #include "unit.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: what the broker refuses, and which messages are charged for it. */
 #include "amqp_rig.h"
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: logging in, permissions, declaring, several hosts, on a real RabbitMQ. */
 #include "amqp_rig.h"
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 #include "unit.h"
 
 #include <outbox/helpers.h>

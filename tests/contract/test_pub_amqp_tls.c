@@ -2,7 +2,7 @@
 /* pub-amqp: which brokers it trusts, its own certificate, and messages through TLS. */
 #include "amqp_rig.h"
 #include "fake_broker.h"
-#include "publisher_contract.h"
+#include "conform/publisher_contract.h"
 #include "tls_forwarder.h"
 #include "unit.h"
 

@@ -193,6 +193,84 @@ START_TEST(a_claim_takes_one_round_trip_and_a_settle_another)
 }
 END_TEST
 
+/* 30 messages: a BEGIN, three times ten of them, a COMMIT. */
+START_TEST(several_messages_are_saved_in_few_round_trips)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_new message = {.size = sizeof message, .topic = str("t")};
+    const struct outbox_new *rows[30];
+    struct forward *f = a_forwarder(_i);
+    use_mode(_i);
+    struct store *s = instance_through(f, "one");
+    for (size_t i = 0; i < 30; i++)
+        rows[i] = &message;
+    assert_class(store_save(s, rows, 1, NULL, CALL, &err), OUTBOX_OK, &err); /* it connects */
+    int before = forward_requests(f);
+    assert_class(store_save(s, rows, 30, NULL, CALL, &err), OUTBOX_OK, &err);
+    ck_assert_int_eq(forward_requests(f) - before, 5);
+    ck_assert_int_eq(number("SELECT count(*) FROM " T), 31);
+    store_close(s);
+    forward_stop(f);
+}
+END_TEST
+
+/* More than one round trip, with columns that some of them leave to the table. */
+START_TEST(many_messages_are_saved_as_they_are)
+{
+    use_mode(_i);
+    struct store *s = instance_as("one", NULL);
+    enum { N = 25 };
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_new messages[N];
+    const struct outbox_new *rows[N];
+    struct outbox_header header = {str("h"), str("v")};
+    char topics[N][8], payloads[N][8];
+    for (int i = 0; i < N; i++) {
+        snprintf(topics[i], sizeof topics[i], "t%d", i);
+        snprintf(payloads[i], sizeof payloads[i], "p%d", i);
+        messages[i] =
+            (struct outbox_new){.size = sizeof messages[i],
+                                .topic = str(topics[i]),
+                                .payload = i % 2 ? str(payloads[i]) : (struct outbox_str){NULL, 0},
+                                .headers = &header,
+                                .n_headers = i % 3 == 0};
+        rows[i] = &messages[i];
+    }
+    assert_class(store_save(s, rows, N, NULL, CALL, &err), OUTBOX_OK, &err);
+    struct outbox_batch *batch = claim(s, N, LEASE_MS);
+    ck_assert_uint_eq(batch->n, N);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_str(batch->messages[i]->topic, topics[i]);
+        if (i % 2)
+            assert_str(batch->messages[i]->payload, payloads[i]);
+        else
+            ck_assert_ptr_null(batch->messages[i]->payload.p);
+        ck_assert_uint_eq(batch->messages[i]->n_headers, i % 3 == 0);
+    }
+    release(s, batch);
+    store_close(s);
+}
+END_TEST
+
+START_TEST(a_duplicate_among_many_messages_is_told_and_nothing_is_written)
+{
+    static const char id[] = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_new plain = {.size = sizeof plain, .topic = str("t")};
+    struct outbox_new known = {.size = sizeof known, .topic = str("t"), .id = str(id)};
+    const struct outbox_new *rows[15] = {&known};
+    use_mode(_i);
+    struct store *s = instance_as("one", NULL);
+    for (size_t i = 1; i < 15; i++)
+        rows[i] = i == 13 ? &known : &plain;
+    ck_assert_int_lt(store_save(s, rows, 15, NULL, CALL, &err), 0);
+    ck_assert_msg(strstr(err.text, id) != NULL, "%s", err.text);
+    ck_assert_int_eq(number("SELECT count(*) FROM " T), 0);
+    assert_class(store_save(s, rows, 13, NULL, CALL, &err), OUTBOX_OK, &err);
+    store_close(s);
+}
+END_TEST
+
 /* Fresh rows, rows that waited, and rows whose payload is loaded by itself come by statements of
  * their own; the store searches the batch by seq. */
 START_TEST(a_batch_is_sorted_by_seq_whatever_its_rows_are)
@@ -235,6 +313,10 @@ int main(void)
     tcase_add_loop_test(tc, what_it_gave_back_itself_is_claimed_next, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_retry_that_is_due_does_not_make_older_messages_wait, 0, MODES_DIRECT);
     tcase_add_loop_test(tc, a_claim_takes_one_round_trip_and_a_settle_another, 0, N_MODES);
+    tcase_add_loop_test(tc, several_messages_are_saved_in_few_round_trips, 0, N_MODES);
+    tcase_add_loop_test(tc, many_messages_are_saved_as_they_are, 0, N_MODES);
+    tcase_add_loop_test(tc, a_duplicate_among_many_messages_is_told_and_nothing_is_written, 0,
+                        N_MODES);
     tcase_add_loop_test(tc, a_batch_is_sorted_by_seq_whatever_its_rows_are, 0, MODES_DIRECT);
     return unit_main(suite);
 }

@@ -11,7 +11,7 @@ from reload_test import Reload, threads
 
 class Blocks(Reload):
     def test_a_signal_ends_a_relay_whose_plugin_blocks_in_open(self):
-        self.fixture("opens", "workers = 2")
+        self.fixture("blockopen", "workers = 2")
         self.write("block", "")
         relay = self.start("run", env=self.env)
         self.until(lambda: self.takes_signals(relay), "the relay to begin")
@@ -22,19 +22,19 @@ class Blocks(Reload):
         self.assertIn("msg=stopping", self.log())
 
     def test_an_open_that_blocks_is_named_when_its_time_is_over(self):
-        self.fixture("opens")
+        self.fixture("blockopen")
         self.write("block", "")
         relay = self.start("run", env=self.env)
         self.assertEqual(relay.wait(outbox_test.PATIENCE), 1)
-        self.assertRegex(self.log(), r"outboxd\.ini: opening publisher out takes longer than 15 s")
+        self.assertRegex(self.log(), r"outboxd: opening publisher out takes longer than 15 s")
 
     def test_a_signal_ends_a_relay_whose_reload_blocks(self):
-        self.fixture("opens", "workers = 2")
+        self.fixture("blockopen", "workers = 2")
         self.use("exec", "workers = 2")
         self.relay = self.start("run", env=self.env)
         self.until_published([self.insert("x")])
         self.write("block", "")
-        self.use("opens", "workers = 2")
+        self.use("blockopen", "workers = 2")
         self.relay.send_signal(signal.SIGHUP)
         self.until(lambda: "msg=reloading" in self.log(), "the reload")
         began = time.monotonic()
@@ -43,12 +43,12 @@ class Blocks(Reload):
         self.assertEqual(self.query("SELECT clean FROM outbox_messages_relays"), [(1,)])
 
     def test_a_reload_whose_open_blocks_changes_nothing_and_leaves_signals_alone(self):
-        self.fixture("opens", "workers = 2")
+        self.fixture("blockopen", "workers = 2")
         self.use("exec", "workers = 2")
         self.relay = self.start("run", env=self.env)
         self.until_published([self.insert("x")])
         self.write("block", "")
-        self.use("opens", "workers = 2")
+        self.use("blockopen", "workers = 2")
         self.relay.send_signal(signal.SIGHUP)
         self.until(lambda: "msg=reloading" in self.log(), "the reload")
         self.until_published([self.insert("y")])
@@ -60,7 +60,7 @@ class Blocks(Reload):
         self.stop(self.relay)
 
     def test_a_close_that_hangs_has_the_time_of_the_shutdown(self):
-        self.fixture("closes", "workers = 2\nshutdown_timeout = 1s")
+        self.fixture("blockclose", "workers = 2\nshutdown_timeout = 1s")
         self.write("block", "")
         relay = self.start("run", env=self.env)
         self.until_published([self.insert("x")])
@@ -70,7 +70,7 @@ class Blocks(Reload):
         self.assertRegex(self.log(), r"shutdown_timeout is over.*worker 1 closes out since \d s")
 
     def test_a_worker_that_does_not_come_back_is_left_behind(self):
-        self.fixture("hangs", "workers = 2\nbatch_timeout = 200ms\nshutdown_timeout = 1s\nbatch_size = 1")
+        self.fixture("blockpublish", "workers = 2\nbatch_timeout = 200ms\nshutdown_timeout = 1s\nbatch_size = 1")
         self.write("block", "")
         self.relay = self.start("run", env=self.env)
         self.insert("x")

@@ -4,6 +4,7 @@ newer ones that fit are taken."""
 
 import os
 import shutil
+import signal
 
 import outbox_test
 
@@ -12,7 +13,11 @@ FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures")
 BROKEN = {
     "entry": "is not a plugin of outboxd: it has no function outbox_plugin_v1",
     "null": "its entry function returned NULL",
-    "short": "its descriptor has 16 bytes, less than ABI 1.0 knows",
+    "short": "its descriptor says size = 16, less than the 72 bytes of ABI 1.0",
+    "many": "its descriptor says n_options = 1000000, and a plugin has at most 1000",
+    "stride": "its descriptor says option_stride = 0, which is not the size of an option (56 to 4096 bytes",
+    "flags": "declares the option `shade` with flags (0x8000) that this outboxd does not know",
+    "required": "declares the option `shade`, which is required, yet has a default",
     "kind": "is a store, not a publisher",
     "major": "is built for plugin ABI 2, and this outboxd has 1.0",
     "minor": "needs plugin ABI 1.99, and this outboxd has 1.0: upgrade outboxd",
@@ -156,6 +161,78 @@ class BrokenPlugins(Folder):
         rows = self.outboxd_json("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
         self.assertEqual([(row["name"], "error" in row) for row in rows],
                          [("sqlite", False), ("null", True), ("sound", False)])
+
+
+class Loaded(Folder):
+    """`plugins` looks at each module in a process of its own."""
+
+    # Sorted as the command does: each of them, and a sound one before and after.
+    DEADLY = {"abort": "crashed (SIGABRT)", "hang": "did not come back within 10 s", "leave": "ended the process (exit 0)"}
+
+    def test_one_that_crashes_hangs_or_exits_hides_no_other(self):
+        for name in ("sound", *self.DEADLY):
+            self.install(name)
+        rows = self.outboxd_json("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
+        self.assertEqual([row["name"] for row in rows], ["sqlite", "abort", "hang", "leave", "sound"])
+        self.assertEqual({row["name"]: row["error"] for row in rows if "error" in row},
+                         {name: "%s/pub-%s.so %s while it was loaded; the plugin is broken" % (self.folder, name, why)
+                          for name, why in self.DEADLY.items()})
+
+    def test_what_is_known_of_others_is_printed_without_json_too(self):
+        for name in ("sound", "abort"):
+            self.install(name)
+        done = self.outboxd("plugins", "--plugin-dir", self.folder, code=1, config=self.path("none"))
+        self.assertEqual([line.split()[1] for line in done.stdout.splitlines() if line[0] != " "], ["NAME", "sqlite", "sound"])
+        self.assertEqual(done.stderr, "outboxd: %s/pub-abort.so crashed (SIGABRT) while it was loaded; the plugin is broken\n"
+                         % self.folder)
+
+
+    def test_a_crash_at_the_end_takes_no_output_along(self):
+        self.install("close")
+        self.use("close")
+        self.outboxd("init")
+        done = self.outboxd("check", "--connect", code=-signal.SIGABRT)
+        self.assertEqual(done.stdout, "store: ok\npublisher out: ok\n")
+
+
+class Options(Folder):
+    """The fixture declares an option of each type."""
+
+    def options(self, lines):
+        self.install("options")
+        self.use("options")
+        text = self.read("outboxd.ini").replace("[router]", "url = u\npassword = x\n" + lines + "\n[router]")
+        self.write("outboxd.ini", text, 0o600)
+
+    def test_they_are_listed(self):
+        self.install("options")
+        said = self.outboxd("plugins", "--plugin-dir", self.folder, "options").stdout
+        self.assertIn("client.* = \n    settings, may hold a secret\n    Settings of the client.\n", said)
+        self.assertIn("spare = \n    publisher\n    Who else.\n", said)
+        self.assertIn("hosts = \n    list, may hold a secret\n", said)
+        (row,) = self.outboxd_json("plugins", "--plugin-dir", self.folder, "options")
+        types = {option["name"]: option["type"] for option in row["options"]}
+        self.assertEqual((types["client"], types["spare"]), ("settings", "publisher"))
+
+    def test_what_a_plugin_refuses_is_told_with_its_line(self):
+        self.options("count = 3\nclient.refused = y")
+        self.outboxd("init")
+        message = "outboxd.ini:11: publisher out: client.refused: not `y`\n"
+        for command in (("check",), ("run", "--once")):
+            self.assertTrue(self.outboxd(*command, code=2).stderr.endswith(message), command)
+
+    def test_a_store_that_refuses_is_told_with_its_line(self):
+        self.install("sound")
+        self.use("sound")
+        self.write("outboxd.ini", self.read("outboxd.ini").replace("[publisher", "table = 1x\n[publisher"), 0o600)
+        for command in (("check",), ("run", "--once"), ("status",)):
+            self.assertIn("outboxd.ini:6: store: table: `1x` cannot be", self.outboxd(*command, code=2).stderr)
+
+    def test_a_publisher_that_is_named_has_to_be_there(self):
+        self.options("spare = other")
+        self.assertIn("outboxd.ini:10: spare: there is no [publisher other]", self.outboxd("check", code=2).stderr)
+        self.options("spare = out")
+        self.outboxd("check")
 
 
 class Secrets(Folder):

@@ -125,7 +125,8 @@ class Look(Commands):
     def test_an_id_may_be_given_once(self):
         i = str(uuid.uuid4())
         self.assertEqual(self.send("--topic", "t", "--id", i.upper()), i)
-        self.assertIn("already", self.outboxd("send", "--topic", "t", "--id", i, code=1).stderr)
+        self.assertEqual(self.outboxd("send", "--topic", "t", "--id", i, code=1).stderr,
+                         "outboxd: a message with the id %s is there already\n" % i)
 
     def test_a_delay_is_kept(self):
         self.send("--topic", "t", "--delay", "10m", "x")

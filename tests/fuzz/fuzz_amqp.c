@@ -14,16 +14,16 @@ static void fuzz_url(const char *text)
 {
     struct outbox_err err = {.size = sizeof err};
     struct url url;
-    if (url_parse(text, &url, &err) == OUTBOX_OK && (!url.vhost || url.n_hosts == 0))
+    if (url_parse(text, &url, &err) == OUTBOX_OK && (!url.vhost[0] || url.parts.n_hosts == 0))
         abort();
-    url_free(&url);
+    url_clear(&url);
 }
 
 /* The first line is the template, the rest the topic. */
 static void fuzz_template(char *text)
 {
     struct outbox_err err = {.size = sizeof err};
-    struct template t;
+    struct outbox_template t;
     char *topic = strchr(text, '\n');
     char out[SHORT_MAX + 1];
     size_t n;
@@ -39,7 +39,6 @@ static void fuzz_template(char *text)
         return;
     if (template_render(&t, &msg, out, &n, &err) == 0 && (n > SHORT_MAX || short_fault(out, n)))
         abort();
-    template_free(&t);
 }
 
 static void count(void *ctx, const struct sent *sent, bool ack)

@@ -58,7 +58,7 @@ static int connect_address(const struct addrinfo *to, int64_t until_us, int *ret
 
 static int tcp_connect(struct attempt *a)
 {
-    const struct url_host *host = &a->endpoint->url.hosts[a->host];
+    const struct outbox_url_host *host = &a->endpoint->url.parts.hosts[a->host];
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *addresses = NULL;
     int64_t left = 0;

@@ -29,7 +29,7 @@ void connection_open(struct connection *conn, struct attempt *attempt, struct wa
         .watchdog = watchdog,
         .on_frame = on_frame,
         .ctx = ctx,
-        .peer = attempt->endpoint->url.hosts[attempt->host].peer,
+        .peer = attempt->endpoint->url.parts.hosts[attempt->host].peer,
         .tls = attempt->endpoint->url.tls,
         .fd = amqp_get_sockfd(attempt->state),
         .frame_max = (size_t)amqp_get_frame_max(attempt->state),

@@ -14,7 +14,7 @@ void endpoint_unref(struct endpoint *endpoint)
 {
     if (!endpoint || --endpoint->refs > 0)
         return;
-    url_free(&endpoint->url);
+    url_clear(&endpoint->url);
     free(endpoint->user);
     free(endpoint->ca_file);
     free(endpoint->cert_file);

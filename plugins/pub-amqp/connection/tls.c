@@ -35,10 +35,10 @@ static int bad_file(const char *option, const char *path, struct outbox_err *err
 {
     const char *why = tls_last_error();
     if (path && access(path, R_OK) < 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: cannot read %.200s: %s", option, path,
-                           strerror(errno));
-    return outbox_fail(err, OUTBOX_E_CONFIG, "%s: not usable: %s (PEM, without a password)", option,
-                       why ? why : "unknown reason");
+        return outbox_fail_option(err, option, "%s: cannot read %.200s: %s", option, path,
+                                  strerror(errno));
+    return outbox_fail_option(err, option, "%s: not usable: %s (PEM, without a password)", option,
+                              why ? why : "unknown reason");
 }
 
 /* A pipe would make OpenSSL wait for somebody who writes. */
@@ -46,7 +46,7 @@ static int check_regular(const char *option, const char *path, struct outbox_err
 {
     struct stat st;
     if (path && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: %.200s is not a regular file", option, path);
+        return outbox_fail_option(err, option, "%s: %.200s is not a regular file", option, path);
     return OUTBOX_OK;
 }
 
@@ -98,7 +98,7 @@ static int on_verified(int ok, X509_STORE_CTX *store)
 static int set_up(struct attempt *a, SSL_CTX *ctx)
 {
     const struct endpoint *endpoint = a->endpoint;
-    const char *name = endpoint->url.hosts[a->host].name;
+    const char *name = endpoint->url.parts.hosts[a->host].name;
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
     unsigned char address[sizeof(struct in6_addr)];
     int r = load_files(ctx, endpoint, &a->err);
@@ -139,7 +139,7 @@ static int explain(struct attempt *a, int status)
 
 int tls_connect(struct attempt *a)
 {
-    const struct url_host *host = &a->endpoint->url.hosts[a->host];
+    const struct outbox_url_host *host = &a->endpoint->url.parts.hosts[a->host];
     amqp_socket_t *s = amqp_ssl_socket_new(a->state);
     if (!s)
         return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot set up TLS");

@@ -5,27 +5,16 @@
  */
 #pragma once
 
-#include <outbox/abi.h>
+#include <outbox/url.h>
 
 #include <stdbool.h>
 
-#define URL_HOSTS_MAX 32
-
-struct url_host {
-    char *name; /* without the brackets of an IPv6 address */
-    uint16_t port;
-    char *peer; /* name:port, for messages */
-};
-
 struct url {
-    bool tls;       /* amqps */
-    char *user;     /* NULL: none given */
-    char *password; /* NULL: none given */
-    char *vhost;
-    struct url_host *hosts;
-    size_t n_hosts; /* at least 1 */
+    bool tls; /* amqps */
+    char vhost[OUTBOX_URL_TEXT];
+    struct outbox_url parts; /* at least one host; of its path, see vhost */
 };
 
 /* OUTBOX_OK, or OUTBOX_E_CONFIG with a text that begins with `url:`; then *ret is empty. */
 int url_parse(const char *text, struct url *ret, struct outbox_err *err);
-void url_free(struct url *url); /* zeroes the password; also an empty one */
+void url_clear(struct url *url); /* the password, too */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connection/watchdog.h"
 
+#include "common/signals.h"
 #include "connection/monotonic.h"
 
 #include <outbox/abi.h>
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -76,12 +76,11 @@ static void wake(struct watchdog *w)
 
 static int start(struct watchdog *w)
 {
-    sigset_t all, before;
+    sigset_t before;
     w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->wake_fd < 0)
         return OUTBOX_E_RETRY;
-    sigfillset(&all); /* signals are for the host's threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_block(&before); /* signals are for the host's threads */
     int error = pthread_create(&w->thread, NULL, run, w);
     w->started = error == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -3,7 +3,6 @@
 
 #include <outbox/helpers.h>
 
-#include <fnmatch.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,15 +14,13 @@
 
 static bool is_allowed(const struct settings *s, const char *name)
 {
-    for (size_t i = 0; i < s->n_allowed; i++)
-        if (fnmatch(s->allowed[i], name, 0) == 0)
-            return true;
-    return false;
+    return outbox_template_allows(s->host, s->cfg,
+                                  s->queue_mode ? "allow_queues" : "allow_exchanges", name);
 }
 
 /* A name that came from the message leads only to where the operator allowed it. */
-static int check_allowed(const struct settings *s, const struct template *t, const char *name,
-                         struct outbox_err *err)
+static int check_allowed(const struct settings *s, const struct outbox_template *t,
+                         const char *name, struct outbox_err *err)
 {
     if (t->fixed)
         return OUTBOX_OK;

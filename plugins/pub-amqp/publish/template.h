@@ -2,33 +2,20 @@
 /* template.h - `exchange`, `queue` and `routing_key`: text with {topic}, {key}, {header.NAME}. */
 #pragma once
 
-#include <outbox/abi.h>
-
-#include <stdbool.h>
+#include <outbox/template.h>
 
 /* What AMQP has room for in a name. */
 #define SHORT_MAX 255
 
-struct template_part;
-
-struct template
-{
-    const char *option; /* its name, for messages; static */
-    struct template_part *parts;
-    size_t n_parts;
-    const char *fixed; /* the whole text, if nothing of it comes from the message; else NULL */
-};
-
-/* OUTBOX_OK, or OUTBOX_E_CONFIG with a text that begins with the option's name. */
-int template_parse(const char *option, const char *text, struct template *ret,
+/* outbox_template_parse, for what AMQP takes: `option` and `text` are borrowed. */
+int template_parse(const char *option, const char *text, struct outbox_template *ret,
                    struct outbox_err *err);
-void template_free(struct template *t);
 
 /*
  * Writes the text for a message: at most SHORT_MAX bytes of UTF-8 without control characters.
  * OUTBOX_E_CONFIG with the reason otherwise, and when the message lacks a header.
  */
-int template_render(const struct template *t, const struct outbox_message *msg,
+int template_render(const struct outbox_template *t, const struct outbox_message *msg,
                     char out[SHORT_MAX + 1], size_t *ret_n, struct outbox_err *err);
 
 /* What is wrong with a name of AMQP ("is longer than 255 bytes"), or NULL. */

@@ -73,6 +73,7 @@ struct conn {
     struct deadline deadline;
     struct arena scratch;
     char sqlstate[6]; /* of its last failure; empty: none */
+    bool is_of_id;    /* as its details are about the column `id`, or there are none */
     char words[300];  /* the server's, of that failure, in one line */
 
     /* ---- what the next transactions need of their session */

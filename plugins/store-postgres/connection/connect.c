@@ -63,11 +63,12 @@ int connect_check_conninfo(const char *option, const char *conninfo, struct outb
 {
     PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
     if (!options)
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s: not a connection string; `host=... dbname=...` or "
-                           "`postgresql://...` is one (what is wrong is not shown: it may hold a "
-                           "password)",
-                           option);
+        return outbox_fail_option(
+            err, option,
+            "%s: not a connection string; `host=... dbname=...` or "
+            "`postgresql://...` is one (what is wrong is not shown: it may hold a "
+            "password)",
+            option);
     PQconninfoFree(options);
     return OUTBOX_OK;
 }

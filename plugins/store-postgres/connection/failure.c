@@ -77,6 +77,9 @@ static void put_place(const PGconn *db, char *out, size_t cap)
 int failure_of(struct conn *conn, const PGconn *db, const PGresult *result, struct outbox_err *err)
 {
     const char *text = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    /* Of a unique index: the columns, in any language; none for who may not read them. */
+    const char *detail = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL) : NULL;
+    conn->is_of_id = !detail || strstr(detail, "(id)=");
     if (!text || !*text)
         text = result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result)
                : db                                    ? PQerrorMessage(db)
@@ -116,6 +119,11 @@ int failure_set(struct conn *conn, const PGconn *db, const char *state, const ch
 bool failure_is(const struct conn *conn, const char *state)
 {
     return strncmp(conn->sqlstate, state, strlen(state)) == 0;
+}
+
+bool failure_is_of_id(const struct conn *conn)
+{
+    return failure_is(conn, "23505") && conn->is_of_id;
 }
 
 bool failure_ends_connection(const struct conn *conn)

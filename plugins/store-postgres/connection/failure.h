@@ -13,6 +13,8 @@ int failure_set(struct conn *conn, const PGconn *db, const char *state, const ch
 
 /* The rest is about the last failure of the call. Does its SQLSTATE begin so? */
 bool failure_is(const struct conn *conn, const char *state);
+/* Is it that a unique index on the column `id` alone refuses a row? */
+bool failure_is_of_id(const struct conn *conn);
 /* Is the connection of no more use after it? */
 bool failure_ends_connection(const struct conn *conn);
 /* May it be for a row, so that it would come again with this row, and would not without it? Never

@@ -59,11 +59,12 @@ int table_name_parse(const char *text, struct table_name *ret, struct outbox_err
         return OUTBOX_OK;
     }
     table_name_free(&name);
-    return outbox_fail(err, OUTBOX_E_CONFIG,
-                       "table: `%.100s` cannot be a table's name; NAME or SCHEMA.NAME is one, "
-                       "either part in double quotes if it has a dot, and NAME has at most %d "
-                       "bytes",
-                       text, TABLE_MAX);
+    return outbox_fail_option(
+        err, "table",
+        "table: `%.100s` cannot be a table's name; NAME or SCHEMA.NAME is one, "
+        "either part in double quotes if it has a dot, and NAME has at most %d "
+        "bytes",
+        text, TABLE_MAX);
 }
 
 /* ---- into statements ---- */

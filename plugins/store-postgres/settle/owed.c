@@ -20,7 +20,7 @@
 #define OURS_BY_LEASE "m.status = 'processing' AND m.lease = $3"
 #define KEEP                                                                        \
     "UPDATE ONLY {t} m SET status = 'processed', processed_at = clock_timestamp()," \
-    " available_at = NULL FROM"
+    " available_at = NULL, last_error = '' FROM"
 #define DELETE "DELETE FROM ONLY {t} m USING"
 
 /* By enum claim_kind, then by whether it is deleted. */

@@ -129,7 +129,7 @@ void settle_sql_args(const struct settle_sql *q, struct pg_args *args)
 /* Any bytes, made fit for the column. */
 static struct outbox_str reason_of(const struct settle_sql *q, const struct outbox_settle *item)
 {
-    struct outbox_str none = {NULL, 0};
+    struct outbox_str none = {item->action == OUTBOX_SETTLE_DONE ? "" : NULL, 0};
     char *text;
     if (!(item->flags & OUTBOX_SETTLE_REASON) ||
         !(text = arena_alloc(&q->s->conn.scratch, REASON_MAX + 1)))
@@ -191,7 +191,7 @@ static void add_changes(const struct settle_sql *q, struct pg_args *args)
 /* `lease` stays: it shows after a lost answer that this settle was done. */
 #define KEEP                                                                        \
     "UPDATE ONLY {t} m SET status = 'processed', processed_at = clock_timestamp()," \
-    " available_at = NULL WHERE "
+    " available_at = NULL, last_error = '' WHERE "
 #define CHANGE(key, a, b, c, d)                                                                 \
     "UPDATE ONLY {t} m SET status = v.status, last_error = COALESCE(v.reason, m.last_error),"   \
     " retries = CASE WHEN m.retries < 2147483647 THEN m.retries + v.charge::int4"               \

@@ -45,13 +45,11 @@ static void place_order(PGconn *db, struct outbox_store *store, int number)
         .headers = &header,
         .n_headers = 1,
     };
-    const struct outbox_new *messages[] = {&message};
-
     snprintf(sql, sizeof sql, "INSERT INTO orders (number) VALUES (%d)", number);
     run(db, "BEGIN");
     run(db, sql);
-    if (outbox_save(store, messages, 1, &exec, 0, &err) < 0)
-        die("outbox_save", err.text);
+    if (outbox_save_one(store, &message, &exec, 0, NULL, &err) < 0)
+        die("outbox_save_one", err.text);
     run(db, number % 5 == 0 ? "ROLLBACK" : "COMMIT");
 }
 

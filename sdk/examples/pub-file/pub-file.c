@@ -2,10 +2,12 @@
 /*
  * pub-file.c - a publisher in one file: appends each message to a file, as one line.
  *
- *   cc -shared -fPIC $(pkg-config --cflags outbox-plugin) -o pub-file.so pub-file.c
+ *   cc -std=c11 -shared -fPIC $(pkg-config --cflags outbox-plugin) -Wl,-z,defs -o pub-file.so
+ * pub-file.c
  */
-#define _POSIX_C_SOURCE 200809L /* fdatasync */
+#define _DEFAULT_SOURCE /* fdatasync, writev */
 #include <outbox/plugin.h>
+#include <outbox/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,32 +19,38 @@ struct file {
     const struct outbox_host *host;
     const char *path; /* belongs to the host; valid until close */
     int fd;           /* -1: not open */
+    struct outbox_reasons reasons;
 };
 
 static const struct outbox_option options[] = {
     {"path", NULL, "The file to append to.", NULL, 0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_REQUIRED},
 };
 
+static void close_file(void *instance)
+{
+    struct file *f = instance;
+    if (!f)
+        return;
+    if (f->fd >= 0)
+        close(f->fd);
+    outbox_reasons_clear(&f->reasons);
+    free(f);
+}
+
 /* Validates and allocates. The file is opened later: that may fail now and succeed then. */
 static int open_file(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
                      struct outbox_err *err)
 {
     struct file *f = calloc(1, sizeof *f);
+    int r = OUTBOX_OK;
     if (!f)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
     f->host = host;
     f->path = host->option_text(cfg, "path").p;
     f->fd = -1;
-    *ret = f;
-    return OUTBOX_OK;
-}
-
-static void close_file(void *instance)
-{
-    struct file *f = instance;
-    if (f && f->fd >= 0)
-        close(f->fd);
-    free(f);
+    if (f->path[0] != '/')
+        r = outbox_fail_option(err, "path", "path: %s does not begin with /", f->path);
+    return outbox_opened(r, f, close_file, ret);
 }
 
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
@@ -67,24 +75,36 @@ static int append(const struct file *f, const struct outbox_message *m)
     return n == wanted ? 0 : n < 0 ? errno : ENOSPC;
 }
 
+/* Accepted means durable, so fdatasync comes first. What was not tried stays unset. */
 static int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                    const struct outbox_call *call, struct outbox_outcome *const *outcomes,
                    struct outbox_err *err)
 {
-    const struct file *f = instance;
+    struct file *f = instance;
+    struct outbox_deadline d;
     uint64_t done = 0;
+    int failed = 0;
     int r = check(instance, call, err);
+    outbox_reasons_clear(&f->reasons);
+    outbox_deadline_begin(&d, f->host, call);
     if (r < 0)
         return r; /* the host pauses this publisher; no message is charged */
-    while (done < n && append(f, msgs[done]) == 0)
-        done++;
-    /* Accepted means durable, so sync comes first. What was not tried stays unset. */
+    while (done < n && failed == 0 && !outbox_deadline_cancelled(&d) &&
+           outbox_deadline_left_ms(&d) > 0) {
+        failed = append(f, msgs[done]);
+        done += failed == 0;
+    }
     if (fdatasync(f->fd) < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", f->path, strerror(errno));
     for (uint64_t i = 0; i < done; i++)
         outcomes[i]->verdict = OUTBOX_ACCEPTED;
-    return done == n ? OUTBOX_OK
-                     : outbox_fail(err, OUTBOX_E_RETRY, "%s: cannot be written", f->path);
+    if (failed) /* it will not do for the next message either: an outage, which charges nothing */
+        outbox_reason(&f->reasons, outcomes[done], OUTBOX_UNAVAILABLE, "%s: %s", f->path,
+                      strerror(failed));
+    if (done == n || failed)
+        return OUTBOX_OK;
+    return outbox_fail(err, d.cancelled ? OUTBOX_E_CANCELLED : OUTBOX_E_TIMEOUT, "%s: no time left",
+                       f->path);
 }
 
 static const struct outbox_publisher_ops ops = {

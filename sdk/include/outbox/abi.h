@@ -25,9 +25,10 @@
  *    Several instances of one plugin run at the same time.
  *  - A plugin never writes to stdout or stderr, never installs a signal handler, and
  *    never changes the working directory, locale, environment, umask or signal mask.
- *  - Signals: all are blocked in the threads that call a plugin. The daemon ignores
- *    SIGPIPE, other hosts may not: a plugin sends with MSG_NOSIGNAL.
- *  - Threads: a plugin may start some, from `open` or `shared_open` on. It blocks all
+ *  - Signals: the threads of a relay that call a plugin block all but those of a fault
+ *    (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT). The daemon ignores SIGPIPE, other hosts
+ *    may not: a plugin sends with MSG_NOSIGNAL.
+ *  - Threads: a plugin may start some, from `open` or `shared_open` on. It blocks the same
  *    signals in them, and ends them before `close` or `shared_close` returns. They call
  *    nothing of the host but the functions of struct outbox_host.
  *  - Processes: a plugin may start programs (posix_spawn, or fork and at once exec). It
@@ -35,10 +36,12 @@
  *  - Descriptors: a plugin opens them close-on-exec. It sets the flag afterwards where a
  *    library does not.
  *  - The host never unloads a module. The process may end without its destructors.
- *  - A host counts it as a defect of the plugin, names the plugin in its log, and pauses
- *    the instance with growing pauses, when the plugin breaks one of these rules: a result
- *    is OUTBOX_OK or negative; OUTBOX_E_CANCELLED is returned only if the host cancelled;
- *    numbers that a plugin sets (outcomes, actions) are numbers of this header.
+ *  - A host takes it as a failure of the call, names the plugin in its log, and pauses the
+ *    instance with growing pauses, when the plugin breaks one of these rules: a result is
+ *    OUTBOX_OK or negative; OUTBOX_E_CANCELLED is returned only if the host cancelled;
+ *    numbers that a plugin sets (outcomes, verdicts) are numbers of these headers; what
+ *    OUTBOX_OK promises is there. It names, too, a call that lasts for seconds beyond its
+ *    time, and one that changes which signals its thread blocks.
  *    `[relay] check_plugins = yes`, and the program outbox-conform, look for more.
  */
 #ifndef OUTBOX_ABI_H
@@ -46,6 +49,17 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* What both languages take without a warning. */
+#ifdef __cplusplus
+#define OUTBOX_CAST(type, value) static_cast<type>(value)
+#define OUTBOX_ADDRESS(p) reinterpret_cast<const char *>(p)
+#define OUTBOX_NULL nullptr
+#else
+#define OUTBOX_CAST(type, value) ((type)(value))
+#define OUTBOX_ADDRESS(p) ((const char *)(p))
+#define OUTBOX_NULL NULL
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -84,9 +98,9 @@ extern "C" {
 #define OUTBOX_CRITICAL_CAPABILITIES UINT64_C(0x00000000ffffffff) /* of uint64_t capabilities */
 
 /** Is this field within the size that the filler of the struct *p has set? */
-#define OUTBOX_HAS(p, field)                                                         \
-    ((size_t)((const char *)&(p)->field - (const char *)(p)) + sizeof((p)->field) <= \
-     (size_t)(p)->size)
+#define OUTBOX_HAS(p, field)                                                                      \
+    (OUTBOX_CAST(size_t, OUTBOX_ADDRESS(&(p)->field) - OUTBOX_ADDRESS(p)) + sizeof((p)->field) <= \
+     (p)->size)
 
 /** The value of a duration option that is `never`; where a time is needed: no limit. */
 #define OUTBOX_NEVER INT64_MAX
@@ -206,8 +220,8 @@ struct outbox_message {
 #define OUTBOX_OPT_BELOW_BATCH_TIMEOUT 4u
 /**
  * The value may contain a password, as a URL (//user:password@host) or a list of settings
- * (password=...) does; it is a secret then. TEXT, LIST, and PREFIX (also by a key with `password`,
- * `secret` or `token` in it).
+ * (password=...) does; it is a secret then. TEXT (the host reads NAME_file, too), LIST, PREFIX. Of
+ * a PREFIX, the value of a key with `password`, `secret` or `token` in it is a secret in any case.
  */
 #define OUTBOX_OPT_MAY_BE_SECRET 8u
 
@@ -223,8 +237,10 @@ struct outbox_option {
     uint32_t flags; /* OUTBOX_OPT_REQUIRED ...; a required option has no default */
 };
 
-/** A host refuses a plugin with more options than this, or with a stride of more bytes. */
+/** A host refuses a plugin with more options than this, with an option of more choices, or with a
+ * stride of more bytes. */
 #define OUTBOX_OPTIONS_MAX 1000u
+#define OUTBOX_CHOICES_MAX 100u
 #define OUTBOX_STRIDE_MAX 4096u
 
 /** Levels for outbox_host.log. */
@@ -334,31 +350,32 @@ OUTBOX_EXPORT const struct outbox_plugin *outbox_plugin_v1(void);
 #define OUTBOX_PLUGIN_SYMBOL "outbox_plugin_v1"
 
 /**
- * A whole plugin in C99 and C++20: its descriptor, and the entry function that returns it.
- * `options` is an array, `ops` the table of operations. `needs` is needs_minor: 0 for any host of
- * ABI 1.
+ * A whole plugin in C99 and C++20: its descriptor, and the entry function that returns it. In C++
+ * it stands outside of all namespaces. `options` is an array, `ops` the table of operations.
+ * `needs` is needs_minor: 0 for any host of ABI 1. For example, in C++ with nullptr:
  *
  *     OUTBOX_DEFINE_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "name", "1.0", "Does this.", NULL, ops,
  * options)
  *
  * OUTBOX_DEFINE_SHARED_PLUGIN has shared_open and shared_close, too.
  */
-#define OUTBOX_DEFINE_PLUGIN(kind, needs, name, version, summary, url, ops, options) \
-    OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, 0, 0)
-#define OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, \
-                                    shared_open, shared_close)                              \
-    static const struct outbox_plugin outbox_plugin_descriptor = {                          \
-        OUTBOX_PLUGIN_INIT(kind, needs),                                                    \
-        name,                                                                               \
-        version,                                                                            \
-        summary,                                                                            \
-        url,                                                                                \
-        &(ops),                                                                             \
-        &(options)[0],                                                                      \
-        sizeof(options) / sizeof((options)[0]),                                             \
-        0,                                                                                  \
-        shared_open,                                                                        \
-        shared_close};                                                                      \
+#define OUTBOX_DEFINE_PLUGIN(kind, needs, name, version, summary, url, ops, options)    \
+    OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options, \
+                                OUTBOX_NULL, OUTBOX_NULL)
+#define OUTBOX_DEFINE_SHARED_PLUGIN(kind, needs, name, version, summary, url, ops, options,        \
+                                    shared_open, shared_close)                                     \
+    static const struct outbox_plugin outbox_plugin_descriptor = {OUTBOX_PLUGIN_INIT(kind, needs), \
+                                                                  name,                            \
+                                                                  version,                         \
+                                                                  summary,                         \
+                                                                  url,                             \
+                                                                  &(ops),                          \
+                                                                  &(options)[0],                   \
+                                                                  sizeof(options) /                \
+                                                                      sizeof((options)[0]),        \
+                                                                  OUTBOX_NULL,                     \
+                                                                  shared_open,                     \
+                                                                  shared_close};                   \
     OUTBOX_EXPORT_PLUGIN(outbox_plugin_descriptor)
 
 /** The parts of it: the first fields of a descriptor, and the entry function. */

@@ -3,10 +3,11 @@
 #ifndef OUTBOX_HELPERS_H
 #define OUTBOX_HELPERS_H
 
-#include <outbox/abi.h>
+#include <outbox/publisher.h>
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef __cplusplus
@@ -14,7 +15,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define OUTBOX_PRINTF(f, a) __attribute__((format(printf, f, a), unused))
+#define OUTBOX_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define OUTBOX_PRINTF(f, a)
 #endif
@@ -22,7 +23,8 @@ extern "C" {
 /** Fills *err, if err is not NULL, and returns code: `return outbox_fail(err, OUTBOX_E_CONFIG,
  * ...)`.
  */
-static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, const char *fmt, ...)
+static inline OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, const char *fmt,
+                                                  ...)
 {
     va_list ap;
     if (err && OUTBOX_HAS(err, text)) {
@@ -37,8 +39,8 @@ static OUTBOX_PRINTF(3, 4) int outbox_fail(struct outbox_err *err, int code, con
 }
 
 /** The same for an option whose value is to blame; the code is OUTBOX_E_CONFIG. */
-static OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const char *option,
-                                                  const char *fmt, ...)
+static inline OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const char *option,
+                                                         const char *fmt, ...)
 {
     va_list ap;
     if (err && OUTBOX_HAS(err, text)) {
@@ -53,8 +55,8 @@ static OUTBOX_PRINTF(3, 4) int outbox_fail_option(struct outbox_err *err, const 
 }
 
 /** Logs one formatted line of at most 1 KiB through the host. */
-static OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int level,
-                                            const char *fmt, ...)
+static inline OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int level,
+                                                   const char *fmt, ...)
 {
     char text[1024];
     int n;
@@ -64,7 +66,8 @@ static OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *host, int 
     va_end(ap);
     if (n < 0)
         return;
-    host->log(host, level, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    host->log(host, level, text,
+              OUTBOX_CAST(size_t, n) < sizeof text ? OUTBOX_CAST(size_t, n) : sizeof text - 1);
 }
 
 /** The string s, which ends with NUL, as a borrowed outbox_str. NULL stays NULL. */
@@ -81,7 +84,7 @@ static inline int outbox_str_eq(struct outbox_str a, struct outbox_str b)
 {
     if (!a.p || !b.p)
         return a.p == b.p;
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, (size_t)a.n) == 0);
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
 /** outbox_host.option_read; of an older host: the value as it was at the start. */
@@ -96,9 +99,94 @@ static inline int outbox_option_read(const struct outbox_host *host, const struc
     if (!value.p || value.n >= cap)
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s is %s", name,
                            value.p ? "too long" : "not set");
-    memcpy(buf, value.p, (size_t)value.n + 1);
+    memcpy(buf, value.p, value.n + 1);
     *ret_n = value.n;
     return OUTBOX_OK;
+}
+
+/** The value of the header `name`; p == NULL if the message has none of that name. */
+static inline struct outbox_str outbox_header(const struct outbox_message *msg, const char *name)
+{
+    struct outbox_str wanted = outbox_cstr(name);
+    for (uint64_t i = 0; i < msg->n_headers; i++)
+        if (outbox_str_eq(msg->headers[i].name, wanted))
+            return msg->headers[i].value;
+    return outbox_cstr(OUTBOX_NULL);
+}
+
+/** n in decimal digits in buf, with a NUL behind them. */
+static inline struct outbox_str outbox_int_text(int64_t n, char buf[24])
+{
+    snprintf(buf, 24, "%lld", OUTBOX_CAST(long long, n));
+    return outbox_cstr(buf);
+}
+
+/**
+ * The last line of an open: hands out the instance x, or frees it after a failure.
+ *
+ *     return outbox_opened(r, x, close_instance, ret);
+ */
+static inline int outbox_opened(int r, void *x, void (*close)(void *), void **ret)
+{
+    if (r < 0)
+        close(x);
+    else
+        *ret = x;
+    return r;
+}
+
+/* ---- reasons ---- */
+
+/**
+ * Memory for the reasons of one instance. Zero it at the start. Call outbox_reasons_clear at the
+ * beginning of each call that sets outcomes, and in close.
+ */
+struct outbox_reasons {
+    struct outbox_reason_text *first;
+};
+struct outbox_reason_text {
+    struct outbox_reason_text *next; /* the text follows */
+};
+
+static inline void outbox_reasons_clear(struct outbox_reasons *reasons)
+{
+    while (reasons->first) {
+        struct outbox_reason_text *next = reasons->first->next;
+        free(reasons->first);
+        reasons->first = next;
+    }
+}
+
+/** A formatted reason, of at most 1023 bytes, that is valid until outbox_reasons_clear. */
+static inline OUTBOX_PRINTF(2, 0) struct outbox_str
+    outbox_vreason(struct outbox_reasons *reasons, const char *fmt, va_list ap)
+{
+    char text[1024];
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    size_t len = n < 0 ? 0 : strlen(text);
+    struct outbox_reason_text *t = OUTBOX_CAST(struct outbox_reason_text *,
+                                               malloc(sizeof(struct outbox_reason_text) + len + 1));
+    char *copy;
+    if (!t)
+        return outbox_cstr("out of memory for the reason");
+    copy = OUTBOX_CAST(char *, OUTBOX_CAST(void *, t + 1));
+    memcpy(copy, n < 0 ? "" : text, len + 1);
+    t->next = reasons->first;
+    reasons->first = t;
+    return outbox_cstr(copy);
+}
+
+/** Sets an outcome with a formatted reason: outbox_reason(&x->reasons, outcomes[i], OUTBOX_RETRY,
+ * ...). */
+static inline OUTBOX_PRINTF(4, 5) void outbox_reason(struct outbox_reasons *reasons,
+                                                     struct outbox_outcome *outcome,
+                                                     uint32_t verdict, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    outcome->verdict = verdict;
+    outcome->reason = outbox_vreason(reasons, fmt, ap);
+    va_end(ap);
 }
 
 #ifdef __cplusplus

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * outbox/outbox.h - liboutbox: write messages in your own transaction, and relay them from your
- * own process. `pkg-config --cflags --libs outbox`.
+ * own process. `pkg-config --cflags --libs outbox`; the manual page is outbox(3).
  *
  * The daemon outboxd is built from the same code. A program that only produces messages needs the
- * functions for stores, or a plain INSERT.
+ * functions of this header, or a plain INSERT; <outbox/relay.h> is what relays them. The library
+ * reads no configuration file and is not linked with what does; a relay cannot be reloaded, only
+ * stopped and made anew.
  *
  * Errors: functions return OUTBOX_OK or a negative OUTBOX_E_ class of <outbox/abi.h>, and fill
  * *err with one line for people; set its `size`, or pass NULL. Out of memory is OUTBOX_E_RETRY.
  *
- * Ownership: functions copy the texts that they get, unless their comment says otherwise. Each
- * object has a function that frees it, which also takes NULL.
+ * Structs begin with `size`, which the caller sets; a field that is 0 has its default. With a size
+ * of 0, or of a newer library whose new fields are used, a call fails with OUTBOX_E_CONFIG.
+ *
+ * Times are milliseconds. Ownership: functions copy the texts that they get, unless their comment
+ * says otherwise. Each object has a function that frees it, which also takes NULL.
  *
  * Threads: one thread at a time uses an object, unless a comment says otherwise.
  *
@@ -23,7 +28,7 @@
 #define OUTBOX_OUTBOX_H
 
 #include <outbox/abi.h>
-#include <outbox/publisher.h>
+#include <outbox/helpers.h>
 #include <outbox/store.h>
 
 #ifdef __cplusplus
@@ -44,10 +49,62 @@ struct outbox_setting {
     const char *value;
 };
 
-/* ---- stores ---- */
+/* ---- logs ---- */
 
-/** A store, for writing messages. */
+/** One event of a log. All of it is borrowed for the call, and texts are clean UTF-8. */
+struct outbox_log_line {
+    uint32_t size;
+    int32_t level;                       /* OUTBOX_LOG_ERROR ... OUTBOX_LOG_DEBUG */
+    const char *text;                    /* what happened */
+    const struct outbox_setting *fields; /* n_fields names and values, say `publisher`, `error` */
+    uint64_t n_fields;
+    const char *line; /* text and fields in one line: text name=value name="a value" */
+};
+
+/** Takes an event of the log. Several threads call it at the same time; it does not block, and
+ * calls no function of the object whose log it is. */
+typedef void (*outbox_log_fn)(void *ctx, const struct outbox_log_line *line);
+
+/* ---- messages ---- */
+
+/** The size of a buffer for a new id and its NUL. */
+#define OUTBOX_ID_SIZE 37
+
+/** Makes an id: a random UUID, in lower case. Returns ret. Any thread. */
+const char *outbox_new_id(char ret[OUTBOX_ID_SIZE]);
+
+/** A store, for writing messages. Any thread may use it, several at the same time: each call takes
+ * an instance of the plugin from a pool. So a store has as many connections as threads have been in
+ * calls at the same time; a save through `exec` needs none. */
 struct outbox_store;
+
+/**
+ * Writes n messages, which are borrowed for the call.
+ *
+ * With `exec` the messages become part of your transaction: they are committed or rolled back with
+ * it. No other connection is used. <outbox/save-sqlite.h> makes an exec from an sqlite3 *,
+ * <outbox/save-postgres.h> from a PGconn *. If exec is NULL, the store writes all messages or none,
+ * in one transaction on a connection of its own and within timeout_ms.
+ *
+ * Where a message has no id, the database makes one. OUTBOX_E_EXISTS: there is a message with that
+ * id. OUTBOX_E_CONFIG: a message has no topic or no `size`, or a text that is not UTF-8. n == 0 is
+ * OUTBOX_OK. Any thread.
+ */
+int outbox_save(struct outbox_store *store, const struct outbox_new *const *messages, uint64_t n,
+                const struct outbox_exec *exec, uint32_t timeout_ms, struct outbox_err *err);
+
+/** The same, and ret_ids[i] becomes the id of messages[i]: its own, or a new one. An id of its own
+ * that is longer than a UUID is OUTBOX_E_CONFIG here. */
+int outbox_save_ids(struct outbox_store *store, const struct outbox_new *const *messages,
+                    uint64_t n, const struct outbox_exec *exec, uint32_t timeout_ms,
+                    char (*ret_ids)[OUTBOX_ID_SIZE], struct outbox_err *err);
+
+/** Writes one message, as outbox_save_ids. ret_id may be NULL. */
+int outbox_save_one(struct outbox_store *store, const struct outbox_new *message,
+                    const struct outbox_exec *exec, uint32_t timeout_ms,
+                    char ret_id[OUTBOX_ID_SIZE], struct outbox_err *err);
+
+/* ---- stores ---- */
 
 /**
  * Opens a store by the name of its plugin, say "sqlite": checks the options, and does not connect.
@@ -58,163 +115,71 @@ struct outbox_store;
 int outbox_store_open(const char *plugin_dir, const char *plugin,
                       const struct outbox_setting *settings, struct outbox_store **ret,
                       struct outbox_err *err);
+
+/**
+ * Makes a store from functions: the operations of <outbox/store.h>, for a database of your own, or
+ * for tests. Copies *ops.
+ *
+ * `open` finds ctx in host->shared. If open is NULL the instance is ctx itself, which several
+ * threads use at the same time then, and must not be NULL. close, check, schema and init may be
+ * NULL, too. ctx stays yours, and must outlive the store.
+ */
+int outbox_store_from_ops(const struct outbox_store_ops *ops, void *ctx, struct outbox_store **ret,
+                          struct outbox_err *err);
+
+/** No other call may be under way. */
 void outbox_store_close(struct outbox_store *store);
 
-/** Creates or upgrades the tables like `outboxd init`, within timeout_ms. */
+/** Lets the store log to fn; ctx is passed to it, and stays yours. Before other calls. */
+void outbox_store_set_log(struct outbox_store *store, outbox_log_fn fn, void *ctx);
+
+/** Creates or upgrades the tables like `outboxd init`, within timeout_ms. Any thread. */
 int outbox_store_init(struct outbox_store *store, uint32_t timeout_ms, struct outbox_err *err);
 
+/** Would a relay work here? As `outboxd check --connect`. Any thread. */
+int outbox_store_check(struct outbox_store *store, uint32_t timeout_ms, struct outbox_err *err);
+
+/* ---- what is in a store: as the commands of outboxd(1). Any thread. A timeout_ms is for the whole
+ * call, not its callbacks; OUTBOX_E_NOTSUP: this store cannot do that ---- */
+
+/** Gets one row, which is borrowed for the call. Not 0: the list ends here. It may call functions
+ * of the same store. */
+typedef int (*outbox_row_fn)(void *ctx, const struct outbox_row *row);
+
+/** Calls fn for the rows of the filter (NULL: all), in the order of seq, at most `limit` (0: all).
+ * Rows that are written meanwhile may be among them or not. */
+int outbox_store_list(struct outbox_store *store, const struct outbox_filter *filter,
+                      uint64_t limit, uint32_t timeout_ms, outbox_row_fn fn, void *ctx,
+                      struct outbox_err *err);
+
+/** Calls fn for the message with this id, and for its copies. OUTBOX_E_CONFIG: there is none. */
+int outbox_store_show(struct outbox_store *store, const char *id, uint32_t timeout_ms,
+                      outbox_row_fn fn, void *ctx, struct outbox_err *err);
+
 /**
- * Writes n messages, which are borrowed for the call.
+ * requeue: makes the failed rows of the filter (NULL: all of them) pending again. discard: deletes
+ * them. Rows that are not failed are never changed. purge: deletes rows that are processed or
+ * failed: filter->statuses names what, and must not be 0.
  *
- * With `exec` the messages become part of your transaction: they are committed or rolled back with
- * it. No other connection is used. <outbox/save-sqlite.h> makes an exec from an sqlite3 *,
- * <outbox/save-postgres.h> from a PGconn *. If exec is NULL, the store writes all messages or none,
- * on its own connection and within timeout_ms.
+ * They work in small batches, each of them a transaction. *ret_n (may be NULL) is how many rows
+ * were changed, also after a failure, as OUTBOX_E_TIMEOUT when there are more.
  */
-int outbox_save(struct outbox_store *store, const struct outbox_new *const *messages, uint64_t n,
-                const struct outbox_exec *exec, uint32_t timeout_ms, struct outbox_err *err);
+int outbox_store_requeue(struct outbox_store *store, const struct outbox_filter *filter,
+                         uint32_t timeout_ms, uint64_t *ret_n, struct outbox_err *err);
+int outbox_store_discard(struct outbox_store *store, const struct outbox_filter *filter,
+                         uint32_t timeout_ms, uint64_t *ret_n, struct outbox_err *err);
+int outbox_store_purge(struct outbox_store *store, const struct outbox_filter *filter,
+                       uint32_t timeout_ms, uint64_t *ret_n, struct outbox_err *err);
 
-/* ---- routers ---- */
-
-/**
- * The routes of a relay, built in code. They are tried in the order in which they were added; the
- * first route that names a publisher wins.
- */
-struct outbox_router;
-
-/** NULL: out of memory. */
-struct outbox_router *outbox_router_new(void);
-void outbox_router_free(struct outbox_router *router);
-
-/**
- * Returns the name of a publisher, or NULL: the next route is tried. If the relay has no publisher
- * of that name, the message is held or failed as unrouted_fail says, and the log says why. The
- * message is borrowed for the call; the name must be valid until the thread's next call. The
- * workers of the relay call the function, several at the same time.
- */
-typedef const char *(*outbox_route_fn)(void *ctx, const struct outbox_message *message);
-
-/** Adds a route that calls fn. ctx stays yours and must outlive the relay. */
-int outbox_router_add_function(struct outbox_router *router, outbox_route_fn fn, void *ctx);
-
-/** Adds a route by the value of a header: map[].name is the value, map[].value the publisher. */
-int outbox_router_add_header_map(struct outbox_router *router, const char *header,
-                                 const struct outbox_setting *map);
-
-/** Adds a route by a header whose value is the name of a publisher, one of the n `publishers`. */
-int outbox_router_add_destination(struct outbox_router *router, const char *header,
-                                  const char *const *publishers, uint64_t n);
-
-/** Sets the publisher of the messages that no route takes. */
-int outbox_router_set_fallback(struct outbox_router *router, const char *publisher);
-
-/* ---- relays ---- */
-
-/** A relay in your process. */
-struct outbox_relay;
-
-/**
- * How a relay works. Set `size`. A field that is 0 has the default of the daemon, see
- * outboxd.ini(5). Times are milliseconds, or OUTBOX_NEVER where the option may be `never`.
- */
-struct outbox_relay_options {
-    uint32_t size;
-    uint32_t workers;
-    uint32_t batch_size;
-    uint32_t max_retries;
-    int64_t batch_timeout_ms;
-    int64_t lease_ms;
-    int64_t poll_interval_ms;
-    int64_t retry_min_ms;
-    int64_t retry_max_ms;
-    int64_t retention_ms; /* 0: the default; OUTBOX_RETENTION_DELETE: delete on success */
-    /** Messages that no route takes are 0: held, 1: failed. */
-    uint32_t unrouted_fail;
-    /** The relay writes its log to this descriptor and never closes it; 0: no log. */
-    int32_t log_fd;
-    /** The name of the relay, for people; NULL: the name of the machine. */
-    const char *name;
-    /** How many payload bytes a batch may have. A larger message has a batch of its own. */
-    uint64_t batch_bytes;
-    /** A message with more payload bytes fails, and its payload is not read. */
-    uint64_t max_message;
-    /** How long failed messages are kept; the default is OUTBOX_NEVER. */
-    int64_t retention_failed_ms;
-    /** How long outbox_relay_stop tries to settle the messages that are in flight. */
-    int64_t shutdown_timeout_ms;
-};
-#define OUTBOX_RETENTION_DELETE (-1)
-
-/** options NULL: all defaults. OUTBOX_E_CONFIG: a value is outside the range of outboxd.ini(5). */
-int outbox_relay_new(const struct outbox_relay_options *options, struct outbox_relay **ret,
-                     struct outbox_err *err);
-
-/** Sets the store, with the arguments of outbox_store_open. Succeeds once. */
-int outbox_relay_set_store(struct outbox_relay *relay, const char *plugin_dir, const char *plugin,
-                           const struct outbox_setting *settings, struct outbox_err *err);
-
-/**
- * Adds a publisher plugin from the plugin_dir of the store. name matches [a-z0-9-]{1,63}.
- * OUTBOX_E_CONFIG: there is no such plugin, an option is wrong, or the time-out of the plugin is
- * not shorter than batch_timeout_ms.
- */
-int outbox_relay_add_publisher(struct outbox_relay *relay, const char *name, const char *plugin,
-                               const struct outbox_setting *settings, struct outbox_err *err);
-
-/**
- * Publishes messages. The contract is that of `publish` in <outbox/publisher.h>: set an outcome for
- * each message; a negative result pauses the publisher and charges no message that has no outcome.
- * The workers of the relay call the function, all of them at the same time.
- */
-typedef int (*outbox_publish_fn)(void *ctx, const struct outbox_message *const *messages,
-                                 uint64_t n, const struct outbox_call *call,
-                                 struct outbox_outcome *const *outcomes, struct outbox_err *err);
-
-/** Adds a publisher that calls fn. ctx stays yours and must outlive the relay. */
-int outbox_relay_add_function(struct outbox_relay *relay, const char *name, outbox_publish_fn fn,
-                              void *ctx, struct outbox_err *err);
-
-/**
- * Sets the routes, after all publishers were added. Copies them, so that you may free the router.
- * Succeeds once.
- */
-int outbox_relay_set_router(struct outbox_relay *relay, const struct outbox_router *router,
-                            struct outbox_err *err);
-
-/**
- * Starts the threads of the relay and returns. The threads block all signals. While the database
- * cannot be reached, the relay tries to connect again.
- */
-int outbox_relay_start(struct outbox_relay *relay, struct outbox_err *err);
-
-/**
- * Stops the relay: it claims no more messages, and settles or releases those that are in flight.
- * OUTBOX_E_TIMEOUT: that takes longer than timeout_ms; the relay goes on stopping, and you may call
- * the function again. shutdown_timeout_ms after the first call the relay gives up what it could not
- * settle. Signals do not interrupt the function. OUTBOX_E_CONFIG: a callback of this relay called
- * it, and would wait for itself.
- */
-int outbox_relay_stop(struct outbox_relay *relay, uint32_t timeout_ms, struct outbox_err *err);
-
-/** How many messages were accepted, retried and failed since the start. Set `size`. Any thread. */
-struct outbox_relay_counts {
-    uint32_t size;
-    uint32_t reserved;
-    uint64_t accepted;
-    uint64_t retried;
-    uint64_t failed;
-    uint64_t stale; /* settled after their claim was lost: these may arrive twice */
-};
-/** Fills *ret. */
-void outbox_relay_count(const struct outbox_relay *relay, struct outbox_relay_counts *ret);
-
-/**
- * Stops the relay if it runs, without a deadline, and frees it. It waits for all callbacks; if one
- * of them calls it, the process ends by abort.
- */
-void outbox_relay_free(struct outbox_relay *relay);
+/** Counts the rows, see struct outbox_stats, whose `size` is set before. exact != 0: all of them,
+ * however long it takes; else a large count may be a lower bound. */
+int outbox_store_stats(struct outbox_store *store, int exact, uint32_t timeout_ms,
+                       struct outbox_stats *ret, struct outbox_err *err);
 
 #ifdef __cplusplus
 }
 #endif
+
+#include <outbox/relay.h>
+
 #endif

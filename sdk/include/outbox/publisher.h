@@ -2,8 +2,8 @@
 /*
  * outbox/publisher.h - the operations of a publisher plugin (DRAFT of ABI 1).
  *
- * Life of an instance: open, then check, publish and keepalive any number of times and in any
- * order, then close. A publisher connects in its first check or publish. After it lost the
+ * Life of an instance: open, then check, publish (or submit and collect) and keepalive any number of
+ * times and in any order, then close. A publisher connects in its first check or publish. After it lost the
  * connection it connects again by itself, or it returns OUTBOX_E_BROKEN and the host opens
  * another instance.
  *
@@ -12,6 +12,8 @@
  * still wait for their outcomes, and none of them waits behind a slow one. A plugin has one of
  * them, or both; the host then uses submit and collect. One client for all workers is a shared
  * state (shared_open in <outbox/abi.h>); each instance keeps its own list of what it has submitted.
+ * As all calls on one instance, submit and collect never overlap. Other calls may come in between,
+ * while messages have no outcome yet: a further submit, check, keepalive, close.
  */
 #ifndef OUTBOX_PUBLISHER_H
 #define OUTBOX_PUBLISHER_H
@@ -74,7 +76,7 @@ struct outbox_keepalive {
 /**
  * Messages with the same key arrive in the order in which they were handed to this instance. Once
  * one of them has another outcome than accepted, those behind it with the same key in that call
- * stay unset. Between keys there is no order.
+ * stay unset; of submit: those that the plugin has got by then. Between keys there is no order.
  */
 #define OUTBOX_PUB_KEEPS_ORDER 1u
 #define OUTBOX_PUB_KEEPALIVE 2u /* the host calls keepalive while nothing is published */
@@ -95,7 +97,7 @@ struct outbox_publisher_ops {
     /**
      * Frees the instance, within OUTBOX_CLOSE_MS. A client whose own close has no limit is closed
      * in a thread of the plugin, which may go on behind. What was submitted and not collected is
-     * the host's again. A host that stops waits no longer than its shutdown_timeout. The host may
+     * the host's again, and not read any more. A host that stops waits no longer than its shutdown_timeout. The host may
      * pass NULL.
      */
     void (*close)(void *instance);
@@ -130,8 +132,10 @@ struct outbox_publisher_ops {
 
     /**
      * Optional, needs OUTBOX_PUB_KEEPALIVE. Sends heartbeats and reads what the other side sent,
-     * while nothing is published; does not block. *ret says whether the publisher is healthy, and
+     * while nothing is published, and while the worker waits for outcomes, which only collect hands
+     * out; does not block. *ret says whether the publisher is healthy, and
      * when to call again. After OUTBOX_E_BROKEN the host closes the instance and opens another.
+     * Another negative result says what OUTBOX_UNAVAILABLE says.
      */
     int (*keepalive)(void *instance, struct outbox_keepalive *ret, struct outbox_err *err);
 
@@ -143,8 +147,10 @@ struct outbox_publisher_ops {
      * and after an error. The messages that it took, and their outcomes, are the plugin's until
      * collect has handed the outcome out, or close has returned: they are not copied. It writes to
      * an outcome only in collect. call->timeout_ms is the time in which each of them has its
-     * outcome: one whose fate is unknown then is handed out as OUTBOX_UNSET. The result describes
-     * the connection, as that of publish. n is at least 1.
+     * outcome: one whose fate is unknown then is handed out as OUTBOX_UNSET, within half a second.
+     * cancel_fd ends this call, and takes nothing back: a host that stops goes on to collect while
+     * it has time, and then closes the instance. The result describes the connection, as that of
+     * publish. n is at least 1.
      */
     int (*submit)(void *instance, const struct outbox_message *const *msgs, uint64_t n,
                   const struct outbox_call *call, struct outbox_outcome *const *outcomes,
@@ -153,8 +159,10 @@ struct outbox_publisher_ops {
     /**
      * Waits until a submitted message has its outcome, at most call->timeout_ms (0: not at all),
      * and hands out all that have one: *ret is an array of *ret_n of the pointers that submit got,
-     * each once, in any order. The array belongs to the plugin until the next call. OUTBOX_OK with
-     * *ret_n == 0: none has one yet. A negative result describes the connection; what was
+     * each once, in any order. The array belongs to the plugin until the next call; so do the
+     * reasons. OUTBOX_OK with *ret_n == 0: none has one yet. The host asks only while something is
+     * submitted. It closes a plugin as broken that hands out what it has not got, or twice, or that
+     * keeps a message longer than submit says. A negative result describes the connection; what was
      * submitted is still handed out by later calls, as OUTBOX_UNSET where nothing is known. After
      * OUTBOX_E_BROKEN the host closes the instance.
      */
@@ -162,7 +170,8 @@ struct outbox_publisher_ops {
                    struct outbox_outcome *const **ret, uint64_t *ret_n, struct outbox_err *err);
 
     /** Optional. A descriptor, of the plugin, that is readable while collect has something to hand
-     * out; the host polls it and never reads it. -1: none. Without it the host asks often. */
+     * out, and only then; the host polls it and never reads it. It may differ from call to call.
+     * -1: none. Without it the host asks often. */
     int32_t (*ready_fd)(void *instance);
 };
 

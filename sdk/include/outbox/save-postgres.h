@@ -32,7 +32,7 @@ extern "C" {
 /** The class of a failed statement: OUTBOX_E_RETRY if the same transaction may succeed later. */
 static inline int outbox_postgres_class(PGconn *conn, const PGresult *result)
 {
-    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : OUTBOX_NULL;
     if (PQstatus(conn) != CONNECTION_OK || !state)
         return OUTBOX_E_RETRY;
     /* connection, resources, operator intervention, serialization, locks */
@@ -48,7 +48,7 @@ static inline int outbox_postgres_run(void *ctx, const char *sql,
                                       const struct outbox_arg *const *args, uint64_t n,
                                       struct outbox_err *err)
 {
-    PGconn *conn = (PGconn *)ctx;
+    PGconn *conn = OUTBOX_CAST(PGconn *, ctx);
     const char *values[OUTBOX_POSTGRES_ARGS_MAX];
     int lengths[OUTBOX_POSTGRES_ARGS_MAX], formats[OUTBOX_POSTGRES_ARGS_MAX];
     char numbers[OUTBOX_POSTGRES_ARGS_MAX][24];
@@ -61,19 +61,20 @@ static inline int outbox_postgres_run(void *ctx, const char *sql,
     for (i = 0; i < n; i++) {
         const struct outbox_arg *arg = args[i];
         formats[i] = 1; /* binary: texts and bytes unchanged */
-        values[i] = arg->type == OUTBOX_ARG_NULL ? NULL : arg->s.p;
-        lengths[i] = (int)arg->s.n;
+        values[i] = arg->type == OUTBOX_ARG_NULL ? OUTBOX_NULL : arg->s.p;
+        lengths[i] = OUTBOX_CAST(int, arg->s.n);
         if (arg->type == OUTBOX_ARG_INT) {
-            snprintf(numbers[i], sizeof numbers[i], "%lld", (long long)arg->i);
+            snprintf(numbers[i], sizeof numbers[i], "%lld", OUTBOX_CAST(long long, arg->i));
             values[i] = numbers[i];
             formats[i] = 0;
         } else if (arg->s.n > INT_MAX) {
             return outbox_fail(err, OUTBOX_E_CONFIG, "a value is longer than 2 GiB");
         }
     }
-    result = PQexecParams(conn, sql, (int)n, NULL, values, lengths, formats, 0);
+    result = PQexecParams(conn, sql, OUTBOX_CAST(int, n), OUTBOX_NULL, values, lengths, formats, 0);
     if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK) {
-        const char *text = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+        const char *text =
+            result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : OUTBOX_NULL;
         r = outbox_fail(err, outbox_postgres_class(conn, result), "cannot write the message: %s",
                         text ? text : PQerrorMessage(conn));
     }
@@ -84,7 +85,7 @@ static inline int outbox_postgres_run(void *ctx, const char *sql,
 /** An exec for outbox_save that writes on this connection. The exec borrows the connection. */
 static inline struct outbox_exec outbox_exec_postgres(PGconn *conn)
 {
-    struct outbox_exec exec = {sizeof exec, 0, NULL, outbox_postgres_run};
+    struct outbox_exec exec = {sizeof exec, 0, OUTBOX_NULL, outbox_postgres_run};
     exec.ctx = conn;
     return exec;
 }

@@ -56,12 +56,12 @@ static inline int outbox_sqlite_run(void *ctx, const char *sql,
                                     const struct outbox_arg *const *args, uint64_t n,
                                     struct outbox_err *err)
 {
-    sqlite3 *db = (sqlite3 *)ctx;
-    sqlite3_stmt *statement = NULL;
+    sqlite3 *db = OUTBOX_CAST(sqlite3 *, ctx);
+    sqlite3_stmt *statement = OUTBOX_NULL;
     uint64_t i;
-    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, OUTBOX_NULL);
     for (i = 0; code == SQLITE_OK && i < n; i++)
-        code = outbox_sqlite_bind(statement, (int)i + 1, args[i]);
+        code = outbox_sqlite_bind(statement, OUTBOX_CAST(int, i) + 1, args[i]);
     if (code == SQLITE_OK)
         code = sqlite3_step(statement);
     sqlite3_finalize(statement);
@@ -74,7 +74,7 @@ static inline int outbox_sqlite_run(void *ctx, const char *sql,
 /** An exec for outbox_save that writes on this connection. The exec borrows the connection. */
 static inline struct outbox_exec outbox_exec_sqlite(sqlite3 *db)
 {
-    struct outbox_exec exec = {sizeof exec, 0, NULL, outbox_sqlite_run};
+    struct outbox_exec exec = {sizeof exec, 0, OUTBOX_NULL, outbox_sqlite_run};
     exec.ctx = db;
     return exec;
 }

@@ -107,7 +107,10 @@ struct outbox_batch {
     struct outbox_str quarantine_reason;
 };
 
-/** The actions of a settle: what becomes of a claimed message. */
+/**
+ * The actions of a settle: what becomes of a claimed message. DONE and SPLIT empty last_error,
+ * which tells why a message waits or failed.
+ */
 #define OUTBOX_SETTLE_DONE 1u   /* processed; with OUTBOX_SETTLE_DELETE it is deleted */
 #define OUTBOX_SETTLE_RETRY 2u  /* pending again, due after delay_ms */
 #define OUTBOX_SETTLE_FAILED 3u /* failed: a dead letter */
@@ -116,7 +119,7 @@ struct outbox_batch {
 
 /** The flags of a settle; no flag is an action. */
 #define OUTBOX_SETTLE_CHARGE 0x100u /* retries + 1 */
-#define OUTBOX_SETTLE_REASON 0x200u /* last_error becomes `reason`; NULL: it becomes NULL */
+#define OUTBOX_SETTLE_REASON 0x200u /* last_error becomes `reason`; NULL: empty */
 #define OUTBOX_SETTLE_DELETE 0x400u /* DONE: the row is deleted instead of kept as processed */
 
 /** How to settle one message. The host owns it; the store borrows it for the call. */
@@ -150,7 +153,7 @@ struct outbox_settle {
 struct outbox_filter {
     uint32_t size;
     uint32_t statuses;            /* bits */
-    struct outbox_str topic;      /* an fnmatch pattern, matched without flags */
+    struct outbox_str topic;      /* an fnmatch pattern, matched without flags; a NUL follows it */
     struct outbox_str lane;       /* the name of a publisher */
     const struct outbox_str *ids; /* n_ids row ids or origin ids */
     uint64_t n_ids;
@@ -308,7 +311,9 @@ struct outbox_store_ops {
                 struct outbox_err *err);
 
     /**
-     * Claims messages that are due, oldest first, and messages whose lease has expired. Where
+     * Claims messages that are due, oldest first, and messages whose lease has expired. Messages
+     * that come again after a delay have half of a batch, if there are more of both kinds than it
+     * holds, so that neither starves; a batch has the order of seq all the same. Where
      * there are none, the result is OUTBOX_OK and a batch with n == 0, which must be released,
      * too. A claim whose lease has expired charges nothing. Negative: there is no batch.
      */

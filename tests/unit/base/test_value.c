@@ -201,6 +201,7 @@ static const struct {
     const char *text;
     bool holds;
 } with_password[] = {
+    {"amqp://b, amqp://u:p@c", true},
     {"host=db user=shop password=x", true},
     {"host=db PassWord = 'x y'", true},
     {"sslpassword=x host=db", true},

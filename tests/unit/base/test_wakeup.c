@@ -5,6 +5,8 @@
 #include "unit.h"
 
 #include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define SOON_US 20000
 #define LONG_US 30000000
@@ -133,6 +135,64 @@ START_TEST(idle_workers_are_waited_for)
 }
 END_TEST
 
+static void *poll_long(void *arg)
+{
+    struct pollfd fds[2] = {{.fd = -1}, {.fd = *(int *)arg, .events = POLLIN}};
+    bool news = wakeup_poll(&wakeup, INT64_MAX, INT64_MAX, fds, 2);
+    return news ? &wakeup : NULL;
+}
+
+static pthread_t start_poller(int *fd)
+{
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, poll_long, fd), 0);
+    return thread;
+}
+
+START_TEST(one_that_polls_is_woken_by_its_descriptor_or_as_the_others)
+{
+    void *news;
+    int fd = eventfd(0, EFD_CLOEXEC), quiet = eventfd(0, EFD_CLOEXEC);
+    pthread_t thread = start_poller(&fd), others[2] = {start_poller(&quiet), start_waiter()};
+    await_waiting(3);
+    eventfd_write(fd, 1);
+    pthread_join(thread, &news);
+    ck_assert_ptr_null(news);
+    wakeup_signal(&wakeup);
+    await_waiting(1);
+    wakeup_signal(&wakeup);
+    await_waiting(0);
+    pthread_join(others[0], &news);
+    ck_assert_ptr_nonnull(news);
+    pthread_join(others[1], NULL);
+    thread = start_poller(&quiet); /* what woke it is forgotten */
+    await_waiting(1);
+    poll(NULL, 0, 50);
+    await_waiting(1);
+    wakeup_close(&wakeup);
+    pthread_join(thread, NULL);
+    close(fd);
+    close(quiet);
+}
+END_TEST
+
+START_TEST(one_that_polls_wakes_at_its_time_and_at_that_of_another)
+{
+    struct pollfd fds[1];
+    int64_t began = now();
+    ck_assert(!wakeup_poll(&wakeup, INT64_MAX, began + SOON_US, fds, 1));
+    ck_assert_int_ge(now(), began + SOON_US);
+    int quiet = eventfd(0, EFD_CLOEXEC);
+    pthread_t thread = start_poller(&quiet);
+    await_waiting(1);
+    began = now();
+    wakeup_wait(&wakeup, began + LONG_US / 100, began); /* leaves its due time to the other */
+    pthread_join(thread, NULL);
+    ck_assert_int_lt(now(), began + LONG_US);
+    close(quiet);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("wakeup");
@@ -146,6 +206,8 @@ int main(void)
     tcase_add_test(tc, without_any_time_the_next_poll_ends_the_wait);
     tcase_add_test(tc, closed_nobody_waits);
     tcase_add_test(tc, idle_workers_are_waited_for);
+    tcase_add_test(tc, one_that_polls_is_woken_by_its_descriptor_or_as_the_others);
+    tcase_add_test(tc, one_that_polls_wakes_at_its_time_and_at_that_of_another);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

@@ -4,6 +4,11 @@
 
 #define TAIL "[router]\nfallback = a\n"
 #define BASE PRELUDE "words = /bin/x y\nnames = p, q\nroom = 1M\n" TAIL
+#define CHECKED                                                                               \
+    "[relay]\nplugin_dir = @/plugins\ncheck_plugins = yes\n[store]\nplugin = sqlite\npath = " \
+    "x.db\n"                                                                                  \
+    "[publisher a]\nplugin = options\nurl = u\npassword_file = @/secret\nwords = /bin/x y\n"  \
+    "names = p, q\nroom = 1M\n" TAIL
 
 static const struct {
     const char *text;
@@ -32,10 +37,14 @@ static const struct {
     {BASE "[publisher b]\nplugin = options\nurl = u\npassword = p\n[route r]\ntopic = x\n"
           "publisher = b\n[log]\nlevel = debug\n",
      "[log] level: info -> debug\npublisher b: added\nroute r: added\n", true},
-    {"[relay]\nplugin_dir = @/plugins\ncheck_plugins = yes\n[store]\nplugin = sqlite\npath = x.db\n"
-     "[publisher a]\nplugin = options\nurl = u\npassword_file = @/secret\nwords = /bin/x y\n"
-     "names = p, q\nroom = 1M\n" TAIL,
-     "[relay] check_plugins: no -> yes\npublisher a: changed (check_plugins), reopened\n", false},
+    {CHECKED, "[relay] check_plugins: no -> yes\npublisher a: changed (check_plugins), reopened\n",
+     false},
+    /* of a group */
+    {PRELUDE "words = /bin/x y\nnames = p, q\nroom = 1M\nplain.x = 1\n" TAIL,
+     "publisher a: changed (plain), reopened\n", false},
+    /* which a plugin can tell from the default */
+    {PRELUDE "words = /bin/x y\nnames = p, q\nroom = 1M\ncount = 3\n" TAIL,
+     "publisher a: changed (count), reopened\n", false},
     {PRELUDE "words = /bin/x y\nnames = p, q\nroom = 1M\n[router]\nunrouted = fail\n",
      "[router] unrouted: hold -> fail\n[router] fallback: a -> none\n", true},
 };
@@ -124,7 +133,8 @@ END_TEST
 
 START_TEST(a_file_that_was_replaced_is_noticed)
 {
-    struct config *before = load_again(BASE, NULL);
+    struct config *before = load_again(_i == 0 ? BASE : CHECKED, NULL);
+    ck_assert_int_eq(before->check_plugins, _i == 1);
     ck_assert(!plugin_is_replaced(before->publishers[0].plugin));
     char path[128];
     snprintf(path, sizeof path, "%s/plugins/pub-options.so", dir);
@@ -133,6 +143,31 @@ START_TEST(a_file_that_was_replaced_is_noticed)
     install("OUTBOX_TEST_BUILDDIR", "tests/fixtures/", "pub-options.so");
     ck_assert(plugin_is_replaced(before->publishers[0].plugin));
     ck_assert(!plugin_is_replaced(before->store_plugin));
+    config_free(before);
+}
+END_TEST
+
+/* Settings of a group have keys and values. */
+START_TEST(a_group_is_the_same_if_all_its_settings_are)
+{
+    static const struct {
+        const char *text;
+        bool keeps;
+    } groups[] = {{"plain.x = 1\nplain.y = 2\n", true},
+                  {"plain.x = 1\nplain.y = 3\n", false},
+                  {"plain.x = 1\nplain.z = 2\n", false},
+                  {"plain.x = 1\n", false},
+                  {"client.x = 1\nplain.y = 2\n", false}};
+    char text[600];
+    snprintf(text, sizeof text, PRELUDE "%s" TAIL, groups[0].text);
+    struct config *before = load_again(text, NULL);
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        snprintf(text, sizeof text, PRELUDE "%s" TAIL, groups[i].text);
+        struct config *after = load_again(text, before);
+        ck_assert_msg((config_kept_publisher(before, after, 0) == 0) == groups[i].keeps, "%s",
+                      groups[i].text);
+        config_free(after);
+    }
     config_free(before);
 }
 END_TEST
@@ -147,7 +182,8 @@ int main(void)
                         sizeof cases / sizeof cases[0]);
     tcase_add_test(tc, a_secret_that_its_file_changes_is_no_change);
     tcase_add_test(tc, a_plugin_of_another_folder_is_another_plugin);
-    tcase_add_test(tc, a_file_that_was_replaced_is_noticed);
+    tcase_add_loop_test(tc, a_file_that_was_replaced_is_noticed, 0, 2);
+    tcase_add_test(tc, a_group_is_the_same_if_all_its_settings_are);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }

@@ -44,6 +44,26 @@ static const struct {
      "12: mode: `x` is none of queue | pubsub\n"
      "13: unknown key `modus` in [route r]; neither outboxd nor rule-options knows it; did you "
      "mean `mode`?\n14: unknown key `header.` in [route r]; did you mean `header`?\n"},
+    {"spare = b\n", "10: spare: there is no [publisher b]\n"},
+    {"spare = mial\n[publisher mail]\nplugin = options\nurl = x\npassword_file = @/secret\n",
+     "10: spare: there is no [publisher mial]; did you mean `mail`?\n"},
+    {"[route r]\nplugin = options\nmode = pubsub\nspare = b\n",
+     "13: spare: there is no [publisher b]\n"},
+    {"client = x\n",
+     "10: client: is a group of settings; write `client.NAME = VALUE` for each of them\n"},
+    {"client. = x\nclient.a b = x\n",
+     "10: client.: the name behind the prefix has only letters, digits, `.`, `_` and `-`\n"
+     "11: client.a b: the name behind the prefix has only letters, digits, `.`, `_` and `-`\n"},
+    {"client.a = x\nclient.A = y\nclient.a = z\n", "12: `client.a` is set already, on line 10\n"},
+    {"client.a = ${OUTBOX_NOT_SET}\n",
+     "10: client.a: the environment variable OUTBOX_NOT_SET is not set\n"},
+    {"client.api.token = x${OUTBOX_NOT_SET}\n",
+     "10: client.api.token: a `${` in it does not begin a set environment variable; write `$${` "
+     "for a literal `${`\n"},
+    {"cleint.a = x\n",
+     "10: unknown key `cleint.a` in [publisher a]; neither outboxd nor pub-options knows it\n"},
+    {"hosts_file = x\n", "10: unknown key `hosts_file` in [publisher a]; neither outboxd nor "
+                         "pub-options knows it\n"},
     {"[route r]\nplugin = options\npublisher = a\n",
      "10: [route r] names publishers in several ways; keep one of publisher, header and plugin\n"},
     {"[route r]\nheader = h\nto.a=b = a\n",
@@ -202,6 +222,38 @@ START_TEST(a_configuration_with_a_secret_is_guarded)
 }
 END_TEST
 
+START_TEST(secrets_in_lists_and_groups_are_guarded)
+{
+    static const struct {
+        const char *line, *text; /* "": others may read the file */
+    } lines[] = {
+        {"hosts = a, password=p", "hosts holds a password"},
+        {"hosts = a, password=${PATH}", ""},
+        {"hosts = a, b", ""},
+        {"client.sasl.password = p", "client.sasl.password is a secret"},
+        {"client.sasl.password = ${PATH}", ""},
+        {"client.API-Token = p", "client.API-Token is a secret"},
+        {"client.server = password=p", "client.server holds a password"},
+        {"client.server = p", ""},
+        {"plain.secret = p", "plain.secret is a secret"},
+        {"plain.server = password=p", ""},
+        {"plain.a = p", ""},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        char text[512], expected[512] = "";
+        snprintf(text, sizeof text, "%s%s\n", PRELUDE, lines[i].line);
+        if (*lines[i].text)
+            snprintf(expected, sizeof expected,
+                     "10: %s, but others can read this file (mode 0644); chmod o-rwx it, or name "
+                     "an environment variable here, ${NAME}\n",
+                     lines[i].text);
+        config_free(load_mode(text, 0644));
+        ck_assert_str_eq(reported.text, expected);
+        config_free(taken(text));
+    }
+}
+END_TEST
+
 START_TEST(a_file_that_others_can_write_is_refused)
 {
     config_free(load_mode(SECTION "password_file = @/secret\n", 0606));
@@ -295,6 +347,7 @@ int main(void)
     tcase_add_test(tc, a_secret_comes_from_a_file_less_one_newline);
     tcase_add_test(tc, a_file_of_a_secret_is_guarded);
     tcase_add_test(tc, a_configuration_with_a_secret_is_guarded);
+    tcase_add_test(tc, secrets_in_lists_and_groups_are_guarded);
     tcase_add_test(tc, a_file_that_others_can_write_is_refused);
     tcase_add_test(tc, the_store_is_read_whatever_else_is_wrong);
     tcase_add_test(tc, mistakes_of_the_store_itself_are_told);

@@ -84,6 +84,77 @@ START_TEST(values_are_unquoted_split_and_replaced_in_that_order)
 }
 END_TEST
 
+START_TEST(settings_of_a_group_are_found_by_their_place)
+{
+    setenv("OUTBOX_UNIT", "y", 1);
+    struct config *config =
+        taken(PRELUDE "client.b.c = \"x ; z\"\nspare = a\nclient.a = ${OUTBOX_UNIT}\n"
+                      "plain.B-1 =\n");
+    const struct outbox_cfg *options = config->publishers[0].options;
+    ck_assert_uint_eq(options_count(options, "client"), 2);
+    ck_assert_str_eq(options_key(options, "client", 0).p, "b.c");
+    ck_assert_str_eq(options_item(options, "client", 0).p, "x ; z");
+    ck_assert_str_eq(options_key(options, "client", 1).p, "a");
+    ck_assert_str_eq(options_item(options, "client", 1).p, "y");
+    ck_assert_uint_eq(options_item(options, "client", 1).n, 1);
+    ck_assert_ptr_null(options_key(options, "client", 2).p);
+    ck_assert_ptr_null(options_item(options, "client", 2).p);
+    ck_assert_uint_eq(options_count(options, "plain"), 1);
+    ck_assert_str_eq(options_key(options, "plain", 0).p, "B-1");
+    ck_assert_str_eq(options_item(options, "plain", 0).p, "");
+    ck_assert_str_eq(options_text(options, "spare").p, "a");
+    config_free(config);
+}
+END_TEST
+
+START_TEST(what_the_file_sets_differs_from_a_default)
+{
+    struct config *config = taken(PRELUDE "count = 3\nclient.a = x\n");
+    const struct outbox_cfg *options = config->publishers[0].options;
+    static const char *const set[] = {"url", "password", "count", "client"};
+    static const char *const other[] = {"mode", "flag", "words", "names", "plain", "nobody's"};
+    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++)
+        ck_assert_int_eq(options_is_set(options, set[i]), 1);
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++)
+        ck_assert_int_eq(options_is_set(options, other[i]), 0);
+    config_free(config);
+}
+END_TEST
+
+/* What open says, with the line of what it blames. */
+static void open_says(const char *text, const char *expected)
+{
+    char *filled = fill(expected);
+    struct outbox_err err = {.size = sizeof err};
+    struct publisher publisher = {0};
+    struct config *config = taken(text);
+    ck_assert_int_eq(config_open_publisher(&config->publishers[0], &publisher, NULL, &err),
+                     OUTBOX_E_CONFIG);
+    ck_assert_str_eq(err.text, filled);
+    publisher_close(&publisher);
+    config_free(config);
+    free(filled);
+}
+
+START_TEST(what_a_plugin_refuses_is_told_with_its_line)
+{
+    open_says(PRELUDE "count = 3\nmode = queue\n",
+              "@/outboxd.ini:11: publisher a: mode: queue need not be said");
+    open_says(PRELUDE "client.a = x\n\nclient.refused = y\n",
+              "@/outboxd.ini:12: publisher a: client.refused: not `y`");
+    struct config *config = taken(PRELUDE "client.a = x\n\nclient.b = x\n");
+    const struct outbox_cfg *options = config->publishers[0].options;
+    ck_assert_int_eq(options_line(options, "password"), 9); /* by password_file */
+    ck_assert_int_eq(options_line(options, "client"), 10);
+    ck_assert_int_eq(options_line(options, "client.b"), 12);
+    ck_assert_int_eq(options_line(options, "client.c"), 10);
+    ck_assert_int_eq(options_line(options, "mode"), 6); /* a default: the section's */
+    ck_assert_int_eq(options_line(options, "nobody's"), 6);
+    ck_assert_int_eq(options_line(options, ""), 6);
+    config_free(config);
+}
+END_TEST
+
 START_TEST(routes_are_taken_in_the_order_of_the_file)
 {
     struct config *config = taken(
@@ -142,10 +213,15 @@ START_TEST(the_hash_tells_where_messages_go_and_nothing_else)
         ROUTED "[route r]\nheader = x\nto.v = b\n",
         ROUTED "[route r]\nplugin = options\n",
         ROUTED "[route r]\nplugin = options\nmode = pubsub\n",
+        ROUTED "[route r]\nplugin = options\nspare = a\n",
+        ROUTED "[route r]\nplugin = options\nclient.a = x\n",
+        ROUTED "[route r]\nplugin = options\nclient.a = y\n",
+        ROUTED "[route r]\nplugin = options\nclient.b = x\n",
+        ROUTED "[route r]\nplugin = options\nclient.password = x\n",
         ROUTED "[route r]\ntopic = x\npublisher = a\n[route s]\ntopic = y\npublisher = b\n",
         ROUTED "[route s]\ntopic = y\npublisher = b\n[route r]\ntopic = x\npublisher = a\n",
     };
-    enum { N = sizeof different / sizeof different[0] };
+    enum { N = sizeof different / sizeof different[0], SECRET = 17 };
     char hashes[N][17], other[17];
     for (size_t i = 0; i < N; i++) {
         hash_of(different[i], hashes[i]);
@@ -155,6 +231,8 @@ START_TEST(the_hash_tells_where_messages_go_and_nothing_else)
     }
     hash_of(different[5], other);
     ck_assert_str_eq(other, hashes[5]);
+    hash_of(ROUTED "[route r]\nplugin = options\nclient.password = y\n", other);
+    ck_assert_str_eq(other, hashes[SECRET]);
     /* neither how fast nor with which right, nor the order of the publishers */
     hash_of("[publisher b]\nplugin = options\nurl = other\npassword = x\n[route other]\n"
             "topic = x ; comment\npublisher = \"a\"\n" PRELUDE "batch_size = 3\n",
@@ -214,6 +292,9 @@ int main(void)
     tcase_add_test(tc, what_is_not_set_has_its_default);
     tcase_add_test(tc, a_publisher_inherits_what_it_does_not_set);
     tcase_add_test(tc, values_are_unquoted_split_and_replaced_in_that_order);
+    tcase_add_test(tc, settings_of_a_group_are_found_by_their_place);
+    tcase_add_test(tc, what_the_file_sets_differs_from_a_default);
+    tcase_add_test(tc, what_a_plugin_refuses_is_told_with_its_line);
     tcase_add_test(tc, routes_are_taken_in_the_order_of_the_file);
     tcase_add_test(tc, the_hash_tells_where_messages_go_and_nothing_else);
     tcase_add_test(tc, no_bytes_harm_the_reader);

@@ -62,8 +62,13 @@ START_TEST(the_reason_is_the_publishers_or_says_that_there_is_none)
     o.reason = outbox_cstr("too red");
     ck_assert(outcome_settle(&terms, &m, &o, &s));
     ck_assert(s.reason.p == o.reason.p);
-    /* A delay without a reason leaves last_error as it is. */
+    /* A row that waits says why; one whose publisher is unavailable says what it said before. */
     o = (struct outbox_outcome){.size = sizeof o, .verdict = OUTBOX_LATER};
+    ck_assert(outcome_settle(&terms, &m, &o, &s));
+    ck_assert_uint_eq(s.flags, OUTBOX_SETTLE_REASON);
+    ck_assert(
+        outbox_str_eq(s.reason, outbox_cstr("the publisher asked to wait, and gave no reason")));
+    o.verdict = OUTBOX_UNAVAILABLE;
     ck_assert(outcome_settle(&terms, &m, &o, &s));
     ck_assert_uint_eq(s.flags, 0);
 }
@@ -77,6 +82,9 @@ START_TEST(later_is_when_the_publisher_says_or_after_the_shortest_retry)
     struct outbox_settle s;
     ck_assert(outcome_settle(&terms, &m, &o, &s));
     ck_assert_int_eq(s.delay_ms, 4711);
+    o.after_ms = UINT32_MAX;
+    ck_assert(outcome_settle(&terms, &m, &o, &s));
+    ck_assert_int_eq(s.delay_ms, OUTBOX_AFTER_MAX_MS);
     o.after_ms = 0;
     ck_assert(outcome_settle(&terms, &m, &o, &s));
     ck_assert_int_eq(s.delay_ms, delivery.retry_min_ms);

@@ -7,6 +7,7 @@
 #include <outbox/helpers.h>
 #include <outbox/store.h>
 
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -24,6 +25,9 @@ static int failures;             /* so many settles more fail */
 static int failure;              /* with this result */
 static unsigned stale;           /* so many settles more come too late */
 static uint8_t becomes;          /* what the rest says of each item */
+static int claim_result;         /* of each claim */
+static unsigned claims;          /* calls */
+static unsigned settles;         /* calls */
 static unsigned published;       /* messages */
 static unsigned probes;          /* settles that leave a message as it is */
 static unsigned probe_limit;     /* the largest claim while settles failed */
@@ -64,6 +68,7 @@ static int claim(void *self, const struct outbox_claim *claim, const struct outb
     f->batch =
         (struct outbox_batch){.size = sizeof f->batch, .messages = f->msgs, .next_due_ms = -1};
     pthread_mutex_lock(&table_lock);
+    claims++;
     for (size_t i = 0; i < ROWS && f->batch.n < claim->limit; i++)
         if (rows[i] == FREE) {
             rows[i] = CLAIMED;
@@ -72,8 +77,8 @@ static int claim(void *self, const struct outbox_claim *claim, const struct outb
     if (published > 0 && failures > 0 && f->batch.n > probe_limit)
         probe_limit = f->batch.n;
     pthread_mutex_unlock(&table_lock);
-    *ret = &f->batch;
-    return OUTBOX_OK;
+    *ret = claim_result == OUTBOX_OK ? &f->batch : NULL;
+    return claim_result == 1 ? OUTBOX_OK : claim_result;
 }
 
 static int settle(void *self, struct outbox_batch *batch, const struct outbox_settle *const *items,
@@ -84,6 +89,7 @@ static int settle(void *self, struct outbox_batch *batch, const struct outbox_se
     (void)call;
     int r = OUTBOX_OK;
     pthread_mutex_lock(&table_lock);
+    settles++;
     probes += n == 1 && items[0]->action == OUTBOX_SETTLE_RETRY && items[0]->flags == 0;
     if (failures > 0) {
         failures--;
@@ -145,8 +151,9 @@ static void set_up(void)
     }
 }
 
-/* Until nothing is due any more. max_retries 0: without a publisher. */
-static struct relay_report run(uint32_t workers, uint32_t max_retries)
+/* Until nothing is due any more, or for as long as the outage that is to end it lasts.
+ * max_retries 0: without a publisher. */
+static struct relay_report run_until(const char *outage, uint32_t workers, uint32_t max_retries)
 {
     struct plugin plugin = {.desc = {.kind = OUTBOX_KIND_STORE, .name = "fake"},
                             .ops.store = {.open = open_fake,
@@ -176,15 +183,21 @@ static struct relay_report run(uint32_t workers, uint32_t max_retries)
         config->routes.fallback = strdup("out");
     }
     ck_assert_int_eq(config_finish(config), OUTBOX_OK);
-    const struct relay_mode mode = {.once = true, .wait_ms = 60000};
+    const struct relay_mode mode = {.once = true, .wait_ms = *outage ? 1500 : 60000};
     ck_assert_int_eq(relay_start(config, &mode, NULL, &relay, &err), 0);
     struct pollfd ended = {.fd = relay_ended_fd(relay), .events = POLLIN};
     ck_assert_int_eq(poll(&ended, 1, 50000), 1);
     relay_finish(relay, &report);
-    ck_assert_str_eq(report.outage, "");
+    ck_assert_msg(*outage ? strstr(report.outage, outage) != NULL : !report.outage[0], "%s",
+                  report.outage);
     relay_free(relay);
     config_free(config);
     return report;
+}
+
+static struct relay_report run(uint32_t workers, uint32_t max_retries)
+{
+    return run_until("", workers, max_retries);
 }
 
 START_TEST(after_a_failed_settle_nothing_is_published_until_one_passes)
@@ -250,6 +263,55 @@ START_TEST(what_went_to_quarantine_is_counted_as_nothing_else)
 }
 END_TEST
 
+/* What a settle did that breaks the rules is not known, so nothing more goes out. */
+START_TEST(a_store_that_settles_by_no_rule_ends_the_run_and_is_named)
+{
+    failures = INT_MAX;
+    failure = 42;
+    run_until("the store did not take what was sent: store-fake is broken: in `settle` it returned "
+              "42, which is neither OUTBOX_OK nor negative",
+              2, 5);
+    ck_assert_uint_eq(published, ROWS);
+    ck_assert_uint_le(settles, 20);
+}
+END_TEST
+
+START_TEST(so_does_one_that_says_what_nobody_knows_of_a_message)
+{
+    becomes = OUTBOX_SETTLED_QUARANTINED + 1;
+    run_until("in `settle` it set the unknown number 4 for a message", 2, 5);
+    ck_assert_uint_eq(published, ROWS);
+    ck_assert_uint_le(settles, 20);
+}
+END_TEST
+
+START_TEST(so_does_one_that_was_cancelled_by_nobody)
+{
+    failures = INT_MAX;
+    failure = OUTBOX_E_CANCELLED;
+    run_until("in `settle` it returned OUTBOX_E_CANCELLED, though nobody cancelled the call", 2, 5);
+    ck_assert_uint_eq(published, ROWS);
+    ck_assert_uint_le(settles, 20);
+}
+END_TEST
+
+START_TEST(a_store_that_claims_by_no_rule_is_paused_and_named)
+{
+    static const struct {
+        int result; /* 1: OUTBOX_OK without a batch */
+        const char *outage;
+    } cases[] = {
+        {1, "store-fake is broken: in `claim` it returned OUTBOX_OK, and no result"},
+        {42, "store-fake is broken: in `claim` it returned 42, which is neither"},
+        {OUTBOX_E_CANCELLED, "store-fake is broken: in `claim` it returned OUTBOX_E_CANCELLED"},
+    };
+    claim_result = cases[_i].result;
+    run_until(cases[_i].outage, 2, 5);
+    ck_assert_uint_eq(published, 0);
+    ck_assert_uint_le(claims, 10);
+}
+END_TEST
+
 START_TEST(without_a_publisher_a_relay_ends_too)
 {
     struct relay_report report = run(1, 0);
@@ -269,6 +331,10 @@ int main(void)
     tcase_add_test(tc, a_refused_outcome_is_not_counted_as_accepted);
     tcase_add_test(tc, a_refused_outcome_is_a_charged_attempt_before_the_last);
     tcase_add_test(tc, what_went_to_quarantine_is_counted_as_nothing_else);
+    tcase_add_test(tc, a_store_that_settles_by_no_rule_ends_the_run_and_is_named);
+    tcase_add_test(tc, so_does_one_that_says_what_nobody_knows_of_a_message);
+    tcase_add_test(tc, so_does_one_that_was_cancelled_by_nobody);
+    tcase_add_loop_test(tc, a_store_that_claims_by_no_rule_is_paused_and_named, 0, 3);
     tcase_add_test(tc, without_a_publisher_a_relay_ends_too);
     suite_add_tcase(suite, tc);
     return unit_main(suite);

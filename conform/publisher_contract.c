@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "conform/publisher_contract.h"
+
+#include "plugin/shared_state.h"
+
+#include <outbox/helpers.h>
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static const struct publisher_kind *kind;
+static struct log *the_log;
+static struct shared_state *the_shared; /* of the case's instances; NULL: each has its own */
+
+void publisher_use(const struct publisher_kind *of)
+{
+    kind = of;
+}
+
+/* ---- what cases use ---- */
+
+/* What a case made, freed behind it, the last first. Several threads may make things. */
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        void *thing;
+        void (*free)(void *);
+    } things[4096];
+    size_t n;
+} made = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void *mine(void *thing, void (*free_thing)(void *))
+{
+    pthread_mutex_lock(&made.lock);
+    ck_assert_uint_lt(made.n, sizeof made.things / sizeof made.things[0]);
+    made.things[made.n].thing = thing;
+    made.things[made.n++].free = free_thing;
+    pthread_mutex_unlock(&made.lock);
+    return thing;
+}
+
+void free_made(void)
+{
+    while (made.n > 0) {
+        made.n--;
+        made.things[made.n].free(made.things[made.n].thing);
+    }
+}
+
+static void free_set(void *set)
+{
+    plugin_set_free(set);
+}
+
+static void free_options(void *cfg)
+{
+    options_free(cfg);
+}
+
+static void free_batch(void *b)
+{
+    batch_free(b);
+}
+
+static const struct plugin *the_plugin(void)
+{
+    const struct outbox_cfg *cfg;
+    if (kind->module)
+        return kind->module(&cfg);
+    struct outbox_err err = {.size = sizeof err};
+    struct plugin_set *set = mine(plugin_set_new(getenv("OUTBOX_TEST_PLUGIN_DIR")), free_set);
+    const struct plugin *plugin = NULL;
+    if (plugin_get(set, OUTBOX_KIND_PUBLISHER, kind->plugin, &plugin, &err) < 0)
+        ck_abort_msg("%s", err.text);
+    return plugin;
+}
+
+static struct instance *open_with(const struct outbox_cfg *cfg, const struct plugin *plugin)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct instance *instance = mine(calloc(1, sizeof *instance), free);
+    const struct instance_setup setup = {.plugin = plugin,
+                                         .cfg = cfg,
+                                         .label = "publisher test",
+                                         .log = the_log,
+                                         .shared = the_shared,
+                                         .publish_ms = kind->publish_ms};
+    if (instance_open(instance, &setup, &err) < 0)
+        ck_abort_msg("%s", err.text);
+    return instance;
+}
+
+static struct instance *a_slow_publisher(void)
+{
+    const struct plugin *plugin = the_plugin();
+    struct outbox_cfg *cfg = mine(options_new(plugin), free_options);
+    kind->configure_slow(cfg);
+    return open_with(cfg, plugin);
+}
+
+static struct outbox_cfg *options_with(const struct plugin *plugin, const char *name, va_list ap)
+{
+    struct outbox_err err = {.size = sizeof err};
+    struct outbox_cfg *cfg = mine(options_new(plugin), free_options);
+    kind->configure(cfg);
+    for (; name; name = va_arg(ap, const char *))
+        if (options_set(cfg, name, va_arg(ap, const char *), &err) < 0)
+            ck_abort_msg("%s: %s", name, err.text);
+    return cfg;
+}
+
+struct instance *a_publisher(const char *name, ...)
+{
+    const struct outbox_cfg *as_it_is = NULL;
+    const struct plugin *plugin = kind->module ? kind->module(&as_it_is) : the_plugin();
+    va_list ap;
+    if (as_it_is)
+        return open_with(as_it_is, plugin);
+    va_start(ap, name);
+    struct outbox_cfg *cfg = options_with(plugin, name, ap);
+    va_end(ap);
+    return open_with(cfg, plugin);
+}
+
+static const struct plugin *section_plugin;
+
+struct outbox_cfg *a_section(const char *name, ...)
+{
+    va_list ap;
+    section_plugin = the_plugin();
+    va_start(ap, name);
+    struct outbox_cfg *cfg = options_with(section_plugin, name, ap);
+    va_end(ap);
+    return cfg;
+}
+
+struct instance *another_publisher(const struct outbox_cfg *section)
+{
+    return open_with(section, section_plugin);
+}
+
+const char *a_mistake(const char *name, ...)
+{
+    static struct outbox_err err;
+    const struct plugin *plugin = the_plugin();
+    struct instance *instance = mine(calloc(1, sizeof *instance), free);
+    va_list ap;
+    va_start(ap, name);
+    struct outbox_cfg *cfg = options_with(plugin, name, ap);
+    va_end(ap);
+    err = (struct outbox_err){.size = sizeof err};
+    const struct instance_setup setup = {
+        .plugin = plugin, .cfg = cfg, .label = "publisher test", .log = the_log};
+    ck_assert_int_eq(instance_open(instance, &setup, &err), OUTBOX_E_CONFIG);
+    return err.text;
+}
+
+static void free_log(void *log)
+{
+    log_free(log);
+    the_log = NULL;
+}
+
+void publisher_logs_to(int fd)
+{
+    the_log = mine(log_new(fd, OUTBOX_LOG_DEBUG, LOG_LOGFMT), free_log);
+}
+
+void close_publisher(struct instance *instance)
+{
+    instance_close(instance);
+}
+
+/* As long as the section lets it take. */
+static int publish_all(struct instance *instance, struct batch *b)
+{
+    return publish(instance, b, kind->publish_ms ? kind->publish_ms : 60000, -1);
+}
+
+struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)
+{
+    struct batch *b = mine(batch_new(n), free_batch);
+    for (uint64_t i = 0; i < n; i++) {
+        char id[64];
+        snprintf(id, sizeof id, "%s-%llu", prefix, (unsigned long long)i + 1);
+        b->msgs[i].id = b->msgs[i].row_id = batch_copy(b, id, strlen(id));
+        b->msgs[i].payload = batch_copy(b, payload, payload ? strlen(payload) : 0);
+    }
+    return b;
+}
+
+int publish(struct instance *instance, struct batch *b, uint32_t timeout_ms, int cancel_fd)
+{
+    const struct outbox_call call = {sizeof call, timeout_ms, cancel_fd, 200};
+    return batch_publish(b, instance, &call);
+}
+
+void assert_verdicts(const struct batch *b, uint32_t verdict)
+{
+    for (uint64_t i = 0; i < b->n; i++)
+        ck_assert_msg(b->outcomes[i].verdict == verdict, "message %llu: verdict %u, %s",
+                      (unsigned long long)i, b->outcomes[i].verdict, reason(b, i));
+}
+
+const char *reason(const struct batch *b, uint64_t i)
+{
+    static char text[8192];
+    struct outbox_str why = b->outcomes[i].reason;
+    snprintf(text, sizeof text, "%.*s", (int)why.n, why.p ? why.p : "");
+    return text;
+}
+
+int count_fds(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+int count_children(void)
+{
+    char path[64], text[4096] = "";
+    int n = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return 0;
+    for (size_t i = 0, got = fread(text, 1, sizeof text - 1, f); i < got; i++)
+        n += text[i] == ' ';
+    fclose(f);
+    return n;
+}
+
+/* ---- the cases ---- */
+
+START_TEST(opening_and_closing_does_nothing)
+{
+    int fds = 0;
+    for (int i = 0; i < 3; i++) {
+        close_publisher(a_publisher(NULL));
+        fds = i == 0 ? count_fds() : fds;
+    }
+    ck_assert_int_eq(count_fds(), fds);
+    ck_assert_int_eq(count_children(), 0);
+}
+END_TEST
+
+START_TEST(it_is_opened_and_closed_100_times)
+{
+    int64_t end = now_ms() + 5000; /* how long that may take is another test's */
+    for (int i = 0; i < 100 && now_ms() < end; i++)
+        close_publisher(a_publisher(NULL));
+}
+END_TEST
+
+START_TEST(closing_nothing_is_allowed)
+{
+    struct instance *instance = a_publisher(NULL);
+    instance->plugin->ops.publisher.close(NULL);
+    close_publisher(instance);
+}
+END_TEST
+
+START_TEST(check_says_that_it_can_publish)
+{
+    struct instance *instance = a_publisher(NULL);
+    struct outbox_err err = {.size = sizeof err};
+    const struct outbox_call call = {sizeof call, kind->publish_ms ? kind->publish_ms : 60000, -1,
+                                     0};
+    int r = instance->plugin->ops.publisher.check(instance->self, &call, &err);
+    ck_assert_msg(r == OUTBOX_OK, "check returned %d: %s", r, err.text);
+    close_publisher(instance);
+}
+END_TEST
+
+static void assert_accepted(const struct batch *b, int r)
+{
+    uint64_t other;
+    batch_accepted(b, &other);
+    ck_assert_msg(other == b->n, "publish returned %d, and %s", r, batch_tell(b, other));
+    ck_assert_msg(r == OUTBOX_OK, "publish returned %d (%s), and all messages are accepted", r,
+                  b->err.text);
+}
+
+static const int sizes[] = {1, 2, 300};
+
+START_TEST(accepted_messages_have_arrived_once)
+{
+    struct instance *instance = a_publisher(NULL);
+    struct batch *b = a_batch("m", (uint64_t)sizes[_i], "x");
+    assert_accepted(b, publish_all(instance, b));
+    for (uint64_t i = 0; kind->arrived && i < b->n; i++)
+        ck_assert_int_eq(kind->arrived(b->msgs[i].id.p), 1);
+    close_publisher(instance);
+    ck_assert_int_eq(count_children(), 0);
+}
+END_TEST
+
+/* Messages that applications write now and then; what each of them is. */
+static struct batch *an_unusual_message(int which, const char **ret_what)
+{
+    static const char *const what[] = {"without a payload (NULL)",
+                                       "with an empty payload",
+                                       "with a binary payload",
+                                       "with a key",
+                                       "with UTF-8 in topic, key and payload",
+                                       "with 100 headers",
+                                       "with an empty header",
+                                       "with a payload of 1 MiB",
+                                       "with a payload of 60 KiB in a line"};
+    struct batch *b = a_batch("u", 1, "x");
+    struct outbox_message *m = &b->msgs[0];
+    static struct outbox_header headers[100];
+    char name[16];
+    *ret_what = which < (int)(sizeof what / sizeof what[0]) ? what[which] : NULL;
+    size_t n = which == 7 ? 1 << 20 : 60 << 10;
+    char *large = mine(malloc(n), free);
+    memset(large, 'x', n);
+    if (which == 0)
+        m->payload = (struct outbox_str){NULL, 0};
+    else if (which == 1)
+        m->payload = batch_copy(b, "", 0);
+    else if (which == 2)
+        m->payload = batch_copy(b, "\0\1\xff\n\r\"'\\", 8);
+    else if (which == 3)
+        m->key = batch_copy(b, "customer-7", 10);
+    else if (which == 4)
+        m->topic = m->key = m->payload = batch_copy(b, "gr\xc3\xbc\xc3\x9f\x65.\xe2\x82\xac", 11);
+    else if (which >= 7)
+        m->payload = (struct outbox_str){large, n};
+    m->n_headers = which == 5 ? 100 : which == 6 ? 1 : 0;
+    m->headers = m->n_headers ? headers : NULL;
+    for (uint64_t i = 0; i < m->n_headers; i++) {
+        snprintf(name, sizeof name, "name%d", (int)i);
+        headers[i] = (struct outbox_header){batch_copy(b, name, strlen(name)),
+                                            batch_copy(b, name, which == 5 ? strlen(name) : 0)};
+    }
+    return b;
+}
+
+/* It may refuse one, and says why; but not leave it open, or take it for an outage. */
+START_TEST(unusual_messages_have_an_outcome)
+{
+    struct instance *instance = a_publisher(NULL);
+    const char *what;
+    for (int i = 0;; i++) {
+        struct batch *b = an_unusual_message(i, &what);
+        if (!what)
+            break;
+        int r = publish_all(instance, b);
+        const struct outbox_outcome *o = &b->outcomes[0];
+        ck_assert_msg(r == OUTBOX_OK && o->verdict != OUTBOX_UNSET &&
+                          o->verdict != OUTBOX_UNAVAILABLE,
+                      "a message %s: publish returned %d, and %s", what, r, batch_tell(b, 0));
+        ck_assert_msg(o->verdict == OUTBOX_ACCEPTED || o->reason.n > 0, "a message %s: %s", what,
+                      batch_tell(b, 0));
+    }
+    close_publisher(instance);
+}
+END_TEST
+
+START_TEST(keepalive_says_that_it_is_healthy)
+{
+    struct instance *instance = a_publisher(NULL);
+    const struct outbox_publisher_ops *ops = &instance->plugin->ops.publisher;
+    if (!ops->capabilities || !(ops->capabilities(instance->self) & OUTBOX_PUB_KEEPALIVE)) {
+        close_publisher(instance);
+        if (kind->module)
+            kit_skip("it has no keepalive (OUTBOX_PUB_KEEPALIVE)");
+        return;
+    }
+    ck_assert_ptr_nonnull(ops->keepalive);
+    struct batch *b = a_batch("k", 1, "x");
+    assert_accepted(b, publish_all(instance, b));
+    for (int i = 0; i < 3; i++) {
+        struct outbox_keepalive ret = {.size = sizeof ret};
+        struct outbox_err err = {.size = sizeof err};
+        int r = ops->keepalive(instance->self, &ret, &err);
+        ck_assert_msg(r == OUTBOX_OK, "keepalive returned %d: %s", r, err.text);
+        ck_assert_msg(ret.verdict == OUTBOX_ACCEPTED, "keepalive: verdict %u: %.*s", ret.verdict,
+                      ret.reason.p ? (int)ret.reason.n : 0, ret.reason.p);
+        sleep_ms(100);
+    }
+    close_publisher(instance);
+}
+END_TEST
+
+START_TEST(it_can_be_called_again_and_leaves_nothing_behind)
+{
+    struct instance *instance = a_publisher(NULL);
+    int fds = 0;
+    for (int round = 0; round < 20; round++) {
+        char prefix[16];
+        snprintf(prefix, sizeof prefix, "r%d", round);
+        struct batch *b = a_batch(prefix, 3, "x");
+        assert_accepted(b, publish_all(instance, b));
+        if (round == 0)
+            fds = count_fds();
+    }
+    ck_assert_int_eq(count_fds(), fds);
+    close_publisher(instance);
+    ck_assert_int_eq(count_children(), 0);
+}
+END_TEST
+
+START_TEST(a_deadline_is_kept_and_what_is_unknown_stays_unset)
+{
+    struct instance *instance = a_slow_publisher();
+    struct batch *b = a_batch("slow", 50, "x");
+    int64_t began = now_ms();
+    publish(instance, b, 1500, -1);
+    ck_assert_int_lt(now_ms() - began, 10000);
+    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
+    close_publisher(instance);
+    ck_assert_int_eq(count_children(), 0);
+}
+END_TEST
+
+static void *call_back_soon(void *fd)
+{
+    uint64_t one = 1;
+    usleep(300000);
+    if (write(*(int *)fd, &one, sizeof one) < 0)
+        abort();
+    return NULL;
+}
+
+START_TEST(it_comes_back_when_called_back)
+{
+    struct instance *instance = a_slow_publisher();
+    struct batch *b = a_batch("back", 50, "x");
+    pthread_t thread;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    int64_t began = now_ms();
+    ck_assert_int_eq(pthread_create(&thread, NULL, call_back_soon, &fd), 0);
+    ck_assert_int_eq(publish(instance, b, 60000, fd), OUTBOX_E_CANCELLED);
+    ck_assert_int_lt(now_ms() - began, 10000);
+    ck_assert_uint_eq(b->outcomes[49].verdict, OUTBOX_UNSET);
+    pthread_join(thread, NULL);
+    close_publisher(instance);
+    ck_assert_int_eq(count_children(), 0);
+}
+END_TEST
+
+static void *publish_alone(void *prefix)
+{
+    struct instance *instance = a_publisher(NULL);
+    struct batch *b = a_batch(prefix, 40, "x");
+    uint64_t other;
+    int r = publish_all(instance, b);
+    char *why = NULL;
+    batch_accepted(b, &other);
+    if ((r != OUTBOX_OK || other < b->n) &&
+        asprintf(&why, "publish returned %d (%s), and the outcome of message %llu is %u", r,
+                 b->err.text, (unsigned long long)other + 1, b->outcomes[other].verdict) > 0)
+        mine(why, free);
+    close_publisher(instance);
+    return why;
+}
+
+START_TEST(instances_work_side_by_side)
+{
+    static char prefixes[4][8] = {"ta", "tb", "tc", "td"};
+    pthread_t threads[4];
+    void *failed = NULL;
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, publish_alone, prefixes[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        void *one;
+        pthread_join(threads[i], &one);
+        failed = one ? one : failed;
+    }
+    ck_assert_msg(!failed, "one of four: %s", (char *)failed);
+    if (kind->arrived)
+        ck_assert_int_eq(kind->arrived("tc-40"), 1);
+}
+END_TEST
+
+START_TEST(signals_stay_as_the_host_has_them)
+{
+    sigset_t before, after;
+    struct sigaction pipe_before, pipe_after, child_before, child_after;
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    sigaction(SIGPIPE, NULL, &pipe_before);
+    sigaction(SIGCHLD, NULL, &child_before);
+    struct instance *instance = a_publisher(NULL);
+    struct batch *b = a_batch("s", 3, "x");
+    publish(instance, b, 60000, -1);
+    close_publisher(instance);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    sigaction(SIGPIPE, NULL, &pipe_after);
+    sigaction(SIGCHLD, NULL, &child_after);
+    for (int i = 1; i < 32; i++)
+        ck_assert_int_eq(sigismember(&before, i), sigismember(&after, i));
+    ck_assert(pipe_before.sa_handler == pipe_after.sa_handler);
+    ck_assert(child_before.sa_handler == child_after.sa_handler);
+}
+END_TEST
+
+static void free_shared(void *shared)
+{
+    shared_state_free(shared);
+    the_shared = NULL;
+}
+
+static void set_up(void)
+{
+    kind->set_up();
+    the_shared = mine(shared_state_new(), free_shared);
+}
+
+static void tear_down(void)
+{
+    free_made();
+    kind->tear_down();
+}
+
+void publisher_contract_add(const struct publisher_kind *of, const struct kit_sink *sink)
+{
+    const struct kit_test like = {.set_up = set_up, .tear_down = tear_down, .timeout_s = 120};
+    kind = of;
+    kit_add(sink, &like, opening_and_closing_does_nothing, 0, 1, KIT_OURS);
+    kit_add(sink, &like, it_is_opened_and_closed_100_times, 0, 1, 0);
+    kit_add(sink, &like, closing_nothing_is_allowed, 0, 1, 0);
+    kit_add(sink, &like, check_says_that_it_can_publish, 0, 1, 0);
+    kit_add(sink, &like, accepted_messages_have_arrived_once, 0, 3, 0);
+    kit_add(sink, &like, unusual_messages_have_an_outcome, 0, 1, 0);
+    kit_add(sink, &like, keepalive_says_that_it_is_healthy, 0, 1, 0);
+    kit_add(sink, &like, it_can_be_called_again_and_leaves_nothing_behind, 0, 1, KIT_OURS);
+    kit_add(sink, &like, a_deadline_is_kept_and_what_is_unknown_stays_unset, 0, 1, KIT_OURS);
+    kit_add(sink, &like, it_comes_back_when_called_back, 0, 1, KIT_OURS);
+    kit_add(sink, &like, instances_work_side_by_side, 0, 1, 0);
+    kit_add(sink, &like, signals_stay_as_the_host_has_them, 0, 1, KIT_OURS);
+}
+
+Suite *publisher_contract(const struct publisher_kind *of)
+{
+    Suite *suite = suite_create(of->plugin);
+    const struct kit_sink sink = kit_suite(suite);
+    publisher_contract_add(of, &sink);
+    return suite;
+}
