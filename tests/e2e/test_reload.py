@@ -201,8 +201,8 @@ class Mistakes(Reload):
         self.until_published([self.insert("x")])
         before = self.at_rest()
         self.shop("workers = 4", more="[publisher two]\nplugin = amqp\nurl = amqp://127.0.0.1\nmode = pubsub\n", init=False)
-        number = self.read("outboxd.ini").split("\n").index("[publisher two]") + 1
-        self.assertRegex(self.reload(code=2), r"outboxd\.ini:%d: publisher two: .*needs its name" % number)
+        number = self.read("outboxd.ini").split("\n").index("mode = pubsub") + 1
+        self.assertRegex(self.reload(code=2), r"outboxd\.ini:%d: publisher two: exchange: .*needs its name" % number)
         self.until_published([self.insert("x")])
         self.assertEqual(self.at_rest(), before)
         self.stop(self.relay)
