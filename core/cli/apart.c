@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/apart.h"
 
+#include "cli/crash.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -21,6 +23,7 @@ static _Noreturn void be_child(int (*work)(void *ctx), void *ctx, FILE *output,
                                const sigset_t *signals)
 {
     sigprocmask(SIG_SETMASK, signals, NULL);
+    crash_uninstall();
     if (dup2(fileno(output), STDOUT_FILENO) < 0)
         _exit(EXIT_FAILURE);
     int code = work(ctx);

@@ -87,16 +87,31 @@ static void tell(int signal, siginfo_t *info, void *context)
     raise(signal);
 }
 
+#ifndef EXIT_HANDLERS
+static void set_faults(const struct sigaction *action)
+{
+    static const int faults[] = SIGNALS_FAULTS;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigaction(faults[i], action, NULL);
+}
+#endif
+
 void crash_install(void)
 {
-#ifndef EXIT_HANDLERS /* sanitizers tell more */
-    static const int faults[] = SIGNALS_FAULTS;
     struct sigaction action = {.sa_sigaction = tell,
                                .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        sigaction(faults[i], &action, NULL);
+#ifndef EXIT_HANDLERS /* sanitizers tell more */
+    set_faults(&action);
+#endif
+}
+
+void crash_uninstall(void)
+{
+    const struct sigaction action = {.sa_handler = SIG_DFL};
+#ifndef EXIT_HANDLERS
+    set_faults(&action);
 #else
-    (void)tell;
+    (void)action;
 #endif
 }

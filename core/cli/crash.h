@@ -4,3 +4,6 @@
 
 /* For the process. What a crash does else, a core dump, stays as it is. */
 void crash_install(void);
+
+/* For a child whose parent tells of its crash. */
+void crash_uninstall(void);
