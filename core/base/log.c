@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +45,8 @@ struct log {
     log_sink_fn sink;     /* NULL: lines go to fd */
     void *sink_ctx;
     int fd;
-    int level;
-    enum log_format format;
+    _Atomic int level;
+    _Atomic int format; /* enum log_format */
 };
 
 /* A line under construction; what does not fit is dropped, never the final newline. */
@@ -74,9 +75,14 @@ struct log *log_new(int fd, int level, enum log_format format)
     pthread_mutex_init(&log->lock, NULL);
     pthread_mutex_init(&log->subject_lock, NULL);
     log->fd = fd;
-    log->level = level;
-    log->format = format;
+    log_configure(log, level, format);
     return log;
+}
+
+void log_configure(struct log *log, int level, enum log_format format)
+{
+    log->level = level;
+    log->format = (int)format;
 }
 
 void log_free(struct log *log)
@@ -190,7 +196,7 @@ static void begin(struct line *line, const struct log *log, int level, const cha
                        : level <= OUTBOX_LOG_INFO    ? "info"
                                                      : "debug";
     line->n = 0;
-    line->format = log->format;
+    line->format = (enum log_format)log->format;
     rfc3339_format(clock_wall_us(), now);
     put_pair(line, "time", now, strlen(now));
     put_pair(line, "level", name, strlen(name));

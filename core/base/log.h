@@ -14,6 +14,8 @@ struct log;
 struct log *log_new(int fd, int level, enum log_format format);
 
 void log_free(struct log *log);
+/* From now on; other threads may log meanwhile. */
+void log_configure(struct log *log, int level, enum log_format format);
 int log_enabled(const struct log *log, int level);
 
 /* Is what `about` names, a hash, to be told now? The first time it is, and then by reminder.h as

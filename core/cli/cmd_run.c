@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_run.c - outboxd run: relays until it is stopped, or once. */
-#include "base/clock.h"
 #include "cli/command.h"
 #include "cli/first_process.h"
-#include "cli/progress.h"
+#include "cli/serve.h"
 #include "common/signals.h"
-#include "relay/relay.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #define WAIT_DEFAULT_MS 10000
-/* Signals that come closer together count as one: `timeout` and some supervisors signal the process
- * and its group. */
-#define SAME_SIGNAL_US 1000000
 
 struct args {
     struct syntax_args common;
@@ -46,17 +40,6 @@ static int open_signals(void)
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Stops or ends the process, as these signals do where they are not blocked. */
-static void act_by_default(int signal)
-{
-    sigset_t one;
-    sigemptyset(&one);
-    sigaddset(&one, signal);
-    raise(signal);
-    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
-    pthread_sigmask(SIG_BLOCK, &one, NULL);
-}
-
 static void check(struct argp_state *state, void *data)
 {
     struct args *args = data;
@@ -70,80 +53,6 @@ static void check(struct argp_state *state, void *data)
     args->signals = open_signals();
     if (args->signals < 0)
         exit(report_failure("cannot take signals: %m"));
-}
-
-/* Ends the process at once; what is claimed is free when its lease ends. */
-static void leave(struct log *log, const char *why)
-{
-    log_event(log, OUTBOX_LOG_WARNING, why, NULL);
-    _exit(EXIT_FAILED);
-}
-
-#define PROGRESS_POLL_MS 500
-
-/* The progress line of run --once, with a store of its own that counts what is left. */
-struct show {
-    struct progress progress;
-    struct store store;
-};
-
-static void show(struct show *show, const struct relay *relay)
-{
-    struct outbox_stats stats = {.size = sizeof stats};
-    struct outbox_call call = store_call(PROGRESS_POLL_MS, -1);
-    struct relay_report done;
-    if (!progress_due(&show->progress))
-        return;
-    relay_snapshot(relay, &done);
-    int r = store_stats(&show->store, (struct outbox_str){NULL, 0}, OUTBOX_STATS_EXACT, &call,
-                        &stats, NULL);
-    progress_step(&show->progress, done.accepted,
-                  r < 0 ? PROGRESS_UNKNOWN : stats.pending + stats.processing, false);
-}
-
-/* How long poll may wait, ms: until the deadline, or until a progress line is due; -1: for ever. */
-static int next_ms(int64_t deadline_us, const struct show *show)
-{
-    int64_t left = (deadline_us - clock_monotonic_us()) / 1000;
-    if (show->progress.terminal && left > PROGRESS_POLL_MS)
-        left = PROGRESS_POLL_MS;
-    return left > INT32_MAX ? -1 : left < 0 ? 0 : (int)left;
-}
-
-/* Runs until the workers have ended. The first SIGTERM or SIGINT starts the shutdown and its
- * deadline; a second one, at least a second later, or the deadline ends the process without the
- * workers. */
-static void serve(struct relay *relay, const struct config *config, struct log *log, int signals,
-                  struct show *shown)
-{
-    struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
-                           {.fd = relay_ended_fd(relay), .events = POLLIN}};
-    int64_t first_us = 0, deadline_us = INT64_MAX;
-    struct signalfd_siginfo got;
-    while (!(fds[1].revents & POLLIN)) {
-        if (deadline_us != INT64_MAX && clock_monotonic_us() >= deadline_us)
-            leave(log, "shutdown_timeout is over; leaving what is in flight to its lease");
-        show(shown, relay);
-        if (poll(fds, 2, next_ms(deadline_us, shown)) <= 0)
-            continue;
-        if (!(fds[0].revents & POLLIN) || read(signals, &got, sizeof got) != sizeof got)
-            continue;
-        if (got.ssi_signo == SIGQUIT || got.ssi_signo == SIGTSTP) {
-            act_by_default((int)got.ssi_signo);
-        } else if (got.ssi_signo == SIGHUP) {
-            log_event(log, OUTBOX_LOG_WARNING,
-                      "reload is not supported yet; restart to read the file again", NULL);
-        } else if (deadline_us != INT64_MAX) {
-            if (clock_monotonic_us() - first_us >= SAME_SIGNAL_US)
-                leave(log, "second signal; leaving at once what is in flight to its lease");
-        } else {
-            first_us = clock_monotonic_us();
-            deadline_us = first_us + config->shutdown_timeout_ms * 1000;
-            relay_stop(relay);
-            log_event(log, OUTBOX_LOG_INFO, "stopping", "signal",
-                      got.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM", NULL);
-        }
-    }
 }
 
 /* Prints how many messages of a kind are left, if any. Returns an exit code. */
@@ -193,27 +102,16 @@ static int conclude(const struct relay_report *report, bool once, struct log *lo
 
 static int relay(const struct config *config, const struct args *args, struct log *log)
 {
-    struct relay *relay;
-    struct relay_report report;
-    struct outbox_err err = {.size = sizeof err};
-    struct show shown = {.progress = {0}};
-    int r = relay_start(config, &args->mode, log, &relay, &err);
-    if (r < 0)
-        return report_error(r, &err); /* a section's begins with file and line */
-    log_event(log, OUTBOX_LOG_INFO, "started", "version", PACKAGE_VERSION, "relay", config->name,
-              "store", config->store_plugin->desc.name, "publishers",
-              LOG_NUM((int64_t)config->n_publishers), "workers", LOG_NUM(config->workers), NULL);
-    if (args->mode.once) {
-        progress_begin(&shown.progress, "run");
-        if (config_open_store(config, &shown.store, NULL, &err) < 0)
-            shown.progress.terminal = false;
-    }
-    serve(relay, config, log, args->signals, &shown);
-    progress_end(&shown.progress);
-    store_close(&shown.store);
-    relay_finish(relay, &report);
-    relay_free(relay);
-    return conclude(&report, args->mode.once, log);
+    struct relay_report report = {.cut_short = true};
+    bool busy;
+
+    int code = serve_run(config, &args->mode, log, args->signals, &report, &busy);
+    if (code == EXIT_DONE)
+        code = conclude(&report, args->mode.once, log);
+    if (!busy)
+        return code;
+    fflush(stdout);
+    _exit(code);
 }
 
 static int run(const struct config *config, void *data)

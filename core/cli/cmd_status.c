@@ -145,6 +145,22 @@ static void print_publishers(struct json_object *publishers, int64_t now_us)
     }
 }
 
+/* A reload that failed, until one succeeds. */
+static void print_reload(struct json_object *reload)
+{
+    struct json_object *errors = member(reload, "errors");
+    if (!json_object_is_type(errors, json_type_array))
+        return;
+    fputs("  the last reload failed at ", stdout);
+    output_text(member_text(reload, "at"), 32);
+    puts("; the relay goes on as it was");
+    for (size_t i = 0; i < json_object_array_length(errors); i++) {
+        fputs("    ", stdout);
+        output_text(outbox_cstr(json_object_get_string(json_object_array_get_idx(errors, i))), 300);
+        putchar('\n');
+    }
+}
+
 /* What a live relay says of itself. */
 static void print_state(struct json_object *state, int64_t now_us)
 {
@@ -165,6 +181,7 @@ static void print_state(struct json_object *state, int64_t now_us)
         print_reason(label, (struct outbox_str){NULL, 0}, member_text(state, "quarantine_reason"));
     print_reason("  polls instead of waiting for news", (struct outbox_str){NULL, 0},
                  member_text(member(state, "waking"), "reason"));
+    print_reload(member(state, "reload"));
     print_publishers(member(state, "publishers"), now_us);
 }
 

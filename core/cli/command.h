@@ -107,7 +107,7 @@ struct command {
 };
 
 extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plugins, cmd_purge,
-    cmd_requeue, cmd_route, cmd_run, cmd_send, cmd_show, cmd_status;
+    cmd_reload, cmd_requeue, cmd_route, cmd_run, cmd_send, cmd_show, cmd_status;
 
 /*
  * Runs a command from its arguments to an exit code: reads argv, whose first element it replaces by

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &cmd_run,     &cmd_check,   &cmd_init,  &cmd_send,   &cmd_list,  &cmd_show,
+    &cmd_run,     &cmd_reload,  &cmd_check, &cmd_init,   &cmd_send,  &cmd_list,    &cmd_show,
     &cmd_requeue, &cmd_discard, &cmd_purge, &cmd_status, &cmd_route, &cmd_plugins,
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])

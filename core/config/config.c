@@ -45,6 +45,8 @@ void config_free(struct config *config)
     free((void *)(uintptr_t)config->routes.publishers);
     options_free(config->store_options);
     shared_state_free(config->store_shared);
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        options_free(config->settings[i]);
     plugin_set_free(config->plugins);
     free(config->plugin_dir);
     free(config->name);
@@ -73,15 +75,27 @@ int config_open_store(const struct config *config, struct store *store, struct l
     return store_open_with(store, &setup, err);
 }
 
+static struct instance_setup setup_of(const struct publisher_config *p, struct log *log)
+{
+    int64_t ms = p->delivery.batch_timeout_ms;
+    return (struct instance_setup){.plugin = p->plugin,
+                                   .cfg = p->options,
+                                   .log = log,
+                                   .shared = p->shared,
+                                   .publish_ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms};
+}
+
+void config_init_publisher(const struct publisher_config *p, struct publisher *publisher,
+                           struct log *log)
+{
+    const struct instance_setup setup = setup_of(p, log);
+    publisher_init(publisher, &setup, p->name);
+}
+
 int config_open_publisher(const struct publisher_config *p, struct publisher *publisher,
                           struct log *log, struct outbox_err *err)
 {
-    int64_t ms = p->delivery.batch_timeout_ms;
-    const struct instance_setup setup = {.plugin = p->plugin,
-                                         .cfg = p->options,
-                                         .log = log,
-                                         .shared = p->shared,
-                                         .publish_ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms};
+    const struct instance_setup setup = setup_of(p, log);
     return publisher_open(publisher, &setup, p->name, err);
 }
 
@@ -143,6 +157,23 @@ static uint64_t hash_route(const struct route *route)
     }
     hash = hash_text(hash, route->rule ? route->rule->desc.name : NULL);
     return route->rule ? options_hash(route->rule_cfg, hash) : hash;
+}
+
+static void ignore_change(void *ctx, const char *name, const char *before, const char *after)
+{
+    (void)ctx;
+    (void)name;
+    (void)before;
+    (void)after;
+}
+
+/* The hash knows no secrets of a rule. */
+bool config_same_route(const struct route *a, const struct route *b)
+{
+    return hash_route(a) == hash_route(b) && !a->rule == !b->rule &&
+           (!a->rule ||
+            (plugin_is_same(a->rule, b->rule) &&
+             options_compare(a->rule, a->rule_cfg, b->rule_cfg, ignore_change, NULL) == 0));
 }
 
 /* Do two relays send the same message to the same place? */

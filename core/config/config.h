@@ -10,6 +10,9 @@
 #include "plugin/store.h"
 #include "route/route.h"
 
+/* The core's own sections: [relay], [router], [log]. */
+#define N_SETTINGS 3
+
 struct publisher_config {
     char *name;
     int line;
@@ -56,6 +59,7 @@ struct config {
     char hash[17];
 
     struct plugin_set *plugins;
+    struct outbox_cfg *settings[N_SETTINGS]; /* the core's own sections, as they were read */
 };
 
 /* Everything at its default; NULL without memory. */
@@ -80,8 +84,29 @@ int config_check_publishers(const struct config *config, struct outbox_err *err)
 /* An instance of the store, or of a publisher, with what its section says. */
 int config_open_store(const struct config *config, struct store *store, struct log *log,
                       struct outbox_err *err);
+/* Without opening it: its first call does. */
+void config_init_publisher(const struct publisher_config *p, struct publisher *publisher,
+                           struct log *log);
 int config_open_publisher(const struct publisher_config *p, struct publisher *publisher,
                           struct log *log, struct outbox_err *err);
+
+/* ---- changes.c: a configuration that follows another one in a running relay ---- */
+
+/* The index of the earlier publisher whose instances can go on as those of publisher `i`, or
+ * ROUTE_NONE. Only the terms of delivery may differ, but not batch_timeout, which instances know.
+ */
+size_t config_kept_publisher(const struct config *before, const struct config *after, size_t i);
+/* The same for the store; and has the relay the same name? Then it is the same relay to others. */
+bool config_keeps_store(const struct config *before, const struct config *after);
+/* Shares what such instances were opened with. */
+void config_share(struct config *config, const struct config *before);
+/* Says what is different, one line a part; also what is not, of parts that have connections.
+ * Returns how many differ. */
+size_t config_compare(const struct config *before, const struct config *after,
+                      void (*tell)(void *ctx, const char *text), void *ctx);
+
+/* Do two routes send the same messages to the same places? */
+bool config_same_route(const struct route *a, const struct route *b);
 
 /* When all publishers and routes are there: the tables that hang on them. OUTBOX_OK or
  * OUTBOX_E_RETRY. */
@@ -89,6 +114,8 @@ int config_finish(struct config *config);
 
 /* A section of the core's own as a table of options, and its way into the model (settings.c). */
 struct settings {
+    size_t index; /* of config.settings */
+    const char *section;
     struct plugin options; /* only its descriptor: as if a plugin had declared them */
     /* Copies the values; OUTBOX_OK or OUTBOX_E_RETRY. */
     int (*apply)(const struct outbox_cfg *cfg, struct config *config);

@@ -86,6 +86,7 @@ struct load {
     struct file file;
     struct ini *ini;
     struct diagnostics diag;
+    const struct config *before; /* of the same file; NULL: none */
 };
 
 /* Reads the file into sections, as far as it is readable. */
@@ -133,6 +134,15 @@ static struct section section_at(struct load *l, size_t i, struct config *config
 
 /* ---- all of it ---- */
 
+/* The plugins of one folder are those of the configuration before. */
+static struct plugin_set *plugins_for(const struct load *l, const char *dir)
+{
+    struct plugin_set *before = l->before ? l->before->plugins : NULL;
+    if (before && strcmp(plugin_set_dir(before), dir ? dir : PLUGINDIR) == 0)
+        return plugin_set_share(before);
+    return plugin_set_new(dir);
+}
+
 static void read_sections(struct load *l, struct config *config)
 {
     bool seen[N_KINDS] = {false};
@@ -151,7 +161,7 @@ static void read_sections(struct load *l, struct config *config)
                 diag_error(&l->diag, s.ini->line, "[%s] is not supported yet", s.ini->name);
         }
         if (k == 0) /* plugin_dir is known from here on */
-            diag_memory(&l->diag, (config->plugins = plugin_set_new(config->plugin_dir)));
+            diag_memory(&l->diag, (config->plugins = plugins_for(l, config->plugin_dir)));
     }
     for (size_t i = 0; i < N_KINDS; i++)
         if (kinds[i].missing && !seen[i])
@@ -161,8 +171,15 @@ static void read_sections(struct load *l, struct config *config)
 
 int load_config(const char *file, diag_report_fn report, void *ctx, struct config **ret)
 {
+    return load_config_again(file, NULL, report, ctx, ret);
+}
+
+int load_config_again(const char *file, const struct config *before, diag_report_fn report,
+                      void *ctx, struct config **ret)
+{
     struct load l;
     begin(&l, file);
+    l.before = before;
     check_writable(&l);
     struct config *config = config_new(file);
     diag_memory(&l.diag, config);

@@ -14,6 +14,11 @@
  */
 int load_config(const char *file, diag_report_fn report, void *ctx, struct config **ret);
 
+/* The same for a file that was read before in this process: plugins that it has loaded stay as they
+ * are. */
+int load_config_again(const char *file, const struct config *before, diag_report_fn report,
+                      void *ctx, struct config **ret);
+
 /*
  * Only [store], the folder of its plugin, and the names of publishers, whatever else is missing or
  * wrong: neither the plugins nor the secrets of publishers need to be there.

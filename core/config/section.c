@@ -117,7 +117,8 @@ void section_settings(const struct section *s, const struct settings *settings)
         section_unknown_key(s, entry, &similar);
     }
     diag_memory(s->diag, settings->apply(cfg, s->config) == 0);
-    options_free(cfg);
+    options_free(s->config->settings[settings->index]);
+    s->config->settings[settings->index] = cfg;
 }
 
 void section_check_delivery(const struct section *s, const struct delivery *delivery)

@@ -19,12 +19,13 @@
     {                                                          \
         name, deflt, NULL, choices, 0, 0, OUTBOX_OPT_CHOICE, 0 \
     }
-#define SETTINGS(table, apply)                                 \
-    {                                                          \
-        {.desc = {.options = table,                            \
-                  .n_options = sizeof table / sizeof table[0], \
-                  .option_stride = sizeof table[0]}},          \
-            apply                                              \
+#define SETTINGS(index, section, table, apply)                     \
+    {                                                              \
+        index, section,                                            \
+            {.desc = {.options = table,                            \
+                      .n_options = sizeof table / sizeof table[0], \
+                      .option_stride = sizeof table[0]}},          \
+            apply                                                  \
     }
 
 static const char *const orderings[] = {"none", "key", NULL};
@@ -84,7 +85,7 @@ static int apply_relay(const struct outbox_cfg *cfg, struct config *config)
     return r < 0 ? r : apply_text(cfg, "plugin_dir", &config->plugin_dir);
 }
 
-const struct settings settings_relay = SETTINGS(relay, apply_relay);
+const struct settings settings_relay = SETTINGS(0, "relay", relay, apply_relay);
 
 /* ---- [router] ---- */
 
@@ -99,7 +100,7 @@ static int apply_router(const struct outbox_cfg *cfg, struct config *config)
     return OUTBOX_OK;
 }
 
-const struct settings settings_router = SETTINGS(router, apply_router);
+const struct settings settings_router = SETTINGS(1, "router", router, apply_router);
 
 /* ---- [log] ---- */
 
@@ -119,7 +120,7 @@ static int apply_log(const struct outbox_cfg *cfg, struct config *config)
     return OUTBOX_OK;
 }
 
-const struct settings settings_log = SETTINGS(log_options, apply_log);
+const struct settings settings_log = SETTINGS(2, "log", log_options, apply_log);
 
 int settings_apply_defaults(struct config *config)
 {
@@ -128,7 +129,7 @@ int settings_apply_defaults(struct config *config)
     for (size_t i = 0; i < sizeof all / sizeof all[0] && r == 0; i++) {
         struct outbox_cfg *cfg = options_new(&all[i]->options);
         r = cfg ? all[i]->apply(cfg, config) : OUTBOX_E_RETRY;
-        options_free(cfg);
+        config->settings[all[i]->index] = cfg;
     }
     return r;
 }

@@ -6,11 +6,13 @@
 #include <outbox/plugin.h>
 
 #include <stddef.h>
+#include <sys/stat.h>
 
 /* A checked descriptor. What it points to belongs to the module, which stays. */
 struct plugin {
     struct outbox_plugin desc; /* the smaller of both sizes copied, the rest zero */
     char *path;                /* the file; NULL for one made from a descriptor */
+    struct stat file;          /* as it was when it was loaded */
     union {                    /* likewise; desc.kind says which one */
         struct outbox_store_ops store;
         struct outbox_publisher_ops publisher;

@@ -53,8 +53,7 @@ static bool names_secret(const char *key)
     return false;
 }
 
-/* `key`: without the prefix; NULL: the option is no group. */
-static bool is_secret(const struct outbox_option *option, const char *key, const char *text)
+bool option_value_is_secret(const struct outbox_option *option, const char *key, const char *text)
 {
     if ((option->flags & OUTBOX_OPT_SECRET) || (key && names_secret(key)))
         return true;
@@ -67,7 +66,7 @@ bool option_value_spells_secret(const struct outbox_option *option, const char *
     const char *setting = option->type == OUTBOX_OPT_PREFIX ? strchr(key, '.') : NULL;
     const char *end = strchr(text, '}');
     bool is_variable = strncmp(text, "${", 2) == 0 && end && end[1] == '\0';
-    return is_secret(option, setting ? setting + 1 : NULL, text) && !is_variable;
+    return option_value_is_secret(option, setting ? setting + 1 : NULL, text) && !is_variable;
 }
 
 /* The parser's own text could show a part of the secret. */
@@ -198,7 +197,7 @@ int option_value_add(const struct outbox_option *o, struct option_value *value, 
         return outbox_fail(err, OUTBOX_E_CONFIG, "is set already");
     int r = value_expand(text, &new.text, err);
     if (r < 0)
-        return r == OUTBOX_E_CONFIG && is_secret(o, key, text) ? fail_secret(err) : r;
+        return r == OUTBOX_E_CONFIG && option_value_is_secret(o, key, text) ? fail_secret(err) : r;
     new.key = strdup(key);
     if (new.key)
         added = array_add(&value->settings, &value->n_settings, sizeof *added);
@@ -225,17 +224,17 @@ int option_value_check_default(const struct outbox_option *option, struct outbox
 uint64_t option_value_hash(const struct outbox_option *option, const struct option_value *value,
                            uint64_t hash)
 {
-    if (is_secret(option, NULL, value->text))
+    if (option_value_is_secret(option, NULL, value->text))
         return hash;
     hash = hash_text(hash_text(hash, option->name), value->text);
     hash = hash_number(hash_number(hash, (uint64_t)value->number), value->items.n);
     for (size_t i = 0; i < value->items.n; i++)
-        if (!is_secret(option, NULL, value->items.items[i]))
+        if (!option_value_is_secret(option, NULL, value->items.items[i]))
             hash = hash_text(hash, value->items.items[i]);
     for (size_t i = 0; i < value->n_settings; i++) {
         const struct option_setting *s = &value->settings[i];
         hash = hash_text(hash, s->key);
-        if (!is_secret(option, s->key, s->text))
+        if (!option_value_is_secret(option, s->key, s->text))
             hash = hash_text(hash, s->text);
     }
     return hash;

@@ -55,6 +55,8 @@ int option_value_check_range(const struct outbox_option *option, int64_t n, cons
 const char *option_value_show(const struct outbox_option *option, int64_t n,
                               struct value_text *buffer);
 
+/* Is the value of the option, or of the setting `key` of a group (NULL: it is none), a secret? */
+bool option_value_is_secret(const struct outbox_option *option, const char *key, const char *text);
 /* Does the file's text itself hold a secret, and not only the name of a variable that does? `key`
  * is as it stands in the file: NAME, or NAME.KEY of a group. */
 bool option_value_spells_secret(const struct outbox_option *option, const char *key,

@@ -5,12 +5,14 @@
 
 #include <outbox/helpers.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct outbox_cfg {
     const struct plugin *plugin;
+    _Atomic unsigned owners;
     char *file;                   /* that it was read from; NULL: made in code */
     int line;                     /* of its section */
     struct option_value values[]; /* one for each option, in their order */
@@ -48,6 +50,7 @@ struct outbox_cfg *options_new(const struct plugin *plugin)
     if (!cfg)
         return NULL;
     cfg->plugin = plugin;
+    cfg->owners = 1;
     for (size_t i = 0; i < n; i++) {
         const struct outbox_option *o = descriptor_option(plugin, i);
         if (o->deflt && option_value_parse(o, o->deflt, &cfg->values[i], NULL) < 0) {
@@ -60,12 +63,18 @@ struct outbox_cfg *options_new(const struct plugin *plugin)
 
 void options_free(struct outbox_cfg *cfg)
 {
-    if (!cfg)
+    if (!cfg || atomic_fetch_sub(&cfg->owners, 1) > 1)
         return;
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++)
         option_value_clear(&cfg->values[i]);
     free(cfg->file);
     free(cfg);
+}
+
+struct outbox_cfg *options_share(struct outbox_cfg *cfg)
+{
+    atomic_fetch_add(&cfg->owners, 1);
+    return cfg;
 }
 
 /* The old value stays until the new one is known to be right. */
@@ -173,6 +182,11 @@ uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash)
     for (size_t i = 0; i < cfg->plugin->desc.n_options; i++)
         hash = option_value_hash(descriptor_option(cfg->plugin, i), &cfg->values[i], hash);
     return hash;
+}
+
+const char *options_file(const struct outbox_cfg *cfg, const char *name)
+{
+    return find(cfg, name)->file;
 }
 
 /* ---- where they stand in the file ---- */

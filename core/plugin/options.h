@@ -11,7 +11,9 @@
 
 /* Every declared option at its default; NULL without memory. The plugin must outlive it. */
 struct outbox_cfg *options_new(const struct plugin *plugin);
-void options_free(struct outbox_cfg *cfg);
+void options_free(struct outbox_cfg *cfg); /* the last of those who share it; NULL is allowed */
+/* The same options for one more owner, who frees them, too. Any thread. */
+struct outbox_cfg *options_share(struct outbox_cfg *cfg);
 
 /*
  * Sets one option from its text: without comment and outer quotes, ${NAME} still in it. The
@@ -64,6 +66,20 @@ void options_suggest(const struct plugin *plugin, struct suggest *similar);
 
 /* Of all values but secrets, on top of `hash` (hash.h). */
 uint64_t options_hash(const struct outbox_cfg *cfg, uint64_t hash);
+
+/* The path of X_file, if a declared option was set so; else NULL. */
+const char *options_file(const struct outbox_cfg *cfg, const char *name);
+
+/*
+ * Calls `changed` for each option of the plugin whose value differs, with both as the file has
+ * them; NULL: not set, a list, or a secret. What a file holds (X_file) is the same as long as the
+ * path is. A plugin can tell a value of the file from the same default: that differs, too. Returns
+ * how many.
+ */
+typedef void (*options_change_fn)(void *ctx, const char *name, const char *before,
+                                  const char *after);
+size_t options_compare(const struct plugin *plugin, const struct outbox_cfg *before,
+                       const struct outbox_cfg *after, options_change_fn changed, void *ctx);
 
 /* The index of a CHOICE that is set or has a default. */
 int options_choice(const struct outbox_cfg *cfg, const char *name);

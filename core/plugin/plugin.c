@@ -9,6 +9,7 @@
 #include <outbox/helpers.h>
 
 #include <dirent.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct loaded {
 };
 
 struct plugin_set {
+    _Atomic unsigned owners;
     char *dir;
     struct loaded *loaded;
 };
@@ -31,12 +33,20 @@ struct plugin_set *plugin_set_new(const char *dir)
         free(set);
         return NULL;
     }
+    if (set)
+        set->owners = 1;
+    return set;
+}
+
+struct plugin_set *plugin_set_share(struct plugin_set *set)
+{
+    atomic_fetch_add(&set->owners, 1);
     return set;
 }
 
 void plugin_set_free(struct plugin_set *set)
 {
-    if (!set)
+    if (!set || atomic_fetch_sub(&set->owners, 1) > 1)
         return;
     for (struct loaded *l = set->loaded, *next; l; l = next) {
         next = l->next;
@@ -141,10 +151,27 @@ int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const st
         return r;
     }
     l->plugin.path = path;
+    if (stat(path, &l->plugin.file) < 0)
+        l->plugin.file = (struct stat){0}; /* somebody is replacing it right now */
     l->next = set->loaded;
     set->loaded = l;
     *ret = &l->plugin;
     return OUTBOX_OK;
+}
+
+bool plugin_is_same(const struct plugin *a, const struct plugin *b)
+{
+    return a == b || (a->path && a->path == b->path);
+}
+
+bool plugin_is_replaced(const struct plugin *plugin)
+{
+    const struct stat *then = &plugin->file;
+    struct stat now;
+    return plugin->path && stat(plugin->path, &now) == 0 &&
+           (now.st_dev != then->st_dev || now.st_ino != then->st_ino ||
+            now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
+            now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
 }
 
 int plugin_watch(struct plugin_set *set, const struct plugin **plugin)

@@ -4,13 +4,17 @@
 
 #include "plugin/descriptor.h"
 
+#include <stdbool.h>
+
 /* The plugins of one folder, each loaded when it is first wanted. One thread at a time. What it
  * hands out lives as long as the set. */
 struct plugin_set;
 
 /* `dir` NULL: the folder of the build. */
 struct plugin_set *plugin_set_new(const char *dir);
-void plugin_set_free(struct plugin_set *set); /* modules stay in memory */
+void plugin_set_free(struct plugin_set *set); /* by its last owner; modules stay in memory */
+/* The same set for one more owner. */
+struct plugin_set *plugin_set_share(struct plugin_set *set);
 const char *plugin_set_dir(const struct plugin_set *set);
 
 /*
@@ -22,6 +26,10 @@ const char *plugin_set_dir(const struct plugin_set *set);
 int plugin_get(struct plugin_set *set, uint32_t kind, const char *name, const struct plugin **ret,
                struct outbox_err *err);
 
+/* One of the set, or the layer that checks it? They have the path of one file. */
+bool plugin_is_same(const struct plugin *a, const struct plugin *b);
+/* Is the file another one than that which was loaded? A process cannot load it anew. */
+bool plugin_is_replaced(const struct plugin *plugin);
 /* The layer that watches a plugin of the set (checked.h), made at the first call; one that is not
  * of the set stays as it is. OUTBOX_OK or OUTBOX_E_RETRY. */
 int plugin_watch(struct plugin_set *set, const struct plugin **plugin);

@@ -27,12 +27,17 @@ static int reopen(struct publisher *p, struct outbox_err *err)
     return instance_open(&p->instance, &p->setup, err);
 }
 
-int publisher_open(struct publisher *p, const struct instance_setup *setup, const char *name,
-                   struct outbox_err *err)
+void publisher_init(struct publisher *p, const struct instance_setup *setup, const char *name)
 {
     *p = (struct publisher){.setup = *setup, .reasons = ARENA_INIT(REASONS_KEEP)};
     snprintf(p->label, sizeof p->label, "publisher %s", name);
     p->setup.label = p->label;
+}
+
+int publisher_open(struct publisher *p, const struct instance_setup *setup, const char *name,
+                   struct outbox_err *err)
+{
+    publisher_init(p, setup, name);
     return reopen(p, err);
 }
 

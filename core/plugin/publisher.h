@@ -22,6 +22,8 @@ struct publisher {
     struct arena reasons;       /* of a publish that was made of submit and collect */
 };
 
+/* Without opening it: the first call does. Otherwise like publisher_open. */
+void publisher_init(struct publisher *p, const struct instance_setup *setup, const char *name);
 /* `setup` without its label: that is made of `name`. A failure is not final: the next call tries to
  * open it again. Do not move it in memory. */
 int publisher_open(struct publisher *p, const struct instance_setup *setup, const char *name,

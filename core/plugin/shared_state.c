@@ -3,19 +3,35 @@
 
 #include "plugin/guard.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 struct shared_state *shared_state_new(void)
 {
     struct shared_state *shared = calloc(1, sizeof *shared);
-    if (shared)
-        pthread_mutex_init(&shared->lock, NULL);
+    if (!shared)
+        return NULL;
+    pthread_mutex_init(&shared->lock, NULL);
+    shared->owners = 1;
+    return shared;
+}
+
+struct shared_state *shared_state_share(struct shared_state *shared)
+{
+    pthread_mutex_lock(&shared->lock);
+    shared->owners++;
+    pthread_mutex_unlock(&shared->lock);
     return shared;
 }
 
 void shared_state_free(struct shared_state *shared)
 {
     if (!shared)
+        return;
+    pthread_mutex_lock(&shared->lock);
+    bool last = --shared->owners == 0;
+    pthread_mutex_unlock(&shared->lock);
+    if (!last)
         return;
     pthread_mutex_destroy(&shared->lock);
     free(shared);

@@ -11,10 +11,14 @@ struct shared_state {
     pthread_mutex_t lock;
     struct instance host; /* the services of shared_open; its `self` is what that made */
     size_t users;         /* instances that are open */
+    unsigned owners;
 };
 
-struct shared_state *shared_state_new(void);         /* NULL without memory */
-void shared_state_free(struct shared_state *shared); /* nobody uses it; NULL is allowed */
+struct shared_state *shared_state_new(void); /* NULL without memory */
+/* By the last of its owners, when no instance is open; NULL is allowed. */
+void shared_state_free(struct shared_state *shared);
+/* For one more owner: a configuration that takes over instances of another one. */
+struct shared_state *shared_state_share(struct shared_state *shared);
 
 /* For instance_open and instance_close: opens it for the first user, with what that is opened
  * with; closes it with the last. *ret: for the host of the instance. */

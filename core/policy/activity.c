@@ -71,14 +71,15 @@ bool activity_is_stalled(const struct activity_view *view, int64_t now_us)
 
 const char *activity_name(enum activity_step step)
 {
-    static const char *const names[] = {"idle",     "claiming", "publishing",
-                                        "checking", "settling", "releasing"};
+    static const char *const names[] = {"idle",     "claiming",  "publishing", "checking",
+                                        "settling", "releasing", "closing",    "closing"};
     return names[step];
 }
 
 const char *activity_verb(enum activity_step step)
 {
-    static const char *const verbs[] = {"is idle", "claims",  "publishes to",
-                                        "checks",  "settles", "releases"};
+    static const char *const verbs[] = {
+        "is idle", "claims",   "publishes to", "checks",
+        "settles", "releases", "closes",       "closes its rules and its store"};
     return verbs[step];
 }

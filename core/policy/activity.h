@@ -23,11 +23,19 @@ enum activity_step {
     ACTIVITY_CHECKING, /* it serves a publisher without messages */
     ACTIVITY_SETTLING,
     ACTIVITY_RELEASING,
+    ACTIVITY_CLOSING, /* a publisher, at the worker's end */
+    ACTIVITY_CLOSING_STORE,
 };
+
+/* Is it a step with one publisher? */
+static inline bool activity_has_publisher(enum activity_step step)
+{
+    return step == ACTIVITY_PUBLISHING || step == ACTIVITY_CHECKING || step == ACTIVITY_CLOSING;
+}
 
 struct activity_view {
     enum activity_step step;
-    size_t publisher; /* PUBLISHING, CHECKING */
+    size_t publisher; /* if activity_has_publisher */
     int64_t since_us;
     int64_t since_wall_us; /* the same, wall clock */
     int64_t moved_us;      /* it was idle, or settled something */

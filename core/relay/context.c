@@ -24,6 +24,11 @@ void context_remember_outage(struct relay *relay, const char *fmt, ...)
     va_end(ap);
 }
 
+void context_opens(struct relay *relay, const char *what)
+{
+    relay->opening = what;
+}
+
 void context_quit(struct relay *relay)
 {
     eventfd_write(relay->quit_fd, 1);

@@ -3,7 +3,7 @@
  * context.h - what the threads of a relay share, and what all of them ask of it.
  *
  * Without a word at a member: written before the threads start, and read-only then. Members with a
- * lock of their own (wakeup, store_suspension, unrouted, poison, a publisher's breaker) say in
+ * lock of their own (wakeup, store_suspension, unrouted, lineage, a publisher's breaker) say in
  * their header what it protects. The rest is atomic, or names its lock here.
  */
 #pragma once
@@ -13,8 +13,8 @@
 #include "plugin/store.h"
 #include "policy/activity.h"
 #include "policy/breaker.h"
-#include "policy/poison.h"
 #include "policy/unrouted_gauge.h"
+#include "relay/lineage.h"
 #include "relay/relay.h"
 #include "route/router.h"
 
@@ -26,28 +26,28 @@
 /* After what time an unrouted message is tried again, ms. */
 #define UNROUTED_HOLD_MS 30000
 
-/* What all workers know of a publisher. */
 struct publisher_state {
     const struct publisher_config *config;
-    struct breaker breaker;
-    _Atomic uint64_t accepted; /* counted when they are settled */
-    _Atomic uint64_t retried;
-    _Atomic uint64_t failed;
-    _Atomic int64_t passed_us; /* it answered for a message, monotonic */
-    _Atomic bool awaited;      /* since it was suspended there were messages for it */
-    struct activity_done done; /* an outcome was settled */
+    struct publisher_common *common;
+    size_t before;  /* its index in the relay before, whose instances it takes over; ROUTE_NONE */
+    bool passed_on; /* to the next relay; before that drains this one */
 };
 
 struct relay {
     const struct config *config;
     struct relay_mode mode;
     struct log *log;
-    char id[37];
+
+    struct lineage *lineage;
+    struct relay_row *row;
+    _Atomic bool row_passed; /* the next relay writes it now */
 
     int stop_fd;  /* readable: begin nothing new */
+    int drain_fd; /* readable: claim nothing more */
     int ended_fd; /* readable: all threads have ended */
     int quit_fd;  /* readable: janitor and watcher are to end */
     _Atomic bool stopping;
+    _Atomic bool draining;
     _Atomic int64_t deadline_us; /* monotonic: when stopping must be over */
 
     int64_t hold_ms; /* the time by which a batch has to be settled */
@@ -58,8 +58,6 @@ struct relay {
     _Atomic size_t settlers; /* workers that try again to settle what they sent */
     struct publisher_state *publishers;
     struct unrouted_gauge unrouted;
-    struct poison poison;
-    _Atomic bool predecessors_loaded;
     _Atomic bool heartbeat_due; /* connections may have been lost: write the row soon */
     _Atomic uint64_t stale;
     _Atomic uint64_t failed;           /* dead letters that no publisher saw */
@@ -74,12 +72,19 @@ struct relay {
     _Atomic size_t working; /* workers that have not yet ended */
     _Atomic size_t running; /* threads of all kinds, not yet ended */
 
-    pthread_mutex_t heartbeat_lock; /* of heartbeat_store, and of the order of writes to the row */
-    struct store heartbeat_store;
     struct store janitor_store; /* the janitor's; after it has ended, relay_finish's */
     struct store watcher_store; /* the watcher's */
     struct current_call janitor_call;
     struct current_call watcher_call;
+
+    _Atomic(const char *)
+        opening; /* what is being opened or closed now, for people; NULL: nothing */
+
+    pthread_mutex_t next_lock;  /* of `next` */
+    struct relay *next;         /* takes over what it keeps; NULL: none */
+    pthread_mutex_t begin_lock; /* of the workers' `may_begin`, and of what they take over */
+    pthread_cond_t begin;
+    size_t n_before; /* workers of the relay before, for which those of this one wait */
 
     pthread_mutex_t outage_lock;
     char outage[384]; /* under outage_lock, until the threads have ended */
@@ -94,6 +99,8 @@ int64_t context_left_ms(const struct relay *relay, int64_t most);
 /* What made a once-relay give up. */
 void context_remember_outage(struct relay *relay, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* What is opened or closed next, for people: a publisher's name, or what it is; NULL: nothing. */
+void context_opens(struct relay *relay, const char *what);
 /* No worker needs janitor and watcher any more. */
 void context_quit(struct relay *relay);
 /* The last thing that a worker does, and that any other thread does. */

@@ -44,7 +44,7 @@ static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t
 {
     static const struct outbox_outcome unavailable = {.size = sizeof unavailable,
                                                       .verdict = OUTBOX_UNAVAILABLE};
-    w->relay->publishers[publisher].awaited = true;
+    w->relay->publishers[publisher].common->awaited = true;
     for (size_t i = 0; i < n; i++)
         settle_queue_outcome(w, index[i], publisher, &unavailable, pause_ms);
     return settle_part(w);
@@ -56,7 +56,7 @@ static enum batch_state defer(struct worker *w, size_t publisher, const uint32_t
  * they must not be sent. */
 static bool record_in_flight(struct worker *w, struct chunk *chunk)
 {
-    struct poison *poison = &w->relay->poison;
+    struct poison *poison = &w->relay->lineage->poison;
     struct outbox_err err = {.size = sizeof err};
     chunk->n = poison_record(poison, w->slot->batch.msgs, chunk->n);
     if (chunk->n > 0 && heartbeat_record(w->relay, &err) == OUTBOX_OK) {
@@ -73,7 +73,7 @@ static bool record_in_flight(struct worker *w, struct chunk *chunk)
 static void clear_in_flight(struct worker *w, bool survived)
 {
     struct outbox_err err = {.size = sizeof err};
-    poison_clear(&w->relay->poison, survived);
+    poison_clear(&w->relay->lineage->poison, survived);
     if (heartbeat_record(w->relay, &err) < 0)
         log_event(w->relay->log, OUTBOX_LOG_DEBUG, "cannot write this relay's row", "error",
                   err.text, NULL);
@@ -124,15 +124,15 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
                                .whole_time = done == 0};
         for (size_t i = 0; i < chunk.n; i++)
             batch->msgs[i] = batch->claimed->messages[chunk.index[i]];
-        bool recorded = poison_is_suspected(&w->relay->poison);
+        bool recorded = poison_is_suspected(&w->relay->lineage->poison);
         if (recorded && !record_in_flight(w, &chunk)) {
-            suspension_unknown(&to->breaker.suspension);
+            suspension_unknown(&to->common->breaker.suspension);
             return BATCH_UNRECORDED;
         }
         if (!may_publish(w, &chunk, deadline_us)) {
             if (recorded)
                 clear_in_flight(w, false);
-            suspension_unknown(&to->breaker.suspension);
+            suspension_unknown(&to->common->breaker.suspension);
             batch->cut_short |= chunk.timeout_ms <= 0;
             return BATCH_OPEN;
         }
@@ -148,7 +148,7 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
             return BATCH_OPEN;
         if (pause_ms > 0)
             return defer(w, publisher, chunk.index + chunk.n, n - done - chunk.n, pause_ms);
-        limit = to->breaker.slow_start;
+        limit = to->common->breaker.slow_start;
     }
     return BATCH_OPEN;
 }
@@ -157,7 +157,7 @@ static enum batch_state deliver_chunks(struct worker *w, size_t publisher, size_
 
 static int64_t suspended_for_ms(struct publisher_state *to)
 {
-    struct suspension_view view = suspension_snapshot(&to->breaker.suspension);
+    struct suspension_view view = suspension_snapshot(&to->common->breaker.suspension);
     int64_t ms = (view.until_us - clock_monotonic_us()) / 1000 + 1;
     return !view.paused ? 0 : ms > 0 ? ms : 1;
 }
@@ -220,7 +220,7 @@ enum batch_state deliver_share(struct worker *w, size_t publisher)
             batch->index[n++] = i;
     if (n == 0 || w->relay->stopping)
         return BATCH_OPEN;
-    struct breaker_pass pass = breaker_enter(&to->breaker);
+    struct breaker_pass pass = breaker_enter(&to->common->breaker);
     if (pass.probe) {
         int64_t ms = to->config->delivery.batch_timeout_ms;
         int r = publisher_health_check(w, publisher, ms < PROBE_CHECK_MS ? ms : PROBE_CHECK_MS,
@@ -233,7 +233,7 @@ enum batch_state deliver_share(struct worker *w, size_t publisher)
         return defer(w, publisher, batch->index, n, pass.wait_ms);
     if (!publisher_is_async(w->publishers[publisher]))
         return deliver_chunks(w, publisher, n, pass.limit);
-    if (!pass.probe && pass.limit >= n && !poison_is_suspected(&w->relay->poison))
+    if (!pass.probe && pass.limit >= n && !poison_is_suspected(&w->relay->lineage->poison))
         return submit_share(w, publisher, n);
     outstanding_await(w, publisher); /* tried, or recorded, chunk by chunk */
     return deliver_chunks(w, publisher, n, pass.limit);

@@ -33,7 +33,7 @@ static int add_rate(struct json_object *state, const struct heartbeat *last, uin
                  : OUTBOX_E_RETRY;
 }
 
-/* Writes the row. Under heartbeat_lock. `last` NULL: whatever the state is, and without a rate. */
+/* Writes the row. Under row->lock. `last` NULL: whatever the state is, and without a rate. */
 static int put_state(struct relay *relay, struct heartbeat *last, bool clean, int64_t timeout_ms,
                      struct outbox_err *err)
 {
@@ -52,14 +52,14 @@ static int put_state(struct relay *relay, struct heartbeat *last, bool clean, in
         struct outbox_relay_row row = {
             .size = sizeof row,
             .clean = clean,
-            .id = outbox_cstr(relay->id),
+            .id = outbox_cstr(relay->row->id),
             .name = outbox_cstr(relay->config->name),
             .config_hash = outbox_cstr(relay->config->hash),
             .state = outbox_cstr(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN)),
             .version = outbox_cstr(PACKAGE_VERSION),
         };
         struct outbox_call call = store_call(timeout_ms, clean ? -1 : relay->quit_fd);
-        r = store_relay_put(&relay->heartbeat_store, &row, &call, err);
+        r = store_relay_put(&relay->row->store, &row, &call, err);
     }
     if (r < 0)
         relay->heartbeat_due = true; /* and soon when it works again */
@@ -76,19 +76,21 @@ int heartbeat_put(struct relay *relay, struct heartbeat *last, bool clean, struc
     /* A farewell that the store does not take must not use up all the time for stopping. */
     if (clean)
         timeout_ms = context_left_ms(relay, 2 * timeout_ms) / 2;
+    if (relay->row_passed)
+        return OUTBOX_OK;
     /* Else a worker is writing the row right now, and renewing leases must not wait for that. */
-    if (pthread_mutex_trylock(&relay->heartbeat_lock) != 0)
+    if (pthread_mutex_trylock(&relay->row->lock) != 0)
         return OUTBOX_OK;
     int r = put_state(relay, last, clean, timeout_ms, err);
-    pthread_mutex_unlock(&relay->heartbeat_lock);
+    pthread_mutex_unlock(&relay->row->lock);
     return r;
 }
 
 int heartbeat_record(struct relay *relay, struct outbox_err *err)
 {
-    pthread_mutex_lock(&relay->heartbeat_lock);
+    pthread_mutex_lock(&relay->row->lock);
     int r = put_state(relay, NULL, false, STORE_CALL_MS, err);
-    pthread_mutex_unlock(&relay->heartbeat_lock);
+    pthread_mutex_unlock(&relay->row->lock);
     return r;
 }
 
@@ -106,19 +108,27 @@ static void inherit_from(struct relay *relay, const struct outbox_relay_row *row
               "a relay of this name ended uncleanly; for a while messages are recorded before they "
               "are sent, so that a message that kills relays would be found",
               "instance", id, NULL);
-    poison_begin(&relay->poison, state, until_us);
+    poison_begin(&relay->lineage->poison, state, until_us);
     json_object_put(state);
+    /* Without memory to remember it the next relay inherits once more, which costs a charge. */
+    (void)lineage_remember(relay->lineage, row);
+}
+
+/* Those of this process follow each other at a reload, and none of them died. */
+static bool is_predecessor(struct relay *relay, const struct outbox_relay_page *page,
+                           const struct outbox_relay_row *row)
+{
+    return predecessor_is(page, row, relay->config->name, relay->row->id) &&
+           !lineage_has(relay->lineage, row) && !lineage_knows(relay->lineage, row);
 }
 
 /* A relay that lives and has just lost its connections looks dead until it writes its row again. */
-static bool is_to_be_looked_at_again(const struct relay *relay,
-                                     const struct outbox_relay_page *page)
+static bool is_to_be_looked_at_again(struct relay *relay, const struct outbox_relay_page *page)
 {
     bool again = false;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
-        if (page->now_us - row->alive_us > RELAY_LIVE_US ||
-            !predecessor_is(page, row, relay->config->name, relay->id))
+        if (page->now_us - row->alive_us > RELAY_LIVE_US || !is_predecessor(relay, page, row))
             continue;
         struct json_object *state = relay_state(row);
         again |= poison_would_charge(state);
@@ -131,14 +141,14 @@ static int list_relays(struct relay *relay, struct outbox_relay_page **ret, stru
 {
     struct pollfd stop = {.fd = relay->stop_fd, .events = POLLIN};
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
-    int r = store_relay_list(&relay->heartbeat_store, &call, ret, err);
+    int r = store_relay_list(&relay->row->store, &call, ret, err);
     if (r < 0 || !is_to_be_looked_at_again(relay, *ret))
         return r;
     poll(&stop, 1, LOOK_AGAIN_MS);
-    return store_relay_list(&relay->heartbeat_store, &call, ret, err);
+    return store_relay_list(&relay->row->store, &call, ret, err);
 }
 
-/* Under heartbeat_lock. The row is written before anything is published: with what is known, which
+/* Under row->lock. The row is written before anything is published: with what is known, which
  * must not be lost with this relay, too; and so that a successor knows of this one at all, if the
  * first batch kills it. Without a death to tell of, a relay that may not write its row goes on. */
 static int load_predecessors(struct relay *relay, struct outbox_err *err)
@@ -147,7 +157,7 @@ static int load_predecessors(struct relay *relay, struct outbox_err *err)
     bool any = false;
     int r = list_relays(relay, &page, err);
     for (uint32_t i = 0; r == 0 && i < page->n; i++)
-        if (predecessor_is(page, page->rows[i], relay->config->name, relay->id)) {
+        if (is_predecessor(relay, page, page->rows[i])) {
             inherit_from(relay, page->rows[i]);
             any = true;
         }
@@ -158,12 +168,12 @@ static int load_predecessors(struct relay *relay, struct outbox_err *err)
 
 int heartbeat_load_predecessors(struct relay *relay, struct outbox_err *err)
 {
-    if (relay->predecessors_loaded)
+    if (relay->row->predecessors_loaded)
         return OUTBOX_OK;
-    pthread_mutex_lock(&relay->heartbeat_lock);
-    int r = relay->predecessors_loaded ? OUTBOX_OK : load_predecessors(relay, err);
-    relay->predecessors_loaded = r == OUTBOX_OK;
-    pthread_mutex_unlock(&relay->heartbeat_lock);
+    pthread_mutex_lock(&relay->row->lock);
+    int r = relay->row->predecessors_loaded ? OUTBOX_OK : load_predecessors(relay, err);
+    relay->row->predecessors_loaded = r == OUTBOX_OK;
+    pthread_mutex_unlock(&relay->row->lock);
     return r;
 }
 
@@ -177,7 +187,7 @@ void heartbeat_compare(struct relay *relay, struct heartbeat *last, const struct
         return;
     for (uint32_t i = 0; i < page->n; i++) {
         const struct outbox_relay_row *row = page->rows[i];
-        if (!relay_state_is_live(page, row) || outbox_str_eq(row->id, outbox_cstr(relay->id)) ||
+        if (!relay_state_is_live(page, row) || lineage_has(relay->lineage, row) ||
             outbox_str_eq(row->config_hash, outbox_cstr(relay->config->hash)))
             continue;
         char name[128];

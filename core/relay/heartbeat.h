@@ -3,7 +3,7 @@
  * heartbeat.h - this relay's row in the store: how it is, for people and for other relays.
  *
  * The janitor writes it every few seconds; the workers do before the first batch, and before each
- * chunk after a death (poison.h). The relay's heartbeat_lock is held while the row is written, so
+ * chunk after a death (poison.h). The row's lock is held while the row is written, so
  * that an older state never replaces a newer one.
  */
 #pragma once

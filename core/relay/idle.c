@@ -29,7 +29,7 @@ static int64_t keepalive(struct worker *w, size_t publisher)
  * be checked again, monotonic us. */
 static int64_t probe(struct worker *w, size_t publisher)
 {
-    struct breaker *breaker = &w->relay->publishers[publisher].breaker;
+    struct breaker *breaker = &w->relay->publishers[publisher].common->breaker;
     int64_t pause_ms;
     if (suspension_snapshot(&breaker->suspension).paused && !w->relay->stopping &&
         breaker_enter(breaker).wait_ms == 0 &&
@@ -52,7 +52,7 @@ void idle_wait(struct worker *w, int64_t due_us)
         own_us = earlier(own_us, keepalive(w, i));
         own_us = earlier(own_us, probe(w, i));
     }
-    while (outstanding_any(w) && !relay->stopping) {
+    while (outstanding_any(w) && !relay->stopping && !relay->draining) {
         if (outstanding_serve(w, 0))
             return; /* what was given back may be claimed again */
         if (outstanding_wait(w, due_us, own_us) || clock_monotonic_us() >= own_us)

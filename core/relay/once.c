@@ -24,7 +24,7 @@ static bool timed_out(struct relay *relay)
     bool late = is_overdue(relay, &relay->store_suspension, "the store", "") ||
                 is_overdue(relay, &relay->settle_suspension, "the store", "'s settling");
     for (size_t i = 0; i < relay->config->n_publishers; i++)
-        late |= is_overdue(relay, &relay->publishers[i].breaker.suspension, "publisher ",
+        late |= is_overdue(relay, &relay->publishers[i].common->breaker.suspension, "publisher ",
                            relay->config->publishers[i].name);
     return late;
 }
@@ -33,7 +33,7 @@ static bool waits_for_a_publisher(struct relay *relay)
 {
     bool waits = clock_monotonic_us() < relay->deferred_until_us + DUE_SLACK_US;
     for (size_t i = 0; i < relay->config->n_publishers; i++)
-        waits |= suspension_snapshot(&relay->publishers[i].breaker.suspension).paused;
+        waits |= suspension_snapshot(&relay->publishers[i].common->breaker.suspension).paused;
     return waits;
 }
 

@@ -84,7 +84,7 @@ static void queue(struct worker *w, struct slot *slot, size_t publisher, size_t 
         .publisher = publisher,
         .index = batch->collected,
         .n = n,
-        .whole_time = w->relay->publishers[publisher].passed_us < batch->submitted_us,
+        .whole_time = w->relay->publishers[publisher].common->passed_us < batch->submitted_us,
     };
     w->slot = slot;
     int64_t pause_ms = publisher_health_report(w, &chunk);
@@ -141,7 +141,7 @@ static bool collect_from(struct worker *w, size_t publisher, int64_t ms)
     if (r == OUTBOX_E_BROKEN)
         take_back(w, publisher);
     if (r < 0 && r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED &&
-        !suspension_snapshot(&w->relay->publishers[publisher].breaker.suspension).paused)
+        !suspension_snapshot(&w->relay->publishers[publisher].common->breaker.suspension).paused)
         report(w, publisher, r, &err);
     return n > 0;
 }

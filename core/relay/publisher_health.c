@@ -26,19 +26,20 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
     bool told;
-    if (own_pause_failed(&w->publisher_pauses[publisher], state->passed_us, after_ms,
+    if (own_pause_failed(&w->publisher_pauses[publisher], state->common->passed_us, after_ms,
                          clock_monotonic_us(), &told)) {
-        breaker_strike(&state->breaker, culprit);
-        suspension_unknown(&state->breaker.suspension);
+        breaker_strike(&state->common->breaker, culprit);
+        suspension_unknown(&state->common->breaker.suspension);
         if (told)
             log_own(w, state, reason);
         return OWN_PAUSE_MS;
     }
-    if (breaker_failed(&state->breaker, culprit, after_ms, reason.p, (size_t)reason.n, &pause_ms))
+    if (breaker_failed(&state->common->breaker, culprit, after_ms, reason.p, (size_t)reason.n,
+                       &pause_ms))
         log_event(w->relay->log, OUTBOX_LOG_WARNING,
                   "publisher is unavailable; its messages wait, uncharged", "publisher",
                   state->config->name, "reason",
-                  suspension_snapshot(&state->breaker.suspension).reason, NULL);
+                  suspension_snapshot(&state->common->breaker.suspension).reason, NULL);
     return pause_ms;
 }
 
@@ -49,7 +50,7 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
 static void no_room(struct worker *w, size_t publisher, const char *reason)
 {
     struct publisher_state *state = &w->relay->publishers[publisher];
-    suspension_unknown(&state->breaker.suspension);
+    suspension_unknown(&state->common->breaker.suspension);
     wakeup_signal(&w->relay->wakeup);
     if (own_pause_begin(&w->publisher_pauses[publisher], 0, clock_monotonic_us()))
         log_own(w, state, outbox_cstr(reason));
@@ -65,7 +66,7 @@ int publisher_health_check(struct worker *w, size_t publisher, int64_t timeout_m
     activity_begin(&w->activity, ACTIVITY_CHECKING, publisher);
     int r = publisher_check(w->publishers[publisher], &call, &err);
     if (r == OUTBOX_E_CANCELLED)
-        suspension_unknown(&w->relay->publishers[publisher].breaker.suspension);
+        suspension_unknown(&w->relay->publishers[publisher].common->breaker.suspension);
     else if (r == OUTBOX_E_FULL)
         no_room(w, publisher, err.text);
     else if (r < 0)
@@ -88,7 +89,7 @@ static uint64_t id_of(const struct worker *w, const struct chunk *chunk, size_t 
 /* A message that keeps its publisher unavailable while others are accepted is itself to blame. */
 static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, uint64_t id)
 {
-    if (!breaker_blames(&w->relay->publishers[chunk->publisher].breaker, id))
+    if (!breaker_blames(&w->relay->publishers[chunk->publisher].common->breaker, id))
         return false;
     outcome_of(w, chunk, culprit)->verdict = OUTBOX_RETRY;
     for (size_t i = culprit + 1; i < chunk->n; i++) /* no other message is */
@@ -116,7 +117,7 @@ static const char *explain_silence(const struct chunk *chunk)
  */
 int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
 {
-    struct breaker *breaker = &w->relay->publishers[chunk->publisher].breaker;
+    struct breaker *breaker = &w->relay->publishers[chunk->publisher].common->breaker;
     struct outbox_str reason = outbox_cstr(chunk->err.text);
     size_t culprit = chunk->n, known = 0;
     for (size_t i = 0; i < chunk->n; i++) {
@@ -149,8 +150,8 @@ int64_t publisher_health_report(struct worker *w, struct chunk *chunk)
         return 0;
     }
     own_pause_passed(&w->publisher_pauses[chunk->publisher]);
-    w->relay->publishers[chunk->publisher].passed_us = clock_monotonic_us();
-    w->relay->publishers[chunk->publisher].awaited = false;
+    w->relay->publishers[chunk->publisher].common->passed_us = clock_monotonic_us();
+    w->relay->publishers[chunk->publisher].common->awaited = false;
     if (breaker_passed(breaker))
         log_event(w->relay->log, OUTBOX_LOG_INFO, "publisher is back", "publisher",
                   w->relay->publishers[chunk->publisher].config->name, NULL);

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <uuid.h>
 
 /* A batch is held a little longer than the longest batch_timeout, so that the first publisher has
  * all of it. */
@@ -31,51 +30,97 @@ int relay_ended_fd(const struct relay *relay)
     return relay->ended_fd;
 }
 
-static int prepare(struct relay *relay, struct outbox_err *err)
+const char *relay_opening(const struct relay *relay)
+{
+    return relay->opening;
+}
+
+struct relay *relay_new(const struct relay_mode *mode, struct log *log)
+{
+    struct relay *relay = calloc(1, sizeof *relay);
+    if (!relay)
+        return NULL;
+    relay->mode = *mode;
+    relay->log = log;
+    relay->deadline_us = INT64_MAX;
+    relay->stop_fd = relay->drain_fd = relay->ended_fd = relay->quit_fd = -1;
+    suspension_init(&relay->store_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
+    suspension_init(&relay->settle_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
+    unrouted_gauge_init(&relay->unrouted, UNROUTED_HOLD_MS);
+    wakeup_init(&relay->wakeup, 0);
+    pthread_mutex_init(&relay->outage_lock, NULL);
+    pthread_mutex_init(&relay->waking_lock, NULL);
+    pthread_mutex_init(&relay->next_lock, NULL);
+    pthread_mutex_init(&relay->begin_lock, NULL);
+    pthread_cond_init(&relay->begin, NULL);
+    current_call_init(&relay->janitor_call);
+    current_call_init(&relay->watcher_call);
+    return relay;
+}
+
+/* What is known of a publisher that is kept stays known. */
+static bool prepare_publisher(struct relay *relay, size_t i, const struct relay *before)
+{
+    struct publisher_state *state = &relay->publishers[i];
+    size_t was = before ? config_kept_publisher(before->config, relay->config, i) : ROUTE_NONE;
+    state->config = &relay->config->publishers[i];
+    state->before = was;
+    state->common = was == ROUTE_NONE ? publisher_common_new()
+                                      : publisher_common_share(before->publishers[was].common);
+    return state->common != NULL;
+}
+
+/* Makes what the workers need that are opened then. */
+static int prepare(struct relay *relay, const struct relay *before, struct outbox_err *err)
 {
     const struct config *config = relay->config;
-    struct store *stores[] = {&relay->janitor_store, &relay->heartbeat_store,
-                              &relay->watcher_store};
-    int r = OUTBOX_OK;
-    uuid_t id;
-    uuid_generate_random(id);
-    uuid_unparse_lower(id, relay->id);
-    relay->deadline_us = INT64_MAX;
+    relay->lineage = before ? lineage_share(before->lineage) : lineage_new();
+    relay->n_before = before ? before->config->workers : 0;
     relay->hold_ms = config->delivery.batch_timeout_ms;
     for (size_t i = 0; i < config->n_publishers; i++)
         if (config->publishers[i].delivery.batch_timeout_ms > relay->hold_ms)
             relay->hold_ms = config->publishers[i].delivery.batch_timeout_ms;
     relay->hold_ms += HOLD_MORE_MS;
-    wakeup_init(&relay->wakeup, config->poll_interval_ms);
-    suspension_init(&relay->store_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
-    suspension_init(&relay->settle_suspension, STORE_PAUSE_MIN_MS, STORE_PAUSE_MAX_MS);
-    unrouted_gauge_init(&relay->unrouted, UNROUTED_HOLD_MS);
-    poison_init(&relay->poison);
-    pthread_mutex_init(&relay->heartbeat_lock, NULL);
-    pthread_mutex_init(&relay->outage_lock, NULL);
-    pthread_mutex_init(&relay->waking_lock, NULL);
-    current_call_init(&relay->janitor_call);
-    current_call_init(&relay->watcher_call);
+    relay->wakeup.poll_us = config->poll_interval_ms * 1000;
     relay->began_us = clock_monotonic_us();
     relay->once_workers = config->workers;
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    relay->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (relay->stop_fd < 0 || relay->ended_fd < 0 || relay->quit_fd < 0)
+    if (relay->stop_fd < 0 || relay->drain_fd < 0 || relay->ended_fd < 0 || relay->quit_fd < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "cannot make an eventfd: %m");
     relay->publishers = calloc(config->n_publishers + 1, sizeof *relay->publishers);
     relay->workers = calloc(config->workers, sizeof *relay->workers);
     relay->threads = calloc(config->workers + 3, sizeof *relay->threads);
-    if (!relay->publishers || !relay->workers || !relay->threads)
+    bool complete = relay->publishers && relay->workers && relay->threads && relay->lineage;
+    for (size_t i = 0; complete && i < config->n_publishers; i++)
+        complete = prepare_publisher(relay, i, before);
+    if (!complete)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
-    for (size_t i = 0; i < config->n_publishers; i++) {
-        relay->publishers[i].config = &config->publishers[i];
-        breaker_init(&relay->publishers[i].breaker);
-    }
-    for (size_t i = 0; r == 0 && i < sizeof stores / sizeof stores[0]; i++)
-        r = config_open_store(config, stores[i], relay->log, err);
-    for (size_t i = 0; r == 0 && i < config->workers; i++)
+    bool same = before && config_keeps_store(before->config, config);
+    relay->row = same ? relay_row_share(before->row) : lineage_new_row(relay->lineage);
+    return relay->row ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+}
+
+int relay_open(struct relay *relay, const struct config *config, const struct relay *before,
+               struct outbox_err *err)
+{
+    relay->config = config;
+    int r = prepare(relay, before, err);
+    context_opens(relay, "the store");
+    if (r == 0)
+        r = config_open_store(config, &relay->janitor_store, relay->log, err);
+    if (r == 0)
+        r = config_open_store(config, &relay->watcher_store, relay->log, err);
+    if (r == 0 && !(before && before->row == relay->row))
+        r = config_open_store(config, &relay->row->store, relay->log, err);
+    for (size_t i = 0; r == 0 && i < config->workers; i++) {
+        relay->workers[i].may_begin = i >= relay->n_before;
         r = worker_open(&relay->workers[i], relay, err);
+    }
+    if (r == 0)
+        context_opens(relay, NULL);
     return r;
 }
 
@@ -106,23 +151,30 @@ static int start_threads(struct relay *relay, struct outbox_err *err)
     return r;
 }
 
+int relay_launch(struct relay *relay, struct outbox_err *err)
+{
+    /* Signals are for the threads of whoever started us. */
+    sigset_t before;
+    signals_block(&before);
+    int r = start_threads(relay, err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
 int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
                 struct relay **ret, struct outbox_err *err)
 {
-    struct relay *relay = calloc(1, sizeof *relay);
+    struct relay *relay = relay_new(mode, log);
     struct relay_report report;
     if (!relay)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory while starting");
-    relay->config = config;
-    relay->mode = *mode;
-    relay->log = log;
     /* Signals are for other threads of whoever started us. */
-    sigset_t before;
-    signals_block(&before);
-    int r = prepare(relay, err);
+    sigset_t mask;
+    signals_block(&mask);
+    int r = relay_open(relay, config, NULL, err);
     if (r == 0)
-        r = start_threads(relay, err);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+        r = relay_launch(relay, err);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (r < 0) {
         relay_stop(relay);
         relay_finish(relay, &report);
@@ -141,6 +193,9 @@ void relay_stop(struct relay *relay)
     relay->stopping = true;
     eventfd_write(relay->stop_fd, 1);
     wakeup_close(&relay->wakeup);
+    pthread_mutex_lock(&relay->begin_lock);
+    pthread_cond_broadcast(&relay->begin);
+    pthread_mutex_unlock(&relay->begin_lock);
 }
 
 bool relay_runs_caller(const struct relay *relay)
@@ -151,14 +206,22 @@ bool relay_runs_caller(const struct relay *relay)
     return false;
 }
 
-void relay_snapshot(const struct relay *relay, struct relay_report *report)
+static void count(const struct relay *relay, bool own, struct relay_report *report)
 {
     *report = (struct relay_report){.stale = relay->stale, .failed = relay->failed};
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++) {
-        report->accepted += relay->publishers[i].accepted;
-        report->retried += relay->publishers[i].retried;
-        report->failed += relay->publishers[i].failed;
+        const struct publisher_common *common = relay->publishers[i].common;
+        if (!common || (own && relay->publishers[i].passed_on))
+            continue;
+        report->accepted += common->accepted;
+        report->retried += common->retried;
+        report->failed += common->failed;
     }
+}
+
+void relay_snapshot(const struct relay *relay, struct relay_report *report)
+{
+    count(relay, false, report);
 }
 
 /* The janitor's call may just have been cancelled while it connected, which a store may need a
@@ -186,6 +249,20 @@ static void count_left(struct relay *relay, struct relay_report *report)
     report->cut_short = relay->stopping && (r < 0 || stats.pending + stats.processing > 0);
 }
 
+static void close_all(struct relay *relay)
+{
+    sigset_t before;
+    signals_block(&before);
+    for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
+        worker_shut(&relay->workers[i]); /* of a relay that was never launched */
+    context_opens(relay, "the store");
+    store_close(&relay->janitor_store);
+    store_close(&relay->watcher_store);
+    relay_row_close(relay->row);
+    context_opens(relay, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void relay_finish(struct relay *relay, struct relay_report *report)
 {
     for (size_t i = 0; i < relay->n_threads; i++) {
@@ -194,7 +271,7 @@ void relay_finish(struct relay *relay, struct relay_report *report)
         pthread_join(relay->threads[i], NULL);
     }
 
-    relay_snapshot(relay, report);
+    count(relay, true, report);
     report->unrouted = unrouted_gauge_snapshot(&relay->unrouted);
     memcpy(report->outage, relay->outage, sizeof report->outage);
     for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
@@ -202,6 +279,13 @@ void relay_finish(struct relay *relay, struct relay_report *report)
             report->quarantined = relay->workers[i].quarantine.n;
     if (relay->mode.once && relay->n_threads > 0)
         count_left(relay, report);
+    close_all(relay);
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
 }
 
 void relay_free(struct relay *relay)
@@ -213,26 +297,29 @@ void relay_free(struct relay *relay)
     for (size_t i = 0; relay->workers && i < relay->config->workers; i++)
         worker_close(&relay->workers[i]);
     for (size_t i = 0; relay->publishers && i < relay->config->n_publishers; i++)
-        breaker_destroy(&relay->publishers[i].breaker);
+        publisher_common_free(relay->publishers[i].common);
+    lineage_free(relay->lineage);
     free(relay->workers);
     free(relay->threads);
     free(relay->publishers);
     store_close(&relay->janitor_store);
-    store_close(&relay->heartbeat_store);
-    pthread_mutex_destroy(&relay->heartbeat_lock);
-    poison_destroy(&relay->poison);
     store_close(&relay->watcher_store);
+    relay_row_free(relay->row);
     wakeup_destroy(&relay->wakeup);
     suspension_destroy(&relay->store_suspension);
     suspension_destroy(&relay->settle_suspension);
     unrouted_gauge_destroy(&relay->unrouted);
     pthread_mutex_destroy(&relay->outage_lock);
     pthread_mutex_destroy(&relay->waking_lock);
+    pthread_mutex_destroy(&relay->next_lock);
+    pthread_mutex_destroy(&relay->begin_lock);
+    pthread_cond_destroy(&relay->begin);
     current_call_destroy(&relay->janitor_call);
     current_call_destroy(&relay->watcher_call);
-    close(relay->stop_fd);
-    close(relay->ended_fd);
-    close(relay->quit_fd);
+    close_fd(relay->stop_fd);
+    close_fd(relay->drain_fd);
+    close_fd(relay->ended_fd);
+    close_fd(relay->quit_fd);
     free(relay);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -18,6 +18,7 @@ struct relay_mode {
 };
 
 struct relay;
+struct json_object;
 
 /* What was done so far. */
 struct relay_report {
@@ -33,13 +34,46 @@ struct relay_report {
     char outage[384]; /* once: what was unavailable for too long, or at the end; empty: nothing */
 };
 
+/* ---- in steps, for who cannot wait for a plugin that blocks where it must not ---- */
+
+/* `log` is borrowed until relay_free. NULL without memory. */
+struct relay *relay_new(const struct relay_mode *mode, struct log *log);
+
 /*
- * Opens everything (which validates and does not connect) and starts the threads. `config`
- * and `log` are borrowed until relay_free. OUTBOX_E_CONFIG: an option is wrong.
- * The threads take no signals.
+ * Opens everything, which validates and does not connect. `config` is borrowed until relay_free.
+ * `before` (NULL: none) is a running relay: this one is to follow it, takes over the instances of
+ * the publishers that it keeps, and shares what is known of them. OUTBOX_E_CONFIG: an option is
+ * wrong. After a failure only relay_finish and relay_free are left.
  */
+int relay_open(struct relay *relay, const struct config *config, const struct relay *before,
+               struct outbox_err *err);
+
+/* What is being opened, "publisher mail"; NULL: nothing. Any thread, also while it is opened. */
+const char *relay_opening(const struct relay *relay);
+
+/* Starts the threads, which take no signals. After a failure: relay_stop, relay_finish and
+ * relay_free. */
+int relay_launch(struct relay *relay, struct outbox_err *err);
+
+/* Both in one. */
 int relay_start(const struct config *config, const struct relay_mode *mode, struct log *log,
                 struct relay **ret, struct outbox_err *err);
+
+/* ---- one relay after another: succession.c ---- */
+
+/*
+ * Lets `relay` finish the batches that it has, and then end; each of its workers hands over to that
+ * of `next` with its number, which waits for it. `next` was opened and launched to follow it.
+ */
+void relay_hand_over(struct relay *relay, struct relay *next);
+/* `next` waits no longer for the workers of `relay`, nor they for it. Before `next` is freed. */
+void relay_part(struct relay *relay, struct relay *next);
+/* For how long a batch that a worker has may take, ms. */
+int64_t relay_hold_ms(const struct relay *relay);
+/* What threads that have not ended do, "worker 2 publishes to mail since 12 s"; may be empty. */
+void relay_describe(struct relay *relay, char *text, size_t cap);
+/* How the last reload went, for the relay's row: a JSON object, which this takes. */
+void relay_set_reload(struct relay *relay, struct json_object *reload);
 
 /* Readable when all threads have ended by themselves or because of relay_stop. */
 int relay_ended_fd(const struct relay *relay);
@@ -58,9 +92,9 @@ bool relay_is_resting(struct relay *relay, char *why, size_t cap);
 /* What was done so far, without what only the end can tell. Any thread. */
 void relay_snapshot(const struct relay *relay, struct relay_report *report);
 
-/* Waits for the threads, which takes no time once relay_ended_fd is readable, and fills *report.
- * Once. */
+/* Waits for the threads, which takes no time once relay_ended_fd is readable, fills *report,
+ * without what the next relay goes on to count, and closes what is open. Once. */
 void relay_finish(struct relay *relay, struct relay_report *report);
 
-/* After relay_finish, or never started. NULL is allowed. */
+/* After relay_finish, or never opened. NULL is allowed. */
 void relay_free(struct relay *relay);

@@ -26,9 +26,9 @@ static bool waits(struct relay *relay, char *why, size_t cap)
     bool deferred = clock_monotonic_us() < relay->deferred_until_us + DUE_SLACK_US;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
         struct publisher_state *publisher = &relay->publishers[i];
-        if ((deferred || publisher->awaited) &&
-            is_paused(&publisher->breaker.suspension, "publisher ", publisher->config->name, why,
-                      cap))
+        if ((deferred || publisher->common->awaited) &&
+            is_paused(&publisher->common->breaker.suspension, "publisher ", publisher->config->name,
+                      why, cap))
             return true;
     }
     snprintf(why, cap, "messages wait for a publisher that was unavailable");

@@ -61,12 +61,13 @@ static void count_outcome(struct relay *relay, size_t publisher, uint32_t action
     if (action == OUTBOX_SETTLE_RETRY && !(flags & OUTBOX_SETTLE_CHARGE))
         return; /* it waits as before */
     if (action == OUTBOX_SETTLE_FAILED)
-        atomic_fetch_add(state ? &state->failed : &relay->failed, 1);
+        atomic_fetch_add(state ? &state->common->failed : &relay->failed, 1);
     else if (state)
-        atomic_fetch_add(action == OUTBOX_SETTLE_RETRY ? &state->retried : &state->accepted, 1);
+        atomic_fetch_add(
+            action == OUTBOX_SETTLE_RETRY ? &state->common->retried : &state->common->accepted, 1);
     activity_note(&relay->done);
     if (state)
-        activity_note(&state->done);
+        activity_note(&state->common->done);
 }
 
 static void log_refused(struct worker *w, const struct outbox_settle *item)

@@ -42,7 +42,7 @@ static bool is_held_up(struct relay *relay, struct wait *ret)
 
 static bool calls_publisher(const struct activity_view *view)
 {
-    return view->step == ACTIVITY_PUBLISHING || view->step == ACTIVITY_CHECKING;
+    return activity_has_publisher(view->step);
 }
 
 static bool worker_waits(struct relay *relay, size_t i, struct wait *ret)
@@ -68,7 +68,8 @@ static bool publisher_waits(struct relay *relay, size_t publisher, struct wait *
     for (size_t i = 0; i < relay->config->workers; i++) {
         struct activity_view view = activity_snapshot(&relay->workers[i].activity);
         if (calls_publisher(&view) && view.publisher == publisher &&
-            activity_is_slow(&view, now_us) && view.since_us > relay->publishers[publisher].done.us)
+            activity_is_slow(&view, now_us) &&
+            view.since_us > relay->publishers[publisher].common->done.us)
             return worker_waits(relay, i, ret);
     }
     return is_held_up(relay, ret);
@@ -99,11 +100,14 @@ static bool add_waits(struct relay *relay, struct json_object *state)
         struct publisher_state *publisher = &relay->publishers[i];
         char what[128];
         snprintf(what, sizeof what, "publisher %s is unavailable", publisher->config->name);
-        if (publisher->awaited && is_paused(&publisher->breaker.suspension, what, &wait))
+        if (publisher->common->awaited &&
+            is_paused(&publisher->common->breaker.suspension, what, &wait))
             complete = add_wait(waits, &wait);
     }
-    return complete &&
-           add_text(state, "state", json_object_array_length(waits) > 0 ? "waiting" : "ready");
+    return complete && add_text(state, "state",
+                                json_object_array_length(waits) > 0 ? "waiting"
+                                : relay->draining                   ? "ending"
+                                                                    : "ready");
 }
 
 /* ---- the parts ---- */
@@ -111,7 +115,7 @@ static bool add_waits(struct relay *relay, struct json_object *state)
 static bool add_publisher(struct relay *relay, size_t i, struct json_object *all)
 {
     struct publisher_state *publisher = &relay->publishers[i];
-    struct suspension_view view = suspension_snapshot(&publisher->breaker.suspension);
+    struct suspension_view view = suspension_snapshot(&publisher->common->breaker.suspension);
     struct json_object *object = relay_state_add(all, publisher->config->name);
     struct wait wait = {.since_us = 0};
     const char *state = view.probing ? "probing" : view.paused ? "paused" : "ready";
@@ -124,10 +128,10 @@ static bool add_publisher(struct relay *relay, size_t i, struct json_object *all
     return object && add_text(object, "state", state) &&
            json_add_time(object, "since", wait.since_us) == 0 &&
            add_text(object, "reason", wait.what) &&
-           json_add_time(object, "progress_at", publisher->done.wall_us) == 0 &&
-           json_add_int(object, "accepted", (int64_t)publisher->accepted) == 0 &&
-           json_add_int(object, "retried", (int64_t)publisher->retried) == 0 &&
-           json_add_int(object, "failed", (int64_t)publisher->failed) == 0;
+           json_add_time(object, "progress_at", publisher->common->done.wall_us) == 0 &&
+           json_add_int(object, "accepted", (int64_t)publisher->common->accepted) == 0 &&
+           json_add_int(object, "retried", (int64_t)publisher->common->retried) == 0 &&
+           json_add_int(object, "failed", (int64_t)publisher->common->failed) == 0;
 }
 
 static bool add_worker(struct relay *relay, size_t i, struct json_object *all)
@@ -181,7 +185,8 @@ struct json_object *state_new(struct relay *relay)
         add_quarantine(relay, state) &&
         json_add_int(state, "unrouted", (int64_t)unrouted_gauge_snapshot(&relay->unrouted)) == 0 &&
         json_add_int(state, "stale", (int64_t)relay->stale) == 0 &&
-        poison_add_state(&relay->poison, state) == 0)
+        poison_add_state(&relay->lineage->poison, state) == 0 &&
+        lineage_add_state(relay->lineage, state) == 0)
         return state;
     json_object_put(state);
     return NULL;

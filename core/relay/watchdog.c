@@ -19,7 +19,7 @@ static bool add_stalled(struct worker *w, size_t i, int64_t now_us, char *text, 
     snprintf(text + n, cap - n, "%sworker %zu %s", n > 0 ? ", " : "", i + 1,
              activity_verb(view.step));
     n = strlen(text);
-    if (view.step == ACTIVITY_PUBLISHING || view.step == ACTIVITY_CHECKING)
+    if (activity_has_publisher(view.step))
         snprintf(text + n, cap - n, " %s", w->relay->config->publishers[view.publisher].name);
     n = strlen(text);
     snprintf(text + n, cap - n, " since %lld s", (long long)((now_us - view.since_us) / 1000000));
@@ -43,8 +43,8 @@ static void remind_of_outages(struct relay *relay)
            NULL);
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
         struct publisher_state *state = &relay->publishers[i];
-        if (state->awaited)
-            remind(relay, &state->breaker.suspension, "publisher is still unavailable",
+        if (state->common->awaited)
+            remind(relay, &state->common->breaker.suspension, "publisher is still unavailable",
                    state->config->name);
     }
 }

@@ -18,6 +18,22 @@
 /* With all slots in use outcomes are waited for so long at a time. */
 #define NO_SLOT_MS 100
 
+/* One that the worker before has is not opened: it comes from there. */
+static int open_publisher(struct worker *w, size_t i, struct outbox_err *err)
+{
+    struct relay *relay = w->relay;
+    const struct publisher_config *p = &relay->config->publishers[i];
+    bool comes =
+        relay->publishers[i].before != ROUTE_NONE && (size_t)(w - relay->workers) < relay->n_before;
+    if (!(w->publishers[i] = calloc(1, sizeof *w->publishers[i])))
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
+    context_opens(relay, p->name);
+    if (!comes)
+        return config_open_publisher(p, w->publishers[i], relay->log, err);
+    config_init_publisher(p, w->publishers[i], relay->log);
+    return OUTBOX_OK;
+}
+
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
 {
     const struct config *config = relay->config;
@@ -38,39 +54,44 @@ int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err)
         complete &= batch_init(&w->slots[i].batch, config->delivery.batch_size) == 0;
     if (!complete)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
+    context_opens(relay, "the store");
     int r = config_open_store(config, &w->slot->store, log, err);
+    context_opens(relay, "the rules");
     if (r == 0)
         r = router_open(&config->routes, log, &w->router, err);
-    for (size_t i = 0; r == 0 && i < config->n_publishers; i++) {
-        w->publishers[i] = calloc(1, sizeof *w->publishers[i]);
-        r = w->publishers[i]
-                ? config_open_publisher(&config->publishers[i], w->publishers[i], log, err)
-                : outbox_fail(err, OUTBOX_E_RETRY, "out of memory for a worker");
-    }
+    for (size_t i = 0; r == 0 && i < config->n_publishers; i++)
+        r = open_publisher(w, i, err);
     return r;
 }
 
-static void close_publishers(struct worker *w)
+void worker_shut(struct worker *w)
 {
-    for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
+    if (!w->relay || w->ended)
+        return;
+    for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++) {
+        activity_begin(&w->activity, ACTIVITY_CLOSING, i);
         if (w->publishers[i])
             publisher_close(w->publishers[i]);
+    }
+    activity_begin(&w->activity, ACTIVITY_CLOSING_STORE, ROUTE_NONE);
+    router_close(w->router);
+    w->router = NULL;
+    for (size_t i = 0; i < w->n_slots; i++)
+        store_close(&w->slots[i].store);
+    w->ended = true;
 }
 
 void worker_close(struct worker *w)
 {
     if (!w->relay)
         return;
-    close_publishers(w);
+    worker_shut(w);
     for (size_t i = 0; w->publishers && i < w->relay->config->n_publishers; i++)
         free(w->publishers[i]);
     free(w->publishers);
     free(w->publisher_pauses);
-    router_close(w->router);
-    for (size_t i = 0; i < w->n_slots; i++) {
-        store_close(&w->slots[i].store);
+    for (size_t i = 0; i < w->n_slots; i++)
         batch_free(&w->slots[i].batch);
-    }
     activity_destroy(&w->activity);
     current_call_destroy(&w->call);
     quarantine_gauge_destroy(&w->quarantine);
@@ -135,7 +156,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
     struct outbox_batch *claimed = NULL;
     int r = heartbeat_load_predecessors(relay, err);
     if (r == 0 && w->limit == 0)
-        w->limit = poison_is_suspected(&relay->poison) ? 1 : config->delivery.batch_size;
+        w->limit = poison_is_suspected(&relay->lineage->poison) ? 1 : config->delivery.batch_size;
     struct outbox_claim claim = {
         .size = sizeof claim,
         .limit = w->settle_probe ? 1 : w->limit,
@@ -144,7 +165,7 @@ static int call_claim(struct worker *w, struct outbox_err *err)
         .max_message = config->max_message,
         .max_headers = config->max_headers,
         .max_header_bytes = config->max_header_bytes,
-        .relay = outbox_cstr(relay->id),
+        .relay = outbox_cstr(relay->row->id),
         .hold_ms = relay->hold_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)relay->hold_ms,
     };
     struct outbox_call call = store_call(STORE_CALL_MS, relay->stop_fd);
@@ -257,7 +278,7 @@ static enum batch_state route(struct worker *w)
         } else if ((r = router_route(w->router, msg, NULL, NULL, &batch->publisher[i], &by, &err)) <
                    0) {
             keep_unrouted(w, i, r, &err);
-        } else if (poison_pop_charge(&w->relay->poison, msg->row_id)) {
+        } else if (poison_pop_charge(&w->relay->lineage->poison, msg->row_id)) {
             fail_poison_message(w, i);
             charged = true;
         }
@@ -289,8 +310,9 @@ static enum batch_state publish(struct worker *w)
 
 static void pause_worker(struct worker *w, int64_t ms)
 {
-    struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
-    poll(&stop, 1, (int)ms);
+    struct pollfd ends[] = {{.fd = w->relay->stop_fd, .events = POLLIN},
+                            {.fd = w->relay->drain_fd, .events = POLLIN}};
+    poll(ends, 2, (int)ms);
 }
 
 /* What could not be recorded or settled would be claimed again at once. */
@@ -307,7 +329,7 @@ static void wait_out_own_pauses(struct worker *w)
     for (size_t i = 0; i < w->relay->config->n_publishers; i++)
         if (w->publisher_pauses[i].until_us > until_us)
             until_us = w->publisher_pauses[i].until_us;
-    for (; outstanding_any(w) && now_us < until_us && !w->relay->stopping;
+    for (; outstanding_any(w) && now_us < until_us && !w->relay->stopping && !w->relay->draining;
          now_us = clock_monotonic_us())
         outstanding_serve(w, (until_us - now_us) / 1000 + 1);
     if (until_us <= now_us)
@@ -323,7 +345,8 @@ static int64_t all_suspended_until(struct relay *relay)
 {
     int64_t first = relay->config->n_publishers > 0 ? INT64_MAX : 0;
     for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        struct suspension_view view = suspension_snapshot(&relay->publishers[i].breaker.suspension);
+        struct suspension_view view =
+            suspension_snapshot(&relay->publishers[i].common->breaker.suspension);
         if (!view.paused)
             return 0;
         first = view.until_us < first ? view.until_us : first;
@@ -388,10 +411,13 @@ void *worker_main(void *arg)
 {
     struct worker *w = arg;
     current_call_adopt(&w->call, true);
-    while (!w->relay->stopping && run_batch(w))
+    succession_await(w);
+    while (!w->relay->stopping && !w->relay->draining && run_batch(w))
         continue;
     outstanding_end(w);
-    close_publishers(w); /* within the time for stopping, and each worker its own */
+    succession_pass_on(w);
+    worker_shut(w); /* within the time for stopping, and each worker its own */
+    succession_end(w);
     context_worker_ended(w->relay);
     return NULL;
 }

@@ -42,14 +42,26 @@ struct worker {
     struct quarantine_gauge quarantine;
     struct activity activity;
     struct current_call call;
+    bool may_begin;     /* the worker before it has ended; under relay->begin_lock */
+    _Atomic bool ended; /* all that it had is closed */
 };
 
 int worker_open(struct worker *w, struct relay *relay, struct outbox_err *err);
+void worker_shut(struct worker *w);  /* closes all that may block in a plugin; again is nothing */
 void worker_close(struct worker *w); /* also when never opened (zeroed) */
 void *worker_main(void *worker);
 /* The end of a batch: settles what is queued, gives back the rest. While messages are in flight it
  * is only left; state: what may still be done with it. */
 void worker_finish(struct worker *w, enum batch_state state);
+
+/* ---- succession.c: one worker after that of the relay before ---- */
+
+/* Waits until it may begin, or the relay stops. */
+void succession_await(struct worker *w);
+/* Leaves to the next worker the instances that are kept; then, when the rest is closed, lets it
+ * begin. */
+void succession_pass_on(struct worker *w);
+void succession_end(struct worker *w);
 
 /* ---- deliver.c: one publisher's share of a batch, in chunks, each settled at once ---- */
 

@@ -73,6 +73,9 @@ class Shop(combination.Scenario):
             ids += more if n > 1 else [more]
         return ids
 
+    def events(self):
+        return collections.Counter(self.publisher.events())
+
     def threads(self, relay):
         return len(os.listdir("/proc/%d/task" % relay.pid))
 
@@ -180,6 +183,32 @@ class Asynchronous(Shop):
         self.assertLess(time.monotonic() - began, 4)
         self.until_counted(10, "processed")
         self.until_counted(4, "pending")
+
+    def test_a_reload_loses_and_repeats_nothing_of_what_is_in_flight(self):
+        relay_options = "workers = %d\nbatch_size = 5\npoll_interval = 100ms"
+        self.shop(relay_options % 2, "slow = 3s")
+        ids = self.insert_mixed(8, 20)
+        relay = self.start("run")
+        self.until_arrived(20)
+        self.assertEqual(self.keys()["slow"], 0)
+        # it is not changed: its instances are passed on, and its client stays
+        self.shop(relay_options % 3, "slow = 3s", init=False)
+        self.assertIn("publisher out: unchanged, keeps its connections", self.outboxd("reload").stdout)
+        self.assertEqual(self.keys()["slow"], 8)
+        self.assertEqual(self.events(), {"client": 1, "open": 3})
+        # and it is changed: what is in flight arrives before its client ends
+        ids += self.insert_mixed(8, 20)
+        self.until_arrived(40)
+        self.assertEqual(self.keys()["slow"], 8)
+        self.shop(relay_options % 3, "slow = 10ms", init=False)
+        self.assertIn("publisher out: changed (slow), reopened", self.outboxd("reload").stdout)
+        self.assertEqual(self.keys()["slow"], 16)
+        self.assertEqual(self.events(), {"client": 2, "open": 6, "close": 3, "client_end": 1})
+        ids += self.insert_mixed(8, 20)
+        self.until_counted(84, "processed")
+        self.stop(relay)
+        self.once_each(ids)
+        self.assertIn("published=84 ", self.read("relay.log"))
 
     def test_a_message_that_waits_is_told_by_status(self):
         self.shop("workers = 2\npoll_interval = 100ms", "slow = 12s")

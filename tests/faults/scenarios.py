@@ -124,4 +124,7 @@ SCENARIOS = [
      [(FAULTS + "test_changes", "few_connections")]),
     (57, "a full queue has room again", "a policy with reject-publish is cleared", "it goes on by itself, nobody charged",
      [(FAULTS + "test_changes", "room_again")]),
+    (58, "the configuration is reloaded, {reloads} times", "under load, with a bad file every tenth time; with the broker down; in slow "
+     "batches", "nothing lost or repeated; threads, descriptors and memory as before",
+     [(FAULTS + "test_reload", "."), (E2E + "test_reload", ".")]),
 ]

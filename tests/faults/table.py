@@ -14,6 +14,7 @@ import fire
 import test_changes
 import test_neighbours
 import test_refused
+import test_reload
 import test_servers
 import test_soak
 import test_steady
@@ -27,7 +28,7 @@ def lengths():
     return {"kills": format(test_soak.TIMES[0], ","), "outage": test_servers.OUTAGE, "steady": test_steady.SECONDS,
             "rows": format(neighbours("Together").COUNT, ","), "snapshot": neighbours("Snapshot").SECONDS,
             "locked": neighbours("Locked").HELD, "refused": refused(), "share": test_refused.Settles.scenario.HELD,
-            "big": format(test_changes.Sizes.scenario.BIG, ",")}
+            "reloads": test_reload.TIMES, "big": format(test_changes.Sizes.scenario.BIG, ",")}
 
 
 def refused():
