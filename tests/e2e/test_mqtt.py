@@ -3,7 +3,9 @@
 
 import os
 import re
+import signal
 import subprocess
+import sys
 import unittest
 
 import mosquitto
@@ -82,6 +84,30 @@ class Mqtt(relay_test.Relay):
         self.server.start()
         self.until(lambda: self.statuses() == [("processed", 0, len(ids))], "all to be processed, uncharged")
         self.until_arrived(ids)
+        self.stop(relay)
+
+    def test_a_broker_that_falls_silent_is_left_and_taken_up_again(self):
+        self.mqtt(self.broker(), "publish_timeout = 1s\nconnect_timeout = 1s")
+        relay = self.start("run")
+        self.until_status(self.insert("x"), "processed")
+        self.server.signal("mosquitto", signal.SIGSTOP)
+        self.addCleanup(self.server.signal, "mosquitto", signal.SIGCONT)
+        ids = self.insert("x", count=20)
+        self.until(lambda: "no confirm within publish_timeout" in self.read("relay.log"), "the first message")
+        self.until(lambda: "no answer within connect_timeout" in self.read("relay.log"), "the second one")
+        self.server.signal("mosquitto", signal.SIGCONT)
+        self.until(lambda: self.statuses() == [("processed", 0, 21)], "all to be processed, uncharged")
+        self.assertLessEqual(set(ids), set(self.server.ids()))
+        self.stop(relay)
+
+    def test_an_outage_is_noticed_while_nothing_is_published(self):
+        self.mqtt(self.broker())
+        relay = self.start("run")
+        self.until_status(self.insert("x"), "processed")
+        self.server.stop()
+        self.until(lambda: "publisher is unavailable" in self.read("relay.log"), "the outage in the log")
+        self.server.start()
+        self.assertEqual(self.until_status(self.insert("y"), "processed")["retries"], 0)
         self.stop(relay)
 
     def test_a_refused_login_charges_no_message_shows_no_secret_and_ends_with_the_right_one(self):
@@ -169,6 +195,19 @@ class Mqtt(relay_test.Relay):
             ids = self.insert("x", count=20)
             self.outboxd("run", "--once")
             self.until(lambda: set(ids) <= set(self.server.ids()), "what was sent by " + host)
+
+    def test_it_conforms_to_level_4(self):
+        program = os.path.join(os.path.dirname(outbox_test.PROGRAM), "outbox-conform")
+        if not os.path.exists(program):
+            self.skipTest("outbox-conform is not built: Check is missing (Debian: check)")
+        url = self.broker(start=False)
+        command = "%s %s %%s %s" % (sys.executable, mosquitto.__file__, self.server.folder)
+        subprocess.run((command % "start").split(), check=True)
+        ini = self.write("conform.ini", "[publisher out]\nurl = %s\n[conform]\nscratch = yes\nverify = %s\n[kill]\nstop = %s\nstart = %s\n"
+                         % (url, command % "ids", command % "stop", command % "start"), 0o600)
+        done = subprocess.run([program, "-c", ini, "--level", "4", os.path.join(outbox_test.PLUGIN_DIR, "pub-mqtt.so")],
+                              capture_output=True, text=True, timeout=900)
+        self.assertIn("# pub-mqtt conforms to level 4\n", done.stdout, done.stdout + done.stderr)
 
     def test_wrong_options_are_told_with_their_lines(self):
         for options, said in (("topic = a/+", "topic: "), ("key_file = /x", "key_file: it needs an url with mqtts://"),

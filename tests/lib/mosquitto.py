@@ -56,6 +56,10 @@ class Broker:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True)
         self.write(name + ".pid", str(process.pid))
 
+    def signal(self, name, sig):
+        with open(self.path(name + ".pid"), encoding="ascii") as f:
+            os.kill(int(f.read()), sig)
+
     def end(self, name, sig):
         """Ends a process, which may be the child of another one, and waits until it has ended."""
         try:
@@ -127,4 +131,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "ids":
         print("\n".join(broker.ids()))
     else:
-        getattr(broker, {"start": "start", "stop": "stop"}[sys.argv[1]])()
+        {"start": broker.start, "stop": broker.stop}[sys.argv[1]]()
