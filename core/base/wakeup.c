@@ -133,7 +133,7 @@ bool wakeup_poll(struct wakeup *wakeup, int64_t due_us, int64_t own_us, struct p
         if ((own = now >= own_us))
             break;
         int64_t until_us = wakeup->due_us < own_us ? wakeup->due_us : own_us;
-        if (n > 0)
+        if (fds)
             own = poll_until(wakeup, until_us, fds, n);
         else
             sleep_until(&wakeup->signalled, wakeup, until_us);

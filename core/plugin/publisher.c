@@ -103,10 +103,13 @@ bool publisher_is_async(const struct publisher *p)
 }
 
 /* A plugin that breaks the contract so may do anything next: it is closed. */
-static int is_broken(struct publisher *p, struct outbox_err *err, const char *how)
+static int is_broken(struct publisher *p, const char *operation, struct outbox_err *err,
+                     const char *how)
 {
-    return finish(p, outbox_fail(err, OUTBOX_E_BROKEN, "pub-%s %s; the plugin is broken",
-                                 p->setup.plugin->desc.name, how));
+    guard_defect(&p->instance, operation, err, "%s", how);
+    if (err)
+        err->code = OUTBOX_E_BROKEN;
+    return finish(p, OUTBOX_E_BROKEN);
 }
 
 int publisher_submit(struct publisher *p, const struct outbox_message *const *msgs, size_t n,
@@ -126,7 +129,8 @@ int publisher_submit(struct publisher *p, const struct outbox_message *const *ms
     *ret_n = too_many ? n : *ret_n;
     for (size_t i = 0; i < *ret_n; i++)
         in_flight_add(&p->in_flight, outcomes[i]);
-    return too_many ? is_broken(p, err, "took more messages than it was given") : finish(p, r);
+    return too_many ? is_broken(p, "submit", err, "it took more messages than it was given")
+                    : finish(p, r);
 }
 
 int publisher_collect(struct publisher *p, const struct outbox_call *call,
@@ -140,14 +144,16 @@ int publisher_collect(struct publisher *p, const struct outbox_call *call,
     for (uint64_t i = 0; i < *ret_n; i++)
         if (!in_flight_remove(&p->in_flight, *ret ? (*ret)[i] : NULL)) {
             *ret_n = i;
-            return is_broken(p, err, "handed out an outcome that it did not have, or twice");
+            judge_outcomes(p, "collect", *ret, i, r, err);
+            return is_broken(p, "collect", err,
+                             "it handed out an outcome that it did not have, or twice");
         }
     return finish(p, judge_outcomes(p, "collect", *ret, *ret_n, r, err));
 }
 
 int publisher_holds_on(struct publisher *p, struct outbox_err *err)
 {
-    return is_broken(p, err, "keeps messages past their time");
+    return is_broken(p, "collect", err, "it keeps messages past their time");
 }
 
 int publisher_ready_fd(const struct publisher *p)

@@ -18,7 +18,7 @@ struct outbox_str route_subject_text(enum subject subject, const struct outbox_m
 {
     if (subject != SUBJECT_HEADER)
         return subject == SUBJECT_TOPIC ? msg->topic : msg->key;
-    return outbox_header(msg, name);
+    return outbox_header_value(msg, name);
 }
 
 enum subject route_subject_find(const char *route_key, const char **ret_name)

@@ -2,8 +2,8 @@
 /* fake_case.h - what the cases of pub-amqp against a fake broker share. */
 #pragma once
 
-#include "fake_broker.h"
 #include "conform/publisher_contract.h"
+#include "fake_broker.h"
 
 /* The broker of a case; set what it shall do, then start it. */
 extern struct fake fake;

@@ -2,8 +2,8 @@
 /* pub-amqp: the contract of publishers against a real RabbitMQ. The program's name says which mode.
  */
 #include "amqp_rig.h"
-#include "fake_broker.h"
 #include "conform/publisher_contract.h"
+#include "fake_broker.h"
 #include "unit.h"
 
 #include <stdlib.h>

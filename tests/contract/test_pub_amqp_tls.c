@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pub-amqp: which brokers it trusts, its own certificate, and messages through TLS. */
 #include "amqp_rig.h"
-#include "fake_broker.h"
 #include "conform/publisher_contract.h"
+#include "fake_broker.h"
 #include "tls_forwarder.h"
 #include "unit.h"
 

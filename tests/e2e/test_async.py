@@ -220,10 +220,10 @@ class Asynchronous(Shop):
         self.assertIn("publisher is back", self.read("relay.log"))
 
     def test_a_message_that_is_kept_past_its_time_is_taken_back(self):
-        self.misbehaves("hold", "pub-async keeps messages past their time; the plugin is broken", 65)
+        self.misbehaves("hold", "pub-async is broken: in `collect` it keeps messages past their time", 65)
 
     def test_an_outcome_that_is_handed_out_twice_closes_the_instance(self):
-        self.misbehaves("twice", "pub-async handed out an outcome that it did not have, or twice; the plugin is broken", 65)
+        self.misbehaves("twice", "pub-async is broken: in `collect` it handed out an outcome that it did not have, or twice", 65)
 
 
 combination.combinations([(store, "async") for store in STORES])(Asynchronous)

@@ -105,7 +105,8 @@ static inline int outbox_option_read(const struct outbox_host *host, const struc
 }
 
 /** The value of the header `name`; p == NULL if the message has none of that name. */
-static inline struct outbox_str outbox_header(const struct outbox_message *msg, const char *name)
+static inline struct outbox_str outbox_header_value(const struct outbox_message *msg,
+                                                    const char *name)
 {
     struct outbox_str wanted = outbox_cstr(name);
     for (uint64_t i = 0; i < msg->n_headers; i++)

@@ -2,10 +2,10 @@
 /*
  * outbox/publisher.h - the operations of a publisher plugin (DRAFT of ABI 1).
  *
- * Life of an instance: open, then check, publish (or submit and collect) and keepalive any number of
- * times and in any order, then close. A publisher connects in its first check or publish. After it lost the
- * connection it connects again by itself, or it returns OUTBOX_E_BROKEN and the host opens
- * another instance.
+ * Life of an instance: open, then check, publish (or submit and collect) and keepalive any number
+ * of times and in any order, then close. A publisher connects in its first check or publish. After
+ * it lost the connection it connects again by itself, or it returns OUTBOX_E_BROKEN and the host
+ * opens another instance.
  *
  * Two forms. The plain one is `publish`: one call, all outcomes. The asynchronous one, for clients
  * with a queue and threads of their own, is `submit` and `collect`: messages go out while others
@@ -97,8 +97,8 @@ struct outbox_publisher_ops {
     /**
      * Frees the instance, within OUTBOX_CLOSE_MS. A client whose own close has no limit is closed
      * in a thread of the plugin, which may go on behind. What was submitted and not collected is
-     * the host's again, and not read any more. A host that stops waits no longer than its shutdown_timeout. The host may
-     * pass NULL.
+     * the host's again, and not read any more. A host that stops waits no longer than its
+     * shutdown_timeout. The host may pass NULL.
      */
     void (*close)(void *instance);
 

@@ -125,7 +125,7 @@ static inline const char *outbox_url_port(const char *p, size_t n, uint16_t *ret
 }
 
 /* What is wrong with a host, or NULL; n bytes of host:port. */
-static inline const char *outbox_url_host(const char *p, size_t n, struct outbox_url_host *ret)
+static inline const char *outbox_url_read_host(const char *p, size_t n, struct outbox_url_host *ret)
 {
     const char *end =
         n > 0 && *p == '[' ? OUTBOX_CAST(const char *, memchr(p, ']', n)) : OUTBOX_NULL;
@@ -168,7 +168,7 @@ static inline int outbox_url_hosts(const char *option, const char *p, size_t n, 
             return outbox_fail_option(err, option, "%s: it has more than %d hosts", option,
                                       OUTBOX_URL_HOSTS);
         ret->hosts[ret->n_hosts].port = port;
-        fault = outbox_url_host(p, one, &ret->hosts[ret->n_hosts]);
+        fault = outbox_url_read_host(p, one, &ret->hosts[ret->n_hosts]);
         ret->n_hosts++;
         if (fault)
             return outbox_fail_option(err, option, "%s: host %u %s", option, ret->n_hosts, fault);

@@ -49,7 +49,7 @@ static int route(void *instance, const struct outbox_message *msg, struct outbox
 {
     struct rule *x = instance;
     (void)err;
-    if (outbox_str_eq(outbox_header(msg, x->header), x->value)) {
+    if (outbox_str_eq(outbox_header_value(msg, x->header), x->value)) {
         ret->publishers = x->publishers;
         ret->n = 1;
         ret->reason = outbox_cstr("the header has the value");

@@ -200,7 +200,7 @@ static void is_named_and_closed(size_t n, const char *text)
 START_TEST(a_plugin_that_keeps_messages_is_closed)
 {
     fake.keeps = 1;
-    is_named_and_closed(0, "pub-fake keeps messages past their time; the plugin is broken");
+    is_named_and_closed(0, "pub-fake is broken: in `collect` it keeps messages past their time");
 }
 END_TEST
 
@@ -208,16 +208,18 @@ START_TEST(a_plugin_that_hands_out_twice_is_closed)
 {
     fake.twice = 1;
     fake.each = 1;
-    is_named_and_closed(1, "pub-fake handed out an outcome that it did not have, or twice; the "
-                           "plugin is broken");
+    is_named_and_closed(
+        1,
+        "pub-fake is broken: in `collect` it handed out an outcome that it did not have, or twice");
 }
 END_TEST
 
 START_TEST(a_plugin_that_hands_out_what_it_never_got_is_closed)
 {
     fake.foreign = 1;
-    is_named_and_closed(N, "pub-fake handed out an outcome that it did not have, or twice; the "
-                           "plugin is broken");
+    is_named_and_closed(
+        N,
+        "pub-fake is broken: in `collect` it handed out an outcome that it did not have, or twice");
 }
 END_TEST
 
@@ -233,7 +235,8 @@ END_TEST
 START_TEST(a_plugin_that_takes_too_much_is_closed)
 {
     fake.more = 2;
-    is_named_and_closed(0, "pub-fake took more messages than it was given; the plugin is broken");
+    is_named_and_closed(0,
+                        "pub-fake is broken: in `submit` it took more messages than it was given");
 }
 END_TEST
 

@@ -116,9 +116,9 @@ START_TEST(an_absent_header_is_null_and_an_empty_one_is_not)
 {
     const struct outbox_header headers[] = {{{"a", 1}, {"1", 1}}, {{"b", 1}, {"", 0}}};
     const struct outbox_message msg = {.size = sizeof msg, .headers = headers, .n_headers = 2};
-    ck_assert(outbox_str_eq(outbox_header(&msg, "a"), outbox_cstr("1")));
-    ck_assert(outbox_header(&msg, "b").p && outbox_header(&msg, "b").n == 0);
-    ck_assert_ptr_null(outbox_header(&msg, "c").p);
+    ck_assert(outbox_str_eq(outbox_header_value(&msg, "a"), outbox_cstr("1")));
+    ck_assert(outbox_header_value(&msg, "b").p && outbox_header_value(&msg, "b").n == 0);
+    ck_assert_ptr_null(outbox_header_value(&msg, "c").p);
     char text[24];
     ck_assert_str_eq(outbox_int_text(INT64_MIN, text).p, "-9223372036854775808");
 }
