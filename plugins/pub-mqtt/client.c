@@ -11,49 +11,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* So often a message may be alone when the connection ends, until it counts as the cause. */
-#define SUSPICIONS 3
 /* How long client_close waits for its thread, ms: less than OUTBOX_CLOSE_MS. */
 #define END_MS 800
 
 /* ---- a lost connection ---- */
-
-static uint64_t hash_id(struct outbox_str id)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (uint64_t i = 0; i < id.n; i++)
-        hash = (hash ^ (unsigned char)id.p[i]) * UINT64_C(1099511628211);
-    return hash;
-}
 
 static int is_about_message(int code)
 {
     return code == MQTT_RC_MALFORMED_PACKET || code == MQTT_RC_PROTOCOL_ERROR ||
            code == MQTT_RC_TOPIC_NAME_INVALID || code == MQTT_RC_PACKET_TOO_LARGE ||
            code == MQTT_RC_PAYLOAD_FORMAT_INVALID;
-}
-
-/*
- * A broker that does not like a message may end the connection, without a word in MQTT 3. Sent
- * again with all others, that message would end each connection, so what was on its way is sent one
- * by one afterwards; one that was alone several times is the cause. 1: it was found, and charged.
- */
-static int find_cause(struct client *c)
-{
-    struct job *job = c->sent.first;
-    uint64_t hash;
-    c->careful = c->sent.n > 0 ? (uint32_t)c->sent.n : c->careful;
-    if (c->sent.n != 1)
-        return 0;
-    hash = hash_id(job->msg->id);
-    c->suspicion = hash == c->suspect ? c->suspicion + 1 : 1;
-    c->suspect = hash;
-    if (!is_about_message(c->gone) && c->suspicion < SUSPICIONS)
-        return 0;
-    c->suspicion = 0;
-    jobs_done(&c->sent, job, OUTBOX_RETRY, 0, "the broker ends the connection when it gets it: %s",
-              c->why);
-    return 1;
 }
 
 static void tell_checks(struct client *c, const struct outbox_err *err)
@@ -66,17 +33,25 @@ static void tell_checks(struct client *c, const struct outbox_err *err)
         }
 }
 
+/*
+ * A broker that does not like a message may end the connection, in MQTT 3 without a word. Of one
+ * that was alone that is told, and the host, which sends one by one after an outage, finds out
+ * whether it is to blame; one that the broker has named is.
+ */
 static void lost(struct client *c)
 {
     struct outbox_err err = {.size = sizeof err};
+    int alone = c->sent.n == 1, named = alone && is_about_message(c->gone);
     outbox_fail(&err, OUTBOX_E_RETRY, "the connection has ended: %s", c->why);
-    if (find_cause(c)) {
-        outbox_logf(c->host, OUTBOX_LOG_WARNING, "%s", err.text);
-    } else {
-        jobs_fail(&c->sent, &err);
-        jobs_fail(&c->queue, &err);
+    if (alone)
+        jobs_done(&c->sent, c->sent.first, named ? OUTBOX_RETRY : OUTBOX_UNAVAILABLE, 0, "%s",
+                  err.text);
+    jobs_fail(&c->sent, &err);
+    if (alone)
+        jobs_give_back(&c->queue, NULL);
+    jobs_fail(&c->queue, &err);
+    if (!named)
         c->down = err;
-    }
     connection_drop(c);
 }
 
@@ -108,7 +83,7 @@ static void connect_if_wanted(struct client *c)
 
 static void send_queued(struct client *c)
 {
-    while (c->queue.first && !c->gone && c->sent.n < (c->careful > 0 ? 1 : c->window)) {
+    while (c->queue.first && !c->gone && c->sent.n < c->window) {
         int rc;
         if (c->queue.first->until_us <= client_now_us(c)) {
             jobs_done(&c->queue, c->queue.first, OUTBOX_UNSET, 0, NULL);

@@ -186,8 +186,6 @@ void message_on_answer(struct mosquitto *mosq, void *obj, int mid, int code,
     struct job *job = c->sent.first; /* most answers come in order */
     char *why = NULL;
     (void)mosq;
-    if (c->careful > 0)
-        c->careful--;
     while (job && job->mid != mid)
         job = job->next;
     if (!job)

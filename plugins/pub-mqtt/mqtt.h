@@ -73,9 +73,6 @@ struct client {
     char why[256];
     char log[256]; /* the last complaint of the library */
     uint32_t window;
-    uint32_t careful;            /* so many messages are sent one by one */
-    uint64_t suspect, suspicion; /* a hash of the id of one that was alone when the connection
-                                    ended, and how many times */
     char topic[TOPIC_MAX + 1];
 };
 

@@ -163,7 +163,7 @@ class Mqtt(relay_test.Relay):
         self.insert("x", topic="behind", count=20)
         relay = self.start("run")
         self.until(lambda: self.row(bad)["retries"] == 1, "the one to be charged")
-        self.assertIn("ends the connection", self.row(bad)["last_error"])
+        self.assertIn("the connection has ended", self.row(bad)["last_error"])
         self.until(lambda: self.statuses() == [("pending", 1, 1), ("processed", 0, 40)], "the others")
         self.stop(relay)
 
