@@ -16,6 +16,8 @@ struct driver {
     struct course *course;
     struct instance instance;
     const struct outbox_store_ops *ops;
+    bool released; /* it has said so of a batch */
+    bool broken; /* it said so itself, or the layer did: it may hold a batch that we do not have */
     struct outbox_err err;
 };
 
@@ -61,7 +63,18 @@ static struct outbox_batch *claim(struct driver *d, uint32_t limit, const struct
                                       .relay = outbox_cstr("00000000-0000-4000-8000-00000000c0de"),
                                       .max_headers = 1000,
                                       .max_header_bytes = 256 << 10};
-    return DO(d, claim, call->timeout_ms, &what, call, &batch) == OUTBOX_OK ? batch : NULL;
+    int r = DO(d, claim, call->timeout_ms, &what, call, &batch);
+    d->broken |= r == OUTBOX_E_BROKEN;
+    if (r == OUTBOX_E_CONFIG && d->released && !d->broken) /* an outage is OUTBOX_E_RETRY */
+        course_report(d->course, "forgets-release", "after a release, claim returned %d: %s", r,
+                      d->err.text);
+    return r == OUTBOX_OK ? batch : NULL;
+}
+
+static void release(struct driver *d, struct outbox_batch *batch)
+{
+    const struct outbox_call call = call_of(LONG_MS, -1);
+    d->released |= DO(d, release, LONG_MS, batch, &call) == OUTBOX_OK;
 }
 
 /* Settles it in several ways, or all as done and deleted. */
@@ -89,6 +102,40 @@ static void settle(struct driver *d, struct outbox_batch *batch, bool away)
         d->course->worked += batch->n;
 }
 
+/* Some messages, given back unsettled, or settled as done; how many. */
+static uint32_t take(struct driver *d, uint32_t limit, bool done)
+{
+    const struct outbox_call call = call_of(LONG_MS, -1);
+    struct outbox_batch *batch = claim(d, limit, &call);
+    uint32_t n = batch ? batch->n : 0;
+    if (batch && done)
+        settle(d, batch, true);
+    if (batch)
+        release(d, batch);
+    return n;
+}
+
+/* What is given back comes again, and what is done does not. */
+static void come_again(struct driver *d)
+{
+    uint32_t first, second;
+    if (!d->ops->save)
+        return;
+    while (take(d, 100, true) > 0 && !course_has(d->course, "settles-nothing"))
+        if (d->course->worked > 10000)
+            course_report(d->course, "settles-nothing", "what was settled as done comes again");
+    save(d, 3);
+    take(d, 2, false); /* fewer than there are */
+    first = take(d, 100, false);
+    second = take(d, 100, true);
+    if (first == 3 && second < 3)
+        course_report(d->course, "forgets-release",
+                      "of 3 messages that were released, the next claim has %u", second);
+    if (second == 3 && (second = take(d, 100, true)) > 0)
+        course_report(d->course, "settles-nothing",
+                      "of 3 messages that were settled as done, the next claim has %u", second);
+}
+
 static void claim_and_settle(struct driver *d)
 {
     const struct outbox_call call = call_of(LONG_MS, -1);
@@ -102,7 +149,7 @@ static void claim_and_settle(struct driver *d)
         if (batch)
             settle(d, batch, i > 0);
         if (batch)
-            DO(d, release, LONG_MS, batch, &call);
+            release(d, batch);
         if (n == 0)
             break;
     }
@@ -112,10 +159,10 @@ static void short_calls(struct driver *d)
 {
     static const uint32_t times[] = {0, 1, 50, 500};
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        const struct outbox_call call = call_of(times[i], -1), enough = call_of(LONG_MS, -1);
+        const struct outbox_call call = call_of(times[i], -1);
         struct outbox_batch *batch = claim(d, 10, &call);
         if (batch)
-            DO(d, release, LONG_MS, batch, &enough);
+            release(d, batch);
         DO(d, check, times[i], &call);
         if (d->ops->wait)
             DO(d, wait, times[i], &call);
@@ -197,6 +244,7 @@ void course_store(struct course *c, const struct instance_setup *setup)
     short_calls(&d);
     if (!course_has(c, "late-return")) {
         await_ready(&d);
+        come_again(&d);
         claim_and_settle(&d);
         administrate(&d);
         cancelled_calls(&d);

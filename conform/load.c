@@ -16,7 +16,6 @@
 #define N_BATCH 10
 #define LONG_MS 15000
 #define LEASE_MS 4000
-#define N_THREADS 2
 
 struct load *load_new(void)
 {
@@ -238,8 +237,14 @@ struct work {
 static void *work(void *arg)
 {
     struct work *w = arg;
-    while (!atomic_load(&w->loader.load->end))
+    struct load *load = w->loader.load;
+    while (!atomic_load(&load->end)) {
         loader_step(&w->loader, w->pause_ms);
+        atomic_fetch_add(&load->n_waiting, 1);
+        while (atomic_load(&load->pause) && !atomic_load(&load->end))
+            sleep_ms(5);
+        atomic_fetch_sub(&load->n_waiting, 1);
+    }
     loader_close(&w->loader);
     return NULL;
 }
@@ -247,10 +252,10 @@ static void *work(void *arg)
 void load_work(struct load *load, int pause_ms)
 {
     const struct setup *s = target();
-    static struct work works[N_THREADS];
-    pthread_t threads[N_THREADS];
+    static struct work works[LOAD_INSTANCES];
+    pthread_t threads[LOAD_INSTANCES];
     struct shared_state *shared = shared_state_new();
-    for (int i = 0; i < N_THREADS; i++) {
+    for (int i = 0; i < LOAD_INSTANCES; i++) {
         works[i] = (struct work){.loader = {.load = load,
                                             .setup = {.plugin = s->plugin,
                                                       .cfg = s->options,
@@ -262,7 +267,7 @@ void load_work(struct load *load, int pause_ms)
         if (pthread_create(&threads[i], NULL, work, &works[i]) != 0)
             abort();
     }
-    for (int i = 0; i < N_THREADS; i++)
+    for (int i = 0; i < LOAD_INSTANCES; i++)
         pthread_join(threads[i], NULL);
     shared_state_free(shared);
 }

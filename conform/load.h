@@ -17,11 +17,13 @@
 
 struct load {
     atomic_uchar state[LOAD_MESSAGES];
-    atomic_uint next;   /* number */
-    atomic_uint n_done; /* by the publisher, the store or (decisions) the rule */
-    atomic_uint down;   /* not 0: the server is stopped, for that time */
-    atomic_uint lies;   /* accepted while it was */
-    atomic_uint again;  /* claimed after they were settled as done */
+    atomic_uint next;      /* number */
+    atomic_uint n_done;    /* by the publisher, the store or (decisions) the rule */
+    atomic_uint down;      /* not 0: the server is stopped, for that time */
+    atomic_uint lies;      /* accepted while it was */
+    atomic_uint again;     /* claimed after they were settled as done */
+    atomic_bool pause;     /* instances are to wait between two steps */
+    atomic_uint n_waiting; /* that do */
     atomic_bool end;
     char trouble[400]; /* the last thing that went wrong */
 };
@@ -46,5 +48,6 @@ const char *load_id(uint32_t number);
 void loader_step(struct loader *l, int pause_ms);
 void loader_close(struct loader *l);
 
-/* Works with two instances until load->end. */
+/* Works with LOAD_INSTANCES until load->end. */
+#define LOAD_INSTANCES 2
 void load_work(struct load *load, int pause_ms);

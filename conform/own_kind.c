@@ -19,6 +19,13 @@ static void nothing(void) {}
 
 /* ---- publishers ---- */
 
+static struct publisher_kind publisher;
+
+static void load_publisher(void)
+{
+    publisher.publish_ms = target()->publish_ms;
+}
+
 static const struct plugin *publisher_module(const struct outbox_cfg **ret_cfg)
 {
     const struct setup *s = target();
@@ -28,10 +35,11 @@ static const struct plugin *publisher_module(const struct outbox_cfg **ret_cfg)
 
 const struct publisher_kind *own_publisher(const struct setup *s)
 {
-    static struct publisher_kind kind = {
-        .set_up = load, .tear_down = nothing, .module = publisher_module};
-    kind.plugin = s->name;
-    return &kind;
+    publisher = (struct publisher_kind){.plugin = s->name,
+                                        .set_up = load_publisher,
+                                        .tear_down = nothing,
+                                        .module = publisher_module};
+    return &publisher;
 }
 
 /* ---- stores ---- */

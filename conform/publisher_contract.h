@@ -35,7 +35,13 @@ void publisher_contract_add(const struct publisher_kind *kind, const struct kit_
 /* For programs with cases of their own only. */
 void publisher_use(const struct publisher_kind *kind);
 
-/* ---- what cases use ---- */
+/* ---- what cases use (publisher_rig.c) ---- */
+
+const struct publisher_kind *publisher_kind(void);
+/* Instances that are opened later have a shared state in common, as those of a section do. */
+void share_instances(void);
+/* One whose place takes seconds for a message. */
+struct instance *a_slow_publisher(void);
 
 /* Freed behind the case; returns the thing. */
 void *mine(void *thing, void (*free_thing)(void *));
@@ -55,8 +61,9 @@ void publisher_logs_to(int fd);
 
 /* n messages with ids PREFIX-1 ...; the payload is theirs all. */
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload);
-/* Publishes all of it; outcomes are zeroed first. */
+/* Publishes all of it; outcomes are zeroed first. The second: with all the time that there is. */
 int publish(struct instance *instance, struct batch *batch, uint32_t timeout_ms, int cancel_fd);
+int publish_all(struct instance *instance, struct batch *batch);
 void assert_verdicts(const struct batch *batch, uint32_t verdict);
 /* The reason of an outcome as text; static, until the next call. */
 const char *reason(const struct batch *batch, uint64_t i);

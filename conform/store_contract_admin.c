@@ -340,6 +340,8 @@ START_TEST(only_a_message_of_that_id_exists)
 {
     struct outbox_err err = {.size = sizeof err};
     const struct outbox_new row = {.topic = str("t"), .key = str("k")};
+    if (store_kind()->module)
+        kit_skip("it adds an index to the table, which would stay");
     execute("CREATE UNIQUE INDEX of_the_application ON " T " (key)");
     assert_class(save_one(the_store(), row, &err), OUTBOX_OK, &err);
     assert_class(save_one(the_store(), row, &err), OUTBOX_E_CONFIG, &err);

@@ -70,7 +70,7 @@ list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
 # stops servers or is the same whatever the build (behind a pooler nothing but the server's words differs; what the SDK makes has a build of its own); tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(sdk_template|servers|progress|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
+longest='/test_(sdk_template|servers|progress|conform(_servers)?|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(admin|check|claim|held|idle|names|plans|refused|relays|roles|rows|session|sharing'
 unthreaded+='|special|upgrade)|store_sqlite_(refused|values|relays)|_pooled'
 slow_first() {
@@ -80,7 +80,7 @@ slow_first() {
     grep -vE "$longest" <<<"$tests"
 }
 most_tests() {
-    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations|sdk_template|sdk_guide)|fuzz/|faults/'
+    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations|conform|sdk_template|sdk_guide)|fuzz/|faults/'
     echo tests/faults/test_kill.py
 }
 suite_tests() {
@@ -101,7 +101,11 @@ suite_tests() {
     tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
     unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' | slow_first ;;
     contract) list_tests gcc | grep -E '^tests/contract/' | slow_first ;;
-    e2e) list_tests gcc | grep -E '^tests/e2e/' | slow_first ;;
+    e2e)
+        local without=none
+        [ "$mode" != --quick ] || without=conform_servers # it starts servers where there are some
+        list_tests gcc | grep -E '^tests/e2e/' | grep -v $without | slow_first
+        ;;
     faults) printf 'tests/faults/%s.py\n' test_kill test_poison ;; # what is quick and wants no servers
     esac
 }

@@ -9,6 +9,7 @@ import sys
 import unittest
 import unittest.mock
 
+import conform_test
 import mosquitto
 import outbox_test
 import relay_test
@@ -205,18 +206,15 @@ class Mqtt(relay_test.Relay):
             self.outboxd("run", "--once")
             self.until(lambda: set(ids) <= set(self.server.ids()), "what was sent by " + host)
 
+    @conform_test.NEEDED
     def test_it_conforms_to_level_4(self):
-        program = os.path.join(os.path.dirname(outbox_test.PROGRAM), "outbox-conform")
-        if not os.path.exists(program):
-            self.skipTest("outbox-conform is not built: Check is missing (Debian: check)")
         url = self.broker(start=False)
         command = "%s %s %%s %s" % (sys.executable, mosquitto.__file__, self.server.folder)
         subprocess.run((command % "start").split(), check=True)
-        ini = self.write("conform.ini", "[publisher out]\nurl = %s\n[conform]\nscratch = yes\nverify = %s\n[kill]\nstop = %s\nstart = %s\n"
-                         % (url, command % "ids", command % "stop", command % "start"), 0o600)
-        done = subprocess.run([program, "-c", ini, "--level", "4", os.path.join(outbox_test.PLUGIN_DIR, "pub-mqtt.so")],
-                              capture_output=True, text=True, timeout=900)
-        self.assertIn("# pub-mqtt conforms to level 4\n", done.stdout, done.stdout + done.stderr)
+        run = conform_test.Run(self.dir, os.path.join(outbox_test.PLUGIN_DIR, "pub-mqtt.so"),
+                               "[publisher out]\nurl = %s\n[conform]\nscratch = yes\nverify = %s\n[kill]\nstop = %s\nstart = %s\n"
+                               % (url, command % "ids", command % "stop", command % "start"), "--level", "4")
+        self.assertEqual((run.code, run.failed, run.skipped, run.reached()), (0, [], [], 4), run.text())
 
     def test_wrong_options_are_told_with_their_lines(self):
         for options, said in (("topic = a/+", "topic: "), ("key_file = /x", "key_file: it needs an url with mqtts://"),
