@@ -33,7 +33,7 @@ static const struct outbox_option options[] = {
      OUTBOX_OPT_TEXT, 0},
     {"key_property", NULL, "The user property that the message's key becomes.", NULL, 0, 0,
      OUTBOX_OPT_TEXT, 0},
-    {"window", "1000", "How many messages may be unconfirmed.", NULL, 1, 30000, OUTBOX_OPT_INT, 0},
+    {"window", "1000", "How many messages may be unconfirmed.", NULL, 1, 10000, OUTBOX_OPT_INT, 0},
     {"keepalive", "60s", "After so much silence the broker is asked whether it is there.", NULL,
      5000, 65535000, OUTBOX_OPT_DURATION, 0},
     {"connect_timeout", "5s", "For one host: TCP, TLS and the login.", NULL, 1, 3600000,
