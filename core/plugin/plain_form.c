@@ -22,7 +22,7 @@ struct plain_form {
 
 static int64_t left_ms(const struct plain_form *form, int64_t more_ms)
 {
-    int64_t ms = (form->deadline_us - clock_monotonic_us()) / 1000 + more_ms;
+    int64_t ms = (form->deadline_us - clock_monotonic_us() + 999) / 1000 + more_ms;
     return ms > 0 ? ms : 0;
 }
 

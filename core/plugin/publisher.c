@@ -164,7 +164,12 @@ int publisher_holds_on(struct publisher *p, struct outbox_err *err)
 int publisher_ready_fd(const struct publisher *p)
 {
     int32_t (*ready_fd)(void *) = p->setup.plugin->ops.publisher.ready_fd;
-    return ready_fd && p->instance.self && !p->broken ? ready_fd(p->instance.self) : -1;
+    if (!ready_fd || !p->instance.self || p->broken)
+        return -1;
+    guard_enter(&p->instance, "ready_fd", GUARD_QUICK_MS);
+    int fd = ready_fd(p->instance.self);
+    guard_leave(&p->instance, "ready_fd");
+    return fd;
 }
 
 /* ---- while nothing is published ---- */

@@ -15,7 +15,9 @@ int store_open_with(struct store *store, const struct instance_setup *setup, str
 {
     *store = (struct store){.setup = *setup};
     store->setup.label = "store";
-    return open_instance(store, err);
+    int r = open_instance(store, err);
+    store->broken = r < 0; /* the next call tries again */
+    return r;
 }
 
 int store_open(struct store *store, const struct plugin *plugin, const struct outbox_cfg *cfg,

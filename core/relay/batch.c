@@ -59,7 +59,7 @@ int batch_take(struct batch *batch, struct outbox_batch *claimed)
 void batch_clear(struct batch *batch)
 {
     batch->claimed = NULL;
-    batch->cut_short = batch->left = false;
+    batch->cut_short = batch->hurried = batch->left = false;
     batch->state = BATCH_OPEN;
     batch->submitted_us = batch->expected_us = 0;
     batch_forget_items(batch);

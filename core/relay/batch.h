@@ -55,6 +55,7 @@ struct batch {
     enum batch_state state; /* as far as settling while messages were in flight has shown */
 
     bool cut_short;              /* not all of a publisher's share fit the time */
+    bool hurried;                /* a publisher had less than its batch_timeout of it */
     struct outbox_settle *items; /* waiting to be settled */
     const struct outbox_settle **item_ptrs;
     size_t *item_publishers; /* who saw the item's message, or ROUTE_NONE */

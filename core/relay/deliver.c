@@ -4,6 +4,8 @@
 #include "relay/heartbeat.h"
 #include "relay/worker.h"
 
+#include <outbox/helpers.h>
+
 /* What a publisher's check may take before a probe, ms. */
 #define PROBE_CHECK_MS 5000
 
@@ -82,16 +84,21 @@ static void clear_in_flight(struct worker *w, bool survived)
 /* ---- chunks ---- */
 
 /* The first chunk has all of batch_timeout, later ones what is left of it; none has more than the
- * batch has. False: there is no time left, or no right to publish. */
+ * batch has, or those that wait in other slots: they, too, have to be settled in their time. False:
+ * there is no time left, or no right to publish. */
 static bool may_publish(struct worker *w, struct chunk *chunk, int64_t deadline_us)
 {
     int64_t now = clock_monotonic_us();
-    int64_t batch_left_ms = (w->slot->batch.deadline_us - now) / 1000;
+    int64_t until_us = outstanding_deadline_us(w);
+    if (w->slot->batch.deadline_us < until_us)
+        until_us = w->slot->batch.deadline_us;
+    int64_t batch_left_ms = (until_us - now) / 1000;
     if (!chunk->whole_time)
         chunk->timeout_ms = (deadline_us - now) / 1000;
     if (batch_left_ms < chunk->timeout_ms) {
         chunk->timeout_ms = batch_left_ms;
         chunk->whole_time = false;
+        w->slot->batch.hurried = true;
     }
     if (w->relay->stopping || chunk->timeout_ms <= 0 || settle_health_is_paused(w->relay))
         return false;
@@ -162,6 +169,16 @@ static int64_t suspended_for_ms(struct publisher_state *to)
     return !view.paused ? 0 : ms > 0 ? ms : 1;
 }
 
+/* It took none of a share for all of its time, and answered for no other message meanwhile. */
+static void report_full(struct worker *w, size_t publisher, int64_t began_us)
+{
+    struct chunk chunk = {.publisher = publisher, .result = OUTBOX_E_TIMEOUT, .whole_time = true};
+    chunk.err.size = sizeof chunk.err;
+    outbox_fail(&chunk.err, chunk.result, "its queue was full for all of batch_timeout");
+    if (w->relay->publishers[publisher].common->passed_us < began_us)
+        publisher_health_report(w, &chunk);
+}
+
 /* Hands a share to an asynchronous publisher, which may be full for a while; meanwhile outcomes
  * come in, and may suspend it. */
 static enum batch_state submit_share(struct worker *w, size_t publisher, size_t n)
@@ -169,19 +186,24 @@ static enum batch_state submit_share(struct worker *w, size_t publisher, size_t 
     struct batch *batch = &w->slot->batch;
     struct publisher_state *to = &w->relay->publishers[publisher];
     const struct delivery *terms = &to->config->delivery;
-    int64_t deadline_us = clock_monotonic_us() + terms->batch_timeout_ms * 1000;
+    int64_t began_us = clock_monotonic_us();
+    int64_t deadline_us = began_us + terms->batch_timeout_ms * 1000;
+    bool first = true;
     struct chunk chunk;
     for (size_t done = 0; done < n; done += chunk.n) {
         chunk = (struct chunk){.publisher = publisher,
                                .index = batch->index + done,
                                .n = least(n - done, terms->batch_size),
                                .timeout_ms = terms->batch_timeout_ms,
-                               .whole_time = done == 0};
+                               .whole_time = first};
+        first = false;
         int64_t pause_ms = suspended_for_ms(to);
         if (pause_ms > 0)
             return defer(w, publisher, chunk.index, n - done, pause_ms);
         if (!may_publish(w, &chunk, deadline_us)) {
             batch->cut_short |= chunk.timeout_ms <= 0;
+            if (done == 0 && clock_monotonic_us() >= deadline_us)
+                report_full(w, publisher, began_us);
             return BATCH_OPEN;
         }
         pause_ms = outstanding_submit(w, &chunk);
@@ -236,5 +258,7 @@ enum batch_state deliver_share(struct worker *w, size_t publisher)
     if (!pass.probe && pass.limit >= n && !poison_is_suspected(&w->relay->lineage->poison))
         return submit_share(w, publisher, n);
     outstanding_await(w, publisher); /* tried, or recorded, chunk by chunk */
+    if (batch->state != BATCH_OPEN)
+        return batch->state;
     return deliver_chunks(w, publisher, n, pass.limit);
 }

@@ -44,14 +44,21 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+int64_t idle_serve(struct worker *w)
+{
+    int64_t again_us = INT64_MAX;
+    for (size_t i = 0; i < w->relay->config->n_publishers; i++) {
+        again_us = earlier(again_us, keepalive(w, i));
+        again_us = earlier(again_us, probe(w, i));
+    }
+    return again_us;
+}
+
 void idle_wait(struct worker *w, int64_t due_us)
 {
     struct relay *relay = w->relay;
     int64_t own_us = relay->mode.once ? clock_monotonic_us() + ONCE_US : INT64_MAX;
-    for (size_t i = 0; i < relay->config->n_publishers; i++) {
-        own_us = earlier(own_us, keepalive(w, i));
-        own_us = earlier(own_us, probe(w, i));
-    }
+    own_us = earlier(own_us, idle_serve(w));
     while (outstanding_any(w) && !relay->stopping && !relay->draining) {
         if (outstanding_serve(w, 0))
             return; /* what was given back may be claimed again */

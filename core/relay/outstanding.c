@@ -37,6 +37,17 @@ bool outstanding_any(const struct worker *w)
     return false;
 }
 
+int64_t outstanding_deadline_us(const struct worker *w)
+{
+    int64_t first = INT64_MAX;
+    for (size_t i = 0; i < w->n_slots; i++) {
+        const struct batch *batch = &w->slots[i].batch;
+        if (batch->n_in_flight > 0 && batch->deadline_us < first)
+            first = batch->deadline_us;
+    }
+    return first;
+}
+
 /* ---- slots ---- */
 
 bool outstanding_choose_slot(struct worker *w)
@@ -70,13 +81,16 @@ void outstanding_no_more(struct worker *w, const struct outbox_err *err)
 /* ---- what came back ---- */
 
 /* What a call says of the publisher as a whole. Returns for how long it is suspended, ms. */
-static int64_t report(struct worker *w, size_t publisher, int r, const struct outbox_err *err)
+static int64_t report(struct worker *w, size_t publisher, int r, bool whole_time,
+                      const struct outbox_err *err)
 {
-    struct chunk chunk = {.publisher = publisher, .result = r, .err = *err};
+    struct chunk chunk = {
+        .publisher = publisher, .result = r, .whole_time = whole_time, .err = *err};
     return publisher_health_report(w, &chunk);
 }
 
-/* Outcomes of one slot. "Silence" is that nothing was answered since the batch was submitted. */
+/* Outcomes of one slot. "Silence" is that nothing was answered since the batch was submitted, with
+ * all of its time. Who had less of it goes first with another batch. */
 static void queue(struct worker *w, struct slot *slot, size_t publisher, size_t n)
 {
     struct batch *batch = &slot->batch;
@@ -84,13 +98,16 @@ static void queue(struct worker *w, struct slot *slot, size_t publisher, size_t 
         .publisher = publisher,
         .index = batch->collected,
         .n = n,
-        .whole_time = w->relay->publishers[publisher].common->passed_us < batch->submitted_us,
+        .whole_time = !batch->hurried &&
+                      w->relay->publishers[publisher].common->passed_us < batch->submitted_us,
     };
     w->slot = slot;
     int64_t pause_ms = publisher_health_report(w, &chunk);
     for (size_t i = 0; i < n && batch->state < BATCH_LOST; i++)
-        settle_queue_outcome(w, chunk.index[i], publisher, &batch->outcomes[chunk.index[i]],
-                             pause_ms);
+        if (!settle_queue_outcome(w, chunk.index[i], publisher, &batch->outcomes[chunk.index[i]],
+                                  pause_ms) &&
+            batch->hurried)
+            w->first_publisher = publisher;
     batch_keep_reasons(batch);
 }
 
@@ -142,7 +159,7 @@ static bool collect_from(struct worker *w, size_t publisher, int64_t ms)
         take_back(w, publisher);
     if (r < 0 && r != OUTBOX_E_TIMEOUT && r != OUTBOX_E_CANCELLED &&
         !suspension_snapshot(&w->relay->publishers[publisher].common->breaker.suspension).paused)
-        report(w, publisher, r, &err);
+        report(w, publisher, r, false, &err);
     return n > 0;
 }
 
@@ -159,12 +176,18 @@ static void give_up_overdue(struct worker *w)
                 size_t publisher = batch->publisher[i];
                 int r = publisher_holds_on(w->publishers[publisher], &err);
                 take_back(w, publisher);
-                report(w, publisher, r, &err);
+                report(w, publisher, r, false, &err);
             }
     }
 }
 
 /* ---- waiting ---- */
+
+static void pause_ms(const struct worker *w, int ms)
+{
+    struct pollfd stop = {.fd = w->relay->stop_fd, .events = POLLIN};
+    poll(&stop, w->relay->stopping ? 0 : 1, ms);
+}
 
 static bool has_some(const struct worker *w, size_t publisher)
 {
@@ -191,6 +214,14 @@ static void tell_activity(struct worker *w)
             activity_wait(&w->activity, oldest->publisher[i], oldest->submitted_us);
             return;
         }
+}
+
+static bool any_ready(const struct pollfd *fds, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (fds[i].revents)
+            return true;
+    return false;
 }
 
 /* Descriptors by which publishers tell that something came in, from fds[1] on. */
@@ -232,7 +263,8 @@ static void wait_for_any(struct worker *w, int64_t ms)
         return;
     ready.fds[0] =
         (struct pollfd){.fd = w->relay->stopping ? -1 : w->relay->stop_fd, .events = POLLIN};
-    poll(ready.fds, ready.n, (int)(asks && ms > ASK_MS ? ASK_MS : ms));
+    if (poll(ready.fds, ready.n, (int)(asks && ms > ASK_MS ? ASK_MS : ms)) > 0)
+        w->was_ready = any_ready(ready.fds, ready.n);
 }
 
 bool outstanding_wait(struct worker *w, int64_t due_us, int64_t own_us)
@@ -247,8 +279,12 @@ bool outstanding_wait(struct worker *w, int64_t due_us, int64_t own_us)
         if (batch->n_in_flight > 0 && us < late_us)
             late_us = us;
     }
-    return wakeup_poll(&w->relay->wakeup, due_us, late_us < own_us ? late_us : own_us, ready.fds,
-                       ready.n);
+    for (size_t i = 0; i < ready.n; i++)
+        ready.fds[i].revents = 0;
+    bool news = wakeup_poll(&w->relay->wakeup, due_us, late_us < own_us ? late_us : own_us,
+                            ready.fds, ready.n);
+    w->was_ready = any_ready(ready.fds, ready.n);
+    return news;
 }
 
 static void collect(struct worker *w, int64_t wait_ms)
@@ -258,9 +294,13 @@ static void collect(struct worker *w, int64_t wait_ms)
         return;
     if (wait_ms > 0)
         wait_for_any(w, wait_ms);
+    bool came = false;
     for (size_t i = 0; i < w->relay->config->n_publishers; i++)
         if (has_some(w, i))
-            collect_from(w, i, 0);
+            came |= collect_from(w, i, 0);
+    if (w->was_ready && !came) /* a descriptor that says so, and is wrong */
+        pause_ms(w, ASK_MS);
+    w->was_ready = false;
     give_up_overdue(w);
     w->slot = slot;
 }
@@ -321,7 +361,8 @@ int64_t outstanding_submit(struct worker *w, struct chunk *chunk)
 {
     struct batch *batch = &w->slot->batch;
     struct outbox_call call = store_call(chunk->timeout_ms, w->relay->stop_fd);
-    int64_t now = now_us(), until_us = now + chunk->timeout_ms * 1000, pause_ms = 0;
+    int64_t now = now_us(), until_us = now + chunk->timeout_ms * 1000;
+    int64_t suspended_ms = 0;
     uint64_t took = 0;
     activity_begin(&w->activity, ACTIVITY_PUBLISHING, chunk->publisher);
     call.grace_ms = (uint32_t)(w->relay->config->shutdown_timeout_ms / 4 * 3);
@@ -340,9 +381,12 @@ int64_t outstanding_submit(struct worker *w, struct chunk *chunk)
     if (chunk->result == OUTBOX_E_BROKEN)
         take_back(w, chunk->publisher);
     if (chunk->result < 0)
-        pause_ms = report(w, chunk->publisher, chunk->result, &chunk->err);
-    if (took < chunk->n && pause_ms == 0)
+        suspended_ms =
+            report(w, chunk->publisher, chunk->result, took == 0 && chunk->whole_time, &chunk->err);
+    if (took < chunk->n && suspended_ms == 0 && outstanding_any(w))
         outstanding_serve(w, ASK_MS);
+    else if (took < chunk->n && suspended_ms == 0)
+        pause_ms(w, ASK_MS); /* it is full of what others have submitted */
     chunk->n = (size_t)took;
-    return pause_ms;
+    return suspended_ms;
 }

@@ -15,6 +15,7 @@
 
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 2000
+#define SERVE_US 1000000
 /* With all slots in use outcomes are waited for so long at a time. */
 #define NO_SLOT_MS 100
 
@@ -203,13 +204,13 @@ static bool claim(struct worker *w, int64_t *ret_due_us)
     if (w->settle_probe && (r < 0 || w->slot->batch.claimed->n == 0))
         settle_health_unknown(w->relay, r == 0);
     if (r < 0) {
-        resize_claim(w, false);
         if (outstanding_any(w)) {
             suspension_unknown(suspension);
             outstanding_no_more(w, &err);
             *ret_due_us = w->no_more_until_us;
             return false;
         }
+        resize_claim(w, false);
         store_failed(w, r, &err);
         *ret_due_us = suspension_snapshot(suspension).until_us;
         return false;
@@ -319,7 +320,9 @@ static void pause_worker(struct worker *w, int64_t ms)
 static void wait_before_retry(struct worker *w)
 {
     uint32_t times = w->stale_batches > 0 ? w->stale_batches : w->record_failures;
-    pause_worker(w, backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, times - 1, BACKOFF_UPPER));
+    w->waits_to_retry = false;
+    if (times > 0)
+        pause_worker(w, backoff_ms(RETRY_MIN_MS, RETRY_MAX_MS, times - 1, BACKOFF_UPPER));
 }
 
 /* A worker with trouble of its own leaves the messages, and the news of them, to the others. */
@@ -367,8 +370,17 @@ void worker_finish(struct worker *w, enum batch_state state)
     if (batch->left)
         return;
     release(w, state);
-    if (state == BATCH_UNRECORDED || w->stale_batches > 0)
-        wait_before_retry(w);
+    w->waits_to_retry |= state == BATCH_UNRECORDED || w->stale_batches > 0;
+}
+
+/* While all slots are in use publishers are served about once a second. */
+static void serve_publishers(struct worker *w)
+{
+    int64_t now_us = clock_monotonic_us();
+    if (now_us < w->serve_us)
+        return;
+    int64_t again_us = idle_serve(w);
+    w->serve_us = again_us < now_us + SERVE_US ? again_us : now_us + SERVE_US;
 }
 
 /* ---- all of it ---- */
@@ -385,8 +397,12 @@ static bool run_batch(struct worker *w)
     bool has_slot = outstanding_choose_slot(w);
     outstanding_serve(w, has_slot ? 0 : NO_SLOT_MS);
     wait_out_own_pauses(w);
-    if (!has_slot)
+    if (w->waits_to_retry)
+        wait_before_retry(w);
+    if (!has_slot) {
+        serve_publishers(w);
         return !w->gave_up;
+    }
     int64_t due_us = all_suspended_until(relay);
     bool claimed = due_us <= clock_monotonic_us() && claim(w, &due_us);
     if (!claimed || w->slot->batch.claimed->n == 0) {

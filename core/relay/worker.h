@@ -38,6 +38,9 @@ struct worker {
     uint32_t stale_batches;   /* in a row, of which no message was settled in time */
     bool once_last;           /* once: the other workers have ended */
     bool gave_up;             /* settling something: it ends */
+    bool was_ready;           /* a publisher's descriptor said that outcomes are there */
+    bool waits_to_retry;      /* a batch could not be recorded or settled in time */
+    int64_t serve_us;         /* without a free slot: when publishers are served next, monotonic */
     bool settle_probe;        /* this batch is only to find out whether settles pass */
     struct quarantine_gauge quarantine;
     struct activity activity;
@@ -70,6 +73,8 @@ enum batch_state deliver_share(struct worker *w, size_t publisher);
 
 /* ---- outstanding.c: what asynchronous publishers have, while the worker goes on ---- */
 
+/* When the first batch that has messages in flight is to be settled, monotonic; INT64_MAX: none. */
+int64_t outstanding_deadline_us(const struct worker *w);
 bool outstanding_any(const struct worker *w);
 /* Takes a free slot as w->slot. False: there is none, or the store takes no more claims. */
 bool outstanding_choose_slot(struct worker *w);
@@ -96,6 +101,8 @@ void outstanding_end(struct worker *w);
 /* Until there may be messages: at due_us (monotonic; INT64_MAX: unknown), the next poll or a signal
  * of the store; or until a publisher is to be served again. */
 void idle_wait(struct worker *w, int64_t due_us);
+/* Keepalive and probes. When they are wanted again, monotonic us; INT64_MAX: any time. */
+int64_t idle_serve(struct worker *w);
 
 /* ---- once.c: when `run --once` is over ---- */
 
