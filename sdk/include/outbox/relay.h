@@ -200,7 +200,8 @@ int outbox_relay_set_store(struct outbox_relay *relay, const char *plugin_dir, c
                            const struct outbox_setting *settings, struct outbox_err *err);
 
 /** Sets a store that is made from functions, with the arguments of outbox_store_from_ops. A relay
- * opens an instance for each worker and three more. Succeeds once, instead of the other. */
+ * opens an instance for each worker and three more; and up to three more for each worker, while
+ * asynchronous publishers are slow. Succeeds once, instead of the other. */
 int outbox_relay_set_store_ops(struct outbox_relay *relay, const struct outbox_store_ops *ops,
                                void *ctx, struct outbox_err *err);
 
