@@ -25,3 +25,14 @@ static inline void signals_block(sigset_t *ret_before)
         sigdelset(&most, faults[i]);
     pthread_sigmask(SIG_SETMASK, &most, ret_before);
 }
+
+/* Stops or ends the process, as this signal does where it is not blocked. */
+static inline void signals_act_by_default(int signal)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signal);
+    raise(signal);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+}

@@ -6,10 +6,9 @@
 #include "cli/generation.h"
 #include "cli/progress.h"
 #include "cli/reload.h"
+#include "common/signals.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
@@ -111,24 +110,13 @@ static void stop(struct serve *s, const char *signal)
         relay_stop(s->old->relay);
 }
 
-/* Stops or ends the process, as these signals do where they are not blocked. */
-static void act_by_default(int signal)
-{
-    sigset_t one;
-    sigemptyset(&one);
-    sigaddset(&one, signal);
-    raise(signal);
-    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
-    pthread_sigmask(SIG_BLOCK, &one, NULL);
-}
-
 static void take_signal(struct serve *s)
 {
     struct signalfd_siginfo got;
     if (read(s->signals, &got, sizeof got) != sizeof got)
         return;
     if (got.ssi_signo == SIGQUIT || got.ssi_signo == SIGTSTP)
-        act_by_default((int)got.ssi_signo);
+        signals_act_by_default((int)got.ssi_signo);
     else if (got.ssi_signo != SIGHUP)
         stop(s, got.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
     else if (s->mode->once)
