@@ -104,6 +104,10 @@ size_t report_summary(const struct report *report)
         printf("# %s conforms to level %d\n", report->plugin, reached);
     else
         printf("# %s: no level from the first one on has passed\n", report->plugin);
+    for (int level = reached + 2; level <= REPORT_LEVELS; level++)
+        if (count(report, level, -1) > count(report, level, KIT_SKIPPED) &&
+            count(report, level, KIT_FAILED) == 0)
+            printf("# level %d passed, but level %d has not\n", level, reached + 1);
     return all_failed;
 }
 

@@ -30,7 +30,8 @@
  *    may not: a plugin sends with MSG_NOSIGNAL.
  *  - Threads: a plugin may start some, from `open` or `shared_open` on. It blocks the same
  *    signals in them, and ends them before `close` or `shared_close` returns. They call
- *    nothing of the host but the functions of struct outbox_host.
+ *    nothing of the host but the functions of struct outbox_host. A thread that hangs in
+ *    a library may stay behind if it uses nothing of the instance or the host any more.
  *  - Processes: a plugin may start programs (posix_spawn, or fork and at once exec). It
  *    reaps only its own children, by their process ids.
  *  - Descriptors: a plugin opens them close-on-exec. It sets the flag afterwards where a

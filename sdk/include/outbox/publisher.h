@@ -162,8 +162,9 @@ struct outbox_publisher_ops {
      * each once, in any order. The array belongs to the plugin until the next call; so do the
      * reasons. OUTBOX_OK with *ret_n == 0: none has one yet. The host asks only while something is
      * submitted. It closes a plugin as broken that hands out what it has not got, or twice, or that
-     * keeps a message longer than submit says. A negative result describes the connection; what was
-     * submitted is still handed out by later calls, as OUTBOX_UNSET where nothing is known. After
+     * keeps a message longer than submit says. *ret and *ret_n count whatever the result is. A
+     * negative result describes the connection; what was submitted is still handed out by later
+     * calls, as OUTBOX_UNSET where nothing is known. After
      * OUTBOX_E_BROKEN the host closes the instance.
      */
     int (*collect)(void *instance, const struct outbox_call *call,
