@@ -6,6 +6,7 @@
 #include "plugin/current_call.h"
 #include "plugin/instance.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,12 +69,16 @@ static void add_rule(struct line *line, int signal, const siginfo_t *info)
     }
 }
 
-/* SA_RESETHAND has set the default action, which the signal gets on return. A signal that somebody
- * else sent is no crash. */
+/* The signal gets its default action on return. One that somebody else sent is no crash. Of several
+ * threads that crash at the same time the first one tells, and the others wait for its end. */
 static void tell(int signal, siginfo_t *info, void *context)
 {
+    static atomic_flag tells = ATOMIC_FLAG_INIT;
+    const struct sigaction once = {.sa_handler = SIG_DFL};
     struct line line = {.n = 0};
     (void)context;
+    while (atomic_flag_test_and_set(&tells))
+        pause();
     if (info->si_code > 0 || (info->si_code == SI_TKILL && info->si_pid == getpid())) {
         add(&line, "outboxd: crashed ");
         add_place(&line);
@@ -84,6 +89,7 @@ static void tell(int signal, siginfo_t *info, void *context)
         if (write(STDERR_FILENO, line.text, line.n) < 0)
             line.n = 0; /* there is nobody to tell */
     }
+    sigaction(signal, &once, NULL);
     raise(signal);
 }
 
@@ -98,9 +104,9 @@ static void set_faults(const struct sigaction *action)
 
 void crash_install(void)
 {
-    struct sigaction action = {.sa_sigaction = tell,
-                               .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK};
-    sigemptyset(&action.sa_mask);
+    /* All are blocked in the handler, where another fault ends the process at once. */
+    struct sigaction action = {.sa_sigaction = tell, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigfillset(&action.sa_mask);
 #ifndef EXIT_HANDLERS /* sanitizers tell more */
     set_faults(&action);
 #endif
