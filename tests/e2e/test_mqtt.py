@@ -211,8 +211,8 @@ class Mqtt(relay_test.Relay):
             self.outboxd("run", "--once")
             self.until(lambda: set(ids) <= set(self.server.ids()), "what was sent by " + host)
 
+    @outbox_test.unsanitized
     @conform_test.NEEDED
-    @conform_test.UNSANITIZED
     def test_it_conforms_to_level_4(self):
         url = self.broker(start=False)
         command = "%s %s %%s %s" % (sys.executable, mosquitto.__file__, self.server.folder)

@@ -7,14 +7,11 @@ import resource
 import shutil
 import signal
 import time
-import unittest
 
 import outbox_test
 import relay_test
 
 FIXTURES = os.path.join(outbox_test.BUILDDIR, "tests", "fixtures")
-with open(os.path.join(outbox_test.BUILDDIR, "config.h"), encoding="ascii") as config_h:
-    SANITIZED = "#define EXIT_HANDLERS 1" in config_h.read()
 
 
 class Unruly(relay_test.Relay):
@@ -245,7 +242,7 @@ class Threads(Unruly):
         self.assertEqual(len(self.lines(self.read("relay.log"), "came back late")), 1)
 
 
-@unittest.skipIf(SANITIZED, "sanitizers tell of crashes themselves")
+@outbox_test.unsanitized
 class Crashes(Unruly):
     def crash(self, options, where, sig=signal.SIGSEGV, act=None, **shop):
         """A relay dies by the signal, as without us, and has said where."""
