@@ -26,9 +26,7 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
     if (!reason.p || reason.n == 0)
         reason = outbox_cstr("it gave no reason");
     bool told;
-    /* What instances share fails for all of them. */
-    if (!state->config->plugin->desc.shared_open &&
-        own_pause_failed(&w->publisher_pauses[publisher], state->common->passed_us, after_ms,
+    if (own_pause_failed(&w->publisher_pauses[publisher], state->common->passed_us, after_ms,
                          clock_monotonic_us(), &told)) {
         breaker_strike(&state->common->breaker, culprit);
         suspension_unknown(&state->common->breaker.suspension);
