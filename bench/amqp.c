@@ -100,7 +100,8 @@ static void run_plugin(const char *queue, uint64_t window)
     set(cfg, "mode", "queue");
     set(cfg, "queue", queue);
     set(cfg, "window", number);
-    if (instance_open(&publisher, plugin, cfg, "publisher bench", NULL, &err) < 0)
+    const struct instance_setup setup = {.plugin = plugin, .cfg = cfg, .label = "publisher bench"};
+    if (instance_open(&publisher, &setup, &err) < 0)
         fail(err.text);
     publish_all(&publisher);
     instance_close(&publisher);
