@@ -20,7 +20,8 @@ static int is_about_message(int code)
 {
     return code == MQTT_RC_MALFORMED_PACKET || code == MQTT_RC_PROTOCOL_ERROR ||
            code == MQTT_RC_TOPIC_NAME_INVALID || code == MQTT_RC_PACKET_TOO_LARGE ||
-           code == MQTT_RC_PAYLOAD_FORMAT_INVALID;
+           code == MQTT_RC_PAYLOAD_FORMAT_INVALID ||
+           code == MOSQ_ERR_PROTOCOL; /* the library does not take the broker's answer to it */
 }
 
 static void tell_checks(struct client *c, const struct outbox_err *err)

@@ -150,7 +150,11 @@ class Mqtt(relay_test.Relay):
         wild, dollar = self.insert("x", topic="ok/#"), self.insert("x", topic="$SYS/x")
         self.outboxd("run", "--once", code=None)
         self.until_arrived(good)
-        for i, status, reason in ((forbidden, "pending", "Not authorized"), (large, "failed", "too large"),
+        if "protocol error" in self.row(large)["last_error"]:  # from libmosquitto 2.0.16 on: it does not take that answer
+            too_large = (large, "pending", "A network protocol error")
+        else:
+            too_large = (large, "failed", "too large")
+        for i, status, reason in ((forbidden, "pending", "Not authorized"), too_large,
                                   (wild, "failed", "has a `+` or `#`"), (dollar, "failed", "not among allow_topics")):
             row = self.row(i)
             self.assertEqual((row["status"], row["retries"]), (status, 1))
