@@ -35,7 +35,7 @@ start_services() {
     OUTBOX_SERVICES_DIR=$(mktemp -d /var/tmp/outbox-services-XXXXXX) && scripts/services.sh start &&
         eval "$(scripts/services.sh env)"
 }
-touch "$work"/{failures,again,flaky,times}
+touch "$work"/{failures,again,flaky,skipped,times}
 jobs=$(nproc)
 beside=$((jobs + 2)) # tests at a time: most of them wait for servers or for time to pass
 passed=0 failed=0 skipped=0
@@ -180,6 +180,7 @@ count_cases() {
     passed=$((passed + $(cases PASS "$1")))
     failed=$((failed + $(cases FAIL "$1")))
     skipped=$((skipped + $(cases SKIP "$1")))
+    grep -H '^SKIP:' "$1.log" | sed "s|^$work/build-||" >>"$work/skipped"
 }
 bad_cases() { grep -E '^not ok' "$1.log" || grep -E '^(ERROR|Bail out)' "$1.log"; }
 
@@ -420,6 +421,7 @@ fi
 # In continuous integration whatever cannot run has failed.
 if [ -n "${CI:-}" ] && [ $skipped -gt 0 ]; then
     echo "$skipped cases were skipped, which must not happen here"
+    sed 's/^/    /' "$work/skipped"
     failed=$((failed + skipped))
     skipped=0
 fi

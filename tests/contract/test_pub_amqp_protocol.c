@@ -206,7 +206,7 @@ START_TEST(a_late_confirm_settles_no_other_message)
 {
     struct instance *instance = publisher_against(ack_the_one_before);
     struct batch *b = a_batch("first", 1, "x");
-    ck_assert_int_eq(publish(instance, b, 400, -1), OUTBOX_E_TIMEOUT);
+    ck_assert_int_eq(publish(instance, b, 1500, -1), OUTBOX_E_TIMEOUT); /* it connects, too */
     assert_verdicts(b, OUTBOX_UNSET);
     /* Its confirm comes with the second, whose own does not. */
     poll(NULL, 0, 50);

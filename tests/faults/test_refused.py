@@ -23,8 +23,12 @@ class Refused(fire.Watched):
     """Two relays with two workers each, whose messages go to a program."""
     BATCH, WORKERS, RELAYS = 20, 2, 2
     GOOD = 60
-    # How often a message that the database refuses may go out before it has ended or is left alone.
+    # How often a message that the database refuses may go out before it has ended or is left alone: once for each of
+    # its tries, or once from each worker.
     OFTEN = 6
+    # With locks also for each refusal after which another worker claims it before it is locked again: most often
+    # none or two, but now and then several in a row on a machine that is busy.
+    STOLEN = {"postgres": 8}
     SETTINGS = ("batch_size = %d\nworkers = %d\nlease = 5s\nmax_retries = 3\nretry_min = 10ms\nretry_max = 100ms\n"
                 "poll_interval = 200ms\n" % (BATCH, WORKERS))
 
@@ -82,6 +86,10 @@ class Refused(fire.Watched):
     def copies(self):
         return collections.Counter(a[0] for a in self.arrived())
 
+    def end_soon(self, ids):
+        often = self.OFTEN + self.STOLEN.get(self.store_name, 0)
+        self.assertLessEqual(max([self.copies()[i] for i in ids], default=0), often)
+
     def are_sent_once(self, ids, refusals):
         """With locks a refusal ends the transaction that holds the batch: another worker may get it then."""
         twice = sum(n - 1 for i, n in self.copies().items() if i in set(ids))
@@ -99,9 +107,8 @@ class Refused(fire.Watched):
         more = self.insert(count=10)
         self.until_processed(more)
         self.end()
-        copies = self.copies()
         self.are_sent_once(good + later + more, len(bad) + 1)
-        self.assertLessEqual(max([copies[i] for i in bad + [alone]], default=0), self.OFTEN)
+        self.end_soon(bad + [alone])
         self.assertLess(self.logs().count("\n"), 200)
         return bad + [alone]
 
@@ -171,7 +178,7 @@ class Row(Refused):
         self.until(lambda: all(self.status_of(i) in ("processed", "failed") for i in bad), "the bad ones to have ended")
         self.end()
         self.are_sent_once(good, len(bad))
-        self.assertLessEqual(max(self.copies()[i] for i in bad), self.OFTEN)
+        self.end_soon(bad)
 
 
 @combination.combinations(POSTGRES)
@@ -189,7 +196,7 @@ class Check(Refused):
         self.until_processed(later)
         self.end()
         self.are_sent_once(good + later, 1)
-        self.assertLessEqual(self.copies()[bad], self.OFTEN)
+        self.end_soon([bad])
 
     def test_a_row_of_a_child_table_is_not_taken_for_one_of_the_parent(self):
         """The child is made while relays run, and its rows have the places that the parent's have."""
