@@ -347,8 +347,8 @@ every_suite() {
     build gcc
     suite gcc
     suite clang
-    OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec" suite asan
-    OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp" suite tsan
+    OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec,sqlite async" suite asan
+    OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp,postgres async" suite tsan
     [ "$mode" != --release ] || suite tsan-rest tsan
 }
 
