@@ -74,13 +74,24 @@ class Template(sdk_test.Sdk):
         os.mkdir(self.path("pub-mine"))
         self.assertIn("pub-mine is there already", self.refused("pub", "mine"))
 
+    def try_it(self, kind, *arguments):
+        return subprocess.run(["./try", *arguments], cwd=self.path(kind + "-mine"), env=self.env, input="hello\n",
+                              capture_output=True, text=True, timeout=outbox_test.PATIENCE)
+
+    def test_a_host_in_one_file_refuses_what_outboxd_does(self):
+        self.new("pub")
+        self.run_in("pub-mine", "make", "try")
+        for arguments, said in (([], "socket=VALUE is required\n"),
+                                (["socket=a", "sockt=b"], "sockt=b: no option of this plugin, or no NAME=VALUE\n")):
+            done = self.try_it("pub", *arguments)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (2, said, ""))
+
     def test_a_host_in_one_file_runs_each_kind_under_sanitizers(self):
         for kind, arguments, said in (("pub", ["socket=none.sock"], "publish: -1 none.sock: No such file"), ("store", [], "claimed 1"),
                                       ("rule", ["field=a", "value=b", "then=out"], "the next route decides")):
             self.new(kind)
             self.run_in(kind + "-mine", "make", "try")
-            done = subprocess.run(["./try", *arguments], cwd=self.path(kind + "-mine"), env=self.env, input="hello\n",
-                                  capture_output=True, text=True, timeout=outbox_test.PATIENCE)
+            done = self.try_it(kind, *arguments)
             self.assertIn(said, done.stdout, done)
             self.assertEqual((done.returncode, done.stderr), (1 if kind == "pub" else 0, ""), done)
 

@@ -19,6 +19,12 @@ struct outbox_cfg {
     char **settings; /* NAME=VALUE */
 };
 
+static bool is_setting_of(const char *setting, const char *name)
+{
+    size_t n = strlen(name);
+    return strncmp(setting, name, n) == 0 && setting[n] == '=';
+}
+
 static const struct outbox_option *find_option(const char *name)
 {
     const struct outbox_plugin *plugin = outbox_plugin_v1();
@@ -31,11 +37,10 @@ static const struct outbox_option *find_option(const char *name)
 static const char *value_of(const struct outbox_cfg *cfg, const char *name, bool *ret_set)
 {
     const struct outbox_option *option = find_option(name);
-    size_t n = strlen(name);
     *ret_set = true;
     for (int i = 0; i < cfg->n; i++)
-        if (strncmp(cfg->settings[i], name, n) == 0 && cfg->settings[i][n] == '=')
-            return cfg->settings[i] + n + 1;
+        if (is_setting_of(cfg->settings[i], name))
+            return cfg->settings[i] + strlen(name) + 1;
     *ret_set = false;
     return option ? option->deflt : NULL;
 }
@@ -212,6 +217,29 @@ static int serve(uint32_t kind, void *instance, struct outbox_err *err)
     return result;
 }
 
+/* What outboxd refuses before it opens an instance. */
+static bool check_settings(const struct outbox_cfg *cfg)
+{
+    const struct outbox_plugin *plugin = outbox_plugin_v1();
+    bool right = true, set;
+    for (int i = 0; i < cfg->n; i++) {
+        bool known = false;
+        for (uint64_t k = 0; k < plugin->n_options; k++)
+            known |= is_setting_of(cfg->settings[i], plugin->options[k].name) ||
+                     plugin->options[k].type == OUTBOX_OPT_PREFIX;
+        if (!known)
+            printf("%s: no option of this plugin, or no NAME=VALUE\n", cfg->settings[i]);
+        right &= known;
+    }
+    for (uint64_t k = 0; k < plugin->n_options; k++)
+        if ((plugin->options[k].flags & OUTBOX_OPT_REQUIRED) &&
+            !value_of(cfg, plugin->options[k].name, &set)) {
+            printf("%s=VALUE is required\n", plugin->options[k].name);
+            right = false;
+        }
+    return right;
+}
+
 int main(int argc, char **argv)
 {
     const struct outbox_plugin *plugin = outbox_plugin_v1();
@@ -238,6 +266,8 @@ int main(int argc, char **argv)
         .option_is_set = option_is_set,
         .option_key = option_key,
     };
+    if (!check_settings(&cfg))
+        return 2;
     if (plugin->shared_open && plugin->shared_open(&host, &cfg, &shared, &err) < 0)
         return failed("shared_open", &err);
     host.shared = shared;
