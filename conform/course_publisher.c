@@ -79,8 +79,7 @@ static int64_t publish(struct driver *d, uint64_t n, const struct outbox_call *c
         course_trouble(d->course, "publish returned %d, and %s", r,
                        batch_tell(b, other < n ? other : 0));
     d->broken |= r == OUTBOX_E_BROKEN;
-    if (!d->setup->plugin->ops.publisher.submit) /* else it may be the plugin's until close */
-        batch_free(b);
+    batch_free(b);
     return ms;
 }
 

@@ -102,8 +102,7 @@ static bool publish(struct loader *l)
     }
     if (r == OUTBOX_E_BROKEN)
         loader_close(l);
-    if (!l->setup.plugin->ops.publisher.submit) /* else it may be the plugin's until close */
-        batch_free(b);
+    batch_free(b);
     return n == N_BATCH;
 }
 

@@ -63,7 +63,7 @@ void batch_set_id(struct batch *b, uint64_t i, uint32_t series)
 
 void batch_free(struct batch *b)
 {
-    if (!b)
+    if (!b || b->n_kept > 0)
         return;
     for (size_t i = 0; i < b->n_copies; i++)
         free(b->copies[i]);
@@ -124,6 +124,7 @@ static int submit_and_collect(struct batch *b, const struct instance *instance,
     }
     while (done < taken && r != OUTBOX_E_BROKEN && now_ms() <= end && !is_cancelled(call))
         done += collect(b, instance, call, end - now_ms(), &r);
+    b->n_kept = done < taken ? taken - done : 0;
     return r == OUTBOX_OK && done < b->n && is_cancelled(call) ? OUTBOX_E_CANCELLED : r;
 }
 

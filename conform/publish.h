@@ -15,10 +15,13 @@ struct batch {
     struct outbox_err err;
     void **copies; /* texts, freed with it */
     size_t n_copies;
+    uint64_t
+        n_kept; /* messages that the plugin may have until its close: their outcomes did not come */
 };
 
 /* Zeroed ones, with room for one more behind; ends the process without memory. */
 struct batch *batch_new(uint64_t n);
+/* Frees nothing of a batch that the plugin may still have. */
 void batch_free(struct batch *b);
 /* The id as a UUID that differs by run, by `series` and by `i`. */
 void batch_set_id(struct batch *b, uint64_t i, uint32_t series);

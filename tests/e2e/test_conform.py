@@ -137,9 +137,9 @@ for line in sys.stdin:
     def test_an_asynchronous_publisher_conforms(self):
         arrived = self.write("arrived", "")
         run = conform_test.Run(self.dir, os.path.join(os.path.dirname(WRONG), "pub-async.so"),
-                               "[publisher x]\npath = %s\n%sverify = cut -d ' ' -f 1 %s\n" % (arrived, SCRATCH, arrived),
-                               "--level", "4")
-        self.assertEqual((run.code, run.failed, run.reached()), (0, [], 4), run.text())
+                               "[publisher x]\npath = %s\n%sverify = cut -d ' ' -f 1 %s\nsoak = 8s\n"
+                               % (arrived, SCRATCH, arrived), "--level", "5")
+        self.assertEqual((run.code, run.failed, run.reached()), (0, [], 5), run.text())
         self.assertLessEqual({"collects-unknown", "collects-late", "writes-early", "nothing_accepted_is_lost_in_kills"},
                              set(run.passed))
 
