@@ -15,8 +15,8 @@ struct batch {
     struct outbox_err err;
     void **copies; /* texts, freed with it */
     size_t n_copies;
-    uint64_t
-        n_kept; /* messages that the plugin may have until its close: their outcomes did not come */
+    /* Messages whose outcomes did not come: the plugin may have them until its close. */
+    uint64_t n_kept;
 };
 
 /* Zeroed ones, with room for one more behind; ends the process without memory. */
