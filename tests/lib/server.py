@@ -27,7 +27,18 @@ def free_port():
 
 
 class Server:
-    """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there."""
+    """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there.
+
+    What a broker may have besides, for those who look with hasattr: fill() and make_room(), after which it refuses messages as
+    full, and takes them again; refuse() and admit(), after which it refuses the relay's login, with connections that it
+    has, and takes it again; lose_answers() and answer(), where a proxy between the two would not do: from then on what arrives is not
+    acknowledged, and is again."""
+
+    PROCESS = None  # its name, for signal()
+    DURABLE = True  # whether what it has acknowledged outlives kill()
+    ONCE = False  # whether it takes a message once only, which it knows by its id; None: some, and nobody can tell which
+    ITS_OWN = 0  # so many messages it may itself hand out twice to who counts the ids, when it is stopped
+    SECRETS = ()  # what no log may show
 
     def __init__(self, folder):
         self.folder = folder
@@ -56,6 +67,10 @@ class Server:
         """Of the messages that have arrived, one for each arrival."""
         raise NotImplementedError
 
+    def section(self, name="out", port=None, more=""):
+        """A [publisher NAME] that publishes to it, by way of another port if there is one."""
+        raise NotImplementedError
+
     # ---- files
 
     def path(self, name):
@@ -82,7 +97,7 @@ class Server:
     def signal(self, name, sig):
         os.kill(int(self.read(name + ".pid")), sig)
 
-    def end(self, name, sig=signal.SIGTERM):
+    def end(self, name, sig=15):
         """Ends a process, which may be the child of another one, and waits until it has ended."""
         try:
             pid = int(self.read(name + ".pid"))
