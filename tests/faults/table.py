@@ -31,7 +31,7 @@ def lengths():
             "rows": format(neighbours("Together").COUNT, ","), "snapshot": neighbours("Snapshot").SECONDS,
             "locked": neighbours("Locked").HELD, "refused": refused(), "share": test_refused.Settles.scenario.HELD,
             "reloads": test_reload.TIMES, "big": format(test_changes.Sizes.scenario.BIG, ","),
-            "brokers": ", ".join(filter(brokers.module, brokers.MODULES)), "broker_outage": test_brokers.OUTAGE, "broker_cuts": test_brokers.CUTS,
+            "brokers": ", ".join(filter(brokers.module, brokers.OWN)), "broker_outage": test_brokers.OUTAGE, "broker_cuts": test_brokers.CUTS,
             "broker_kills": test_brokers.KILLS}
 
 
