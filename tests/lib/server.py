@@ -94,10 +94,7 @@ class Server:
                                        **options)
         self.write(name + ".pid", str(process.pid))
 
-    def signal(self, name, sig):
-        os.kill(int(self.read(name + ".pid")), sig)
-
-    def end(self, name, sig=15):
+    def end(self, name, sig=signal.SIGTERM):
         """Ends a process, which may be the child of another one, and waits until it has ended."""
         try:
             pid = int(self.read(name + ".pid"))
@@ -117,6 +114,9 @@ class Server:
                 return
             time.sleep(0.01)
         raise TimeoutError("%s does not end" % name)
+
+    def signal(self, name, sig):
+        os.kill(int(self.read(name + ".pid")), sig)
 
     def answers(self):
         try:
