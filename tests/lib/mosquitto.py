@@ -26,7 +26,7 @@ class Broker(server.Server):
         super().__init__(folder)
         self.login = list(login)
         if options is None:
-            options = "allow_anonymous false\npassword_file %s\n" % self.path("users")
+            options = "allow_anonymous true\npassword_file %s\n" % self.path("users")
             self.login = ["-u", "test", "-P", "tests-s3cret"]
             if self.is_new:
                 self.write("users", "")
