@@ -54,7 +54,8 @@ class Producer(threading.Thread):
 class Shop:
     """A database, a relay, its configuration."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, environment):
+        self.environment = environment
         self.folder, self.database = folder, os.path.join(folder, "shop.db")
         self.file = os.path.join(folder, "outboxd.ini")
 
@@ -75,7 +76,7 @@ class Shop:
     def run(self):
         with open(os.path.join(self.folder, "relay.log"), "wb") as log:
             self.relay = subprocess.Popen([outbox_test.PROGRAM, "run", "-c", self.file], stdin=subprocess.DEVNULL, stdout=log,
-                                          stderr=log)
+                                          stderr=log, env=self.environment)
 
     def log(self):
         with open(os.path.join(self.folder, "relay.log"), encoding="utf-8") as f:
@@ -149,7 +150,7 @@ def main():
         if brokers.module(name).MISSING:
             sys.exit("swap: " + brokers.module(name).MISSING)
     with tempfile.TemporaryDirectory(prefix="outbox-swap-") as folder:
-        shop = Shop(folder)
+        shop = Shop(folder, brokers.environment(folder, names))
         old, new = [brokers.module(name).Broker(os.path.join(folder, part)) for name, part in zip(names, ("old", "new"))]
         try:
             old.start()

@@ -19,6 +19,13 @@ OWN = {
 # And one that may not be stopped.
 MODULES = dict(OWN, amqp="rabbitmq")
 
+# Of an id that comes twice: these keep one message, these (None) one of some; the others both.
+KEEPS_TWO = {"nats": False, "postgres": False, "kafka": None}
+# So many messages a broker may itself hand out twice, when it is stopped, to who counts the ids.
+ITS_OWN = {"mqtt": 20}  # max_inflight_messages
+# Of the thread sanitizer, about the inside of client libraries; each plugin's own test says why.
+SUPPRESSIONS = {"mqtt": "mutex:libmosquitto\n"}
+
 
 def module(name):
     """Of a plugin's name: the module of its broker; None: there is none."""
@@ -44,3 +51,17 @@ def make(test, name):
     if missing:
         test.skipTest(missing)
     return module(name).Broker(test.path("broker-" + name))
+
+
+def secrets(name):
+    """What no log may show."""
+    it = module(name)
+    return it.Broker.SECRETS or [getattr(it, secret) for secret in ("PASSWORD", "SECRET", "TOKEN") if hasattr(it, secret)]
+
+
+def environment(folder, names):
+    """For outboxd with these plugins."""
+    path = os.path.join(folder, "tsan")
+    with open(path, "w", encoding="ascii") as f:
+        f.writelines(SUPPRESSIONS.get(name, "") for name in names)
+    return dict(os.environ, TSAN_OPTIONS="%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), path))

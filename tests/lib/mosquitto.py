@@ -19,7 +19,6 @@ class Broker(server.Server):
 
     PROCESS = "mosquitto"
     DURABLE = False
-    ITS_OWN = 20  # max_inflight_messages
     SECRETS = ("relays-s3cret", )
 
     def __init__(self, folder, options=None, login=()):

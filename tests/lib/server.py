@@ -36,8 +36,6 @@ class Server:
 
     PROCESS = None  # its name, for signal()
     DURABLE = True  # whether what it has acknowledged outlives kill()
-    ONCE = False  # whether it takes a message once only, which it knows by its id; None: some, and nobody can tell which
-    ITS_OWN = 0  # so many messages it may itself hand out twice to who counts the ids, when it is stopped
     SECRETS = ()  # what no log may show
 
     def __init__(self, folder):
