@@ -30,8 +30,8 @@ libraries() {
     sed -n 's/^pub_.*_LIBADD *= *//p; s/^pub_.*_LIBADD *+= *//p' "$top/plugins/$1/Makefile.inc" | grep -oE '\$\([A-Z0-9_]+_LIBS\)' |
         tr -d '$()' | while read -r variable; do
         sed -nE "s/^ *(OUTBOX_PLUGIN\(\[[a-z-]+\], *|PKG_CHECK_MODULES\()\[${variable%_LIBS}\], *\[([^]]*)\].*/\2/p" "$top/configure.ac" |
-            sed -E 's/ *[<>=]+ *[0-9.]+/ /g'
-    done
+            sed -E 's/ *[<>=]+ *[0-9.]+//g'
+    done | tr ' ' '\n' | sort -u
 }
 
 # The section of a publisher, as its broker's module writes it; the broker is not started.
@@ -47,7 +47,7 @@ compile() {
     mkdir "$folder"
     cp "$top/plugins/$1"/*.[ch] "$folder/"
     sed "s/@plugin@/$1/g" "$template" >"$folder/Makefile"
-    names=$(libraries "$1" | tr '\n' ' ')
+    names=$(libraries "$1" | paste -sd ' ')
     # shellcheck disable=SC2086  # words
     env -C "$folder" PKG_CONFIG_SYSROOT_DIR="$stage" PKG_CONFIG_LIBDIR="$pc" make -s CC="$2" SOURCES="$(cd "$folder" && echo ./*.c)" \
         CLIENT_CFLAGS="$(pkg-config --cflags $names)" CLIENT_LIBS="$(pkg-config --libs $names) -pthread" LDFLAGS=-Wl,-z,now \
@@ -102,7 +102,7 @@ try() {
 for folder in "$top"/plugins/pub-*; do
     plugin=$(basename "$folder")
     if grep -q 'common/' "$folder/Makefile.inc"; then continue; fi
-    names=$(libraries "$plugin" | tr '\n' ' ')
+    names=$(libraries "$plugin" | paste -sd ' ')
     # shellcheck disable=SC2086  # words
     if ! pkg-config --exists $names; then
         echo "left out  $plugin: one of these is missing: $names"

@@ -68,7 +68,7 @@ class Receiver:
 
 class Fire(fire.Fire):
     """self.broker may be stopped, killed and more; `publisher_name` is a plugin."""
-    RATE = 60
+    RATE, TOGETHER = 20, 5  # transactions a second of each writer, and messages in each
     LEASE = "4s"
     publisher_settings = "connect_timeout = %s\npublish_timeout = %s\nbatch_timeout = 2s\nretry_max = 1s" % (ANSWER, ANSWER)
 
@@ -110,7 +110,7 @@ class Fire(fire.Fire):
 
     def outage(self, name, take_away, bring_back, seconds=0.0, told=("publisher is unavailable", ), times=1):
         """Each at least until every relay has noticed, and so long. Nothing is charged."""
-        self.begin(fire.FOR_LONG)
+        self.begin(fire.FOR_LONG, messages=self.TOGETHER)
         for _ in range(times):
             self.until_all_are_well()
             since = [len(self.log_of(n)) for n in range(self.RELAYS)]
