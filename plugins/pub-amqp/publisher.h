@@ -33,7 +33,7 @@ struct channel {
 
 /* The last login that was refused. It is not repeated for a while, unless it has changed. */
 struct refusal {
-    uint64_t login; /* hash of user, password and virtual host */
+    uint64_t login; /* hash of user, password or certificate, and virtual host */
     int64_t until_us;
     struct outbox_err err;
 };

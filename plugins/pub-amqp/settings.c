@@ -12,6 +12,7 @@ static const char *const modes[] = {"pubsub", "queue", NULL};
 /* In the order of enum declare. */
 static const char *const declares[] = {"none", "passive", "create", NULL};
 static const char *const queue_types[] = {"classic", "quorum", NULL};
+static const char *const auths[] = {"plain", "external", NULL};
 
 #define TEXT OUTBOX_OPT_TEXT
 const struct outbox_option settings_options[] = {
@@ -19,6 +20,8 @@ const struct outbox_option settings_options[] = {
      OUTBOX_OPT_REQUIRED | OUTBOX_OPT_MAY_BE_SECRET},
     {"password", NULL, "The user's password; instead of one in `url`.", NULL, 0, 0, TEXT,
      OUTBOX_OPT_SECRET},
+    {"auth", "plain", "plain: by user and password; external: by the certificate, amqps only.",
+     auths, 0, 0, OUTBOX_OPT_CHOICE, 0},
     {"mode", "pubsub", "pubsub: an exchange, every bound queue gets a copy; queue: one work queue.",
      modes, 0, 0, OUTBOX_OPT_CHOICE, 0},
     {"exchange", NULL, "mode = pubsub: its name; may hold {topic}, {key}, {header.NAME}.", NULL, 0,

@@ -29,7 +29,7 @@ struct settings {
     uint32_t window;
 };
 
-#define SETTINGS_N_OPTIONS 21
+#define SETTINGS_N_OPTIONS 22
 extern const struct outbox_option settings_options[SETTINGS_N_OPTIONS];
 
 /* Reads and checks every option but those of the login. On failure settings_free must follow, too.
