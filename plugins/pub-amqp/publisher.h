@@ -58,7 +58,8 @@ struct amqp {
     struct window window;
 
     /* The call under way. */
-    struct call *call;  /* NULL: none that publishes */
-    struct arena arena; /* of one call: reasons, headers */
-    bool only_nacks;    /* the last call with confirms got nothing else */
+    struct call *call;   /* NULL: none that publishes */
+    struct arena arena;  /* of one call: reasons, headers */
+    struct arena fields; /* of the message that is being sent */
+    bool only_nacks;     /* the last call with confirms got nothing else */
 };
