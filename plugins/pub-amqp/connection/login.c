@@ -38,10 +38,11 @@ static amqp_rpc_reply_t send_login(struct attempt *a)
                                 table_text("version", PACKAGE_VERSION),
                                 table_text("connection_name", endpoint->client_name), capabilities};
     amqp_table_t properties = {sizeof all / sizeof all[0], all};
+    /* An empty identity would mean the same to the broker, but the library has no memory for it. */
     if (endpoint->external)
         return amqp_login_with_properties(a->state, endpoint->url.vhost, AMQP_DEFAULT_MAX_CHANNELS,
                                           FRAME_MAX, endpoint->heartbeat_s, &properties,
-                                          AMQP_SASL_METHOD_EXTERNAL, endpoint->user);
+                                          AMQP_SASL_METHOD_EXTERNAL, a->identity);
     return amqp_login_with_properties(a->state, endpoint->url.vhost, AMQP_DEFAULT_MAX_CHANNELS,
                                       FRAME_MAX, endpoint->heartbeat_s, &properties,
                                       AMQP_SASL_METHOD_PLAIN, endpoint->user, a->password);
@@ -55,9 +56,12 @@ static int explain_refused(struct attempt *a, uint16_t code, const char *text)
         return outbox_fail(&a->err, OUTBOX_E_CONFIG,
                            "it refuses the login as `%.64s` to the virtual host `%.64s`: %u %s",
                            endpoint->user, endpoint->url.vhost, code, text);
+    char name[80];
+    utf8_printable(a->identity, strlen(a->identity), name, sizeof name);
     return outbox_fail(&a->err, OUTBOX_E_CONFIG,
-                       "it refuses the login by certificate to the virtual host `%.64s`: %u %s%s",
-                       endpoint->url.vhost, code, text,
+                       "it refuses the login by the certificate of `%s` to the virtual host "
+                       "`%.64s`: %u %s%s",
+                       name, endpoint->url.vhost, code, text,
                        code == AMQP_ACCESS_REFUSED
                            ? "; one of its users must have the name that the certificate has"
                            : "");
