@@ -102,6 +102,7 @@ make_certificates() (
     }
     certificate server localhost DNS:localhost,IP:127.0.0.1 30
     certificate client relay DNS:relay 30
+    certificate shop shop-relay DNS:shop-relay 30
     certificate wrong-name elsewhere.example DNS:elsewhere.example 30
     # A certificate that ends when it begins is expired.
     certificate expired localhost DNS:localhost,IP:127.0.0.1 0
