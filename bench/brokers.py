@@ -129,7 +129,7 @@ def measure(name):
 
 
 def main():
-    print("| broker | bare/s | plugin/s | share | relay/s | share | CPU s a million: plugin | relay |\n|---|---|---|---|---|---|---|---|")
+    print("| broker | bare/s | plugin/s | share | relay/s | share | CPU s a million: plugin | relay |\n" + "|---" * 8 + "|")
     for name in sys.argv[3:] or [*brokers.THERE, "amqp"]:
         missing = brokers.module(name).MISSING
         if missing:
