@@ -117,7 +117,8 @@ def swap(shop, old, new):
             producer.join()
         until(lambda: shop.left() == 0, "everything to be processed\n" + shop.log())
         shop.relay.send_signal(signal.SIGTERM)
-        shop.relay.wait(PATIENCE)
+        if shop.relay.wait(PATIENCE) != 0:
+            raise RuntimeError("the relay ended with %d\n%s" % (shop.relay.returncode, shop.log()))
     finally:
         shop.relay.kill()
         shop.relay.wait()
