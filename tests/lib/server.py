@@ -27,7 +27,16 @@ def free_port():
 
 
 class Server:
-    """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there."""
+    """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there.
+
+    What a broker may have besides, for those who look with hasattr: fill() and make_room(), after which it refuses messages as
+    full, and takes them again; refuse() and admit(), after which it refuses the relay's login, with connections that it
+    has, and takes it again; lose_answers() and answer(), where a proxy between the two would not do: from then on what arrives is not
+    acknowledged, and is again."""
+
+    PROCESS = None  # its name, for signal()
+    DURABLE = True  # whether what it has acknowledged outlives kill()
+    SECRETS = ()  # what no log may show
 
     def __init__(self, folder):
         self.folder = folder
@@ -56,6 +65,10 @@ class Server:
         """Of the messages that have arrived, one for each arrival."""
         raise NotImplementedError
 
+    def section(self, name="out", port=None, more=""):
+        """A [publisher NAME] that publishes to it, by way of another port if there is one."""
+        raise NotImplementedError
+
     # ---- files
 
     def path(self, name):
@@ -79,9 +92,6 @@ class Server:
                                        **options)
         self.write(name + ".pid", str(process.pid))
 
-    def signal(self, name, sig):
-        os.kill(int(self.read(name + ".pid")), sig)
-
     def end(self, name, sig=signal.SIGTERM):
         """Ends a process, which may be the child of another one, and waits until it has ended."""
         try:
@@ -102,6 +112,9 @@ class Server:
                 return
             time.sleep(0.01)
         raise TimeoutError("%s does not end" % name)
+
+    def signal(self, name, sig):
+        os.kill(int(self.read(name + ".pid")), sig)
 
     def answers(self):
         try:
