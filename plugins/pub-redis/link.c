@@ -113,9 +113,9 @@ static void note_ssl(struct link *l, int r, int *other_way, int other)
     if (why == SSL_ERROR_SSL && e)
         link_end(l, OUTBOX_E_RETRY, "TLS: %s", ERR_reason_error_string(e));
     else if (why == SSL_ERROR_SYSCALL && errno != 0)
-        link_end(l, OUTBOX_E_RETRY, "%s", strerror(errno));
+        link_end(l, OUTBOX_E_RETRY, "TLS: %s", strerror(errno));
     else
-        link_end(l, OUTBOX_E_RETRY, "the server has closed it");
+        link_end(l, OUTBOX_E_RETRY, "TLS: the server has closed it");
 }
 
 /* Bytes, or -1: none now. */

@@ -139,5 +139,25 @@ class Broker(server.Server):
         self.say("ACL", "SETUSER", "relay", "resetpass", ">" + PASSWORD)
 
 
+class Sentinel(Broker):
+    """One that decides alone, and soon, about a master that it calls `main`."""
+
+    def __init__(self, folder, port, options=""):
+        super().__init__(folder, "sentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 500\n"
+                         "sentinel failover-timeout main 2000\n%s" % (port, options), sentinel=True)
+        self.password = options.split()[1] if options.startswith("requirepass") else None
+
+    def launch(self):
+        self.run("redis", [PROGRAM, self.path("redis.conf"), "--sentinel"])
+
+    def until_sees(self, replica):
+        def seen():
+            with self.client() as say:
+                if self.password:
+                    say("AUTH", self.password)
+                return [r for r in say("SENTINEL", "replicas", "main") if b"%d" % replica.port in r and b"slave" in r]
+        self.wait(seen, "the sentinel to see the replica")
+
+
 if __name__ == "__main__":
     server.main(Broker)
