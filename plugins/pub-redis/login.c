@@ -195,8 +195,7 @@ static int try_host(struct broker *b, const struct outbox_url_host *h, struct ou
     r = ask_sentinel(b, h, name, &port, err);
     if (r < 0)
         return r;
-    snprintf(b->peer, sizeof b->peer, "%s:%u, which sentinel %s names,", name, (unsigned)port,
-             h->peer);
+    snprintf(b->peer, sizeof b->peer, "%s:%u (of sentinel %s)", name, (unsigned)port, h->peer);
     return connect_server(b, name, port, err);
 }
 

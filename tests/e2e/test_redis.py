@@ -323,7 +323,7 @@ class Outages(Case):
         self.broker()
         self.server.say("ACL", "SETUSER", "relay", "resetpass", ">" + SECRET)
         password = self.write("password", "wrong-" + SECRET, 0o600)
-        self.redis(self.server.url(), "stream = outbox\npassword_file = " + password)
+        self.redis("redis://relay@127.0.0.1:%d" % self.server.port, "stream = outbox\npassword_file = " + password)
         i = self.insert("x")
         done = self.outboxd("run", "--once", "--wait", "1s", code=1)
         self.assertIn("refuses the login as `relay`", done.stderr)
@@ -497,7 +497,7 @@ class Roles(Case):
         self.until(lambda: self.processed() > 100, "some to be published")
         master.kill()
         delivered = [row[0] for row in self.query("SELECT id FROM outbox_messages WHERE status = 'processed'")]
-        self.until(lambda: replica.say("ROLE")[0] == b"master", "the failover")
+        self.until(replica.is_master, "the failover")
         self.assertLessEqual(set(delivered), set(replica.ids()))
         master.start()
         master.say("REPLICAOF", "127.0.0.1", replica.port)  # the sentinel would do it, after a while

@@ -102,8 +102,12 @@ class Broker(server.Server):
         with self.client() as say:
             return say(*words)
 
-    def url(self, port=None):
-        return "redis://relay@127.0.0.1:%d" % (port or self.port)
+    def is_master(self):
+        """When it becomes one, it closes its connections."""
+        try:
+            return self.say("ROLE")[0] == b"master"
+        except OSError:
+            return False
 
     def section(self, name="out", port=None, more=""):
         return ("[publisher %s]\nplugin = redis\nurl = redis://relay:%s@127.0.0.1:%d\nstream = %s\n%s\n"
@@ -143,8 +147,8 @@ class Sentinel(Broker):
     """One that decides alone, and soon, about a master that it calls `main`."""
 
     def __init__(self, folder, port, options=""):
-        super().__init__(folder, "sentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 500\n"
-                         "sentinel failover-timeout main 2000\n%s" % (port, options), sentinel=True)
+        super().__init__(folder, "sentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 2000\n"
+                         "sentinel failover-timeout main 5000\n%s" % (port, options), sentinel=True)
         self.password = options.split()[1] if options.startswith("requirepass") else None
 
     def launch(self):
