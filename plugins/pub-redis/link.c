@@ -205,6 +205,7 @@ redisReply *link_reply(struct link *l)
 {
     void *reply = NULL;
     if (redisReaderGetReply(l->reader, &reply) != REDIS_OK) {
+        l->gone = OUTBOX_OK; /* this says more than that it hung up, too */
         link_end(l, OUTBOX_E_RETRY, "it does not speak the protocol of Redis: %s",
                  l->reader->errstr);
         return NULL;

@@ -149,7 +149,7 @@ static int take_address(struct broker *b, const redisReply *reply, char name[OUT
                                : OUTBOX_E_RETRY,
                            "the sentinel refuses: %.300s", reply->str);
     if (reply->type == REDIS_REPLY_NIL)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "the sentinel knows no master `%s`",
+        return outbox_fail(err, OUTBOX_E_RETRY, "the sentinel knows no master `%s`",
                            b->settings.sentinel);
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
         reply->element[0]->type == REDIS_REPLY_STRING &&

@@ -4,8 +4,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import unittest
 
 import conform_test
@@ -378,6 +380,51 @@ class Outages(Case):
         os.chmod(key, 0o644)
         self.redis(url % "localhost", "stream = outbox\n%s\ncert_file = %s\nkey_file = %s" % (trusted, cert, key))
         self.assertIn("others may read", self.checked())
+
+
+class Impostor(threading.Thread):
+    """Answers each connection with the same bytes, and hangs up."""
+
+    def __init__(self, answer):
+        super().__init__(daemon=True)
+        self.answer = answer
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1000)
+                connection.sendall(self.answer)
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+@needed
+class Impostors(Case):
+    def test_what_is_no_redis_or_an_old_one_is_told_and_no_secret_that_it_repeats(self):
+        old = "-ERR unknown command `HELLO`, with args beginning with: `2`, `AUTH`, `relay`, `%s`, \r\n" % SECRET
+        for answer, said in ((b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak the protocol of Redis"),
+                             (old.encode(), "older than Redis 6.0"), (b"", "the server has closed it"),
+                             (b"-ERR what is %s\r\n" % SECRET.encode(), "it repeats the password"),
+                             (b"-ERR max number of clients reached\r\n", "max number of clients"),
+                             (b"-DENIED protected mode\r\n", "DENIED"), (b"*2\r\n$4\r\nmode\r\n:7\r\n", "it is a replica"),
+                             (b"+OK\r\n", "its reply to HELLO is none"), (b"$99999999999\r\n", ""), (b"*-5\r\n", ""),
+                             (b"*1\r\n" * 20, "does not speak the protocol of Redis")):
+            impostor = Impostor(answer)
+            self.redis("redis://relay:%s@127.0.0.1:%d" % (SECRET, impostor.port), "stream = outbox\nconnect_timeout = 1s")
+            done = self.outboxd("check", "--connect", code=None)
+            self.assertIn(said, done.stderr)
+            self.assertNotIn(SECRET, done.stderr + done.stdout)
+            impostor.close()
+            impostor.join()
 
 
 @needed
