@@ -104,19 +104,23 @@ static void take_replies(struct broker *b)
     }
 }
 
+static void work(struct broker *b)
+{
+    if (link_work(&b->link) > 0)
+        b->heard_us = outbox_client_now_us(&b->client);
+    take_replies(b);
+}
+
 static void serve(struct broker *b)
 {
     struct outbox_client *c = &b->client;
     send_some(b);
-    link_work(&b->link);
-    take_replies(b);
+    work(b);
     if (!b->link.gone) {
         outbox_client_wait(c, b->link.fd, link_events(&b->link), silent_until_us(b));
         if (c->ending)
             return;
-        if (link_work(&b->link) > 0)
-            b->heard_us = outbox_client_now_us(c);
-        take_replies(b);
+        work(b);
     }
     if (!b->link.gone && b->link.asked != b->link.answered &&
         outbox_client_now_us(c) >= silent_until_us(b))

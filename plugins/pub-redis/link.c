@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* So much is read at once before something else gets its turn. */
-#define READ_MAX (1u << 20)
+/* No reply is so long that we ask for. */
+#define REPLY_MAX (64u << 20)
 /* What an idle buffer may keep. */
 #define KEEP_MAX (4u << 20)
 
@@ -188,16 +188,16 @@ size_t link_work(struct link *l)
     write_out(l);
     if (was_gone)
         return 0;
-    while (total < READ_MAX) {
+    /* All of it: what is left inside of TLS, poll does not see. */
+    while (l->reader->len - l->reader->pos < REPLY_MAX) {
         ssize_t n = read_some(l, buf, sizeof buf);
         if (n < 0)
-            break;
+            return total;
         total += (size_t)n;
-        if (redisReaderFeed(l->reader, buf, (size_t)n) != REDIS_OK) {
-            link_end(l, OUTBOX_E_RETRY, "out of memory");
+        if (redisReaderFeed(l->reader, buf, (size_t)n) != REDIS_OK)
             break;
-        }
     }
+    link_end(l, OUTBOX_E_RETRY, "a reply is too long, or memory is short");
     return total;
 }
 

@@ -2,6 +2,8 @@
 /* message.c - from a message to an XADD, and from its reply to an outcome. */
 #include "redis.h"
 
+#define UNKNOWN "ERR unknown command"
+
 int message_is_error(const char *error, const char *class)
 {
     size_t n = strlen(class);
@@ -201,12 +203,14 @@ int message_is_about_server(const struct settings *set, const char *error)
         return set->stream.fixed || strstr(error, " command") != NULL;
     if (message_is_error(error, "WRONGTYPE"))
         return set->stream.fixed != 0;
-    return strncmp(error, "ERR unknown command", 19) == 0;
+    return strncmp(error, UNKNOWN, strlen(UNKNOWN)) == 0;
 }
 
 static void take_error(struct broker *b, struct outbox_job *job, const char *error)
 {
     int ends = message_ends_link(error);
+    if (strncmp(error, UNKNOWN, strlen(UNKNOWN)) == 0)
+        error = UNKNOWN; /* the message's words follow */
     if (ends < 0) {
         link_end(&b->link, ends, "%s", error);
         return;

@@ -119,7 +119,7 @@ class Entries(Case):
 
     def test_old_entries_go_when_there_are_too_many(self):
         for options, most in (("maxlen = 100", 1000), ("maxlen = 100\nmaxlen_exact = yes", 100)):
-            self.redis(self.broker(), "stream = outbox\nwindow = 7\n" + options)
+            self.redis(self.broker(), "stream = outbox\nwindow = 50\n" + options)
             ids = self.insert("x", count=1500)
             self.once(code=0)
             got = self.server.ids()
