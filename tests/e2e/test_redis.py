@@ -371,7 +371,7 @@ class Outages(Case):
             self.assertIn(said, self.checked())
         for host, options in (("localhost", "%s\ncert_file = %s\nkey_file = %s" % (trusted, cert, key)), ("127.0.0.1", "tls_verify = no")):
             self.redis(url % host, "stream = outbox\n" + options)
-            ids = self.insert("x" * 20000, count=400)
+            ids = self.insert("x" * 50000, count=50)
             self.once(code=0)
             self.assertLessEqual(set(ids), set(self.server.ids()))
         self.server.say("CONFIG", "SET", "tls-auth-clients", "yes")
