@@ -37,36 +37,45 @@ static int take(redisContext *c)
     return ok;
 }
 
+static int run(redisContext *c, long n, long window, const char *payload, size_t size)
+{
+    for (long sent = 0, taken = 0, until; taken < n;) {
+        while (sent < n && sent - taken < window)
+            if (!append(c, sent++, payload, size))
+                return 0;
+        /* Half of them, so that the server has something to do meanwhile. */
+        for (until = sent < n ? taken + (window + 1) / 2 : n; taken < until; taken++)
+            if (!take(c))
+                return 0;
+    }
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
-    long n = argc > 4 ? strtol(argv[3], NULL, 10) : 0,
-         window = argc > 5 ? strtol(argv[5], NULL, 10) : 1000;
+    long n = argc > 4 ? strtol(argv[3], NULL, 10) : 0;
+    long window = argc > 5 ? strtol(argv[5], NULL, 10) : 1000;
     size_t size = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
-    char *payload = malloc(size + 1);
     redisContext *c;
+    char *payload;
     double begin;
-    if (n <= 0 || window <= 0 || !payload) {
+    int ok;
+    if (n <= 0 || window <= 0) {
         fprintf(stderr, "usage: bare_redis HOST PORT MESSAGES SIZE [WINDOW]\n");
         return 2;
     }
-    memset(payload, 'x', size);
     c = redisConnect(argv[1], (int)strtol(argv[2], NULL, 10));
-    if (!c || c->err) {
-        fprintf(stderr, "%s\n", c ? c->errstr : "out of memory");
+    payload = malloc(size + 1);
+    if (!c || c->err || !payload) {
+        fprintf(stderr, "%s\n", c && c->err ? c->errstr : "out of memory");
         return 1;
     }
+    memset(payload, 'x', size);
     begin = now_s();
-    for (long sent = 0, taken = 0; taken < n;) {
-        while (sent < n && sent - taken < window)
-            if (!append(c, sent++, payload, size))
-                return 1;
-        /* Half of them, so that the server has something to do meanwhile. */
-        for (long until = sent < n ? taken + (window + 1) / 2 : n; taken < until; taken++)
-            if (!take(c))
-                return 1;
-    }
-    printf("%.0f\n", (double)n / (now_s() - begin));
+    ok = run(c, n, window, payload, size);
+    if (ok)
+        printf("%.0f\n", (double)n / (now_s() - begin));
     redisFree(c);
     free(payload);
-    return 0;
+    return !ok;
 }
