@@ -37,7 +37,11 @@ static int select_database(struct survey *s, struct outbox_err *err)
     r = ask_server(s->b, s->until_us, &reply, err, "SELECT",
                    outbox_int_text(s->b->settings.database, number).p, NULL);
     if (r == OUTBOX_OK)
-        r = demand("database", reply, OUTBOX_E_CONFIG, err);
+        r = demand("database", reply,
+                   reply->type == REDIS_REPLY_ERROR && message_is_error(reply->str, "BUSY")
+                       ? OUTBOX_E_RETRY
+                       : OUTBOX_E_CONFIG,
+                   err);
     freeReplyObject(reply);
     return r;
 }
@@ -239,12 +243,14 @@ static int try_to_add(struct survey *s, struct outbox_err *err)
     return r;
 }
 
-/* Which streams there will be is not known: whether it has loaded its data, at least. */
+/* Which streams there will be is not known: whether it has loaded its data, at least, and does not
+ * run a script. */
 static int try_to_ping(struct survey *s, struct outbox_err *err)
 {
     redisReply *reply = NULL;
     int r = ask_server(s->b, s->until_us, &reply, err, "PING", NULL);
-    if (r == OUTBOX_OK && reply->type == REDIS_REPLY_ERROR && message_ends_link(reply->str) < 0)
+    if (r == OUTBOX_OK && reply->type == REDIS_REPLY_ERROR &&
+        !message_is_error(reply->str, "NOPERM"))
         r = demand("it takes no messages", reply, OUTBOX_E_RETRY, err);
     freeReplyObject(reply);
     return r;

@@ -212,6 +212,22 @@ class Refusals(Case):
         say("CONFIG", "SET", "save", "")
         self.recovers(i)
 
+    def test_a_script_that_does_not_end_is_an_outage(self):
+        url, say = self.broker(), self.server.say
+        say("CONFIG", "SET", "lua-time-limit", 50)
+        for where, options in ((url, "stream = outbox"), (url, "stream = {topic}"), (url + "/1", "stream = outbox")):
+            self.redis(where, options)
+            with self.server.client() as other:
+                other.send("EVAL", "while true do end", 0)
+                self.until(lambda: not self.server.answers(), "the server to be busy")
+                self.assertIn("BUSY", self.checked())
+                i = self.insert("x")
+                self.once()
+                self.row_is(i, "pending", 0)
+                say("SCRIPT", "KILL")
+                self.assertIsInstance(other.reply(), redis_server.Error)
+            self.recovers(i)
+
     def test_what_the_user_may_not_do_pauses_or_is_charged_as_it_is_about_all_or_one(self):
         self.broker()
         say = self.server.say

@@ -30,9 +30,12 @@ class Client:
         self.file.close()
         self.socket.close()
 
-    def __call__(self, *words):
+    def send(self, *words):
         words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
         self.socket.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+
+    def __call__(self, *words):
+        self.send(*words)
         reply = self.reply()
         if isinstance(reply, Error):
             raise reply
