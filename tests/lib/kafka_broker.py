@@ -6,7 +6,7 @@ batch as a whole, and knows batches that come twice.   kafka_broker.py FOLDER
 In FOLDER: `port`; `settings.json`, which is looked at again at each request; `topics`, a name a line; `records`, an
 object a line. Settings: password (a user has to log in, as `relay`), mechanism, cert and key (TLS), ca (it asks for
 certificates), partitions, auto_create, max_bytes (of a batch), error (a code, for all batches), pid_error, topic_errors
-(codes by topic, in metadata and for batches), silent (no answer to batches), cut (it hangs up instead of answering that it has a
+(codes by topic, in metadata and for batches), replicas, silent (no answer to batches), cut (it hangs up instead of answering that it has a
 batch, so many times), configs (of topics). A record with a header `refuse` is refused with that code."""
 
 import base64
@@ -295,7 +295,7 @@ class Connection(socketserver.BaseRequestHandler):
         names = self.log.topics() if n < 0 or (n == 0 and version == 0) else [r.string() for _ in range(n)]
         create = r.take("b") if version >= 4 else 1
         settings, topics = self.log.settings(), []
-        one = array([struct.pack(">i", 1)])
+        one = array([struct.pack(">i", i + 1) for i in range(settings.get("replicas", 1))])
         for name in names:
             error = settings.get("topic_errors", {}).get(name) or (0 if self.log.has(name, create) else UNKNOWN_TOPIC)
             parts = [struct.pack(">hii", 0, i, 1) + one + one for i in range(0 if error else settings.get("partitions", 3))]

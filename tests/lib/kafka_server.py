@@ -12,6 +12,7 @@ import server
 
 MISSING = None
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kafka_broker.py")
+PASSWORD = "s3cr3t-passw0rd"
 NOT_ENOUGH_REPLICAS = 19
 
 
@@ -22,7 +23,7 @@ class Broker(server.Server):
     def __init__(self, folder, **settings):
         super().__init__(folder)
         if self.is_new:
-            self.write("settings.json", json.dumps(settings))
+            self.write("settings.json", json.dumps({"password": PASSWORD, **settings}))
 
     def start(self):
         self.run(self.PROCESS, [sys.executable, PROGRAM, self.folder])
@@ -61,7 +62,8 @@ class Broker(server.Server):
     def section(self, name="out", port=None, more=""):
         if port:
             self.set(port=port)
-        return "[publisher %s]\nplugin = kafka\nurl = kafka://127.0.0.1:%d\n%s\n" % (name, port or self.port, more)
+        return "[publisher %s]\nplugin = kafka\nurl = kafka://relay@127.0.0.1:%d\npassword = %s\n%s\n" % (
+            name, port or self.port, PASSWORD, more)
 
     # ---- what it refuses
 
@@ -73,11 +75,11 @@ class Broker(server.Server):
         self.set(error=None)
 
     def refuse(self):
-        """A login is asked for, which the relay does not have."""
+        """Connections that are there stay, as those of a real one do."""
         self.set(password="another")
 
     def admit(self):
-        self.set(password=None)
+        self.set(password=PASSWORD)
 
 
 if __name__ == "__main__":
