@@ -3,7 +3,7 @@
  * kafka.NAME, and what the promises of this plugin hang on. */
 #include "kafka.h"
 
-#include <strings.h>
+#include <unistd.h>
 
 /* Settings that are the plugin's. One with a `.` or `_` at its end stands for all that begin so. */
 static const struct {
@@ -174,6 +174,18 @@ static int set_servers(const struct broker *b, rd_kafka_conf_t *conf, struct out
     return set_text(conf, "bootstrap.servers", text, err);
 }
 
+/* The library's own texts about files are OpenSSL's. */
+static int look_at_files(const struct settings *set, struct outbox_err *err)
+{
+    const struct pair files[] = {
+        {"ca_file", set->ca_file}, {"cert_file", set->cert_file}, {"key_file", set->key_file}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (files[i].value && access(files[i].value, R_OK) < 0)
+            return outbox_fail_option(err, files[i].name, "%s: %s: %s", files[i].name,
+                                      files[i].value, strerror(errno));
+    return set->key_file ? outbox_private_file("key_file", set->key_file, err) : OUTBOX_OK;
+}
+
 static int set_security(struct broker *b, rd_kafka_conf_t *conf, struct outbox_err *err)
 {
     static const char *const protocols[] = {"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"};
@@ -181,7 +193,7 @@ static int set_security(struct broker *b, rd_kafka_conf_t *conf, struct outbox_e
     int login = set->url.has_user != 0, verify = set->tls_verify;
     char mechanism[32];
     size_t n;
-    int r = OUTBOX_OK;
+    int r;
     const struct pair tls[] = {
         {"ssl.ca.location", set->ca_file},
         {"ssl.certificate.location", set->cert_file},
@@ -199,8 +211,7 @@ static int set_security(struct broker *b, rd_kafka_conf_t *conf, struct outbox_e
                            ? (char)(set->mechanism[n] - 'a' + 'A')
                            : set->mechanism[n];
     mechanism[n] = '\0';
-    if (set->key_file)
-        r = outbox_private_file("key_file", set->key_file, err);
+    r = look_at_files(set, err);
     if (r == OUTBOX_OK)
         r = set_text(conf, "security.protocol", protocols[set->tls + 2 * login], err);
     if (r == OUTBOX_OK && set->tls)

@@ -32,10 +32,14 @@ struct settings {
     int restricted, created, tls, tls_verify;
 };
 
+/* Handles of so many topics are kept. */
+#define TOPICS_MAX 256
+
 /* A producer, and how many use it. The last one ends it. */
 struct link {
     rd_kafka_t *rk;
     atomic_int users;
+    rd_kafka_topic_t *topics[TOPICS_MAX]; /* the thread's, by a hash of the name */
 };
 
 /* A thread for what may wait. */
@@ -89,6 +93,11 @@ static inline int kafka_is_topic(const char *name)
 /* settings.c */
 int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   struct settings *set, struct outbox_err *err);
+
+/* topic.c */
+/* The library's handle of the topic; NULL: it has no memory. */
+rd_kafka_topic_t *topic_of(struct link *link, const char *name);
+void topic_forget_all(struct link *link);
 
 /* configure.c */
 /* *ret is the library's configuration; the caller frees it, or gives it to rd_kafka_new. */

@@ -4,10 +4,13 @@
 
 /* ---- what the library tells: all of it in link_step ---- */
 
+/* Outages are told by the relay. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     const struct broker *b = rd_kafka_opaque(rk);
-    outbox_logf(b->client.host, level <= 3 ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG, "%s: %s",
+    int is_outage = strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0;
+    int is_warning = strcmp(facility, "CONFWARN") == 0 || (level <= 3 && !is_outage);
+    outbox_logf(b->client.host, is_warning ? OUTBOX_LOG_WARNING : OUTBOX_LOG_DEBUG, "%s: %s",
                 facility, text);
 }
 
@@ -128,6 +131,7 @@ void link_unref(struct link *link)
 {
     if (atomic_fetch_sub(&link->users, 1) > 1)
         return;
+    topic_forget_all(link);
     rd_kafka_destroy(link->rk); /* may wait, for the look-up of a name, say */
     free(link);
 }

@@ -84,13 +84,18 @@ static int make_headers(const struct settings *set, const struct outbox_message 
 static rd_kafka_resp_err_t produce(struct broker *b, struct outbox_job *job,
                                    rd_kafka_headers_t *headers)
 {
+    rd_kafka_topic_t *topic = topic_of(b->link, b->topic);
     const struct outbox_message *msg = job->msg;
     rd_kafka_vu_t vus[7];
     rd_kafka_error_t *error;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
     size_t n = 0;
-    vus[n].vtype = RD_KAFKA_VTYPE_TOPIC;
-    vus[n++].u.cstr = b->topic;
+    if (!topic) {
+        rd_kafka_headers_destroy(headers);
+        return RD_KAFKA_RESP_ERR__INVALID_ARG;
+    }
+    vus[n].vtype = RD_KAFKA_VTYPE_RKT;
+    vus[n++].u.rkt = topic;
     vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
     vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
     vus[n].vtype = RD_KAFKA_VTYPE_OPAQUE;

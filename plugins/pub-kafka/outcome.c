@@ -125,8 +125,9 @@ static void time_out(struct broker *b, struct outbox_job *job, int may_be_stored
 static void refuse(struct broker *b, struct outbox_job *job, uint32_t verdict,
                    rd_kafka_resp_err_t code)
 {
+    int by_broker = code > 0 && job->list == &b->client.sent;
     outbox_job_done(&b->client, job, verdict, verdict == OUTBOX_LATER ? LATER_MS : 0,
-                    "%s it: %s (%s)", code < 0 ? "librdkafka refuses" : "the broker refuses",
+                    "%s it: %s (%s)", by_broker ? "the broker refuses" : "librdkafka refuses",
                     rd_kafka_err2str(code), rd_kafka_err2name(code));
 }
 
