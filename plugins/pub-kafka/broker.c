@@ -58,12 +58,12 @@ static int connect_link(struct broker *b, struct outbox_err *err)
         r = inquiry_make(b, until_us, err);
     if (r == OUTBOX_OK)
         distrust(b, until_us);
+    if (r == OUTBOX_OK && b->client.ending)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "it ends");
     if (r == OUTBOX_OK && b->gone != 0)
         r = outbox_fail(err, b->gone, "%s", b->why);
     if (r < 0)
         link_drop(b);
-    else
-        outbox_logf(b->client.host, OUTBOX_LOG_DEBUG, "connected");
     return r;
 }
 

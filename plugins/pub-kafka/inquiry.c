@@ -200,7 +200,9 @@ int inquiry_make(struct broker *b, int64_t until_us, struct outbox_err *err)
     while (poll(&told, 1, 0) == 0 && b->gone == 0 && !b->client.ending &&
            outbox_client_now_us(&b->client) < until_us)
         link_step(b, q->told_fd, until_us);
-    if (poll(&told, 1, 0) > 0)
+    if (b->client.ending)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "it ends");
+    else if (poll(&told, 1, 0) > 0)
         r = take(b, q, err);
     else
         r = outbox_fail(err, OUTBOX_E_RETRY, "topic %s: no answer within connect_timeout",
