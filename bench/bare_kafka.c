@@ -58,12 +58,16 @@ static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, void *payload, size
     snprintf(key, sizeof key, "%ld", i % 1000);
     snprintf(id, sizeof id, "00000000-0000-4000-8000-%012ld", i);
     rd_kafka_header_add(headers, "message-id", -1, id, -1);
-    rd_kafka_resp_err_t err =
-        rd_kafka_producev(rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_VALUE(payload, size), RD_KAFKA_V_KEY(key, strlen(key)),
-                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
-    if (err)
-        fail(rd_kafka_err2str(err));
+    const rd_kafka_vu_t vus[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {payload, size}},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, strlen(key)}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(rk, vus, sizeof vus / sizeof vus[0]);
+    if (error)
+        fail(rd_kafka_error_string(error));
 }
 
 int main(int argc, char **argv)
