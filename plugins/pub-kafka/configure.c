@@ -206,7 +206,7 @@ static int set_security(struct broker *b, rd_kafka_conf_t *conf, struct outbox_e
                                 {"sasl.username", set->url.user},
                                 {"sasl.password", b->password},
                                 {NULL, NULL}};
-    for (n = 0; set->mechanism[n] && n < sizeof mechanism - 1; n++)
+    for (n = 0; n < sizeof mechanism - 1 && set->mechanism[n]; n++)
         mechanism[n] = set->mechanism[n] >= 'a' && set->mechanism[n] <= 'z'
                            ? (char)(set->mechanism[n] - 'a' + 'A')
                            : set->mechanism[n];
