@@ -75,8 +75,10 @@ class Broker(server.Server):
         self.set(error=None)
 
     def refuse(self):
-        """Connections that are there stay, as those of a real one do."""
+        """Only a new connection is asked for the password."""
         self.set(password="another")
+        self.stop()
+        self.start()
 
     def admit(self):
         self.set(password=PASSWORD)
