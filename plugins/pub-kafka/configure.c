@@ -119,6 +119,8 @@ static int set_defaults(const struct broker *b, rd_kafka_conf_t *conf, struct ou
     };
     int64_t connect_ms = b->settings.connect_us / 1000;
     int r = set_all(conf, pairs, err);
+    /* Since librdkafka 2.5; the end of a producer would wait for it for a second. */
+    rd_kafka_conf_set(conf, "enable.metrics.push", "false", NULL, 0);
     if (r == OUTBOX_OK)
         r = set_number(conf, "socket.connection.setup.timeout.ms",
                        connect_ms < 1000 ? 1000 : connect_ms, err);
