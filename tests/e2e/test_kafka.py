@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import unittest
+import unittest.mock
 
 import conform_test
 import kafka_mock
@@ -17,8 +18,19 @@ import relay_test
 SECRET = kafka_server.PASSWORD
 
 
+class Relay(relay_test.Relay):
+    def setUp(self):
+        super().setUp()
+        preload = kafka_server.preload()
+        if preload:
+            options = "%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), self.write("tsan", kafka_server.SUPPRESSIONS))
+            patch = unittest.mock.patch.dict(os.environ, TSAN_OPTIONS=options, LD_PRELOAD=preload)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+
 @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-kafka.so")), "pub-kafka is not built")
-class Kafka(relay_test.Relay):
+class Kafka(Relay):
     def broker(self, start=True, **settings):
         self.server = kafka_server.Broker(self.path("broker"), **settings)
         self.addCleanup(self.server.stop)
@@ -312,7 +324,7 @@ class Kafka(relay_test.Relay):
 
 
 @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-kafka.so")), "pub-kafka is not built")
-class Cluster(relay_test.Relay):
+class Cluster(Relay):
     """librdkafka's own cluster, of three brokers in memory; it does not know batches that come twice."""
 
     def test_messages_arrive_while_brokers_go_down_and_partitions_move(self):

@@ -24,7 +24,10 @@ KEEPS_TWO = {"nats": False, "postgres": False, "kafka": None}
 # So many messages a broker may itself hand out twice, when it is stopped, to who counts the ids.
 ITS_OWN = {"mqtt": 20}  # max_inflight_messages
 # Of the thread sanitizer, about the inside of client libraries; each plugin's own test says why.
-SUPPRESSIONS = {"mqtt": "mutex:libmosquitto\n"}
+SUPPRESSIONS = {
+    "mqtt": "mutex:libmosquitto\n",
+    "kafka": "race:librdkafka\n",
+}
 
 
 def module(name):
@@ -64,4 +67,6 @@ def environment(folder, names):
     path = os.path.join(folder, "tsan")
     with open(path, "w", encoding="ascii") as f:
         f.writelines(SUPPRESSIONS.get(name, "") for name in names)
-    return dict(os.environ, TSAN_OPTIONS="%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), path))
+    preload = module("kafka").preload() if "kafka" in names else None
+    return dict(os.environ, TSAN_OPTIONS="%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), path),
+                **({"LD_PRELOAD": preload} if preload else {}))
