@@ -7,6 +7,7 @@ set -eu
 
 build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
 libpq-dev librabbitmq-dev libmosquitto-dev libhiredis-dev libssl-dev libini-config-dev libjson-c-dev uuid-dev check python3"
+libpq-dev librabbitmq-dev libmosquitto-dev librdkafka-dev libssl-dev libini-config-dev libjson-c-dev uuid-dev check python3"
 # Servers, which scripts/services.sh runs in private, and clients of theirs for the tests; what plugins are built with, too.
 services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients redis-server openssl python3-pika python3-psycopg2 meson"
 checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap"
