@@ -34,13 +34,11 @@ static void free_attempt(struct attempt *a)
 static void *run(void *arg)
 {
     struct attempt *a = arg;
-    const char *text;
     int is_left;
     a->status = natsConnection_Connect(&a->nc, a->opts);
-    text = a->status == NATS_OK ? NULL : nats_GetLastError(NULL);
-    snprintf(a->text, sizeof a->text, "%s", text && *text ? text : natsStatus_GetText(a->status));
+    snprintf(a->text, sizeof a->text, "%s", login_text(a->status));
     if (a->status == NATS_OK)
-        link_ref(a->link); /* link_on_closed gives it back */
+        link_ref(a->link); /* what the library calls at the end gives it back */
     else
         a->nc = NULL;
     pthread_mutex_lock(&hanging_lock);
@@ -107,7 +105,9 @@ static int judge(const struct broker *b, const struct attempt *a, const char *pe
                       : set->creds_file ? "creds_file"
                       : set->nkey_file  ? "nkey_file"
                                         : "nobody";
-    switch (a->status) {
+    natsStatus s = a->status == NATS_SSL_ERROR && !set->tls ? NATS_SECURE_CONNECTION_REQUIRED
+                                                            : a->status;
+    switch (s) {
     case NATS_CONNECTION_AUTH_FAILED:
     case NATS_NOT_PERMITTED:
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s: the server refuses the login as `%s`: %s",
@@ -117,7 +117,7 @@ static int judge(const struct broker *b, const struct attempt *a, const char *pe
                            "%s: the server demands TLS; write tls:// in url", peer);
     case NATS_SECURE_CONNECTION_WANTED:
         return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s: the server has no TLS; write nats:// in url if that is meant",
+                           "%s: the server has no TLS, or does not demand it (allow_non_tls)",
                            peer);
     case NATS_SSL_ERROR:
         return outbox_fail(

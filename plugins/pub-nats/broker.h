@@ -67,6 +67,8 @@ int nkey_public(const char *path, char ret[NKEY_MAX], struct outbox_err *err);
 /* login.c: the options of one connection; natsOptions_Destroy. */
 int login_options(const struct broker *b, const struct outbox_url_host *h, natsOptions **ret,
                   struct outbox_err *err);
+/* What the library said last in this thread. */
+const char *login_text(natsStatus s);
 
 /* attempt.c: connects within connect_timeout, or gives up; sets nc and link. */
 int attempt_connect(struct broker *b, const struct outbox_url_host *h, struct outbox_err *err);

@@ -4,11 +4,20 @@
 
 #include <strings.h>
 
+/* Without the place in the library's source, which stands before it. */
+const char *login_text(natsStatus s)
+{
+    const char *text = nats_GetLastError(NULL), *end;
+    if (!text || !*text)
+        return natsStatus_GetText(s);
+    end = *text == '(' ? strstr(text, "): ") : NULL;
+    return end ? end + 3 : text;
+}
+
 static int failed(natsStatus s, const char *what, struct outbox_err *err)
 {
-    const char *text = nats_GetLastError(NULL);
     return outbox_fail(err, s == NATS_NO_MEMORY ? OUTBOX_E_RETRY : OUTBOX_E_CONFIG, "%s: %.300s",
-                       what, text && *text ? text : natsStatus_GetText(s));
+                       what, login_text(s));
 }
 
 static int set_password(const struct broker *b, natsOptions *opts, struct outbox_err *err)
@@ -55,8 +64,10 @@ static int set_tls(const struct settings *set, const struct outbox_url_host *h, 
                    struct outbox_err *err)
 {
     natsStatus s;
-    if (!set->tls)
-        return OUTBOX_OK;
+    if (!set->tls) { /* the library would begin TLS by itself if the server demands it */
+        s = natsOptions_SetExpectedHostname(opts, "tls.was.not.asked.for.invalid");
+        return s == NATS_OK ? OUTBOX_OK : failed(s, "TLS", err);
+    }
     if (set->key_file && outbox_private_file("key_file", set->key_file, err) < 0)
         return OUTBOX_E_CONFIG;
     s = natsOptions_SetSecure(opts, true);

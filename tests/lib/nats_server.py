@@ -88,18 +88,21 @@ class Operator:
 # ---- a client
 
 class Client:
-    """login: (user, password), (key, token) or (key, None)."""
+    """login: (user, password), (token, None), (key, JWT) or (key, None). tls: an ssl.SSLContext, for a server that demands it."""
 
-    def __init__(self, port, login):
+    def __init__(self, port, login, tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), 5)
-        self.file = self.socket.makefile("rb")
+        self.file = self.socket.makefile("rb", 0)
         info = json.loads(self.file.readline()[5:])
+        if info.get("tls_required"):
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        self.file = self.socket.makefile("rb")
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "python", "version": "1"}
         if isinstance(login[0], Key):
             options.update({"nkey": login[0].public, "sig": login[0].sign(info["nonce"].encode())})
             options.update({"jwt": login[1]} if login[1] else {})
         else:
-            options.update({"user": login[0], "pass": login[1]})
+            options.update({"user": login[0], "pass": login[1]} if login[1] else {"auth_token": login[0]})
         self.send(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
         self.expect_pong()
         self.send(b"SUB _INBOX.test 1\r\n")
@@ -162,10 +165,10 @@ class Broker(server.Server):
     PROCESS = "nats-server"
     DURABLE = True  # of a kill of the process: what it acknowledged is in the page cache
 
-    def __init__(self, folder, options=None, login=("admin", "admin"), stream=None):
+    def __init__(self, folder, options=None, login=("admin", "admin"), stream=None, tls=None):
         """options: more of its configuration, instead of two users."""
         super().__init__(folder)
-        self.login = login
+        self.login, self.tls = login, tls
         self.stream = {"name": "out", "subjects": ["out", "out.>"], "storage": "file", "allow_direct": True, **(stream or {})}
         self.found = []
         if self.is_new:
@@ -209,7 +212,7 @@ class Broker(server.Server):
     # ---- what is in it
 
     def client(self):
-        return Client(self.port, self.login)
+        return Client(self.port, self.login, self.tls)
 
     def update(self, **config):
         """Of the stream, from here on."""
