@@ -123,9 +123,13 @@ static int judge(const struct broker *b, const struct attempt *a, const char *pe
         return outbox_fail(
             err, strstr(a->text, "verif") ? OUTBOX_E_CONFIG : OUTBOX_E_RETRY, "%s: %s", peer,
             a->text);
+    case NATS_NO_SERVER:
+        return outbox_fail(err, OUTBOX_E_RETRY,
+                           "%s: nobody listens there, or its name is unknown, or it does not answer",
+                           peer);
     case NATS_TIMEOUT:
         return outbox_fail(err, OUTBOX_E_RETRY,
-                           "%s: nobody is there, or no answer within connect_timeout", peer);
+                           "%s: no answer within connect_timeout", peer);
     default:
         return outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", peer, a->text);
     }

@@ -50,7 +50,7 @@ void link_ref(struct link *link);
 void link_unref(struct link *link);
 /* The client is not interested any more. */
 void link_leave(struct link *link);
-/* Sets what the library calls. Each has a reference that link_on_closed and link_on_complete give
+/* Sets what the library calls. Each has a reference that the end of the connection and link_on_complete give
  * back. */
 natsStatus link_set_options(struct link *link, natsOptions *opts);
 void link_on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure);
