@@ -152,7 +152,8 @@ static void forbid(struct broker *b, const char *subject, size_t n, int is_whole
     }
 }
 
-/* Permissions Violation for Publish to "SUBJECT"; the library cuts what is longer than 255 bytes. */
+/* Permissions Violation for Publish to "SUBJECT"; the library cuts what is longer than 255 bytes.
+ */
 static void take_error(struct broker *b, const char *text)
 {
     const char *begin = strchr(text, '"'), *end = begin ? strchr(begin + 1, '"') : NULL;

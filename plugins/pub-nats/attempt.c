@@ -105,31 +105,29 @@ static int judge(const struct broker *b, const struct attempt *a, const char *pe
                       : set->creds_file ? "creds_file"
                       : set->nkey_file  ? "nkey_file"
                                         : "nobody";
-    natsStatus s = a->status == NATS_SSL_ERROR && !set->tls ? NATS_SECURE_CONNECTION_REQUIRED
-                                                            : a->status;
+    natsStatus s =
+        a->status == NATS_SSL_ERROR && !set->tls ? NATS_SECURE_CONNECTION_REQUIRED : a->status;
     switch (s) {
     case NATS_CONNECTION_AUTH_FAILED:
     case NATS_NOT_PERMITTED:
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s: the server refuses the login as `%s`: %s",
                            peer, who, a->text);
     case NATS_SECURE_CONNECTION_REQUIRED:
-        return outbox_fail(err, OUTBOX_E_CONFIG,
-                           "%s: the server demands TLS; write tls:// in url", peer);
+        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: the server demands TLS; write tls:// in url",
+                           peer);
     case NATS_SECURE_CONNECTION_WANTED:
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "%s: the server has no TLS, or does not demand it (allow_non_tls)",
                            peer);
     case NATS_SSL_ERROR:
-        return outbox_fail(
-            err, strstr(a->text, "verif") ? OUTBOX_E_CONFIG : OUTBOX_E_RETRY, "%s: %s", peer,
-            a->text);
+        return outbox_fail(err, strstr(a->text, "verif") ? OUTBOX_E_CONFIG : OUTBOX_E_RETRY,
+                           "%s: %s", peer, a->text);
     case NATS_NO_SERVER:
-        return outbox_fail(err, OUTBOX_E_RETRY,
-                           "%s: nobody listens there, or its name is unknown, or it does not answer",
-                           peer);
+        return outbox_fail(
+            err, OUTBOX_E_RETRY,
+            "%s: nobody listens there, or its name is unknown, or it does not answer", peer);
     case NATS_TIMEOUT:
-        return outbox_fail(err, OUTBOX_E_RETRY,
-                           "%s: no answer within connect_timeout", peer);
+        return outbox_fail(err, OUTBOX_E_RETRY, "%s: no answer within connect_timeout", peer);
     default:
         return outbox_fail(err, OUTBOX_E_RETRY, "%s: %s", peer, a->text);
     }

@@ -95,10 +95,11 @@ static void serve(struct broker *b)
         until_us = answer_until_us(b);
         if (!b->probe_forbidden && !c->sent.first && probe_us < until_us)
             until_us = probe_us;
-        connection_step(b, until_us);
+        connection_step(b, until_us < b->why_until_us ? until_us : b->why_until_us);
     }
     if (c->ending)
         return;
+    look_why_expire(b);
     if (!b->gone && answer_until_us(b) <= outbox_client_now_us(c))
         connection_end(b, OUTBOX_E_RETRY, "no confirm within publish_timeout");
     if (b->gone)

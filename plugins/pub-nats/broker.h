@@ -43,9 +43,10 @@ struct broker {
     int is_named;          /* and one message is to blame */
     char why[300];
     enum look look;
-    struct outbox_err looked;       /* code < 0: what was found */
+    struct outbox_err looked; /* code < 0: what was found */
     int probe_forbidden, api_forbidden;
-    int64_t probed_us, probe_until_us; /* when the server was last asked; until when it has to answer */
+    int64_t probed_us, probe_until_us; /* when the server was asked; until when it has to answer */
+    int64_t why_until_us;              /* until when JetStream has to answer look_why */
     char warned[300];
     char subject[SUBJECT_MAX + 1];
     char found[256]; /* the stream that takes the fixed subject */
@@ -90,6 +91,7 @@ void look_take(struct broker *b, const struct answer *a);
 int look_forbidden(struct broker *b, const char *subject);
 /* Whether a stream takes the subject of a message that nobody answered. */
 void look_why(struct broker *b, struct outbox_job *job);
+void look_why_expire(struct broker *b);
 
 /* message.c: 0, or OUTBOX_E_RETRY if the connection has failed. */
 int message_send(struct broker *b, struct outbox_job *job);

@@ -76,8 +76,7 @@ static int subscribe(struct broker *b, struct outbox_err *err)
             link_ref(b->link);
         natsSubscription_SetPendingLimits(b->sub, -1, -1);
     }
-    return s == NATS_OK ? OUTBOX_OK
-                        : outbox_fail(err, OUTBOX_E_RETRY, "%s", natsStatus_GetText(s));
+    return s == NATS_OK ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "%s", natsStatus_GetText(s));
 }
 
 /* A machine that has gone is noticed by the kernel, too. */
@@ -97,6 +96,7 @@ static int connect_host(struct broker *b, const struct outbox_url_host *h, struc
     int64_t until_us;
     int r = make_inbox(b, err);
     b->gone = b->is_named = 0;
+    b->why_until_us = INT64_MAX;
     b->why[0] = '\0';
     if (r == OUTBOX_OK)
         r = attempt_connect(b, h, err);
@@ -109,8 +109,7 @@ static int connect_host(struct broker *b, const struct outbox_url_host *h, struc
         return outbox_fail(err, OUTBOX_E_RETRY, "no thread");
     look_begin(b);
     until_us = outbox_client_now_us(c) + b->settings.connect_us;
-    while (b->look != LOOK_NOTHING && !b->gone && !c->ending &&
-           outbox_client_now_us(c) < until_us)
+    while (b->look != LOOK_NOTHING && !b->gone && !c->ending && outbox_client_now_us(c) < until_us)
         connection_step(b, until_us);
     if (c->ending)
         return OUTBOX_E_RETRY;

@@ -215,8 +215,7 @@ int link_fd(struct link *link, int *ret_wants_write)
 
 natsStatus link_set_options(struct link *link, natsOptions *opts)
 {
-    natsStatus s =
-        natsOptions_SetEventLoop(opts, link, on_attach, on_read, on_write, on_detach);
+    natsStatus s = natsOptions_SetEventLoop(opts, link, on_attach, on_read, on_write, on_detach);
     if (s == NATS_OK)
         s = natsOptions_SetErrorHandler(opts, on_error, link);
     if (s == NATS_OK)

@@ -19,7 +19,7 @@
 /* What has come in. */
 struct answer {
     int kind;
-    int none; /* nobody is there to answer */
+    int none;       /* nobody is there to answer */
     char token[32]; /* what stands behind the inbox */
     char *text;     /* the payload, or the complaint; NUL-terminated, freed by link_clear */
 };
@@ -50,8 +50,8 @@ void link_ref(struct link *link);
 void link_unref(struct link *link);
 /* The client is not interested any more. */
 void link_leave(struct link *link);
-/* Sets what the library calls. Each has a reference that the end of the connection and link_on_complete give
- * back. */
+/* Sets what the library calls. Each has a reference that the end of the connection and
+ * link_on_complete give back. */
 natsStatus link_set_options(struct link *link, natsOptions *opts);
 void link_on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure);
 void link_on_complete(void *closure);
@@ -60,8 +60,8 @@ struct answers link_take(struct link *link);
 void link_clear(struct answers *answers);
 /* The socket, and whether something is to be written. */
 int link_fd(struct link *link, int *ret_wants_write);
-/* Around calls that read or write: a TLS session may wait there, for the rest of a record, without a
- * limit. The guard ends the connection then. */
+/* Around calls that read or write: a TLS session may wait there, for the rest of a record, without
+ * a limit. The guard ends the connection then. */
 void link_busy(struct link *link, int is_busy);
 /* Starts the guard. limit_us: how long such a call may take. 0, or an errno. */
 int link_guard(struct link *link, int64_t limit_us);

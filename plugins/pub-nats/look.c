@@ -9,6 +9,9 @@
 /* A message that comes again after so long a time is recognised, or it is warned. */
 #define DUPLICATES_NS INT64_C(120000000000)
 
+/* How long JetStream may take to say which stream takes a subject. */
+#define WHY_US 2000000
+
 static void found(struct broker *b, int code, const char *why)
 {
     b->look = LOOK_NOTHING;
@@ -84,9 +87,9 @@ void look_begin(struct broker *b)
 static const char *first_name(json_object *root)
 {
     json_object *streams = json_member(root, "streams", json_type_array);
-    json_object *name =
-        streams && json_object_array_length(streams) > 0 ? json_object_array_get_idx(streams, 0)
-                                                         : NULL;
+    json_object *name = streams && json_object_array_length(streams) > 0
+                            ? json_object_array_get_idx(streams, 0)
+                            : NULL;
     return name ? json_object_get_string(name) : NULL;
 }
 
@@ -95,11 +98,13 @@ static void take_names(struct broker *b, json_object *root)
     const char *name = first_name(root), *wanted = b->settings.stream;
     char text[400];
     if (!name) {
-        snprintf(text, sizeof text, "no stream takes the subject `%.80s`: JetStream has to have one",
+        snprintf(text, sizeof text,
+                 "no stream takes the subject `%.80s`: JetStream has to have one",
                  b->settings.subject.text);
         found(b, OUTBOX_E_CONFIG, text);
     } else if (wanted && strcmp(name, wanted) != 0) {
-        snprintf(text, sizeof text, "the subject `%.80s` goes to the stream `%.80s`, not to `%.80s`",
+        snprintf(text, sizeof text,
+                 "the subject `%.80s` goes to the stream `%.80s`, not to `%.80s`",
                  b->settings.subject.text, name, wanted);
         found(b, OUTBOX_E_CONFIG, text);
     } else {
@@ -152,9 +157,7 @@ static void take_info(struct broker *b, json_object *root)
 
 void look_take(struct broker *b, const struct answer *a)
 {
-    enum look expected = *a->token == 'p'   ? LOOK_PROBE
-                         : *a->token == 'n' ? LOOK_NAMES
-                                            : LOOK_INFO;
+    enum look expected = *a->token == 'p' ? LOOK_PROBE : *a->token == 'n' ? LOOK_NAMES : LOOK_INFO;
     json_object *root;
     char text[300];
     if (expected == LOOK_PROBE)
@@ -199,6 +202,11 @@ int look_forbidden(struct broker *b, const char *subject)
     if (strncmp(subject, "$JS.API.", 8) != 0 || b->settings.subject.text[0] == '$')
         return 0;
     b->api_forbidden = 1;
+    for (struct outbox_job *job = b->client.sent.first, *next; job; job = next) {
+        next = job->next;
+        if (job->id == 1)
+            outbox_job_done(&b->client, job, OUTBOX_RETRY, 0, "no stream takes its subject");
+    }
     if (b->look == LOOK_NAMES || b->look == LOOK_INFO)
         found(b, OUTBOX_OK, "");
     return 1;
@@ -210,7 +218,27 @@ void look_why(struct broker *b, struct outbox_job *job)
     struct outbox_err err = {.size = sizeof err};
     char token[32];
     snprintf(token, sizeof token, "q%" PRIu64, job->number);
-    if (b->api_forbidden || subject_make(b, job->msg, &err) < 0 || ask_names(b, token) != NATS_OK)
+    if (subject_make(b, job->msg, &err) < 0 || b->api_forbidden || ask_names(b, token) != NATS_OK) {
         outbox_job_done(&b->client, job, OUTBOX_RETRY, 0, "no stream takes the subject `%.80s`",
                         b->subject);
+        return;
+    }
+    job->id = 1;
+    if (b->why_until_us == INT64_MAX)
+        b->why_until_us = outbox_client_now_us(&b->client) + WHY_US;
+}
+
+/* JetStream's API is silent while it has no leader itself. */
+void look_why_expire(struct broker *b)
+{
+    struct outbox_job *next;
+    if (b->why_until_us == INT64_MAX || outbox_client_now_us(&b->client) < b->why_until_us)
+        return;
+    b->why_until_us = INT64_MAX;
+    for (struct outbox_job *job = b->client.sent.first; job; job = next) {
+        next = job->next;
+        if (job->id == 1)
+            outbox_job_done(&b->client, job, OUTBOX_LATER, 0,
+                            "JetStream does not tell whether a stream takes its subject");
+    }
 }

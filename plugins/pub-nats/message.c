@@ -25,8 +25,7 @@ static int add_header(natsMsg *msg, const char *name, struct outbox_str value,
         free(text);
     if (fault)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the header `%.80s` %s", name, fault);
-    return s == NATS_OK ? OUTBOX_OK
-                        : outbox_fail(err, OUTBOX_E_RETRY, "%s", natsStatus_GetText(s));
+    return s == NATS_OK ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "%s", natsStatus_GetText(s));
 }
 
 static int check_name(const struct broker *b, const struct outbox_header *h, struct outbox_err *err)

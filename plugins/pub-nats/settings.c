@@ -27,8 +27,9 @@ static int read_login(const struct outbox_host *host, const struct outbox_cfg *c
     if (host->option_is_set(cfg, "password") && !set->url.has_user)
         return outbox_fail_option(err, "password", "password: url names no user");
     if (set->url.has_user && !set->url.has_password && !host->option_is_set(cfg, "password"))
-        return outbox_fail_option(err, "url", "url: it names a user without a password; for a "
-                                              "token there is token");
+        return outbox_fail_option(err, "url",
+                                  "url: it names a user without a password; for a "
+                                  "token there is token");
     set->has_token = host->option_is_set(cfg, "token");
     set->creds_file = text_of(host, cfg, "creds_file");
     set->nkey_file = text_of(host, cfg, "nkey_file");
@@ -90,8 +91,8 @@ static int read_names(const struct outbox_host *host, const struct outbox_cfg *c
     if (set->stream && (strlen(set->stream) > 255 || strpbrk(set->stream, ".*>/\\ \t\r\n")))
         return outbox_fail_option(err, "stream", "stream: it is no name of a stream");
     set->key_header = text_of(host, cfg, "key_header");
-    if (set->key_header && (strpbrk(set->key_header, ": \t\r\n") ||
-                            strncasecmp(set->key_header, "Nats-", 5) == 0))
+    if (set->key_header &&
+        (strpbrk(set->key_header, ": \t\r\n") || strncasecmp(set->key_header, "Nats-", 5) == 0))
         return outbox_fail_option(err, "key_header",
                                   "key_header: it has a blank or `:`, or begins with `Nats-`");
     set->inbox_prefix = text_of(host, cfg, "inbox_prefix");

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -173,6 +174,21 @@ class Nats(relay_test.Relay):
         self.outboxd("run", "--once", code=None)
         self.until_arrived(good)
         self.assertRow(bad, "pending", 1, "no stream takes its subject")
+
+    def test_without_the_right_to_ask_a_missing_stream_charges_the_message_too(self):
+        self.users('publish: ["out.>", "nowhere"], subscribe: "_INBOX.>"')
+        self.config(self.server.section().replace("out.{topic}", "{topic}"), "retry_min = 1h\nretry_max = 1h")
+        self.outboxd("init")
+        ids = self.insert("x", topic="nowhere", count=2)
+        self.insert("x", topic="out.a")
+        self.outboxd("run", "--once", code=None)
+        for i in ids:
+            self.assertRow(i, "pending", 1, "no stream takes ")
+        self.config(self.server.section().replace("out.{topic}", "out.b"), "workers = 2")
+        self.outboxd("check", "--connect")
+        self.insert("x", count=100)
+        self.outboxd("run", "--once", code=None)
+        self.assertEqual(self.statuses(), [("pending", 1, 2), ("processed", 0, 101)])
 
     def test_a_full_stream_charges_nothing_and_is_taken_up_again(self):
         self.broker()
@@ -351,6 +367,21 @@ class Nats(relay_test.Relay):
         self.server.reload(nats_server.USERS % SECRET)
         self.with_url(url % "localhost", "subject = out\n" + mine)
         self.assertIn("the server has no TLS", self.outboxd("check", "--connect", code=1).stderr)
+
+    def test_a_server_that_never_begins_tls_holds_nobody_up(self):
+        with socket.create_server(("127.0.0.1", 0)) as fake:
+            self.with_url("tls://127.0.0.1:%d" % fake.getsockname()[1], "subject = out\nconnect_timeout = 500ms")
+            i = self.insert("x")
+            relay = self.start("run")
+            connections = []
+            for _ in range(2):
+                connections.append(fake.accept()[0])
+                connections[-1].sendall(b'INFO {"server_id":"x","headers":true,"max_payload":1000000,"tls_required":true}\r\n')
+            self.until(lambda: "no answer within connect_timeout" in self.read("relay.log"), "the try to be given up")
+            self.stop(relay)
+            for connection in connections:
+                connection.close()
+        self.assertRow(i, "pending", 0, "")
 
     @outbox_test.unsanitized
     @conform_test.NEEDED
