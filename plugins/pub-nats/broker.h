@@ -12,7 +12,6 @@
 /* A line of the protocol has at most 4096 bytes: the subject, the inbox and some numbers. */
 #define SUBJECT_MAX 3500
 #define INBOX_MAX 128
-#define NKEY_MAX 64
 
 /* The options. Texts are the host's. */
 struct settings {
@@ -61,9 +60,6 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
 const char *subject_fault(const char *subject, size_t n);
 /* Makes the subject of a message in b->subject. OUTBOX_E_CONFIG: never, with the reason. */
 int subject_make(struct broker *b, const struct outbox_message *msg, struct outbox_err *err);
-
-/* nkey.c: the public key of the seed in a file. */
-int nkey_public(const char *path, char ret[NKEY_MAX], struct outbox_err *err);
 
 /* login.c: the options of one connection; natsOptions_Destroy. */
 int login_options(const struct broker *b, const struct outbox_url_host *h, natsOptions **ret,

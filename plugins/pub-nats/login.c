@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* login.c - what one connection is made with. Files are read anew for each. */
 #include "broker.h"
+#include "nkey.h"
 
 #include <strings.h>
 

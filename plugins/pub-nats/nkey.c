@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nkey.c - the public key that belongs to a seed: the server is told it at the login. */
-#include "broker.h"
+#include "nkey.h"
 
 #include <openssl/evp.h>
 

@@ -58,8 +58,7 @@ class Nats(relay_test.Relay):
 
     def test_every_message_arrives_once_and_as_it_was(self):
         self.broker()
-        self.config("[publisher out]\nplugin = nats\nurl = nats://relay:%s@127.0.0.1:%d\nsubject = out.{topic}.{key}\nkey_header = key\n"
-                    "stream = out\n" % (SECRET, self.server.port), relay="workers = 2")
+        self.config(self.server.section(more="key_header = key\nstream = out").replace("{topic}", "{topic}.{key}"), "workers = 2")
         self.outboxd("init")
         ids = self.insert("h\u00e9llo", topic="order.placed", count=1200, key="k1",
                           headers='{"content-type": "text/plain", "b": "2", "a": "", "nats-msg-id": "mine", "key": "mine"}')
@@ -209,8 +208,8 @@ class Nats(relay_test.Relay):
             self.server.fill()
             ids = self.insert("x", count=5)
             relay = self.start("run", log=subject + ".log")
-            self.until(lambda: "maximum messages exceeded (10077)" in self.read(subject + ".log") + str(self.row(ids[0])["last_error"]),
-                       "the full stream")
+            self.until(lambda: "maximum messages exceeded (10077)" in self.read(subject + ".log")
+                       + str(self.row(ids[0])["last_error"]), "the full stream")
             self.assertEqual(self.row(ids[4])["retries"], 0)
             self.server.make_room()
             self.until(lambda: self.statuses() == [("processed", 0, len(self.server.ids()))], "all of them, uncharged")
@@ -224,7 +223,7 @@ class Nats(relay_test.Relay):
                (self.insert("x" * 2000000), "max_payload"),
                (self.insert("x" * 1048570), "with its headers it is larger"),
                (self.insert("x", headers='{"a": "%s"}' % ("x" * 70000)), "header size exceeds maximum allowed of 64k (10097)"),
-               (self.insert("x", topic="a b"), "has a blank"), (self.insert("x", topic="a\r\nPUB out 1\r\nx"), "has a blank or a control"),
+               (self.insert("x", topic="a b"), "has a blank"), (self.insert("x", topic="a\r\nPUB out 1\r\nx"), "a control character"),
                (self.insert("x", topic="a.*"), "has a `*`"), (self.insert("x", topic="a..b"), "an empty part"),
                (self.insert("x", topic="a."), "ends with a dot"), (self.insert("x", topic="a" * 3600), "longer than 3500"),
                (self.insert("x", headers='{"a": "b\\r\\nNats-Rollup: all"}'), "the end of a line"),
@@ -360,7 +359,8 @@ class Nats(relay_test.Relay):
         url = "tls://relay:%s@%%s:%d" % (SECRET, self.server.port)
         mine = "cert_file = %s\nkey_file = %s\n" % (cert, key)
         for host, options, said in (("localhost", mine, "certificate"), ("127.0.0.1", mine + "ca_file = " + cert, "mismatch"),
-                                    ("localhost", "ca_file = /nowhere", "cannot be read"), ("localhost", "ca_file = " + cert, "localhost")):
+                                    ("localhost", "ca_file = /nowhere", "cannot be read"),
+                                    ("localhost", "ca_file = " + cert, "localhost")):
             self.with_url(url % host, "subject = out\n" + options)
             self.assertIn(said, self.outboxd("check", "--connect", code=1).stderr)
         for host, options in (("localhost", "ca_file = " + cert), ("127.0.0.1", "tls_verify = no")):

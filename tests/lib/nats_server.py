@@ -55,7 +55,8 @@ class Key:
 
     def token(self, subject, name, nats):
         """A JWT that this key has signed about the key `subject`."""
-        claims = {"jti": name, "iat": 1600000000, "iss": self.public, "name": name, "sub": subject.public, "nats": {"version": 2, **nats}}
+        claims = {"jti": name, "iat": 1600000000, "iss": self.public, "name": name, "sub": subject.public,
+                  "nats": {"version": 2, **nats}}
         parts = [self._url64(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, claims)]
         return ".".join(parts + [self.sign(".".join(parts).encode())])
 
