@@ -24,7 +24,10 @@ KEEPS_TWO = {"nats": False, "postgres": False, "kafka": None}
 # So many messages a broker may itself hand out twice, when it is stopped, to who counts the ids.
 ITS_OWN = {"mqtt": 20}  # max_inflight_messages
 # Of the thread sanitizer, about the inside of client libraries; each plugin's own test says why.
-SUPPRESSIONS = {"mqtt": "mutex:libmosquitto\n"}
+SUPPRESSIONS = {
+    "mqtt": "mutex:libmosquitto\n",
+    "nats": "race:libcrypto.so\n",
+}
 
 
 def module(name):
