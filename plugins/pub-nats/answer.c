@@ -6,6 +6,8 @@
 /* How long to wait when there is no room, and when it is a matter of a moment, ms. */
 #define ROOM_MS 5000
 #define MOMENT_MS 1000
+/* Full streams in turn are logged once in so long a time. */
+#define FULL_AGAIN_US 60000000
 
 /* Most answers come in order. */
 static struct outbox_job *find(const struct broker *b, const char *digits)
@@ -70,6 +72,24 @@ static uint32_t judge(const struct broker *b, const struct json_error *e, uint32
     return e->code == 429 ? OUTBOX_LATER : of_stream(b, OUTBOX_LATER);
 }
 
+/* A stream of a subject that is not fixed: the host keeps its messages back, and says nothing. */
+static void note_room(struct broker *b, const char *stream, const char *why)
+{
+    const struct outbox_client *c = &b->client;
+    int64_t now_us = outbox_client_now_us(c);
+    if (!why && *b->full && strcmp(b->full, stream) == 0) {
+        outbox_logf(c->host, OUTBOX_LOG_INFO, "the stream `%.80s` takes messages again", stream);
+        b->full[0] = '\0';
+    }
+    if (!why || strcmp(b->full, stream) == 0 ||
+        (b->full_us != 0 && now_us < b->full_us + FULL_AGAIN_US))
+        return;
+    outbox_logf(c->host, OUTBOX_LOG_WARNING, "the stream `%.80s` takes no messages for now: %.300s",
+                stream, why);
+    snprintf(b->full, sizeof b->full, "%s", stream);
+    b->full_us = now_us;
+}
+
 /* ---- acknowledgements ---- */
 
 static void take_ack(struct broker *b, struct outbox_job *job, json_object *root)
@@ -80,6 +100,8 @@ static void take_ack(struct broker *b, struct outbox_job *job, json_object *root
     uint32_t verdict, after_ms;
     if (json_member(root, "error", json_type_object)) {
         verdict = judge(b, &e, &after_ms);
+        if (verdict == OUTBOX_LATER && after_ms == ROOM_MS)
+            note_room(b, stream, e.text);
         outbox_job_done(c, job, verdict, after_ms, "JetStream refuses it: %.300s (%d)%s%.80s",
                         e.text, e.err_code, *stream ? ", stream " : "", stream);
     } else if (!*stream || !json_member(root, "seq", json_type_int)) {
@@ -90,6 +112,8 @@ static void take_ack(struct broker *b, struct outbox_job *job, json_object *root
                         "the stream `%.80s` has taken it, and not `%.80s`", stream,
                         b->settings.stream);
     } else {
+        if (*b->full)
+            note_room(b, stream, NULL);
         outbox_job_done(c, job, OUTBOX_ACCEPTED, 0, NULL);
     }
 }

@@ -47,6 +47,8 @@ struct broker {
     int64_t probed_us, probe_until_us; /* when the server was asked; until when it has to answer */
     int64_t why_until_us;              /* until when JetStream has to answer look_why */
     char warned[300];
+    char full[256];  /* the stream that has no room; "": none that is known */
+    int64_t full_us; /* when that was logged last */
     char subject[SUBJECT_MAX + 1];
     char found[256]; /* the stream that takes the fixed subject */
 };

@@ -9,6 +9,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
+/* So many answers are worth waking our thread though more follow. */
+#define TOGETHER 64
+
 struct link *link_new(size_t inbox_n, int wake_fd)
 {
     struct link *link = calloc(1, sizeof *link);
@@ -92,9 +95,18 @@ static struct answer *add(struct link *link, const char *text, size_t n)
     if (n > 0)
         memcpy(a->text, text, n);
     a->text[n] = '\0';
-    if (all->n++ == 0)
-        eventfd_write(link->wake_fd, 1);
+    all->n++;
     return a;
+}
+
+/* Under the lock. `more` follow at once: our thread is not woken for each. */
+static void wake(struct link *link, int more)
+{
+    if (link->is_woken || link->wake_fd < 0 || link->answers.n == 0 ||
+        (more > 0 && link->answers.n < TOGETHER))
+        return;
+    link->is_woken = 1;
+    eventfd_write(link->wake_fd, 1);
 }
 
 void link_on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure)
@@ -102,10 +114,11 @@ void link_on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, vo
     struct link *link = closure;
     const char *subject = natsMsg_GetSubject(msg);
     size_t n = strlen(subject);
-    int size = natsMsg_GetDataLength(msg);
+    int size = natsMsg_GetDataLength(msg), more = 0, bytes;
     struct answer *a;
     (void)nc;
-    (void)sub;
+    if (natsSubscription_GetPending(sub, &more, &bytes) != NATS_OK)
+        more = 0;
     pthread_mutex_lock(&link->lock);
     if (n > link->inbox_n && n - link->inbox_n < sizeof a->token) {
         a = add(link, natsMsg_GetData(msg), size > 0 ? (size_t)size : 0);
@@ -114,6 +127,7 @@ void link_on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, vo
             a->none = natsMsg_IsNoResponders(msg);
         }
     }
+    wake(link, more);
     pthread_mutex_unlock(&link->lock);
     natsMsg_Destroy(msg);
 }
@@ -136,6 +150,7 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     a = add(link, text, strlen(text));
     if (a)
         a->kind = LINK_ERROR;
+    wake(link, 0);
     pthread_mutex_unlock(&link->lock);
 }
 
@@ -151,6 +166,7 @@ struct answers link_take(struct link *link)
     pthread_mutex_lock(&link->lock);
     all = link->answers;
     memset(&link->answers, 0, sizeof link->answers);
+    link->is_woken = 0;
     pthread_mutex_unlock(&link->lock);
     return all;
 }

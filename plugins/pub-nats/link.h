@@ -41,6 +41,7 @@ struct link {
     int wake_fd; /* the client's; -1: nobody is interested any more */
     int fd;      /* the socket; -1: there is none */
     int wants_write;
+    int is_woken;    /* our thread, because of `answers` */
     int64_t busy_ns; /* since when our thread has been in the library; 0: it is not */
     struct answers answers;
 };
