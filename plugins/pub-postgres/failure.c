@@ -30,6 +30,7 @@ static const struct {
     {"55P03", FAILURE_WAIT, OUTBOX_E_RETRY, "; another session holds a lock for long"},
     {"40001", FAILURE_AGAIN, OUTBOX_E_RETRY, ""},
     {"40P01", FAILURE_AGAIN, OUTBOX_E_RETRY, ""},
+    {"42501", FAILURE_POLICY, OUTBOX_E_CONFIG, ""},
     {"0A000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"3F000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"42", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
@@ -82,7 +83,9 @@ int failure_set(struct instance *x, const PGconn *db, const char *state, bool in
     put_place(db, place, sizeof place);
     one_line(*text ? text : "the connection was lost", line, sizeof line);
     snprintf(f->state, sizeof f->state, "%s", state ? state : "");
-    f->kind = known[i].kind == FAILURE_TABLE && in_function ? FAILURE_RETRY : known[i].kind;
+    f->kind = known[i].kind;
+    if (in_function && (f->kind == FAILURE_TABLE || f->kind == FAILURE_POLICY))
+        f->kind = FAILURE_RETRY;
     f->code = known[i].code;
     snprintf(f->words, sizeof f->words, "%s%s%s%s", line, state ? " (" : "", state ? state : "",
              state ? ")" : "");

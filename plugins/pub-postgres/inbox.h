@@ -46,6 +46,7 @@ enum failure_kind {
     FAILURE_WAIT,   /* the server cannot do it now, whatever the message */
     FAILURE_AGAIN,  /* at once again: it has lost against somebody else */
     FAILURE_TABLE,  /* something about the table: it has to be looked at again */
+    FAILURE_POLICY, /* the same, or a policy of the table does not allow a message */
     FAILURE_REJECT, /* the data of a message: never */
     FAILURE_RETRY,  /* a message, by a rule of the table's owner */
 };

@@ -115,8 +115,10 @@ static char *make_insert(const PGresult *result, bool has_source)
     else
         fputs(" m.payload", f);
     fprintf(f,
-            ", m.headers::%s, m.created_at, m.seq%s FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6,"
-            " $7) AS m (id, topic, key, payload, headers, created_at, seq)"
+            ", m.headers::%s, m.created_at, m.seq%s FROM ROWS FROM (pg_catalog.unnest($1),"
+            " pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+            " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS m (id, "
+            "topic, key, payload, headers, created_at, seq)"
             " ON CONFLICT (%s) DO NOTHING",
             text_at(result, HEADERS_TYPE), has_source ? ", $8" : "", text_at(result, KEY));
     if (fclose(f) != 0) {
