@@ -75,6 +75,9 @@ struct instance {
     PGconn *db;     /* NULL: there is no connection */
     bool dismissed; /* the server has ended the connection; then: because nothing was done */
     bool is_idle_end;
+    /* So many messages go one by one: a statement with as many has ended the session, or found the
+     * server in trouble, and one of them may be why. */
+    uint64_t careful;
     char *insert; /* the statement for this table; NULL: it has to be looked at */
     struct outbox_deadline d;
     struct failure failure;

@@ -19,16 +19,17 @@ CREATE TABLE outbox_inbox (
     created_at timestamptz NOT NULL,                   -- in the outbox
     seq bigint NOT NULL,                               -- its place in the outbox
     received_at timestamptz NOT NULL DEFAULT now(),
-    processed_at timestamptz,                          -- the receiver's mark
+    processed_at timestamptz,                          -- the receiver's marks
+    error text,                                        -- why it cannot be processed
     PRIMARY KEY (message_id)
 );
 -- What the receiver looks for. It stays small, whatever is kept for recognising duplicates.
-CREATE INDEX outbox_inbox_new ON outbox_inbox (position) WHERE processed_at IS NULL;
+CREATE INDEX outbox_inbox_new ON outbox_inbox (position) WHERE processed_at IS NULL AND error IS NULL;
 -- What is thrown away.
 CREATE INDEX outbox_inbox_old ON outbox_inbox (processed_at) WHERE processed_at IS NOT NULL;
 
 GRANT INSERT (message_id, topic, key, payload, headers, created_at, seq), SELECT (message_id)
     ON outbox_inbox TO :"relay";
-GRANT SELECT, UPDATE (processed_at), DELETE ON outbox_inbox TO :"receiver";
+GRANT SELECT, UPDATE (processed_at, error), DELETE ON outbox_inbox TO :"receiver";
 
 COMMIT;

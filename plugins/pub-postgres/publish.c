@@ -105,7 +105,8 @@ static int judge(struct share *s, int r, struct outbox_err *err)
         for (uint64_t i = 0; i < s->n_picked; i++)
             s->outcomes[s->picked[i]]->verdict = OUTBOX_ACCEPTED;
         s->at = s->behind;
-        s->size = s->size > s->n / 2 ? s->n : s->size * 2;
+        x->careful -= x->careful < s->n_picked ? x->careful : s->n_picked;
+        s->size = x->careful > 0 ? 1 : s->size > s->n / 2 ? s->n : s->size * 2;
         return r;
     }
     if (kind == FAILURE_AGAIN)
@@ -126,6 +127,18 @@ static int judge(struct share *s, int r, struct outbox_err *err)
     return OUTBOX_OK;
 }
 
+/* Those on their way when it ended. One that was alone is told: the host finds out whether it is
+ * why. */
+static void suspect(struct share *s)
+{
+    struct instance *x = s->x;
+    if (s->n_picked == 1)
+        outbox_reason(&x->reasons, s->outcomes[s->picked[0]], OUTBOX_UNAVAILABLE, "%s",
+                      x->failure.words);
+    else
+        x->careful = s->n_picked;
+}
+
 static int publish_share(struct share *s, struct outbox_err *err)
 {
     int r = OUTBOX_OK;
@@ -141,19 +154,12 @@ static int publish_share(struct share *s, struct outbox_err *err)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
         r = judge(s, insert(s, err), err);
     }
+    if (r < 0 && r != OUTBOX_E_CANCELLED)
+        suspect(s);
     return r;
 }
 
 /* ---- the call ---- */
-
-/* One that was alone when the connection ended, or when the server had no room, may be why: the
- * host finds that out. */
-static void suspect(struct instance *x, uint64_t n, struct outbox_outcome *const *outcomes, int r,
-                    const struct outbox_err *err)
-{
-    if (r < 0 && r != OUTBOX_E_CANCELLED && n == 1 && outcomes[0]->verdict == OUTBOX_UNSET)
-        outbox_reason(&x->reasons, outcomes[0], OUTBOX_UNAVAILABLE, "%s", err->text);
-}
 
 int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n,
             const struct outbox_call *call, struct outbox_outcome *const *outcomes,
@@ -176,14 +182,13 @@ int publish(void *instance, const struct outbox_message *const *msgs, uint64_t n
     s.x = x;
     s.msgs = msgs;
     s.outcomes = outcomes;
-    s.n = s.size = n;
+    s.n = n;
+    s.size = x->careful > 0 ? 1 : n;
     s.picked = calloc((size_t)n, sizeof *s.picked);
     s.failed = calloc((size_t)n, sizeof *s.failed);
     s.rows = calloc((size_t)n, sizeof *s.rows);
     r = s.picked && s.failed && s.rows ? publish_share(&s, err)
                                        : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (err)
-        suspect(x, n, outcomes, r, err);
     rows_free(&s.bytes);
     free(s.picked);
     free(s.failed);

@@ -34,14 +34,14 @@ static bool take_part(const char **text, char out[IDENTIFIER_MAX + 1])
 static int read_table(const char *text, struct settings *set, struct outbox_err *err)
 {
     const char *p = text;
-    if (take_part(&p, set->table) && *p == '.') {
+    bool ok = take_part(&p, set->table);
+    if (ok && *p == '.') {
         memcpy(set->schema, set->table, sizeof set->schema);
         p++;
-        if (take_part(&p, set->table) && !*p)
-            return OUTBOX_OK;
-    } else if (!*p && set->table[0]) {
-        return OUTBOX_OK;
+        ok = take_part(&p, set->table);
     }
+    if (ok && !*p)
+        return OUTBOX_OK;
     return outbox_fail_option(err, "table",
                               "table: `%.100s` cannot be a table's name; NAME or SCHEMA.NAME is "
                               "one, of at most %d bytes each, in double quotes if it has a dot",

@@ -73,7 +73,7 @@ class Broker(server.Server):
                     "max_connections = 40\nlc_messages = 'C'\nlog_min_messages = warning\n%s" % self.read("options"))
         # The owner comes by another address, so that nothing is refused to it.
         with open(os.path.join(data, "pg_hba.conf"), "w", encoding="ascii") as f:
-            f.write("%s\nhost all outbox 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256\n" % self.read("hba"))
+            f.write("%s\nlocal all all scram-sha-256\nhost all outbox 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256\n" % self.read("hba"))
 
     def append(self, name, text):
         with open(self.path("data", name), "a", encoding="utf-8") as f:
