@@ -89,7 +89,8 @@ int failure_set(struct instance *x, const PGconn *db, const char *state, bool in
     f->code = known[i].code;
     snprintf(f->words, sizeof f->words, "%s%s%s%s", line, state ? " (" : "", state ? state : "",
              state ? ")" : "");
-    return outbox_fail(err, f->code, "%s: %s%s", place, f->words, known[i].advice);
+    snprintf(f->text, sizeof f->text, "%s: %s%s", place, f->words, known[i].advice);
+    return outbox_fail(err, f->code, "%s", f->text);
 }
 
 /* The details of an error may quote the message; they are left out. */

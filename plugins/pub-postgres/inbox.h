@@ -57,6 +57,7 @@ struct failure {
     int code;
     char state[6];   /* the SQLSTATE; empty: libpq itself, or the time is over */
     char words[360]; /* one line */
+    char text[504];  /* the same with where it was, and with advice */
 };
 
 /* Why the server refused the last connection; see connect.c. */

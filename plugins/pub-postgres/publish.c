@@ -134,7 +134,7 @@ static void suspect(struct share *s)
     struct instance *x = s->x;
     if (s->n_picked == 1)
         outbox_reason(&x->reasons, s->outcomes[s->picked[0]], OUTBOX_UNAVAILABLE, "%s",
-                      x->failure.words);
+                      x->failure.text);
     else
         x->careful = s->n_picked;
 }

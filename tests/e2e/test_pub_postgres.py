@@ -4,9 +4,11 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import conform_test
@@ -21,13 +23,24 @@ NO_RETRY = "retry_min = 1h\nretry_max = 1h"
 @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-postgres.so")), "pub-postgres is not built")
 @unittest.skipIf(inbox.MISSING, inbox.MISSING)
 class Inbox(relay_test.Relay):
+    @classmethod
+    def setUpClass(cls):
+        """One server for a class."""
+        super().setUpClass()
+        folder = tempfile.mkdtemp(prefix="outbox-test-")
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.server = inbox.Broker(folder)
+        cls.addClassCleanup(cls.server.stop)
+        cls.server.start()
+        cls.server.renew()
+
     def setUp(self):
         super().setUp()
-        self.server = inbox.Broker(self.path("broker"), self.OPTIONS)
-        self.addCleanup(self.server.stop)
-        self.server.start()
+        self.addCleanup(self.renew)
 
-    OPTIONS = ""
+    def renew(self):
+        self.server.signal(inbox.PROCESS, signal.SIGCONT)
+        self.server.renew()
 
     def inbox(self, more="", relay="", section=None):
         self.config(section or self.server.section(more=more), relay)
@@ -161,10 +174,10 @@ class Publishing(Inbox):
 
     def test_large_batches_go_in_parts(self):
         self.inbox("publish_timeout = 50s", "max_message = 40M\nbatch_timeout = 55s")
-        ids = self.insert("x" * (9 << 20), count=5) + [self.insert("y" * (30 << 20))]
+        ids = self.insert("x" * (7 << 20), count=4) + [self.insert("y" * (18 << 20))]
         self.outboxd("run", "--once")
         self.assertEqual(sorted(self.server.ids()), sorted(ids))
-        self.assertEqual(self.server.sql("SELECT sum(octet_length(payload)) FROM outbox_inbox"), [((45 + 30) << 20,)])
+        self.assertEqual(self.server.sql("SELECT sum(octet_length(payload)) FROM outbox_inbox"), [((28 + 18) << 20,)])
 
     def test_what_is_wrong_with_the_table_is_told(self):
         for change, said in (("RENAME TO another", "does not exist"), ("DROP COLUMN seq, DROP COLUMN headers", "lacks the column headers, seq"),
@@ -212,6 +225,7 @@ class Publishing(Inbox):
 class Outages(Inbox):
     def test_no_message_is_lost_or_charged_while_the_database_comes_and_goes(self):
         self.server.stop()
+        self.addCleanup(lambda: self.server.is_running() or self.server.start())
         self.inbox(relay="workers = 2\nbatch_size = 50\npoll_interval = 100ms")
         ids = self.insert("x", count=200)
         relay = self.start("run")
@@ -234,7 +248,6 @@ class Outages(Inbox):
         relay = self.start("run")
         self.until_status(self.insert("x"), "processed")
         self.server.signal(inbox.PROCESS, signal.SIGSTOP)
-        self.addCleanup(self.server.signal, inbox.PROCESS, signal.SIGCONT)
         ids = self.insert("x", count=20)
         self.until_logged("no answer in time")
         self.until(lambda: re.search("no connection in time|timeout expired", self.read("relay.log")), "the next login")
@@ -385,7 +398,7 @@ class ExactlyOnce(Inbox):
         self.server.sql("GRANT CREATE ON SCHEMA public TO shop")
         subprocess.run([os.path.join(inbox.BIN, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-f", os.path.join(EXAMPLES, "receiver.sql"),
                         self.server.conninfo("shop")], check=True, capture_output=True, env=dict(os.environ, PGPASSWORD=inbox.PASSWORD))
-        self.inbox("notify = mail", "workers = 2\nbatch_size = 20\npoll_interval = 100ms")
+        self.inbox("notify = mail\npublish_timeout = 1s", "workers = 2\nbatch_size = 20\npoll_interval = 100ms\nbatch_timeout = 2s\nlease = 6s")
         chance = random.Random(7)
         relays, consumers, ids = [self.start("run"), self.start("run")], [self.consumer(), self.consumer()], []
 
@@ -394,7 +407,7 @@ class ExactlyOnce(Inbox):
             processes[i].kill()
             processes[i].wait()
             processes[i] = start()
-        for turn in range(12):
+        for turn in range(8):
             ids += self.insert('{"order": 1}', topic="order.placed", count=150, key="c")
             arrived = len(self.server.ids())
             self.until(lambda: len(self.server.ids()) > arrived, "some to arrive")

@@ -95,7 +95,18 @@ class Broker(server.Server):
             self.sql("CREATE DATABASE inbox OWNER shop", "postgres")
             subprocess.run([os.path.join(BIN, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-v", "relay=relay", "-v", "receiver=shop",
                             "-f", INBOX_SQL, self.conninfo("outbox")], check=True, capture_output=True)
+            self.sql("CREATE DATABASE clean TEMPLATE inbox", "postgres")
             self.write("made", "")
+
+    def renew(self):
+        """Everything as it was after the first start, which takes longer."""
+        self.sql("DROP DATABASE IF EXISTS inbox WITH (FORCE)", "postgres")
+        self.sql("CREATE DATABASE inbox TEMPLATE clean OWNER shop", "postgres")
+        self.sql("ALTER ROLE relay PASSWORD '%s' CONNECTION LIMIT -1" % PASSWORD, "postgres")
+        self.sql("ALTER ROLE relay RESET ALL", "postgres")
+
+    def is_running(self):
+        return os.path.exists(self.path(PROCESS + ".pid"))
 
     def is_up(self, command):
         """Does it answer? Sessions of one that was killed may last a moment longer, and then the next one ends at once."""
