@@ -7,14 +7,14 @@
 /* How long to wait when the broker has a quota, ms. */
 #define QUOTA_MS 5000
 
-/* Makes the topic in c->topic. OUTBOX_E_CONFIG: never, with the reason. */
-static int make_topic(struct client *c, const struct outbox_message *msg, struct outbox_err *err)
+/* Makes the topic in b->topic. OUTBOX_E_CONFIG: never, with the reason. */
+static int make_topic(struct broker *b, const struct outbox_message *msg, struct outbox_err *err)
 {
     struct outbox_message mapped = *msg;
     char *slashed = NULL;
     size_t n = 0;
     int r;
-    if (c->settings.slashes && msg->topic.n > 0) {
+    if (b->settings.slashes && msg->topic.n > 0) {
         slashed = malloc((size_t)msg->topic.n);
         if (!slashed)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
@@ -22,25 +22,25 @@ static int make_topic(struct client *c, const struct outbox_message *msg, struct
             slashed[i] = msg->topic.p[i] == '.' ? '/' : msg->topic.p[i];
         mapped.topic.p = slashed;
     }
-    r = outbox_template_render(&c->settings.topic, &mapped, c->topic, sizeof c->topic, &n, err);
+    r = outbox_template_render(&b->settings.topic, &mapped, b->topic, sizeof b->topic, &n, err);
     free(slashed);
     if (r < 0)
         return r;
-    if (n == 0 || strlen(c->topic) != n)
+    if (n == 0 || strlen(b->topic) != n)
         return outbox_fail(err, OUTBOX_E_CONFIG, "the topic %s", n == 0 ? "is empty" : "has a NUL");
-    if (strpbrk(c->topic, "+#"))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "the topic `%.80s` has a `+` or `#`", c->topic);
-    if (mosquitto_validate_utf8(c->topic, (int)n) != MOSQ_ERR_SUCCESS)
+    if (strpbrk(b->topic, "+#"))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "the topic `%.80s` has a `+` or `#`", b->topic);
+    if (mosquitto_validate_utf8(b->topic, (int)n) != MOSQ_ERR_SUCCESS)
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "the topic is no UTF-8, or has a control character");
-    if (c->settings.restricted &&
-        !outbox_template_allows(c->host, c->cfg, "allow_topics", c->topic))
-        return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is not among allow_topics", c->topic);
+    if (b->settings.restricted &&
+        !outbox_template_allows(b->client.host, b->client.cfg, "allow_topics", b->topic))
+        return outbox_fail(err, OUTBOX_E_CONFIG, "`%.80s` is not among allow_topics", b->topic);
     /* $SYS and the like are the broker's: a person has to allow them. */
-    if (*c->topic == '$' && !c->settings.restricted && c->settings.topic.text[0] != '$')
+    if (*b->topic == '$' && !b->settings.restricted && b->settings.topic.text[0] != '$')
         return outbox_fail(err, OUTBOX_E_CONFIG,
                            "the topic `%.80s` begins with a `$` and is not among allow_topics",
-                           c->topic);
+                           b->topic);
     return OUTBOX_OK;
 }
 
@@ -102,58 +102,57 @@ static int make_properties(const struct settings *set, const struct outbox_messa
 }
 
 /* What the library says to a message. 0, or the connection has failed. */
-static int take_refusal(struct client *c, struct job *job, int rc)
+static int take_refusal(struct broker *b, struct outbox_job *job, int rc)
 {
     switch (rc) {
     case MOSQ_ERR_PAYLOAD_SIZE:
     case MOSQ_ERR_OVERSIZE_PACKET:
-        jobs_done(&c->sent, job, OUTBOX_REJECTED, 0, "the message is larger than the broker takes");
+        outbox_job_done(&b->client, job, OUTBOX_REJECTED, 0,
+                        "the message is larger than the broker takes");
         return 0;
     case MOSQ_ERR_INVAL:
     case MOSQ_ERR_MALFORMED_UTF8:
-        jobs_done(&c->sent, job, OUTBOX_REJECTED, 0, "it is no message of MQTT: %s",
-                  mosquitto_strerror(rc));
+        outbox_job_done(&b->client, job, OUTBOX_REJECTED, 0, "it is no message of MQTT: %s",
+                        mosquitto_strerror(rc));
         return 0;
     default:
         return rc;
     }
 }
 
-int message_send(struct client *c)
+int message_send(struct broker *b, struct outbox_job *job)
 {
-    struct job *job = jobs_pop(&c->queue);
     const struct outbox_message *msg = job->msg;
     mosquitto_property *props = NULL;
     struct outbox_err err = {.size = sizeof err};
-    int rc, r = make_topic(c, msg, &err);
-    jobs_push(&c->sent, job);
+    int rc, r = make_topic(b, msg, &err);
     if (r == OUTBOX_OK)
-        r = make_properties(&c->settings, msg, &props, &err);
+        r = make_properties(&b->settings, msg, &props, &err);
     if (r < 0 || msg->payload.n > MQTT_MAX_PAYLOAD) {
-        jobs_done(&c->sent, job, r == OUTBOX_E_RETRY ? OUTBOX_LATER : OUTBOX_REJECTED, 0, "%s",
-                  r < 0 ? err.text : "MQTT has no messages of more than 256 MiB");
+        outbox_job_done(&b->client, job, r == OUTBOX_E_RETRY ? OUTBOX_LATER : OUTBOX_REJECTED, 0,
+                        "%s", r < 0 ? err.text : "MQTT has no messages of more than 256 MiB");
         mosquitto_property_free_all(&props);
         return 0;
     }
-    job->sent_us = client_now_us(c);
+    outbox_client_sent(&b->client, job);
     /* Of QoS 0, message_on_answer may be called in here. */
-    rc = mosquitto_publish_v5(c->mosq, &job->mid, c->topic, (int)msg->payload.n, msg->payload.p,
-                              c->settings.qos, c->settings.retain, props);
+    rc = mosquitto_publish_v5(b->mosq, &job->id, b->topic, (int)msg->payload.n, msg->payload.p,
+                              b->settings.qos, b->settings.retain, props);
     mosquitto_property_free_all(&props);
-    return rc == MOSQ_ERR_SUCCESS ? 0 : take_refusal(c, job, rc);
+    return rc == MOSQ_ERR_SUCCESS ? 0 : take_refusal(b, job, rc);
 }
 
 /* ---- answers ---- */
 
-static void take_answer(struct client *c, struct job *job, int code, const char *why)
+static void take_answer(struct broker *b, struct outbox_job *job, int code, const char *why)
 {
     uint32_t verdict = OUTBOX_RETRY, after_ms = 0;
-    if (code == MQTT_RC_NO_MATCHING_SUBSCRIBERS && c->settings.mandatory) {
-        jobs_done(&c->sent, job, OUTBOX_RETRY, 0, "nobody subscribes to its topic");
+    if (code == MQTT_RC_NO_MATCHING_SUBSCRIBERS && b->settings.mandatory) {
+        outbox_job_done(&b->client, job, OUTBOX_RETRY, 0, "nobody subscribes to its topic");
         return;
     }
     if (code < 128) {
-        jobs_done(&c->sent, job, OUTBOX_ACCEPTED, 0, NULL);
+        outbox_job_done(&b->client, job, OUTBOX_ACCEPTED, 0, NULL);
         return;
     }
     switch (code) {
@@ -169,29 +168,29 @@ static void take_answer(struct client *c, struct job *job, int code, const char 
         break;
     case MQTT_RC_NOT_AUTHORIZED:
         /* All messages have that topic: nothing is wrong with this one. */
-        if (c->settings.topic.fixed)
+        if (b->settings.topic.fixed)
             verdict = OUTBOX_UNAVAILABLE;
         break;
     default:
         break;
     }
-    jobs_done(&c->sent, job, verdict, after_ms, "the broker refuses it: %s (%d)%s%.200s",
-              mosquitto_reason_string(code), code, why ? ": " : "", why ? why : "");
+    outbox_job_done(&b->client, job, verdict, after_ms, "the broker refuses it: %s (%d)%s%.200s",
+                    mosquitto_reason_string(code), code, why ? ": " : "", why ? why : "");
 }
 
 void message_on_answer(struct mosquitto *mosq, void *obj, int mid, int code,
                        const mosquitto_property *props)
 {
-    struct client *c = obj;
-    struct job *job = c->sent.first; /* most answers come in order */
+    struct broker *b = obj;
+    struct outbox_job *job = b->client.sent.first; /* most answers come in order */
     char *why = NULL;
     (void)mosq;
-    while (job && job->mid != mid)
+    while (job && job->id != mid)
         job = job->next;
     if (!job)
         return; /* nobody waits for it any longer */
     if (code >= 128)
         mosquitto_property_read_string(props, MQTT_PROP_REASON_STRING, &why, false);
-    take_answer(c, job, code, why);
+    take_answer(b, job, code, why);
     free(why);
 }

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plugin.c - pub-mqtt: what it is, its options, its instances. */
+/* plugin.c - pub-mqtt: what it is, its options. */
 #include "mqtt.h"
-
-#include <errno.h>
-#include <outbox/wait.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 static const char *const protocols[] = {"5", "3.1.1", NULL};
 
@@ -48,125 +43,8 @@ static const struct outbox_option options[] = {
      OUTBOX_OPT_BOOL, 0},
 };
 
-/* ---- an instance ---- */
-
-/* Nothing of the instance is on its way afterwards: the library has copies of what it sends, and
- * its answers find nobody. */
-static void leave(struct client *c, struct instance *x)
-{
-    struct instance **at = &c->instances;
-    struct job *job;
-    pthread_mutex_lock(&c->lock);
-    jobs_give_back(&c->queue, x);
-    jobs_give_back(&c->sent, x);
-    while ((job = jobs_pop(&x->done)) != NULL)
-        jobs_free(job);
-    while (*at && *at != x)
-        at = &(*at)->next;
-    if (*at)
-        *at = x->next;
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void close_instance(void *instance)
-{
-    struct instance *x = instance;
-    if (!x)
-        return;
-    leave(x->client, x);
-    if (x->ready >= 0)
-        close(x->ready);
-    if (x->told >= 0)
-        close(x->told);
-    free(x->handed);
-    outbox_reasons_clear(&x->reasons);
-    free(x);
-}
-
-static int open_instance(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,
-                         struct outbox_err *err)
-{
-    struct instance *x = calloc(1, sizeof *x);
-    int r = OUTBOX_OK;
-    (void)cfg;
-    if (!x)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    x->host = host;
-    x->client = host->shared;
-    x->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    x->told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (x->ready < 0 || x->told < 0)
-        r = outbox_fail(err, OUTBOX_E_RETRY, "eventfd: %s", strerror(errno));
-    pthread_mutex_lock(&x->client->lock);
-    x->next = x->client->instances;
-    x->client->instances = x;
-    pthread_mutex_unlock(&x->client->lock);
-    return outbox_opened(r, x, close_instance, ret);
-}
-
-static uint64_t capabilities(void *instance)
-{
-    (void)instance;
-    return OUTBOX_PUB_KEEPALIVE;
-}
-
-static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
-{
-    struct instance *x = instance;
-    struct client *c = x->client;
-    struct outbox_deadline d;
-    eventfd_t count;
-    int r;
-    outbox_deadline_begin(&d, x->host, call);
-    pthread_mutex_lock(&c->lock);
-    eventfd_read(x->told, &count); /* of a check that did not wait for it */
-    x->checking = 1;
-    eventfd_write(c->wake, 1);
-    pthread_mutex_unlock(&c->lock);
-    r = outbox_wait(&d, x->told, POLLIN, 0);
-    pthread_mutex_lock(&c->lock);
-    x->checking = 0;
-    if (r < 0)
-        outbox_fail(err, r, "%s", r == OUTBOX_E_CANCELLED ? "cancelled" : "no connection in time");
-    else if (x->checked.code < 0)
-        r = outbox_fail(err, x->checked.code, "%s", x->checked.text);
-    pthread_mutex_unlock(&c->lock);
-    return r;
-}
-
-static int32_t ready_fd(void *instance)
-{
-    return ((struct instance *)instance)->ready;
-}
-
-/* The thread sends the pings; this tells what it knows. */
-static int keepalive(void *instance, struct outbox_keepalive *ret, struct outbox_err *err)
-{
-    struct instance *x = instance;
-    (void)err;
-    pthread_mutex_lock(&x->client->lock);
-    ret->verdict = OUTBOX_ACCEPTED;
-    if (!x->client->connected && x->client->down.code < 0) {
-        snprintf(x->text, sizeof x->text, "%s", x->client->down.text);
-        ret->verdict = OUTBOX_UNAVAILABLE;
-        ret->reason = outbox_cstr(x->text);
-    }
-    pthread_mutex_unlock(&x->client->lock);
-    return OUTBOX_OK;
-}
-
-static const struct outbox_publisher_ops ops = {
-    .size = sizeof ops,
-    .open = open_instance,
-    .close = close_instance,
-    .capabilities = capabilities,
-    .check = check,
-    .keepalive = keepalive,
-    .submit = submit_begin,
-    .collect = submit_collect,
-    .ready_fd = ready_fd,
-};
+static const struct outbox_publisher_ops ops = {OUTBOX_CLIENT_OPS};
 
 OUTBOX_DEFINE_SHARED_PLUGIN(OUTBOX_KIND_PUBLISHER, 0, "mqtt", PACKAGE_VERSION,
                             "Publishes messages to a broker of MQTT.", NULL, ops, options,
-                            client_open, client_close)
+                            broker_open, outbox_client_stop)

@@ -79,9 +79,6 @@ class Server:
                                        **options)
         self.write(name + ".pid", str(process.pid))
 
-    def signal(self, name, sig):
-        os.kill(int(self.read(name + ".pid")), sig)
-
     def end(self, name, sig=signal.SIGTERM):
         """Ends a process, which may be the child of another one, and waits until it has ended."""
         try:
@@ -102,6 +99,9 @@ class Server:
                 return
             time.sleep(0.01)
         raise TimeoutError("%s does not end" % name)
+
+    def signal(self, name, sig):
+        os.kill(int(self.read(name + ".pid")), sig)
 
     def answers(self):
         try:

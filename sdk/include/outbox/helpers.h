@@ -5,10 +5,12 @@
 
 #include <outbox/publisher.h>
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -68,6 +70,22 @@ static inline OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *hos
         return;
     host->log(host, level, text,
               OUTBOX_CAST(size_t, n) < sizeof text ? OUTBOX_CAST(size_t, n) : sizeof text - 1);
+}
+
+/**
+ * Checks a file that a secret stands in, such as the key of a certificate: a regular file that
+ * nobody but its owner can read. `option` names it. OUTBOX_E_CONFIG.
+ */
+static inline int outbox_private_file(const char *option, const char *path, struct outbox_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return outbox_fail_option(err, option, "%s: %s: %s", option, path, strerror(errno));
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+        return outbox_fail_option(err, option,
+                                  "%s: %s is no regular file, or others may read it: chmod 600",
+                                  option, path);
+    return OUTBOX_OK;
 }
 
 /** The string s, which ends with NUL, as a borrowed outbox_str. NULL stays NULL. */
