@@ -132,11 +132,10 @@ static void forget(struct outbox_client *base, struct outbox_job *job)
             break;
         }
     job->data = NULL;
-    if (q->left > 0 || c->orphans)
+    if (q->left > 0 || !q->is_running)
         return;
     c->orphans = 1;
-    if (!pthread_equal(pthread_self(), base->thread))
-        eventfd_write(base->wake_fd, 1);
+    eventfd_write(base->wake_fd, 1);
 }
 
 static void take_answers(struct client *c)

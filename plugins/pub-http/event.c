@@ -82,7 +82,7 @@ static int add_template(struct sink *to, const char *name, const struct outbox_t
                         const struct outbox_message *msg, int required)
 {
     char buf[ATTRIBUTE_MAX + 1];
-    size_t n;
+    size_t n = 0;
     int r = outbox_template_render(t, msg, buf, sizeof buf, &n, to->err);
     if (r < 0)
         return r;

@@ -138,6 +138,7 @@ struct request {
     struct client *client;
     CURL *easy;
     enum kind kind;
+    int is_running;
     int is_set;               /* easy has what is the same for all requests of its kind */
     struct outbox_job **jobs; /* under the lock; NULL where one is gone */
     uint32_t n, cap, left;

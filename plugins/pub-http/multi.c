@@ -60,6 +60,8 @@ int multi_open(struct client *c, struct outbox_err *err)
 
 void multi_close(struct client *c)
 {
+    if (c->multi)
+        curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, NULL);
     while (c->running) {
         struct request *q = c->running;
         request_end(c, q);

@@ -268,6 +268,7 @@ int request_start(struct client *c, struct request *q, long timeout_ms, struct o
                            "the request cannot be made: %s", curl_easy_strerror(rc));
     if (curl_multi_add_handle(c->multi, e) != CURLM_OK)
         return outbox_fail(err, OUTBOX_E_RETRY, "the request cannot be made: out of memory");
+    q->is_running = 1;
     q->next = c->running;
     c->running = q;
     c->n_running += q->kind == KIND_MESSAGES;
@@ -283,6 +284,7 @@ void request_end(struct client *c, struct request *q)
     if (*at)
         *at = q->next;
     q->next = NULL;
+    q->is_running = 0;
     c->n_running -= q->kind == KIND_MESSAGES;
     c->checking = q->kind == KIND_CHECK ? 0 : c->checking;
     c->fetching = q->kind == KIND_TOKEN ? 0 : c->fetching;
