@@ -69,7 +69,8 @@ struct settings {
     enum auth auth;
     const char *token_url, *client_id, *scope, *audience, *bearer_header;
     const char *ca_file, *cert_file, *key_file;
-    const char *proxy; /* NULL: none, or that of the environment */
+    char proxy[OUTBOX_URL_TEXT + 32]; /* without its user; empty: none, or the environment's */
+    char proxy_user[OUTBOX_URL_TEXT];
     int proxy_env, proxy_password;
     int restricted, tls_verify, allow_private, signs, token_by_body;
     uint32_t in_flight, connections, batch_max;

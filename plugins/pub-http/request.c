@@ -18,7 +18,7 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     const struct settings *set = &q->client->settings;
     (void)purpose;
     /* To a proxy that the configuration names; what the proxy resolves is the proxy's. */
-    if (!set->allow_private && !set->proxy && address_is_private(&to->addr)) {
+    if (!set->allow_private && !*set->proxy && address_is_private(&to->addr)) {
         struct sockaddr_storage copy = {0};
         const void *at = &((struct sockaddr_in *)(void *)&copy)->sin_addr;
         memcpy(&copy, &to->addr, to->addrlen < sizeof copy ? to->addrlen : sizeof copy);
@@ -85,7 +85,9 @@ static CURLcode set_proxy(CURL *e, const struct client *c)
     CURLcode rc;
     if (set->proxy_env)
         return CURLE_OK;
-    rc = curl_easy_setopt(e, CURLOPT_PROXY, set->proxy ? set->proxy : "");
+    rc = curl_easy_setopt(e, CURLOPT_PROXY, set->proxy);
+    if (rc == CURLE_OK && *set->proxy_user)
+        rc = curl_easy_setopt(e, CURLOPT_PROXYUSERNAME, set->proxy_user);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(e, CURLOPT_NOPROXY, "");
     if (rc == CURLE_OK && set->ca_file)

@@ -146,6 +146,9 @@ static int read_proxy(const struct outbox_host *host, const struct outbox_cfg *c
     if (r < 0)
         return r;
     has_user = url.has_user != 0;
+    snprintf(set->proxy, sizeof set->proxy, "%s://%s", schemes[url.scheme].name,
+             url.hosts[0].peer);
+    snprintf(set->proxy_user, sizeof set->proxy_user, "%s", url.user);
     more = url.n_hosts != 1 || (url.path && *url.path) || url.has_password;
     outbox_url_clear(&url);
     if (more)
@@ -154,7 +157,6 @@ static int read_proxy(const struct outbox_host *host, const struct outbox_cfg *c
             "proxy: it is http, https or socks5h://USER@HOST:PORT; its password is proxy_password");
     if (set->proxy_password && !has_user)
         return outbox_fail_option(err, "proxy_password", "proxy_password: proxy names no user");
-    set->proxy = text;
     return OUTBOX_OK;
 }
 

@@ -112,8 +112,9 @@ class Broker(server.Server):
         self.answer()
 
     def section(self, name="out", port=None, more=""):
-        return ("[publisher %s]\nplugin = http\nurl = http%s://localhost:%d/hooks\nallow_private = yes\n%s\n"
-                % (name, "s" if self.options["tls"] else "", port or self.port, more))
+        origin = "https://localhost" if self.options["tls"] else "http://127.0.0.1"
+        return ("[publisher %s]\nplugin = http\nurl = %s:%d/hooks\nallow_private = yes\n%s\n"
+                % (name, origin, port or self.port, more))
 
     # ---- what has arrived
 
