@@ -146,8 +146,7 @@ static int read_proxy(const struct outbox_host *host, const struct outbox_cfg *c
     if (r < 0)
         return r;
     has_user = url.has_user != 0;
-    snprintf(set->proxy, sizeof set->proxy, "%s://%s", schemes[url.scheme].name,
-             url.hosts[0].peer);
+    snprintf(set->proxy, sizeof set->proxy, "%s://%s", schemes[url.scheme].name, url.hosts[0].peer);
     snprintf(set->proxy_user, sizeof set->proxy_user, "%s", url.user);
     more = url.n_hosts != 1 || (url.path && *url.path) || url.has_password;
     outbox_url_clear(&url);
@@ -210,6 +209,19 @@ static int read_signing(const struct outbox_host *host, const struct outbox_cfg 
     return set->signs ? signature_check(secrets.p ? secrets.p : "", err) : OUTBOX_OK;
 }
 
+/* Libraries before 8.1 send nothing when they use such a connection a second time. */
+static int check_version(const struct settings *set, struct outbox_err *err)
+{
+    const curl_version_info_data *library = curl_version_info(CURLVERSION_NOW);
+    if (set->http_version == VERSION_2 && !(library->features & CURL_VERSION_HTTP2))
+        return outbox_fail_option(err, "http_version", "http_version: this libcurl has no HTTP/2");
+    if (set->http_version == VERSION_2 && set->url.scheme == 0 && library->version_num < 0x080100)
+        return outbox_fail_option(err, "http_version",
+                                  "http_version: libcurl %s has no HTTP/2 without TLS that works",
+                                  library->version);
+    return OUTBOX_OK;
+}
+
 int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   struct settings *set, struct outbox_err *err)
 {
@@ -222,6 +234,8 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
     for (int i = 0; parts[i] && r == OUTBOX_OK; i++)
         r = parts[i](host, cfg, set, err);
     set->http_version = (enum http_version)choice_of(host, cfg, "http_version", versions);
+    if (r == OUTBOX_OK)
+        r = check_version(set, err);
     set->in_flight = (uint32_t)host->option_int(cfg, "max_in_flight");
     set->connections = (uint32_t)host->option_int(cfg, "max_connections");
     set->batch_max = (uint32_t)host->option_int(cfg, "batch_max");

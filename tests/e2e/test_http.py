@@ -534,7 +534,10 @@ class Http2(Http):
     def test_many_messages_share_a_connection(self):
         for tls, more in ((True, "ca_file = %s\n"), (False, "http_version = 2\n")):
             self.serve(tls)
-            self.http(more.replace("%s", self.server.path("cert.pem")))
+            self.config(self.server.section(more=more.replace("%s", self.server.path("cert.pem"))))
+            if not tls and "without TLS that works" in self.outboxd("check", code=None).stderr:
+                break  # libcurl before 8.1
+            self.outboxd("init")
             first, ids = self.insert("x"), self.insert("x", count=60)
             began = time.monotonic()
             self.once()
