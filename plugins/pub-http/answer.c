@@ -227,6 +227,10 @@ static void take_messages(struct client *c, struct request *q, CURLcode code)
     long status = 0, version = 0;
     curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(q->easy, CURLINFO_HTTP_VERSION, &version);
+    /* Libraries before 8.1 take it as an error that the receiver did not wait for the body's end.
+     */
+    if (code == CURLE_HTTP2_STREAM && status >= 200)
+        q->complete = 1;
     if (q->complete && c->settings.http_version != VERSION_2)
         c->multiplexes = version >= CURL_HTTP_VERSION_2_0;
     if (q->complete)

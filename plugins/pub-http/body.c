@@ -170,6 +170,8 @@ static int add_headers(const struct client *c, struct request *q, struct outbox_
     int r = type.n > 0 ? headers_add(&q->headers, "Content-Type", type, err)
                        : headers_add(&q->headers, "Content-Type",
                                      outbox_cstr("application/octet-stream"), err);
+    if (r == OUTBOX_OK) /* nobody waits for a word before the body */
+        r = headers_add_raw(&q->headers, "Expect:", err);
     if (r == OUTBOX_OK)
         r = headers_add_own(c, &q->headers, err);
     if (r == OUTBOX_OK && set->format == FORMAT_BINARY)

@@ -52,11 +52,20 @@ int headers_is_reserved(const char *name)
            strncasecmp(name, "x-forwarded-", 12) == 0 || *name == ':';
 }
 
+int headers_add_raw(struct curl_slist **list, const char *line, struct outbox_err *err)
+{
+    struct curl_slist *longer = curl_slist_append(*list, line);
+    if (!longer)
+        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    *list = longer;
+    return OUTBOX_OK;
+}
+
 int headers_add(struct curl_slist **list, const char *name, struct outbox_str value,
                 struct outbox_err *err)
 {
-    struct curl_slist *longer;
     char *line;
+    int r;
     size_t n = strlen(name);
     for (uint64_t i = 0; i < value.n; i++)
         if ((unsigned char)value.p[i] < 0x20 || value.p[i] == 0x7F)
@@ -73,12 +82,9 @@ int headers_add(struct curl_slist **list, const char *name, struct outbox_str va
     if (value.n > 0)
         memcpy(line + n + 2, value.p, (size_t)value.n);
     line[n + (value.n ? 2 + (size_t)value.n : 1)] = '\0';
-    longer = curl_slist_append(*list, line);
+    r = headers_add_raw(list, line, err);
     free(line);
-    if (!longer)
-        return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    *list = longer;
-    return OUTBOX_OK;
+    return r;
 }
 
 static int is_set_by_us(const struct client *c, const char *name)

@@ -185,6 +185,8 @@ static inline struct client *client_of(struct outbox_client *c)
 /* Adds a header; REJECTED by OUTBOX_E_CONFIG if HTTP has no such name or value. */
 int headers_add(struct curl_slist **list, const char *name, struct outbox_str value,
                 struct outbox_err *err);
+/* Adds a line as libcurl takes it: `Name:` leaves one of its own out. */
+int headers_add_raw(struct curl_slist **list, const char *line, struct outbox_err *err);
 /* 1: headers of messages and of the configuration do not have this name. */
 int headers_is_reserved(const char *name);
 /* Does this header of a message leave at all? */

@@ -35,6 +35,8 @@ http {
     %(tls)s
     location / { %(location)s }
   }
+  upstream behind { server 127.0.0.1:%(inner)d; keepalive 100; }
+  %(behind)s
 }
 """
 
@@ -61,10 +63,13 @@ class Broker(server.Server):
             self.run("receiver", [sys.executable, os.path.abspath(__file__), "serve", self.folder])
         if options["fast"] or options["http2"]:
             tls = "ssl_certificate %(f)s/cert.pem; ssl_certificate_key %(f)s/key.pem;" % {"f": self.folder} if options["tls"] else ""
-            location = "return 204;" if options["fast"] else \
-                "proxy_pass http://127.0.0.1:%d; proxy_http_version 1.1; proxy_read_timeout 600s;" % options["inner"]
+            # With HTTP/2 it must read a body before it answers: libcurl before 8.1 wants that.
+            location = "return 204;" if options["fast"] and not options["http2"] else \
+                'proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 600s;'
+            behind = "server { listen 127.0.0.1:%d; access_log off; location / { return 204; } }" % options["inner"]
             listen = ("ssl " if options["tls"] else "") + ("http2" if options["http2"] else "")
             self.write("nginx.conf", NGINX_CONF % {"folder": self.folder, "port": self.port, "tls": tls, "location": location,
+                                                   "inner": options["inner"], "behind": behind if options["fast"] else "",
                                                    "listen": listen})
             self.run("nginx", [NGINX, "-c", self.path("nginx.conf"), "-e", self.path("nginx.errors")])
             if not options["fast"]:
