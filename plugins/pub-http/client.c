@@ -7,14 +7,10 @@ static void read_secrets(struct client *c, struct outbox_err *err, int *r)
 {
     struct secret *all[] = {&c->password, &c->bearer, &c->signing, &c->client_secret,
                             &c->proxy_password};
-    uint64_t version = c->signing.version;
     for (size_t i = 0; i < sizeof all / sizeof all[0] && *r == OUTBOX_OK; i++)
         *r = secret_read(c->base.host, c->base.cfg, all[i], err);
-    if (*r == OUTBOX_OK && c->signing.version != version) {
+    if (*r == OUTBOX_OK && c->settings.signs)
         *r = signature_check(c->signing.value, err);
-        if (*r < 0)
-            c->signing.read_us = 0;
-    }
 }
 
 static int start_check(struct client *c, struct outbox_err *err)

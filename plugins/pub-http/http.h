@@ -92,6 +92,10 @@ uint32_t status_verdict(const struct settings *set, long status);
 /* Splits the option: everything but set->url.path. */
 int target_read(const struct outbox_host *host, const struct outbox_cfg *cfg, struct settings *set,
                 struct outbox_err *err);
+/* A literal address, also where a proxy would resolve it; names are found out at each connection.
+ */
+int target_check_private(const struct settings *set, const char *option, const char *host,
+                         struct outbox_err *err);
 /* OUTBOX_E_CONFIG: this message can never be sent. */
 int target_render(const struct outbox_host *host, const struct outbox_cfg *cfg,
                   const struct settings *set, const struct outbox_message *msg, struct text *ret,

@@ -31,17 +31,17 @@ static int read_origin(struct settings *set, const char *text, size_t n, struct 
     return r;
 }
 
-static int check_private(const struct settings *set, struct outbox_err *err)
+int target_check_private(const struct settings *set, const char *option, const char *host,
+                         struct outbox_err *err)
 {
-    const char *host = set->url.hosts[0].name;
     size_t n = strlen(host);
     int is_local = strcasecmp(host, "localhost") == 0 ||
                    (n > 10 && strcasecmp(host + n - 10, ".localhost") == 0);
     if (set->allow_private || (!is_local && !address_text_is_private(host)))
         return OUTBOX_OK;
     return outbox_fail_option(
-        err, "url", "url: %s is an address of this machine or a private network; set allow_private",
-        host);
+        err, option, "%s: %s is an address of this machine or a private network; set allow_private",
+        option, host);
 }
 
 /* Is there a `.` or `..` between slashes, also if they are encoded? */
@@ -76,8 +76,8 @@ int target_read(const struct outbox_host *host, const struct outbox_cfg *cfg, st
     begin = begin ? begin + 3 : text;
     rest = begin + strcspn(begin, "/?#");
     r = read_origin(set, text, (size_t)(rest - text), err);
-    if (r == OUTBOX_OK && !set->proxy_env)
-        r = check_private(set, err);
+    if (r == OUTBOX_OK)
+        r = target_check_private(set, "url", set->url.hosts[0].name, err);
     if (r < 0)
         return r;
     for (const char *p = rest; *p; p++)

@@ -506,7 +506,7 @@ class Security(Http):
         url = "https://h.example/"
         for options, said in (("format = cloudevents-binary", "ce_source"), ("ce_source = x", "ce_source: it needs"),
                               ("password = x", "password: url names no user"), ("signing_secret = whsec_short", "signing_secret: secret 1"),
-                              ("cert_file = /x", "need each other"), ("reject_status = 99", "reject_status: `99`"),
+                              ("cert_file = /x", "need each other"), ("cert_file = /x\nkey_file = /etc/passwd", "others may read it"), ("reject_status = 99", "reject_status: `99`"),
                               ("reject_status = 409\nretry_status = 409", "another list"), ("header.Host = x", "header.Host"),
                               ("oauth2_scope = x", "oauth2_scope: it needs"), ("proxy = ftp://x", "proxy: "), ("batch_max = 3", "batch_max"),
                               ("bearer_token = a\noauth2_token_url = https://t/\noauth2_client_id = a\noauth2_client_secret = b", "more than"),
