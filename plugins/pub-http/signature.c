@@ -7,8 +7,8 @@
 
 #define KEY_MAX 512
 
-/* The bytes of whsec_BASE64, or of BASE64. 0: it is none, or shorter than 24 or longer than 64
- * bytes, which the standard forbids. */
+/* The bytes of whsec_BASE64, or of BASE64. 0: it is none, or not of 16 to 64 bytes: the standard
+ * asks for 24 and more, and has an example of 18. */
 static size_t decode_secret(const char *text, size_t n, unsigned char key[KEY_MAX])
 {
     unsigned char padded[KEY_MAX];
@@ -29,7 +29,7 @@ static size_t decode_secret(const char *text, size_t n, unsigned char key[KEY_MA
     memset(padded + n, '=', pad);
     r = EVP_DecodeBlock(key, padded, (int)(n + pad));
     explicit_bzero(padded, sizeof padded);
-    if (r < 0 || (size_t)r < 24 + pad || (size_t)r > 64 + pad)
+    if (r < 0 || (size_t)r < 16 + pad || (size_t)r > 64 + pad)
         return 0;
     return (size_t)r - pad;
 }
@@ -53,7 +53,7 @@ int signature_check(const char *secrets, struct outbox_err *err)
     while ((n = next_secret(&secrets, &one)) > 0 && r == OUTBOX_OK) {
         if (decode_secret(one, n, key) == 0)
             r = outbox_fail_option(err, "signing_secret",
-                                   "signing_secret: secret %zu is no base64 of 24 to 64 bytes",
+                                   "signing_secret: secret %zu is no base64 of 16 to 64 bytes",
                                    count + 1);
         count++;
     }
