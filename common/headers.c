@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Deeper than one level is refused anyway. */
+/* So many objects and lists within each other are read. */
 #define DEPTH_MAX 8
 
 static int defect(struct outbox_str *why, const char *text)
@@ -28,6 +28,18 @@ static int too_many(uint64_t max, struct arena *arena, struct outbox_str *why)
     return arena_str(arena, text, (size_t)n, why) < 0 ? OUTBOX_E_RETRY : 1;
 }
 
+/* Of an object or a list, its JSON as it stands. Returns what is wrong, or NULL. */
+static const char *read_header_value(struct json_text *t, struct json_scalar *ret)
+{
+    struct json_text at = *t;
+    if (!json_next_is(&at, '{') && !json_next_is(&at, '['))
+        return json_scalar(t, ret) ? NULL : "headers: not valid JSON";
+    ret->is_string = false;
+    return json_value(t, DEPTH_MAX, &ret->raw)
+               ? NULL
+               : "headers: an object or a list that is not valid JSON, or has more than 8 levels";
+}
+
 /* The first members of the object behind its brace, `max` at most and one more; where *ret_n ends.
  * 0, or 1 with the reason in *why. Copies them to `headers`, and their texts to `texts`, which has
  * room for as many bytes as the object; NULL: only counts them. */
@@ -39,11 +51,9 @@ static int read_members(struct json_text t, uint64_t max, struct outbox_header *
     for (*ret_n = 0; more && *ret_n <= max; ++*ret_n) {
         if (!json_scalar(&t, &pair[0]) || !pair[0].is_string || !json_next_is(&t, ':'))
             return defect(why, "headers: not valid JSON");
-        if (json_next_is(&t, '{') || json_next_is(&t, '['))
-            return defect(why, "headers: a value is an object or a list; only strings, numbers, "
-                               "true, false and null are headers");
-        if (!json_scalar(&t, &pair[1]))
-            return defect(why, "headers: not valid JSON");
+        const char *fault = read_header_value(&t, &pair[1]);
+        if (fault)
+            return defect(why, fault);
         for (int i = 0; headers && i < 2; i++) {
             struct outbox_str *to = i == 0 ? &headers[*ret_n].name : &headers[*ret_n].value;
             *to = (struct outbox_str){texts, json_scalar_text(&pair[i], texts)};

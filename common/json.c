@@ -141,6 +141,15 @@ bool json_is_valid(const char *text, size_t n, int depth)
     return utf8_is_clean(text, n) && skip_value(&t, depth) && json_at_end(&t);
 }
 
+bool json_value(struct json_text *t, int depth, struct outbox_str *ret)
+{
+    skip_blanks(t);
+    ret->p = t->p;
+    bool ok = skip_value(t, depth);
+    ret->n = (uint64_t)(t->p - ret->p);
+    return ok;
+}
+
 /* ---- the values ---- */
 
 static char *put_char(char *o, int32_t c)

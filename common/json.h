@@ -28,6 +28,9 @@ bool json_next_is(struct json_text *t, char c);
 bool json_at_end(struct json_text *t);
 /* A scalar, behind blanks. False: there is none. */
 bool json_scalar(struct json_text *t, struct json_scalar *ret);
+/* Any value, with so many levels of objects and lists at most: its text as it stands, behind
+ * blanks. False: there is none. */
+bool json_value(struct json_text *t, int depth, struct outbox_str *ret);
 /* Writes a scalar's text, which has no more bytes than its raw one, and may hold NUL; returns its
  * length. */
 size_t json_scalar_text(const struct json_scalar *scalar, char *out);

@@ -102,6 +102,7 @@ make_certificates() (
     }
     certificate server localhost DNS:localhost,IP:127.0.0.1 30
     certificate client relay DNS:relay 30
+    certificate shop shop-relay DNS:shop-relay 30
     certificate wrong-name elsewhere.example DNS:elsewhere.example 30
     # A certificate that ends when it begins is expired.
     certificate expired localhost DNS:localhost,IP:127.0.0.1 0
@@ -234,7 +235,7 @@ start_rabbitmq() {
     need "$rabbit_bin/rabbitmq-server"
     if [ ! -e "$dir/rabbit/rabbitmq.conf" ]; then
         mkdir -p "$dir/rabbit"
-        echo '[].' >"$dir/rabbit/plugins"
+        echo '[rabbitmq_auth_mechanism_ssl].' >"$dir/rabbit/plugins"
         head -c 24 /dev/urandom | base64 | tr -dc A-Za-z0-9 >"$dir/rabbit/.erlang.cookie"
         chmod 400 "$dir/rabbit/.erlang.cookie"
         cat >"$dir/rabbit/rabbitmq.conf" <<CONF
@@ -248,6 +249,10 @@ ssl_options.fail_if_no_peer_cert = false
 default_user = outbox
 default_pass = outbox
 loopback_users = none
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
 vm_memory_high_watermark.absolute = 2GB
 disk_free_limit.absolute = 50MB
 max_message_size = 134217728

@@ -47,9 +47,32 @@ static int read_password(const struct section *in, char **ret)
     return r;
 }
 
+/* The broker takes the name from the certificate, and there is no password. */
+static int read_external(const struct section *in, struct endpoint *e, char **ret_password)
+{
+    static const char *const files[] = {"cert_file", "key_file"};
+    if (!e->url.tls)
+        return outbox_fail_option(in->err, "auth",
+                                  "auth: external is only for a `url` that begins with amqps://");
+    for (size_t i = 0; i < 2; i++)
+        if (!section_is_set(in, files[i]))
+            return outbox_fail_option(in->err, "auth", "auth: external needs %s", files[i]);
+    if (section_is_set(in, "password"))
+        return outbox_fail_option(in->err, "password", "password: not with auth = external");
+    if (e->url.parts.has_user || *ret_password)
+        return outbox_fail_option(
+            in->err, "url", "url: it names a user; with auth = external the certificate does that");
+    e->user = strdup("");
+    *ret_password = strdup("");
+    return e->user && *ret_password ? OUTBOX_OK : section_no_memory(in);
+}
+
 static int read_login(const struct section *in, struct endpoint *e, char **ret_password)
 {
     int r = read_url(in, &e->url, ret_password);
+    e->external = strcmp(section_text(in, "auth"), "external") == 0;
+    if (r == 0 && e->external)
+        return read_external(in, e, ret_password);
     if (r == 0)
         r = read_password(in, ret_password);
     if (r < 0)

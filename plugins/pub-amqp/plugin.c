@@ -32,6 +32,7 @@ static void close_amqp(void *instance)
     window_free(&a->window);
     settings_free(&a->settings);
     arena_free(&a->arena);
+    arena_free(&a->fields);
     free(a);
 }
 
@@ -59,6 +60,7 @@ static int open_amqp(const struct outbox_host *host, const struct outbox_cfg *cf
     a->host = host;
     a->cfg = cfg;
     a->arena = (struct arena)ARENA_INIT(ARENA_KEEP);
+    a->fields = (struct arena)ARENA_INIT(ARENA_KEEP);
     watchdog_init(&a->watchdog);
     int r = check_login(a, err);
     if (r == 0)

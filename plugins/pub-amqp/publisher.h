@@ -33,7 +33,7 @@ struct channel {
 
 /* The last login that was refused. It is not repeated for a while, unless it has changed. */
 struct refusal {
-    uint64_t login; /* hash of user, password and virtual host */
+    uint64_t login; /* hash of user, password or certificate, and virtual host */
     int64_t until_us;
     struct outbox_err err;
 };
@@ -58,7 +58,8 @@ struct amqp {
     struct window window;
 
     /* The call under way. */
-    struct call *call;  /* NULL: none that publishes */
-    struct arena arena; /* of one call: reasons, headers */
-    bool only_nacks;    /* the last call with confirms got nothing else */
+    struct call *call;   /* NULL: none that publishes */
+    struct arena arena;  /* of one call: reasons, headers */
+    struct arena fields; /* of the message that is being sent */
+    bool only_nacks;     /* the last call with confirms got nothing else */
 };

@@ -7,6 +7,8 @@
 
 #include <outbox/helpers.h>
 
+#include <stdio.h>
+
 void session_close(struct amqp *a)
 {
     connection_close(&a->connection);
@@ -75,6 +77,24 @@ int session_close_channel(struct amqp *a, const struct limits *limits, struct ou
                            "cannot close a channel", limits, err);
 }
 
+/* How many there are. `max_age` is for a text of theirs. */
+static int queue_arguments(const struct settings *s, char *max_age, size_t cap,
+                           amqp_table_entry_t ret[3])
+{
+    int n = 0;
+    ret[n++] = table_text("x-queue-type", s->queue_type);
+    if (s->stream_max_bytes > 0) {
+        ret[n].key = amqp_cstring_bytes("x-max-length-bytes");
+        ret[n].value.kind = AMQP_FIELD_KIND_I64;
+        ret[n++].value.value.i64 = s->stream_max_bytes;
+    }
+    if (s->stream_max_age_s > 0) {
+        snprintf(max_age, cap, "%llds", (long long)s->stream_max_age_s);
+        ret[n++] = table_text("x-max-age", max_age);
+    }
+    return n;
+}
+
 /* Passive: only finds out whether it is there. */
 static int request_declare(struct amqp *a, bool passive, const struct limits *limits,
                            struct outbox_err *err)
@@ -90,9 +110,13 @@ static int request_declare(struct amqp *a, bool passive, const struct limits *li
             a, AMQP_EXCHANGE_DECLARE_METHOD, &declare, AMQP_EXCHANGE_DECLARE_OK_METHOD,
             passive ? "cannot use the exchange" : "cannot declare the exchange", limits, err);
     }
-    amqp_table_entry_t type = table_text("x-queue-type", s->quorum ? "quorum" : "classic");
+    char max_age[32];
+    amqp_table_entry_t arguments[3];
     amqp_queue_declare_t declare = {
-        .queue = name, .passive = passive, .durable = 1, .arguments = {1, &type}};
+        .queue = name,
+        .passive = passive,
+        .durable = 1,
+        .arguments = {queue_arguments(s, max_age, sizeof max_age, arguments), arguments}};
     return session_request(a, AMQP_QUEUE_DECLARE_METHOD, &declare, AMQP_QUEUE_DECLARE_OK_METHOD,
                            passive ? "cannot use the queue" : "cannot declare the queue", limits,
                            err);

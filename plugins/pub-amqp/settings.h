@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "publish/template.h"
+#include "publish/property.h"
 
 #include <outbox/plugin.h>
 
@@ -17,11 +17,17 @@ struct settings {
     bool queue_mode;
     struct outbox_template exchange; /* mode = pubsub */
     struct outbox_template key;      /* the routing key; the queue's name in mode = queue */
-    const struct outbox_host *host;  /* with cfg, for allow_exchanges and allow_queues */
+    const struct outbox_host *host;  /* with cfg, for lists of patterns */
     const struct outbox_cfg *cfg;
     enum declare declare;
     char *exchange_type;
-    bool quorum;
+    const char *queue_type;
+    int64_t stream_max_bytes; /* 0: as the broker has it */
+    int64_t stream_max_age_s;
+    bool limits_keys;  /* allow_routing_keys is set */
+    bool json_headers; /* header_types = json; of those that json_headers names, or of all */
+    bool all_headers;
+    struct properties properties;
     bool mandatory;
     bool persistent;
     int64_t confirm_us;
@@ -29,7 +35,7 @@ struct settings {
     uint32_t window;
 };
 
-#define SETTINGS_N_OPTIONS 21
+#define SETTINGS_N_OPTIONS 28
 extern const struct outbox_option settings_options[SETTINGS_N_OPTIONS];
 
 /* Reads and checks every option but those of the login. On failure settings_free must follow, too.

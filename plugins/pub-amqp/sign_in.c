@@ -8,7 +8,10 @@
 
 #include <outbox/helpers.h>
 
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* An attempt that hangs in spite of its own deadline gets so much more time, or a tenth of it. */
 #define HANG_US 50000
@@ -102,6 +105,17 @@ static uint64_t hash(const char *text)
     return window_hash(text, strlen(text));
 }
 
+/* Another value for another file, or other contents. */
+static uint64_t file_hash(const char *path)
+{
+    char text[128];
+    struct stat st = {0};
+    stat(path, &st);
+    snprintf(text, sizeof text, "%jd %jd %jd.%09ld", (intmax_t)st.st_ino, (intmax_t)st.st_size,
+             (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    return hash(text);
+}
+
 static int read_login(struct amqp *a, char **ret_password, uint64_t *ret_login,
                       struct outbox_err *err)
 {
@@ -112,6 +126,8 @@ static int read_login(struct amqp *a, char **ret_password, uint64_t *ret_login,
     endpoint_unref(a->endpoint);
     a->endpoint = endpoint;
     *ret_login = hash(endpoint->user) + 3 * hash(*ret_password) + 5 * hash(endpoint->url.vhost);
+    if (endpoint->external)
+        *ret_login += 7 * file_hash(endpoint->cert_file) + 11 * file_hash(endpoint->key_file);
     return OUTBOX_OK;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "amqp_rig.h"
 
+#include "amqp_shown.h"
+
 #if __has_include(<rabbitmq-c/amqp.h>)
 #include <rabbitmq-c/amqp.h>
 #include <rabbitmq-c/framing.h>
@@ -164,6 +166,15 @@ void rig_bind(const char *queue, const char *exchange, const char *key)
     check_reply(queue);
 }
 
+void rig_bind_header(const char *queue, const char *exchange, const char *header, int64_t value)
+{
+    amqp_table_entry_t entry = {.key = text(header)};
+    entry.value.kind = AMQP_FIELD_KIND_I64;
+    entry.value.value.i64 = value;
+    amqp_queue_bind(c, 1, text(queue), text(exchange), text(""), (amqp_table_t){1, &entry});
+    check_reply(queue);
+}
+
 void rig_delete_queue(const char *queue)
 {
     amqp_queue_delete(c, 1, text(queue), 0, 0);
@@ -175,24 +186,6 @@ void rig_delete_queue(const char *queue)
 static void copy(amqp_bytes_t from, char *to, size_t cap)
 {
     snprintf(to, cap, "%.*s", (int)from.len, (char *)from.bytes);
-}
-
-static void copy_headers(const amqp_table_t *table, char *to, size_t cap)
-{
-    size_t n = 0;
-    for (int i = 0; i < table->num_entries && n < cap; i++) {
-        const amqp_table_entry_t *entry = &table->entries[i];
-        const amqp_field_value_t *field = &entry->value;
-        bool is_list = field->kind == AMQP_FIELD_KIND_ARRAY;
-        if (is_list) {
-            ck_assert_int_eq(field->value.array.num_entries, 1);
-            field = &field->value.array.entries[0];
-        }
-        ck_assert_int_eq(field->kind, AMQP_FIELD_KIND_UTF8);
-        n += (size_t)snprintf(to + n, cap - n, is_list ? "%.*s=[%.*s];" : "%.*s=%.*s;",
-                              (int)entry->key.len, (char *)entry->key.bytes,
-                              (int)field->value.bytes.len, (char *)field->value.bytes.bytes);
-    }
 }
 
 bool rig_get(const char *queue, struct rig_message *ret)
@@ -216,7 +209,8 @@ bool rig_get(const char *queue, struct rig_message *ret)
     if (p->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
         copy(p->content_type, ret->content_type, sizeof ret->content_type);
     if (p->_flags & AMQP_BASIC_HEADERS_FLAG)
-        copy_headers(&p->headers, ret->headers, sizeof ret->headers);
+        shown_headers(&p->headers, ret->headers, sizeof ret->headers);
+    shown_properties(p, ret->properties, sizeof ret->properties);
     ret->timestamp = p->_flags & AMQP_BASIC_TIMESTAMP_FLAG ? p->timestamp : 0;
     ret->delivery_mode = p->_flags & AMQP_BASIC_DELIVERY_MODE_FLAG ? p->delivery_mode : 0;
     ret->body_n = message.body.len;

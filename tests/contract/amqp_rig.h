@@ -27,12 +27,16 @@ const char *rig_name(const char *prefix);
 void rig_queue(const char *queue, ...);
 void rig_exchange(const char *exchange, const char *type);
 void rig_bind(const char *queue, const char *exchange, const char *key);
+/* For messages whose header is that number. */
+void rig_bind_header(const char *queue, const char *exchange, const char *header, int64_t value);
 void rig_delete_queue(const char *queue);
 
 /* A message taken from a queue. */
 struct rig_message {
     char id[256], type[256], content_type[256], exchange[256], key[256];
-    char headers[1024]; /* NAME=VALUE; or of a list NAME=[VALUE]; in the broker's order */
+    /* NAME=VALUE; in the broker's order: text, (long)5 and so on, [a,b], {a=b,} */
+    char headers[1024];
+    char properties[1024]; /* NAME=VALUE; of others than these here */
     uint64_t timestamp;
     int delivery_mode;
     bool redelivered;

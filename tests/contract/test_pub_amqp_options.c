@@ -47,6 +47,16 @@ static const struct {
     {{"exchange", "x", "exchange_type", ""}, "exchange_type: it is empty"},
     {{"exchange", "x", "url", "amqp://relay@h"}, "password: `url` names a user, but there is no"},
     {{"exchange", "x", "url", "amqp://h:99999"}, "url: host 1 has a port that is not one of"},
+    {{"exchange", "x", "json_headers", "a"}, "json_headers: only with header_types = json"},
+    {{"mode", "queue", "queue", "q", "allow_routing_keys", "x"},
+     "allow_routing_keys: only with mode = pubsub"},
+    {{"exchange", "x", "properties.priority", "high"},
+     "properties.priority: it is no number, 0 to 255"},
+    {{"exchange", "x", "properties.prio", "{key}"}, "properties.prio: AMQP has no property `prio`"},
+    {{"mode", "queue", "queue", "q", "stream_max_age", "1d"},
+     "stream_max_age: only with mode = queue, declare = create and queue_type = stream"},
+    {{"exchange", "x", "declare", "create", "stream_max_bytes", "1G"},
+     "stream_max_bytes: only with mode = queue"},
     {{"exchange", "x", "cert_file", "/x"}, "cert_file: only with a `url` that begins with amqps"},
 };
 
@@ -76,6 +86,8 @@ START_TEST(the_least_that_works_opens_without_a_broker)
 {
     close_publisher(a_publisher("exchange", "x", NULL));
     close_publisher(a_publisher("mode", "queue", "queue", "q", NULL));
+    close_publisher(
+        a_publisher("mode", "queue", "queue", "q", "allow_queues", "copy-*", NULL)); /* CC */
     close_publisher(a_publisher("exchange", "{header.tenant}", "allow_exchanges", "t-*", NULL));
     close_publisher(a_publisher("exchange", "x", "window", "65535", "heartbeat", "0", NULL));
     close_publisher(

@@ -153,6 +153,74 @@ class Amqp(relay_test.Relay):
         self.assertIn("403 ACCESS_REFUSED", done.stderr)
         self.assertIn("rabbitmqctl set_permissions", done.stderr)
 
+    def test_headers_leave_as_what_the_row_has(self):
+        self.make("order.#")
+        self.amqp("exchange = %s\nheader_types = json\nallow_routing_keys = order.*" % self.name,
+                  relay="retry_min = 1h\nretry_max = 1h")
+        headers = '{"x-delay": 5000, "ok": true, "tenant": "t1", "ref": "\\"17\\"", "CC": ["order.audit"], "o": {"a": [1]}}'
+        good = self.insert("x", topic="order.placed", headers=headers)
+        bad = self.insert("x", topic="order.placed", headers='{"CC": ["order.audit", "elsewhere"]}')
+        self.outboxd("run", "--once", "--wait", "5s", code=None)
+        [(properties, _, _)] = self.taken()
+        self.assertEqual(properties.message_id, good)
+        self.assertEqual(properties.headers, {"x-delay": 5000, "ok": True, "tenant": "t1", "ref": "17",
+                                              "CC": ["order.audit"], "o": {"a": [1]}})
+        row = self.row(bad)
+        self.assertEqual(row["status"], "failed")
+        self.assertIn("is not among allow_routing_keys: `elsewhere`", row["last_error"])
+
+    def test_properties_come_from_the_message(self):
+        self.make("#")
+        self.amqp("exchange = " + self.name + "\nproperties.priority = {header.priority}\nproperties.app-id = shop\n"
+                  "properties.correlation-id = {header.order}\nproperties.expiration = 600000\n"
+                  "properties.reply-to = replies.{key}\nproperties.content-encoding = {header.encoding}")
+        self.insert("x", key="k1", headers='{"priority": 7, "order": "o-1", "encoding": "gzip", "tenant": "t1"}')
+        bad = self.insert("x", headers='{"priority": "high"}')
+        self.outboxd("run", "--once", code=None)
+        [(p, _, _)] = self.taken()
+        self.assertEqual((p.priority, p.app_id, p.correlation_id, p.expiration, p.reply_to, p.content_encoding, p.headers),
+                         (7, "shop", "o-1", "600000", "replies.k1", "gzip", {"tenant": "t1"}))
+        self.assertEqual((self.row(bad)["status"], self.row(bad)["last_error"]),
+                         ("failed", "properties.priority is no number, 0 to 255: `high`"))
+
+    def test_a_stream_can_be_read_from_its_beginning_and_again(self):
+        self.amqp("mode = queue\nqueue = %s\ndeclare = create\nqueue_type = stream\nstream_max_bytes = 1G" % self.name)
+        self.addCleanup(self.channel.queue_delete, self.name)
+        self.outboxd("check", "--connect")
+        ids = self.insert("x", headers='{"x-stream-filter-value": "eu", "n": 1}', count=300)
+        self.outboxd("run", "--once")
+        self.channel.basic_qos(prefetch_count=100)
+        for _ in range(2):  # what was read stays
+            got = []
+            for method, properties, _ in self.channel.consume(
+                    self.name, arguments={"x-stream-offset": "first"}, inactivity_timeout=20):
+                self.assertIsNotNone(method, "only %d of %d messages" % (len(got), len(ids)))
+                self.channel.basic_ack(method.delivery_tag)
+                got.append(properties.message_id)
+                self.assertEqual(properties.headers["x-stream-filter-value"], "eu")
+                if len(got) == len(ids):
+                    break
+            self.channel.cancel()
+            self.assertEqual(sorted(got), sorted(ids))
+
+    def test_a_certificate_is_a_login(self):
+        folder, port = os.environ["OUTBOX_TEST_TLS"], os.environ["OUTBOX_TEST_AMQPS_PORT"]
+        self.make("#")
+        options = "exchange = %s\nauth = external\n" % self.name + "".join(
+            "%s = %s/%s\n" % (option, folder, file)
+            for option, file in (("ca_file", "ca.pem"), ("cert_file", "shop.pem"), ("key_file", "shop.key")))
+        self.amqp(options, url="amqps://localhost:" + port)
+        refused = self.outboxd("check", "--connect", code=None)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("it refuses the login by the certificate of `shop-relay`", refused.stderr)
+        self.ctl("add_user", "shop-relay", self.name)
+        self.addCleanup(self.ctl, "delete_user", "shop-relay")
+        self.ctl("set_permissions", "shop-relay", "", "^%s$" % self.name, "")
+        self.outboxd("check", "--connect")
+        i = self.insert("x")
+        self.outboxd("run", "--once")
+        self.assertEqual([p.message_id for p, _, _ in self.taken()], [i])
+
     def test_a_section_that_cannot_work_is_refused(self):
         self.config("[publisher out]\nplugin = amqp\nurl = amqp://relay:%s@h:99999\nexchange = x\n" % SECRET)
         done = self.outboxd("check", code=2)

@@ -9,8 +9,10 @@ import os
 import re
 import sys
 
+import brokers
 import detour
 import fire
+import test_brokers
 import test_changes
 import test_neighbours
 import test_refused
@@ -28,7 +30,9 @@ def lengths():
     return {"kills": format(test_soak.TIMES[0], ","), "outage": test_servers.OUTAGE, "steady": test_steady.SECONDS,
             "rows": format(neighbours("Together").COUNT, ","), "snapshot": neighbours("Snapshot").SECONDS,
             "locked": neighbours("Locked").HELD, "refused": refused(), "share": test_refused.Settles.scenario.HELD,
-            "reloads": test_reload.TIMES, "big": format(test_changes.Sizes.scenario.BIG, ",")}
+            "reloads": test_reload.TIMES, "big": format(test_changes.Sizes.scenario.BIG, ","),
+            "brokers": ", ".join(filter(brokers.module, brokers.OWN)), "broker_outage": test_brokers.OUTAGE, "broker_cuts": test_brokers.CUTS,
+            "broker_kills": test_brokers.KILLS}
 
 
 def refused():

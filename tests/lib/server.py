@@ -27,7 +27,16 @@ def free_port():
 
 
 class Server:
-    """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there."""
+    """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there.
+
+    What a broker may have besides, for those who look with hasattr: fill() and make_room(), after which it refuses messages as
+    full, and takes them again; refuse() and admit(), after which it refuses the relay's login, with connections that it
+    has, and takes it again; lose_answers() and answer(), where a proxy between the two would not do: from then on what arrives is not
+    acknowledged, and is again."""
+
+    PROCESS = None  # its name, for signal()
+    DURABLE = True  # whether what it has acknowledged outlives kill()
+    SECRETS = ()  # what no log may show
 
     def __init__(self, folder):
         self.folder = folder
@@ -54,6 +63,10 @@ class Server:
 
     def ids(self):
         """Of the messages that have arrived, one for each arrival."""
+        raise NotImplementedError
+
+    def section(self, name="out", port=None, more=""):
+        """A [publisher NAME] that publishes to it, by way of another port if there is one."""
         raise NotImplementedError
 
     # ---- files

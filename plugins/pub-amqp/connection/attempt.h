@@ -14,6 +14,7 @@ struct attempt {
     char *password;            /* NULL once it was used */
     size_t host;
     int64_t until_us;
+    char identity[65]; /* the common name of the certificate, or "-" */
 
     /* Code 0: it succeeded; OUTBOX_E_CONFIG: a person must act; OUTBOX_E_RETRY: try again. */
     struct outbox_err err; /* without secrets */

@@ -13,7 +13,8 @@
 struct endpoint {
     _Atomic int refs;
     struct url url;
-    char *user;
+    char *user;      /* "" with a certificate for it */
+    bool external;   /* the certificate is the login: SASL EXTERNAL */
     char *ca_file;   /* NULL: the system's authorities */
     char *cert_file; /* NULL: none */
     char *key_file;

@@ -38,9 +38,43 @@ static amqp_rpc_reply_t send_login(struct attempt *a)
                                 table_text("version", PACKAGE_VERSION),
                                 table_text("connection_name", endpoint->client_name), capabilities};
     amqp_table_t properties = {sizeof all / sizeof all[0], all};
+    /* An empty identity would mean the same to the broker, but the library has no memory for it. */
+    if (endpoint->external)
+        return amqp_login_with_properties(a->state, endpoint->url.vhost, AMQP_DEFAULT_MAX_CHANNELS,
+                                          FRAME_MAX, endpoint->heartbeat_s, &properties,
+                                          AMQP_SASL_METHOD_EXTERNAL, a->identity);
     return amqp_login_with_properties(a->state, endpoint->url.vhost, AMQP_DEFAULT_MAX_CHANNELS,
                                       FRAME_MAX, endpoint->heartbeat_s, &properties,
                                       AMQP_SASL_METHOD_PLAIN, endpoint->user, a->password);
+}
+
+/* What there is to say of a login that the broker does not take. */
+static int explain_refused(struct attempt *a, uint16_t code, const char *text)
+{
+    const struct endpoint *endpoint = a->endpoint;
+    if (!endpoint->external)
+        return outbox_fail(&a->err, OUTBOX_E_CONFIG,
+                           "it refuses the login as `%.64s` to the virtual host `%.64s`: %u %s",
+                           endpoint->user, endpoint->url.vhost, code, text);
+    char name[80];
+    utf8_printable(a->identity, strlen(a->identity), name, sizeof name);
+    return outbox_fail(&a->err, OUTBOX_E_CONFIG,
+                       "it refuses the login by the certificate of `%s` to the virtual host "
+                       "`%.64s`: %u %s%s",
+                       name, endpoint->url.vhost, code, text,
+                       code == AMQP_ACCESS_REFUSED
+                           ? "; one of its users must have the name that the certificate has"
+                           : "");
+}
+
+static int explain_mechanism(struct attempt *a)
+{
+    a->login_refused = true;
+    if (!a->endpoint->external)
+        return outbox_fail(&a->err, OUTBOX_E_CONFIG, "it does not offer the login mechanism PLAIN");
+    return outbox_fail(&a->err, OUTBOX_E_CONFIG,
+                       "it does not offer the login mechanism EXTERNAL; RabbitMQ needs its plugin "
+                       "rabbitmq_auth_mechanism_ssl, and EXTERNAL among auth_mechanisms");
 }
 
 static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
@@ -56,17 +90,13 @@ static int explain(struct attempt *a, const amqp_rpc_reply_t *reply)
             return outbox_fail(&a->err, OUTBOX_E_RETRY, "%d %s", close->reply_code, text);
         /* 530 also means that this host is full, or lacks the virtual host; the next may not be. */
         a->login_refused = close->reply_code != AMQP_NOT_ALLOWED;
-        return outbox_fail(&a->err, OUTBOX_E_CONFIG,
-                           "it refuses the login as `%.64s` to the virtual host `%.64s`: %d %s",
-                           endpoint->user, endpoint->url.vhost, close->reply_code, text);
+        return explain_refused(a, close->reply_code, text);
     }
     int status = reply->library_error;
     const char *hint = endpoint->url.tls ? "" : "; is it a port for amqps?";
     const char *tls = endpoint->url.tls ? tls_last_error() : NULL;
-    if (status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD) {
-        a->login_refused = true;
-        return outbox_fail(&a->err, OUTBOX_E_CONFIG, "it does not offer the login mechanism PLAIN");
-    }
+    if (status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD)
+        return explain_mechanism(a);
     if (status == AMQP_STATUS_TIMEOUT)
         return outbox_fail(&a->err, OUTBOX_E_RETRY,
                            "no answer to the login within connect_timeout");

@@ -95,6 +95,15 @@ static int on_verified(int ok, X509_STORE_CTX *store)
     return ok;
 }
 
+static void copy_identity(struct attempt *a, SSL_CTX *ctx)
+{
+    X509 *certificate = SSL_CTX_get0_certificate(ctx);
+    const X509_NAME *name = certificate ? X509_get_subject_name(certificate) : NULL;
+    if (!name ||
+        X509_NAME_get_text_by_NID(name, NID_commonName, a->identity, sizeof a->identity) <= 0)
+        snprintf(a->identity, sizeof a->identity, "-");
+}
+
 static int set_up(struct attempt *a, SSL_CTX *ctx)
 {
     const struct endpoint *endpoint = a->endpoint;
@@ -104,6 +113,7 @@ static int set_up(struct attempt *a, SSL_CTX *ctx)
     int r = load_files(ctx, endpoint, &a->err);
     if (r < 0)
         return r;
+    copy_identity(a, ctx);
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1)
         return outbox_fail(&a->err, OUTBOX_E_RETRY, "cannot set up TLS");
     /* At a renegotiation the attempt that on_verified writes to would be gone. */

@@ -69,9 +69,13 @@ static size_t send_next(struct call *c, uint64_t hash)
     struct publication p;
     uint32_t index = c->next++;
     err.size = sizeof err;
-    if (publication_pack(&a->settings, a->connection.frame_max, c->msgs[index], c->headers, &p,
-                         &err) < 0) {
-        outcome_set(c, index, OUTBOX_REJECTED, "%s", err.text);
+    const struct publication_room room = {c->headers, &a->fields};
+    arena_reset(&a->fields);
+    int r =
+        publication_pack(&a->settings, a->connection.frame_max, c->msgs[index], &room, &p, &err);
+    if (r < 0) {
+        outcome_set(c, index, r == OUTBOX_E_CONFIG ? OUTBOX_REJECTED : OUTBOX_LATER, "%s",
+                    err.text);
         return 0;
     }
     uint64_t body_max = a->channel.body_max;

@@ -4,12 +4,21 @@
 #include "common/utf8.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* ---- names ---- */
 
 /* Is this byte sequence all of printable ASCII? Nearly every name is. */
 static bool is_plain(const char *p, size_t n)
 {
+    const uint64_t ones = 0x0101010101010101;
+    /* Eight at a time: a byte's highest bit tells that it is below 0x20, or above 0x7E. */
+    for (; n >= sizeof ones; p += sizeof ones, n -= sizeof ones) {
+        uint64_t eight;
+        memcpy(&eight, p, sizeof eight);
+        if (((eight - ones * 0x20) | (eight + ones) | eight) & ones * 0x80)
+            return false;
+    }
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)(p[i] - 0x20) >= 0x7F - 0x20)
             return false;
@@ -29,6 +38,8 @@ const char *short_text_fault(const char *p, size_t n)
 
 const char *short_fault(const char *p, size_t n)
 {
+    if (n <= SHORT_MAX && is_plain(p, n))
+        return NULL;
     const char *fault = short_text_fault(p, n);
     if (fault)
         return fault;

@@ -24,8 +24,14 @@ static const struct {
     {"{\"a\":\"b\"}", 1},
     {"{\"a\":1,\"b\":true,\"c\":null,\"d\":1.50}", 4},
     {"{\"a\":\"1\",\"a\":\"2\"}", 1},
-    {"{\"a\":{}}", -1},
-    {"{\"a\":[1]}", -1},
+    {"{\"a\":{}}", 1},
+    {"{\"a\":[1]}", 1},
+    {"{\"a\":[[[[[[[[1]]]]]]]]}", 1},
+    {"{\"a\":[[[[[[[[[1]]]]]]]]]}", -1}, /* more levels than are read */
+    {"{\"a\":[1}", -1},
+    {"{\"a\":[1]]}", -1},
+    {"{\"a\":[1,]}", -1},
+    {"{\"a\":[\"\xff\"]}", -1},
     {"[]", 0},
     {" [ ] ", 0},
     {"[] []", -1},
@@ -93,6 +99,27 @@ START_TEST(numbers_keep_their_text)
     ck_assert_str_eq(headers[3].value.p, "123456789012345678901234567890");
     ck_assert_str_eq(headers[4].value.p, "-9223372036854775809");
     ck_assert_str_eq(headers[5].value.p, "\"18446744073709551616");
+    arena_free(&arena);
+}
+END_TEST
+
+START_TEST(lists_and_objects_keep_their_json)
+{
+    struct arena arena = ARENA_INIT(0);
+    const struct outbox_header *headers;
+    uint64_t n;
+    struct outbox_str why;
+    static const char json[] =
+        "{\"keys\": [ \"a\\u0020b\", 2] ,\"o\":{\"x\":[]},\"s\":\"[\",\"keys\":[]}";
+    ck_assert_int_eq(headers_parse(json, sizeof json - 1, MAX, &arena, &headers, &n, &why), 0);
+    ck_assert_uint_eq(n, 3);
+    ck_assert_str_eq(headers[0].value.p, "[]"); /* the last one */
+    ck_assert_str_eq(headers[1].value.p, "{\"x\":[]}");
+    ck_assert_str_eq(headers[2].value.p, "[");
+    static const char first[] = "{\"keys\": [ \"a\\u0020b\", 2] }";
+    ck_assert_int_eq(headers_parse(first, sizeof first - 1, MAX, &arena, &headers, &n, &why), 0);
+    ck_assert_str_eq(headers[0].value.p, "[ \"a\\u0020b\", 2]");
+    ck_assert_uint_eq(headers[0].value.n, strlen(headers[0].value.p));
     arena_free(&arena);
 }
 END_TEST
@@ -255,6 +282,7 @@ int main(void)
     TCase *tc = tcase_create("headers");
     tcase_add_loop_test(tc, headers_are_read_leniently, 0, sizeof forms / sizeof forms[0]);
     tcase_add_test(tc, numbers_keep_their_text);
+    tcase_add_test(tc, lists_and_objects_keep_their_json);
     tcase_add_test(tc, a_repeated_name_keeps_its_last_value);
     tcase_add_test(tc, too_many_headers_name_the_setting);
     tcase_add_test(tc, headers_are_written_as_an_object);
