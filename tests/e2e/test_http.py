@@ -200,7 +200,7 @@ class Events(Http):
 
     def test_batches_of_events_and_the_one_in_them_that_is_refused(self):
         self.receiver()
-        self.server.answer({"body": "poison", "status": 422, "text": "no poison"})
+        self.server.say({"body": "poison", "status": 422, "text": "no poison"})
         self.http("format = cloudevents-batch\nce_source = /shop\nbatch_max = 50\nmax_connections = 2\n", LATER)
         ids = self.insert('{"a": 1}', count=120, key="k")
         bad = self.insert('"poison"')
@@ -240,7 +240,7 @@ class Outcomes(Http):
         for column, path in ((1, "/hooks"), (2, "/hooks/{topic}")):
             for row in table:
                 self.at(path, relay=LATER)
-                self.server.answer({"status": row[0], "headers": {"Location": "http://127.0.0.2/"}, "text": "said so"})
+                self.server.say({"status": row[0], "headers": {"Location": "http://127.0.0.2/"}, "text": "said so"})
                 i = self.insert("x")
                 self.outboxd("run", "--once", "--wait", "100ms", code=None)
                 got = self.row(i)
@@ -255,7 +255,7 @@ class Outcomes(Http):
         self.receiver()
         self.at("/", "accept_status = 200, 409\nreject_status = 5xx\nretry_status = 503\nlater_status = 422\n", LATER)
         ids = {s: self.insert("%d" % s) for s in (200, 204, 409, 500, 503, 422)}
-        self.server.answer(*({"body": "^%d$" % s, "status": s} for s in ids))
+        self.server.say(*({"body": "^%d$" % s, "status": s} for s in ids))
         self.once(code=None)
         self.assertEqual({s: (self.row(i)["status"], self.row(i)["retries"]) for s, i in ids.items()},
                          {200: ("processed", 0), 204: ("pending", 1), 409: ("processed", 0), 500: ("failed", 1), 503: ("pending", 1),
@@ -265,7 +265,7 @@ class Outcomes(Http):
         self.receiver()
         self.http()
         soon = email.utils.formatdate(time.time() + 30, usegmt=True)
-        self.server.answer({"body": "seconds", "status": 429, "headers": {"Retry-After": "600"}},
+        self.server.say({"body": "seconds", "status": 429, "headers": {"Retry-After": "600"}},
                            {"body": "date", "status": 429, "headers": {"Retry-After": soon}})
         seconds, date = self.insert("seconds"), self.insert("date")
         self.once(code=None)
@@ -282,7 +282,7 @@ class Outcomes(Http):
     def test_an_unavailable_receiver_is_left_alone_as_long_as_it_says(self):
         self.receiver()
         self.http(relay="poll_interval = 100ms")
-        self.server.answer({"status": 503, "headers": {"Retry-After": "2"}, "times": 1})
+        self.server.say({"status": 503, "headers": {"Retry-After": "2"}, "times": 1})
         i = self.insert("x")
         began = time.monotonic()
         relay = self.start("run")
@@ -295,7 +295,7 @@ class Outcomes(Http):
     def test_a_message_at_which_the_receiver_hangs_up_is_charged_alone(self):
         self.receiver()
         self.http(relay=LATER + "max_retries = 9\npoll_interval = 100ms")
-        self.server.answer({"body": "poison", "cut": True})
+        self.server.say({"body": "poison", "cut": True})
         self.insert("x", count=50)
         bad = self.insert("poison")
         relay = self.start("run")
@@ -312,7 +312,7 @@ class Outcomes(Http):
     def test_an_answer_that_repeats_a_secret_shows_none(self):
         self.receiver()
         self.at("/", "bearer_token_file = %s\n" % self.write("token", SECRET, 0o600), LATER)
-        self.server.answer({"status": 400, "text": "you sent Bearer " + SECRET})
+        self.server.say({"status": 400, "text": "you sent Bearer " + SECRET})
         i = self.insert("x")
         self.once(code=None)
         self.assertIn("answers 400", self.row(i)["last_error"])
@@ -356,7 +356,7 @@ class Outages(Http):
     def test_a_slow_receiver_does_not_hold_up_the_end(self):
         self.receiver()
         self.http(relay="shutdown_timeout = 1s")
-        self.server.answer({"delay": 30})
+        self.server.say({"delay": 30})
         self.insert("x", count=5)
         relay = self.start("run")
         self.until(lambda: "started" in self.read("relay.log"), "the start")
@@ -385,7 +385,7 @@ class Security(Http):
     def test_redirects_are_not_followed(self):
         self.receiver()
         self.http()
-        self.server.answer({"path": "hooks", "status": 307, "headers": {"Location": "/other"}})
+        self.server.say({"path": "hooks", "status": 307, "headers": {"Location": "/other"}})
         i = self.insert("x")
         self.assertIn("not followed", self.once(code=1).stderr)
         self.assertEqual(self.row(i)["retries"], 0)
@@ -414,7 +414,7 @@ class Security(Http):
     def test_a_password_is_read_again_and_never_shown(self):
         self.receiver()
         login = "Basic " + base64.b64encode(("relay:" + SECRET).encode()).decode()
-        self.server.answer({"authorization": login})
+        self.server.say({"authorization": login})
         self.write("password", "wrong-" + SECRET, 0o600)
         self.config("[publisher out]\nplugin = http\nurl = http://relay@127.0.0.1:%d/\nallow_private = yes\npassword_file = %s\n"
                     % (self.server.port, self.path("password")))
@@ -432,13 +432,13 @@ class Security(Http):
 
     def test_a_bearer_token_is_changed_while_the_relay_runs(self):
         self.receiver()
-        self.server.answer({"authorization": "Bearer one"})
+        self.server.say({"authorization": "Bearer one"})
         self.write("token", "one", 0o600)
         self.http("bearer_token_file = " + self.path("token"))
         relay = self.start("run")
         self.until_status(self.insert("x"), "processed")
         self.write("token", "two", 0o600)
-        self.server.answer({"authorization": "Bearer two"})
+        self.server.say({"authorization": "Bearer two"})
         self.assertEqual(self.until_status(self.insert("x"), "processed")["retries"], 0)
         self.stop(relay)
         self.assertNotIn("unavailable", self.read("relay.log"))
@@ -447,7 +447,7 @@ class Security(Http):
         self.receiver()
         self.server.write("client_secret", SECRET)
         self.write("secret", SECRET, 0o600)
-        self.server.answer({"path": "token", "expires_in": 1}, {"authorization": "token"})
+        self.server.say({"path": "token", "expires_in": 1}, {"authorization": "token"})
         self.http("oauth2_token_url = http://127.0.0.1:%d/token\noauth2_client_id = relay\noauth2_client_secret_file = %s\n"
                   "oauth2_scope = hooks write\noauth2_audience = shop\n" % (self.server.port, self.path("secret")))
         self.outboxd("check", "--connect")
@@ -458,7 +458,7 @@ class Security(Http):
             self.until_status(self.insert("x", count=20)[-1], "processed")
             return len(self.server.lines("tokens")) > 3
         self.until(renewed, "a token after the first one")
-        self.server.answer({"authorization": "token"})
+        self.server.say({"authorization": "token"})
         self.until_status(self.insert("x"), "processed")
         before = len(self.server.lines("tokens"))
         with open(self.server.path("tokens"), "a", encoding="ascii") as f:
@@ -466,12 +466,12 @@ class Security(Http):
         self.until_status(self.insert("x"), "processed")
         self.assertEqual(len(self.server.lines("tokens")), before + 2)
         self.server.write("client_secret", "other")
-        self.server.answer({"authorization": "Bearer none"})
+        self.server.say({"authorization": "Bearer none"})
         i = self.insert("y")
         self.until(lambda: "invalid_client" in self.read("relay.log"), "the refusal")
         self.assertEqual(self.row(i)["retries"], 0)
         self.server.write("client_secret", SECRET)
-        self.server.answer({"authorization": "token"})
+        self.server.say({"authorization": "token"})
         self.until_status(i, "processed")
         self.stop(relay)
         asked = [r for r in self.server.requests() if r["path"] == "/token"][0]
@@ -529,7 +529,7 @@ class Http2(Http):
         if tls:
             http_receiver.make_certificate(broker.folder)
         broker.start()
-        broker.answer({"delay": 0.3})
+        broker.say({"delay": 0.3})
 
     def test_many_messages_share_a_connection(self):
         for tls, more in ((True, "ca_file = %s\n"), (False, "http_version = 2\n")):

@@ -47,7 +47,7 @@ class Broker(server.Server):
     measurements; it writes down ids after it has answered."""
 
     PROCESS = "receiver"
-    SECRETS = ("relays-s3cret", )  # a token that is not looked at unless answer() says so
+    SECRETS = ("relays-s3cret", )  # a token that is not looked at unless say() says so
     DURABLE = True
 
     def __init__(self, folder, tls=False, http2=False, fast=False):
@@ -99,7 +99,7 @@ class Broker(server.Server):
 
     # ---- what it does
 
-    def answer(self, *rules):
+    def say(self, *rules):
         """Rules are objects; the first one that matches a request (`path`, `body`: regular expressions; `times`: so many
         requests) says what it gets: `status`, `headers`, `text`, `delay` s; `cut`: the connection ends without an answer.
         `authorization`: the header that it must have, else 401; "token": the last token. No rule: 204."""
@@ -107,16 +107,16 @@ class Broker(server.Server):
         os.rename(self.path("rules.new"), self.path("rules"))
 
     def fill(self):
-        self.answer({"status": 507, "text": "no room"})
+        self.say({"status": 507, "text": "no room"})
 
     def make_room(self):
-        self.answer()
+        self.say()
 
     def refuse(self):
-        self.answer({"status": 401})
+        self.say({"status": 401})
 
     def admit(self):
-        self.answer()
+        self.say()
 
     def section(self, name="out", port=None, more=""):
         origin = "https://localhost" if self.options["tls"] else "http://127.0.0.1"
