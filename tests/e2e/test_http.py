@@ -112,6 +112,26 @@ class Messages(Http):
         self.once()
         self.assertEqual(sorted(len(r["body"]) for r in self.server.requests()), [0, 0, 3000000])
 
+    def test_what_http_has_no_header_for_is_refused_alone_or_left_out(self):
+        bad = {'{"a b": "x"}': "no header `a b`", '{"a": "x\\ny"}': "control character", json.dumps({"a": "x" * 9000}): "more than 8192"}
+        self.receiver()
+        self.http("id_header = Idempotency-Key\nsigning_secret = whsec_plJ3nmyCDGBKInavdOK15jsl", LATER)
+        good = self.insert("x", headers='{"a": ""}')
+        ids = {self.insert("x", headers=headers): said for headers, said in bad.items()}
+        self.once(code=None)
+        request, = self.server.requests()
+        self.assertEqual((request["headers"]["a"], request["headers"]["idempotency-key"], request["headers"]["webhook-id"]),
+                         ("", good, good))
+        for i, said in ids.items():
+            self.assertEqual(self.row(i)["status"], "failed")
+            self.assertIn(said, self.row(i)["last_error"])
+        self.fresh()
+        self.http("message_headers = b, c*", LATER)
+        self.insert("x", headers='{"a b": "x", "b": "1", "c2": "2", "d": "3"}')
+        self.once()
+        headers = self.server.requests()[-1]["headers"]
+        self.assertEqual([headers.get(name) for name in ("b", "c2", "d")], ["1", "2", None])
+
     def test_a_path_leads_nowhere_else(self):
         self.receiver()
         self.at("/hooks/{topic}/{key}", "allow_paths = /hooks/*/1, /hooks/*a*\n", LATER)
@@ -203,11 +223,11 @@ class Events(Http):
         self.server.say({"body": "poison", "status": 422, "text": "no poison"})
         self.http("format = cloudevents-batch\nce_source = /shop\nbatch_max = 50\nmax_connections = 2\n", LATER)
         ids = self.insert('{"a": 1}', count=120, key="k")
-        bad = self.insert('"poison"')
+        bad, none = self.insert('"poison"'), self.insert("1", headers='{"x": "a\\u0007"}')
         self.once(code=None)
-        self.assertEqual(sorted(set(self.server.ids())), sorted(ids))
         self.arrived_once(ids)
-        self.assertEqual(self.statuses(), [("failed", 1, 1), ("processed", 0, 120)])
+        self.assertEqual(self.statuses(), [("failed", 1, 2), ("processed", 0, 120)])
+        self.assertIn("control character", self.row(none)["last_error"])
         self.assertIn("422: no poison", self.row(bad)["last_error"])
         sizes = [len(r["ids"]) for r in self.server.requests()]
         self.assertEqual(max(sizes), 50)
