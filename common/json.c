@@ -181,12 +181,30 @@ static const char *unescape_unicode(const char *p, const char *end, int32_t c, c
     return p;
 }
 
+/* JSON without the blanks between its tokens, which may be ends of lines. */
+static size_t copy_tokens(const char *p, size_t n, char *out)
+{
+    bool in_string = false;
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '"')
+            in_string = !in_string;
+        if (in_string && p[i] == '\\')
+            out[used++] = p[i++];
+        if (in_string || !strchr(" \t\r\n", p[i]))
+            out[used++] = p[i];
+    }
+    return used;
+}
+
 size_t json_scalar_text(const struct json_scalar *scalar, char *out)
 {
     const char *p = scalar->raw.p, *end = p + scalar->raw.n;
     char *o = out;
+    if (!scalar->is_string)
+        return copy_tokens(p, (size_t)scalar->raw.n, out);
     while (p < end) {
-        const char *escape = scalar->is_string ? memchr(p, '\\', (size_t)(end - p)) : NULL;
+        const char *escape = memchr(p, '\\', (size_t)(end - p));
         o = mempcpy(o, p, (size_t)((escape ? escape : end) - p));
         if (!escape)
             break;

@@ -48,10 +48,7 @@ extern "C" {
 static inline void *outbox_client_thread(void *arg)
 {
     struct outbox_client *c = OUTBOX_CAST(struct outbox_client *, arg);
-    sigset_t all;
     int abandoned;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, OUTBOX_NULL);
     pthread_mutex_lock(&c->lock);
     c->run(c);
     abandoned = c->abandoned;
@@ -71,6 +68,7 @@ static inline void *outbox_client_thread(void *arg)
 static inline int outbox_client_start(struct outbox_client *c, const struct outbox_host *host,
                                       const struct outbox_cfg *cfg, struct outbox_err *err)
 {
+    sigset_t all, before;
     int e = 0;
     c->host = host;
     c->cfg = cfg;
@@ -81,8 +79,11 @@ static inline int outbox_client_start(struct outbox_client *c, const struct outb
     if (c->wake_fd < 0 || c->ended_fd < 0)
         e = errno;
     pthread_mutex_init(&c->lock, OUTBOX_NULL);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before); /* the thread inherits it */
     if (e == 0)
         e = pthread_create(&c->thread, OUTBOX_NULL, outbox_client_thread, c);
+    pthread_sigmask(SIG_SETMASK, &before, OUTBOX_NULL);
     if (e == 0)
         return OUTBOX_OK;
     pthread_mutex_destroy(&c->lock);
@@ -112,13 +113,13 @@ static inline void outbox_client_stop(void *shared)
     while (poll(&ended, 1, OUTBOX_CLIENT_STOP_MS) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&c->lock);
-    if (poll(&ended, 1, 0) < 1)
+    if (poll(&ended, 1, 0) < 1) {
         abandoned = c->abandoned = 1;
-    pthread_mutex_unlock(&c->lock);
-    if (abandoned) {
-        pthread_detach(c->thread);
-        return;
+        pthread_detach(c->thread); /* while it cannot free c */
     }
+    pthread_mutex_unlock(&c->lock);
+    if (abandoned)
+        return;
     pthread_join(c->thread, OUTBOX_NULL);
     close(c->wake_fd);
     close(c->ended_fd);

@@ -116,9 +116,9 @@ START_TEST(lists_and_objects_keep_their_json)
     ck_assert_str_eq(headers[0].value.p, "[]"); /* the last one */
     ck_assert_str_eq(headers[1].value.p, "{\"x\":[]}");
     ck_assert_str_eq(headers[2].value.p, "[");
-    static const char first[] = "{\"keys\": [ \"a\\u0020b\", 2] }";
+    static const char first[] = "{\"keys\": [\n  \"a\\u0020b \\\" c\",\t2] }";
     ck_assert_int_eq(headers_parse(first, sizeof first - 1, MAX, &arena, &headers, &n, &why), 0);
-    ck_assert_str_eq(headers[0].value.p, "[ \"a\\u0020b\", 2]");
+    ck_assert_str_eq(headers[0].value.p, "[\"a\\u0020b \\\" c\",2]"); /* no end of a line */
     ck_assert_uint_eq(headers[0].value.n, strlen(headers[0].value.p));
     arena_free(&arena);
 }
