@@ -20,6 +20,7 @@ FOLDERS = {"core": 85, "plugins/store-sqlite": 85, "plugins/store-postgres": 85,
            "plugins/pub-nats": 85, "common": 0}
            "plugins/pub-exec": 85, "plugins/pub-mqtt": 85,
            "plugins/pub-postgres": 85, "common": 0}
+           "plugins/pub-exec": 85, "plugins/pub-http": 85, "plugins/pub-mqtt": 85, "common": 0}
 
 
 def data_files(build):
