@@ -195,7 +195,7 @@ class Broker(server.Server):
     def is_ready(self):
         try:
             with self.client() as client:
-                if self.stream["name"] not in (client.request("STREAM.NAMES")["streams"] or []):
+                if self.stream["name"] not in (client.request("STREAM.NAMES").get("streams") or []):
                     client.request("STREAM.CREATE." + self.stream["name"], **self.stream)
                 return True
         except (OSError, ValueError):
