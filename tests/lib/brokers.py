@@ -27,6 +27,7 @@ ITS_OWN = {"mqtt": 20}  # max_inflight_messages
 SUPPRESSIONS = {
     "mqtt": "mutex:libmosquitto\n",
     "nats": "race:libcrypto.so\n",
+    "kafka": "race:librdkafka\n",
 }
 
 
@@ -76,4 +77,6 @@ def environment(folder, names):
     path = os.path.join(folder, "tsan")
     with open(path, "w", encoding="ascii") as f:
         f.writelines(SUPPRESSIONS.get(name, "") for name in names)
-    return dict(os.environ, TSAN_OPTIONS="%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), path))
+    preload = module("kafka").preload() if "kafka" in names else None
+    return dict(os.environ, TSAN_OPTIONS="%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), path),
+                **({"LD_PRELOAD": preload} if preload else {}))
