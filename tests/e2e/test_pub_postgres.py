@@ -154,6 +154,16 @@ class Publishing(Inbox):
                          [(good, {"a": [1]}, '{"z":"1","a":"2"}', "shop", 7)])
         self.assertEqual((self.row(bad)["status"], "22P02" in self.row(bad)["last_error"]), ("failed", True))
 
+    def test_a_text_that_is_too_long_for_its_column_is_not_cut(self):
+        self.server.sql("ALTER TABLE outbox_inbox ALTER message_id TYPE char(36), ALTER payload TYPE varchar(5) USING '', "
+                        "ALTER headers TYPE varchar(20)")
+        self.inbox(relay=NO_RETRY)
+        good, long, headers = self.insert("12345", count=20), self.insert("123456"), self.insert("1", headers='{"a": "%s"}' % ("x" * 20))
+        self.outboxd("run", "--once", code=None)
+        self.assertEqual(sorted(self.server.ids()), sorted(good))
+        for i in (long, headers):
+            self.assertEqual((self.row(i)["status"], "22001" in self.row(i)["last_error"]), ("failed", True))
+
     def test_one_that_is_older_than_the_ids_which_are_kept_becomes_a_dead_letter(self):
         self.example("too_late.sql")
         self.inbox()
