@@ -93,7 +93,7 @@ static int insert(struct share *s, struct outbox_err *err)
              (long long)outbox_deadline_left_ms(&x->d) + SERVER_MS);
     r = session_run(x, all + !notifies, STEPS_MAX - !notifies, &result, err);
     if (r == OUTBOX_OK)
-        x->host->count(x->host, "already_there_total",
+        x->host->count(x->host, "postgres_already_there_total",
                        (int64_t)s->n_picked - strtoll(PQcmdTuples(result), NULL, 10));
     PQclear(result);
     return r;
