@@ -56,7 +56,7 @@ grep -q 'DOUTBOX_CRASH_POINTS' Makefile || wanted=("${wanted[@]/*test_crash.py/}
 # What takes longest first, with the others beside it; what wants the whole machine at last, alone. Most of them wait
 # most of the time, but in full the soak is to have a processor for itself.
 jobs=$([ -n "${OUTBOX_TEST_FULL:-}" ] && echo 2 || echo 4)
-long='test_(soak|servers|memory)\.py'
+long='test_(soak|servers|memory|brokers)\.py'
 first=$(printf '%s\n' "$@" | grep -E "$long" | sort -r | tr '\n' ' ')
 tests=$(printf '%s\n' "$@" "${wanted[@]}" | grep -vE "$long|test_steady\.py" | sort -u | tr '\n' ' ')
 (crashes) >crashes.log 2>&1 &

@@ -27,17 +27,17 @@ failed=0 left_out=0
 libraries() {
     local variable
     # shellcheck disable=SC2016  # make's
-    sed -n 's/^pub_.*_LIBADD *= *//p; s/^pub_.*_LIBADD *+= *//p' "$top/plugins/$1/Makefile.inc" | grep -oE '\$\([A-Z0-9_]+_LIBS\)' |
-        tr -d '$()' | while read -r variable; do
-        sed -nE "s/^ *(OUTBOX_PLUGIN\(\[[a-z-]+\], *|PKG_CHECK_MODULES\()\[${variable%_LIBS}\], *\[([^]]*)\].*/\2/p" "$top/configure.ac" |
-            sed -E 's/ *[<>=]+ *[0-9.]+//g'
-    done | tr ' ' '\n' | sort -u
+    sed -nE 's/^pub_.*_LIBADD *\+?= *//p' "$top/plugins/$1/Makefile.inc" | grep -oE '\$\([A-Z0-9_]+_LIBS\)' | tr -d '$()' |
+        while read -r variable; do
+            sed -nE "s/^ *(OUTBOX_PLUGIN\(\[[a-z-]+\], *|PKG_CHECK_MODULES\()\[${variable%_LIBS}\], *\[([^]]*)\].*/\2/p" \
+                "$top/configure.ac" | sed -E 's/ *[<>=]+ *[0-9.]+//g'
+        done | tr ' ' '\n' | sort -u
 }
 
 # The section of a publisher, as its broker's module writes it; the broker is not started.
 section() {
-    PYTHONPATH=$top/tests/lib OUTBOX_TEST_SRCDIR=$top OUTBOX_TEST_BUILDDIR=$work OUTBOX_TEST_PROGRAM=$outboxd OUTBOX_TEST_PLUGIN_DIR=$plugins \
-        PYTHONDONTWRITEBYTECODE=1 $python -c 'import brokers, sys
+    PYTHONPATH=$top/tests/lib OUTBOX_TEST_SRCDIR=$top OUTBOX_TEST_BUILDDIR=$work OUTBOX_TEST_PROGRAM=$outboxd \
+        OUTBOX_TEST_PLUGIN_DIR=$plugins PYTHONDONTWRITEBYTECODE=1 $python -c 'import brokers, sys
 print(brokers.module(sys.argv[1]).Broker(sys.argv[2]).section("out"))' "$1" "$2"
 }
 

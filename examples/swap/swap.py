@@ -117,7 +117,8 @@ def swap(shop, old, new):
             producer.join()
         until(lambda: shop.left() == 0, "everything to be processed\n" + shop.log())
         shop.relay.send_signal(signal.SIGTERM)
-        shop.relay.wait(PATIENCE)
+        if shop.relay.wait(PATIENCE) != 0:
+            raise RuntimeError("the relay ended with %d\n%s" % (shop.relay.returncode, shop.log()))
     finally:
         shop.relay.kill()
         shop.relay.wait()
@@ -133,8 +134,9 @@ def report(committed, at_old, at_new, names, took):
     """Prints the table; true when each message is at exactly one of the two, once."""
     old, new = set(at_old), set(at_new)
     more = sum(n > 1 for n in collections.Counter(at_old + at_new).values())
-    rows = [("committed", len(committed)), ("at the old broker, %s" % names[0], len(old)), ("at the new one, %s" % names[1], len(new)),
-            ("at both", len(old & new)), ("at neither", len(set(committed) - old - new)), ("never committed", len((old | new) - set(committed))),
+    rows = [("committed", len(committed)), ("at the old broker, %s" % names[0], len(old)),
+            ("at the new one, %s" % names[1], len(new)), ("at both", len(old & new)),
+            ("at neither", len(set(committed) - old - new)), ("never committed", len((old | new) - set(committed))),
             ("more than once", more)]
     for what, n in rows:
         print("%-32s %8d" % (what, n))

@@ -10,7 +10,7 @@ static void add_field(const amqp_field_value_t *field, FILE *to)
 {
     switch (field->kind) {
     case AMQP_FIELD_KIND_UTF8:
-        fwrite(field->value.bytes.bytes, 1, field->value.bytes.len, to);
+        fprintf(to, "%.*s", (int)field->value.bytes.len, (char *)field->value.bytes.bytes);
         break;
     case AMQP_FIELD_KIND_I64:
         fprintf(to, "(long)%lld", (long long)field->value.i64);

@@ -113,8 +113,9 @@ START_TEST(a_certificate_that_names_no_user_is_refused)
     struct outbox_call call = {sizeof call, 20000, -1, 200};
     struct outbox_err err = {.size = sizeof err};
     struct instance *instance = a_publisher(NULL);
-    assert_refused(instance, "it refuses the login by the certificate of `relay` to the virtual host `/`: 403 "
-                             "ACCESS_REFUSED");
+    assert_refused(
+        instance, "it refuses the login by the certificate of `relay` to the virtual host `/`: 403 "
+                  "ACCESS_REFUSED");
     ck_assert_int_eq(instance->plugin->ops.publisher.check(instance->self, &call, &err),
                      OUTBOX_E_CONFIG);
     assert_says(err.text, "one of its users must have the name that the certificate has");

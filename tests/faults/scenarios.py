@@ -127,15 +127,18 @@ SCENARIOS = [
     (58, "the configuration is reloaded, {reloads} times", "under load, with a bad file every tenth time; with the broker down; in slow "
      "batches", "nothing lost or repeated; threads, descriptors and memory as before",
      [(FAULTS + "test_reload", "."), (E2E + "test_reload", ".")]),
-    (59, "any broker is killed", "{brokers}: killed under load, for {broker_outage} s; stopped, if it would forget what it has acknowledged",
-     "as 12 and 21; each repeats what it had under way", [(FAULTS + "test_brokers", "killed_or_stopped")]),
+    (59, "any broker is killed", "{brokers}: killed under load, for {broker_outage} s; stopped, if it would forget what it "
+     "has acknowledged", "as 12 and 21; each relay repeats what it had under way", [(FAULTS + "test_brokers", "killed_or_stopped")]),
     (60, "any broker stalls", "SIGSTOP for longer than publish_timeout, then SIGCONT", "unknown, sent again, nobody charged",
      [(FAULTS + "test_brokers", "stalls")]),
-    (61, "any broker refuses the login", "with the connections that it has; then it takes it again", "as 22, nobody charged",
+    (61, "any broker refuses the login", "and connections end; then it takes it again", "as 22, nobody charged",
      [(FAULTS + "test_brokers", "refuses_the_login")]),
-    (62, "any broker is full", "those that can be, for {broker_outage} s, then they have room", "as 57", [(FAULTS + "test_brokers", "is_full")]),
-    (63, "any broker's answers are lost", "messages arrive, {broker_cuts} times", "as 15; once only where the broker knows messages by their ids",
-     [(FAULTS + "test_brokers", "answers_are_lost")]),
+    (62, "any broker is full", "those that can be, for {broker_outage} s; then they have room", "as 57",
+     [(FAULTS + "test_brokers", "is_full")]),
+    (63, "any broker's answers are lost", "messages arrive, {broker_cuts} times", "as 15; once only where the broker knows messages "
+     "by their ids", [(FAULTS + "test_brokers", "answers_are_lost")]),
     (64, "kill -9 with messages in flight to any broker", "{broker_kills} kills of relays that have up to four batches under way",
      "at most these arrive twice", [(FAULTS + "test_brokers", "killed_with_messages")]),
+    (65, "a broker is swapped for another", "RabbitMQ for any, and back, by an edit and a reload under load", "each message is at one of "
+     "the two, once", [(E2E + "test_swap", ".")]),
 ]

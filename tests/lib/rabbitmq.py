@@ -41,4 +41,5 @@ class Broker(server.Server):
 
     def section(self, name="out", port=None, more=""):
         self.write("url", URL)
-        return "[publisher %s]\nplugin = amqp\nurl_file = %s\nmode = queue\nqueue = %s\n%s\n" % (name, self.path("url"), self.queue, more)
+        return ("[publisher %s]\nplugin = amqp\nurl_file = %s\nmode = queue\nqueue = %s\n%s\n"
+                % (name, self.path("url"), self.queue, more))

@@ -30,9 +30,7 @@ class Server:
     """Its files are in `folder`. Processes have names, and NAME.pid, NAME.out and NAME.log there.
 
     What a broker may have besides, for those who look with hasattr: fill() and make_room(), after which it refuses messages as
-    full, and takes them again; refuse() and admit(), after which it refuses the relay's login, with connections that it
-    has, and takes it again; lose_answers() and answer(), where a proxy between the two would not do: from then on what arrives is not
-    acknowledged, and is again."""
+    full, and takes them again; refuse() and admit(), after which it refuses the relay's login, and takes it again."""
 
     PROCESS = None  # its name, for signal()
     DURABLE = True  # whether what it has acknowledged outlives kill()
