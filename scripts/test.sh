@@ -70,7 +70,7 @@ list_tests() { make -s -C "$work/build-$1" list-tests | tr ' ' '\n'; }
 # The tests of a suite. What takes longest comes first, so that the others run beside it. Slow builds do without what
 # stops servers or is the same whatever the build (behind a pooler nothing but the server's words differs; what the SDK makes has a build of its own); tsan also without what is slow and has no threads of ours in it:
 # of store-postgres all but what connects, waits or fails.
-longest='/test_(sdk_template|servers|progress|conform(_servers)?|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
+longest='/test_(brokers|sdk_template|servers|http|kafka|progress|conform(_servers)?|refused|changes|combinations|pub_amqp_(life|silence)|memory|relay_life|wakeup)(\.py)?$'
 unthreaded='test_bisect|store_postgres_(admin|check|claim|held|idle|names|plans|refused|relays|roles|rows|session|sharing'
 unthreaded+='|special|upgrade)|store_sqlite_(refused|values|relays)|_pooled'
 slow_first() {
@@ -365,6 +365,7 @@ every_check() {
     step fuzz fuzz 20
     step bench-programs make -C "$work/build-gcc" -j"$jobs" bench-programs
     CC="${ccache}gcc" step new-plugin scripts/check-new-plugin.sh
+    CI=1 step plugins-apart scripts/check-plugins-apart.sh "$work/build-gcc/stage"
     step distcheck dist_check
 }
 
