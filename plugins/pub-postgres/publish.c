@@ -50,7 +50,8 @@ static void pick(struct share *s)
     for (s->behind = s->at; s->behind < s->n && s->n_picked < s->size; s->behind++) {
         const struct outbox_message *msg = s->msgs[s->behind];
         uint64_t size = rows_size(msg);
-        if (is_held_up(s, msg))
+        /* After a failure the same are looked at again. */
+        if (s->outcomes[s->behind]->verdict != OUTBOX_UNSET || is_held_up(s, msg))
             continue;
         if (size > ROWS_BYTES_MAX) {
             fail_message(s, s->behind, OUTBOX_REJECTED,
