@@ -5,6 +5,15 @@
  */
 #include "inbox.h"
 
+/* Types that take a text as it is or not at all, from the server's pg_type.dat. Others cut it, as
+ * name does, or fill it, as character does, and then two ids can be the same. */
+#define BYTEA "17"
+#define TEXT "25"
+#define JSON "114"
+#define VARCHAR "1043"
+#define UUID "2950"
+#define JSONB "3802"
+
 /* One row, without rights on the table: oid is NULL if there is none. Each column of the plugin's,
  * with its type; the unique index that decides what is a duplicate. All columns of that index are
  * the same at every attempt of a message, and so it may have created_at, by which a table can be
@@ -16,9 +25,10 @@ static const char look_sql[] =
     "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace),"
     " wanted AS (SELECT w.name, w.place FROM pg_catalog.unnest(pg_catalog.string_to_array($2, ','))"
     "  WITH ORDINALITY AS w (name, place)),"
-    " got AS (SELECT w.name, a.attnum, a.atttypid, y.typbasetype, CASE WHEN y.typcategory = 'S'"
-    "  THEN '' ELSE '::' || pg_catalog.format_type(a.atttypid, NULL) END AS cast_to FROM t CROSS "
-    "JOIN wanted w"
+    " got AS (SELECT w.name, a.attnum, CASE y.typtype WHEN 'd' THEN y.typbasetype"
+    "  ELSE y.oid END AS type, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,"
+    "  CASE WHEN y.typcategory = 'S' THEN '' ELSE '::' || pg_catalog.format_type(a.atttypid, NULL)"
+    "  END AS cast_to FROM t CROSS JOIN wanted w"
     "  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname::text = w.name"
     "   AND a.attnum > 0 AND NOT a.attisdropped"
     "  LEFT JOIN pg_catalog.pg_type y ON y.oid = a.atttypid),"
@@ -33,8 +43,13 @@ static const char look_sql[] =
     "SELECT pg_catalog.format('%I.%I', t.nspname, t.relname),"
     " t.relkind IN ('r', 'p'), t.relpersistence = 'p',"
     " (SELECT pg_catalog.string_agg(name, ', ') FROM got WHERE attnum IS NULL),"
+    " (SELECT pg_catalog.string_agg(name || ' ' || type_name, ', ') FROM got"
+    "  WHERE NOT (type IN (" TEXT ", " VARCHAR ") OR name IN ('created_at', 'seq')"
+    "   OR name = 'message_id' AND type = " UUID
+    "   OR name IN ('payload', 'headers') AND type IN (" JSON ", " JSONB ")"
+    "   OR name = 'payload' AND type = " BYTEA ")),"
     " (SELECT cast_to FROM got WHERE name = 'message_id'),"
-    " (SELECT CASE WHEN 'pg_catalog.bytea'::pg_catalog.regtype IN (atttypid, typbasetype)"
+    " (SELECT CASE WHEN type = " BYTEA
     "   THEN 'm.payload' ELSE 'pg_catalog.convert_from(m.payload, ''UTF8'')' || cast_to END"
     "  FROM got WHERE name = 'payload'),"
     " (SELECT cast_to FROM got WHERE name = 'headers'),"
@@ -50,6 +65,7 @@ enum {
     IS_TABLE,
     IS_DURABLE,
     MISSING,
+    UNFIT,
     ID_CAST,
     PAYLOAD,
     HEADERS_CAST,
@@ -71,6 +87,8 @@ static const char *find_fault(const PGresult *result, const char **ret_part)
         return "is no table%s";
     if ((*ret_part = text_at(result, MISSING)) != NULL)
         return "lacks the column %s";
+    if ((*ret_part = text_at(result, UNFIT)) != NULL)
+        return "has columns of types that do not fit: %s";
     *ret_part = "";
     if (*text_at(result, IS_DURABLE) != 't')
         return "is not durable%s: a crash of the server empties it (ALTER TABLE ... SET LOGGED)";

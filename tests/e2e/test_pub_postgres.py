@@ -156,7 +156,7 @@ class Publishing(Inbox):
         self.assertEqual((self.row(bad)["status"], "22P02" in self.row(bad)["last_error"]), ("failed", True))
 
     def test_a_text_that_is_too_long_for_its_column_is_not_cut(self):
-        self.server.sql("ALTER TABLE outbox_inbox ALTER message_id TYPE char(36), ALTER payload TYPE varchar(5) USING '', "
+        self.server.sql("ALTER TABLE outbox_inbox ALTER message_id TYPE varchar(36), ALTER payload TYPE varchar(5) USING '', "
                         "ALTER headers TYPE varchar(20)")
         self.inbox(relay=NO_RETRY)
         good, long = self.insert("12345", count=20), self.insert("123456")
@@ -194,6 +194,8 @@ class Publishing(Inbox):
     def test_what_is_wrong_with_the_table_is_told(self):
         for change, said in (("RENAME TO another", "does not exist"), ("SET UNLOGGED", "is not durable"),
                              ("DROP COLUMN seq, DROP COLUMN headers", "lacks the column headers, seq"),
+                             ("ALTER message_id TYPE char(36), ALTER topic TYPE name, ALTER payload TYPE int USING 1",
+                              "has columns of types that do not fit: message_id character(36), topic name, payload integer"),
                              ("DROP CONSTRAINT outbox_inbox_pkey", "lacks a unique index of message_id")):
             self.server.sql("CREATE TABLE kept (LIKE outbox_inbox INCLUDING ALL); GRANT ALL ON kept TO relay")
             self.server.sql("ALTER TABLE outbox_inbox " + change)
