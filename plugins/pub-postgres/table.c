@@ -17,7 +17,7 @@
 /* One row, without rights on the table: oid is NULL if there is none. Each column of the plugin's,
  * with its type; the unique index that decides what is a duplicate. All columns of that index are
  * the same at every attempt of a message, and so it may have created_at, by which a table can be
- * parted. */
+ * parted. It must have source if that is set: two outboxes may have the same id. */
 static const char look_sql[] =
     "WITH t AS MATERIALIZED (SELECT c.oid, c.relkind, c.relpersistence, n.nspname, c.relname"
     "  FROM (SELECT pg_catalog.to_regclass($1) AS oid) r"
@@ -37,8 +37,9 @@ static const char look_sql[] =
     "   AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) AS names"
     "  FROM t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid WHERE i.indisunique AND"
     "   i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL),"
-    " key AS (SELECT names FROM keys WHERE 'message_id' = ANY (names) AND names <@"
-    "  pg_catalog.string_to_array($3, ',') ORDER BY pg_catalog.cardinality(names) LIMIT 1),"
+    " key AS (SELECT names FROM keys WHERE names @> pg_catalog.string_to_array($3, ',') AND names"
+    "  <@ (pg_catalog.string_to_array($3, ',') || 'created_at'::text) ORDER BY "
+    "pg_catalog.cardinality(names) LIMIT 1),"
     " key_names AS (SELECT pg_catalog.unnest(names) AS name FROM key)"
     "SELECT pg_catalog.format('%I.%I', t.nspname, t.relname),"
     " t.relkind IN ('r', 'p'), t.relpersistence = 'p',"
@@ -80,7 +81,7 @@ static const char *text_at(const PGresult *result, int column)
 }
 
 /* What is wrong with the table, as a format with one %s, and that part; NULL: nothing. */
-static const char *find_fault(const PGresult *result, const char **ret_part)
+static const char *find_fault(const PGresult *result, bool has_source, const char **ret_part)
 {
     *ret_part = "";
     if (*text_at(result, IS_TABLE) != 't')
@@ -92,6 +93,7 @@ static const char *find_fault(const PGresult *result, const char **ret_part)
     *ret_part = "";
     if (*text_at(result, IS_DURABLE) != 't')
         return "is not durable%s: a crash of the server empties it (ALTER TABLE ... SET LOGGED)";
+    *ret_part = has_source ? " and source" : "";
     if (!text_at(result, KEY))
         return "lacks a unique index of message_id%s, by which duplicates are found";
     if ((*ret_part = text_at(result, FORBIDDEN)) != NULL)
@@ -107,7 +109,7 @@ static int check(const struct instance *x, const PGresult *result, struct outbox
     const char *part, *dot = set->schema[0] ? "." : "";
     char fault[200] = "does not exist";
     if (PQntuples(result) > 0) {
-        const char *format = find_fault(result, &part), *mark;
+        const char *format = find_fault(result, set->source != NULL, &part), *mark;
         if (!format)
             return OUTBOX_OK;
         mark = strstr(format, "%s");
@@ -174,7 +176,7 @@ int table_look(struct instance *x, struct outbox_err *err)
     values[0] = name;
     values[1] = set->source ? "message_id,topic,key,payload,headers,created_at,seq,source"
                             : "message_id,topic,key,payload,headers,created_at,seq";
-    values[2] = set->source ? "message_id,created_at,source" : "message_id,created_at";
+    values[2] = set->source ? "message_id,source" : "message_id";
     free(x->insert);
     x->insert = NULL;
     r = session_run(x, &step, 1, &result, err);

@@ -204,6 +204,10 @@ class Publishing(Inbox):
             self.server.sql("DROP TABLE IF EXISTS outbox_inbox, another")
             self.server.sql("ALTER TABLE kept RENAME TO outbox_inbox")
             self.server.sql("ALTER TABLE outbox_inbox RENAME CONSTRAINT kept_pkey TO outbox_inbox_pkey")
+        self.server.sql("ALTER TABLE outbox_inbox ADD source text")
+        self.inbox("source = shop")
+        self.assertIn("lacks a unique index of message_id and source,", self.outboxd("check", "--connect", code=1).stderr)
+        self.inbox()
         for grant, said in (("INSERT (message_id, topic)", "GRANT INSERT (key, payload, headers, created_at, seq)"),
                             ("INSERT", "GRANT SELECT (message_id)")):
             self.server.sql("REVOKE ALL ON outbox_inbox FROM relay; GRANT %s ON outbox_inbox TO relay" % grant)
