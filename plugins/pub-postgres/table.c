@@ -19,10 +19,13 @@
  * the same at every attempt of a message, and so it may have created_at, by which a table can be
  * parted. It must have source if that is set: two outboxes may have the same id. */
 static const char look_sql[] =
-    "WITH t AS MATERIALIZED (SELECT c.oid, c.relkind, c.relpersistence, n.nspname, c.relname"
+    "WITH RECURSIVE t AS MATERIALIZED (SELECT c.oid, c.relkind, c.relpersistence, n.nspname,"
+    "   c.relname"
     "  FROM (SELECT pg_catalog.to_regclass($1) AS oid) r"
     "  JOIN pg_catalog.pg_class c ON c.oid = r.oid"
     "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace),"
+    " parts AS (SELECT oid FROM t UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"
+    "  JOIN parts ON parts.oid = i.inhparent JOIN t ON t.relkind = 'p'),"
     " wanted AS (SELECT w.name, w.place FROM pg_catalog.unnest(pg_catalog.string_to_array($2, ','))"
     "  WITH ORDINALITY AS w (name, place)),"
     " got AS (SELECT w.name, a.attnum, CASE y.typtype WHEN 'd' THEN y.typbasetype"
@@ -42,7 +45,9 @@ static const char look_sql[] =
     "pg_catalog.cardinality(names) LIMIT 1),"
     " key_names AS (SELECT pg_catalog.unnest(names) AS name FROM key)"
     "SELECT pg_catalog.format('%I.%I', t.nspname, t.relname),"
-    " t.relkind IN ('r', 'p'), t.relpersistence = 'p',"
+    " t.relkind IN ('r', 'p'),"
+    " (SELECT pg_catalog.string_agg(c.relname, ', ') FROM parts"
+    "  JOIN pg_catalog.pg_class c ON c.oid = parts.oid WHERE c.relpersistence <> 'p'),"
     " (SELECT pg_catalog.string_agg(name, ', ') FROM got WHERE attnum IS NULL),"
     " (SELECT pg_catalog.string_agg(name || ' ' || type_name, ', ') FROM got"
     "  WHERE NOT (type IN (" TEXT ", " VARCHAR ") OR name IN ('created_at', 'seq')"
@@ -64,7 +69,7 @@ static const char look_sql[] =
 enum {
     NAME,
     IS_TABLE,
-    IS_DURABLE,
+    UNLOGGED,
     MISSING,
     UNFIT,
     ID_CAST,
@@ -90,9 +95,8 @@ static const char *find_fault(const PGresult *result, bool has_source, const cha
         return "lacks the column %s";
     if ((*ret_part = text_at(result, UNFIT)) != NULL)
         return "has columns of types that do not fit: %s";
-    *ret_part = "";
-    if (*text_at(result, IS_DURABLE) != 't')
-        return "is not durable%s: a crash of the server empties it (ALTER TABLE ... SET LOGGED)";
+    if ((*ret_part = text_at(result, UNLOGGED)) != NULL)
+        return "is not durable, a crash of the server empties it: ALTER TABLE %s SET LOGGED";
     *ret_part = has_source ? " and source" : "";
     if (!text_at(result, KEY))
         return "lacks a unique index of message_id%s, by which duplicates are found";

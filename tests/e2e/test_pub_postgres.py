@@ -204,6 +204,11 @@ class Publishing(Inbox):
             self.server.sql("DROP TABLE IF EXISTS outbox_inbox, another")
             self.server.sql("ALTER TABLE kept RENAME TO outbox_inbox")
             self.server.sql("ALTER TABLE outbox_inbox RENAME CONSTRAINT kept_pkey TO outbox_inbox_pkey")
+        self.server.sql("CREATE TABLE parted (LIKE outbox_inbox) PARTITION BY LIST (topic); CREATE TABLE lower PARTITION OF parted "
+                        "DEFAULT PARTITION BY LIST (key); CREATE UNLOGGED TABLE lowest PARTITION OF lower DEFAULT")
+        self.inbox("table = parted")
+        self.assertIn("is not durable, a crash of the server empties it: ALTER TABLE lowest SET LOGGED",
+                      self.outboxd("check", "--connect", code=1).stderr)
         self.server.sql("ALTER TABLE outbox_inbox ADD source text")
         self.inbox("source = shop")
         self.assertIn("lacks a unique index of message_id and source,", self.outboxd("check", "--connect", code=1).stderr)
