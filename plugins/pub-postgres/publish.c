@@ -121,6 +121,8 @@ static int judge(struct share *s, int r, struct outbox_err *err)
         s->looked = true; /* it is as it has to be, or that is the reason */
         return table_look(x, err);
     }
+    if (kind == FAILURE_POLICY && !x->has_policies)
+        return r;
     if (kind != FAILURE_POLICY && kind != FAILURE_REJECT && kind != FAILURE_RETRY)
         return r;
     if (s->n_picked > 1) {

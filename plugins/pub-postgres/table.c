@@ -20,7 +20,7 @@
  * parted. It must have source if that is set: two outboxes may have the same id. */
 static const char look_sql[] =
     "WITH RECURSIVE t AS MATERIALIZED (SELECT c.oid, c.relkind, c.relpersistence, n.nspname,"
-    "   c.relname"
+    "   c.relname, c.relrowsecurity"
     "  FROM (SELECT pg_catalog.to_regclass($1) AS oid) r"
     "  JOIN pg_catalog.pg_class c ON c.oid = r.oid"
     "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace),"
@@ -63,7 +63,14 @@ static const char look_sql[] =
     " (SELECT pg_catalog.string_agg(name, ', ') FROM got WHERE"
     "  NOT pg_catalog.has_column_privilege(t.oid, attnum, 'INSERT')),"
     " (SELECT pg_catalog.string_agg(name, ', ') FROM key_names WHERE"
-    "  NOT pg_catalog.has_column_privilege(t.oid, name, 'SELECT'))"
+    "  NOT pg_catalog.has_column_privilege(t.oid, name, 'SELECT')),"
+    " (SELECT pg_catalog.string_agg(c.oid::regclass::text, ', ') FROM pg_catalog.pg_attrdef f"
+    "  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::regclass"
+    "   AND d.objid = f.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass"
+    "  JOIN pg_catalog.pg_class c ON c.oid = d.refobjid WHERE f.adrelid = t.oid"
+    "  AND f.adnum NOT IN (SELECT attnum FROM got WHERE attnum IS NOT NULL) AND CASE c.relkind"
+    "  WHEN 'S' THEN NOT pg_catalog.has_sequence_privilege(c.oid, 'USAGE, UPDATE') END),"
+    " t.relrowsecurity"
     " FROM t";
 
 enum {
@@ -77,7 +84,9 @@ enum {
     HEADERS_CAST,
     KEY,
     FORBIDDEN,
-    HIDDEN
+    HIDDEN,
+    SEQUENCES,
+    HAS_POLICIES
 };
 
 static const char *text_at(const PGresult *result, int column)
@@ -104,6 +113,8 @@ static const char *find_fault(const PGresult *result, bool has_source, const cha
         return "may not be written by this role: GRANT INSERT (%s)";
     if ((*ret_part = text_at(result, HIDDEN)) != NULL)
         return "hides from this role what is a duplicate: GRANT SELECT (%s)";
+    if ((*ret_part = text_at(result, SEQUENCES)) != NULL)
+        return "has a default that this role may not take: GRANT USAGE ON SEQUENCE %s";
     return NULL;
 }
 
@@ -188,6 +199,7 @@ int table_look(struct instance *x, struct outbox_err *err)
         return r;
     r = check(x, result, err);
     if (r == OUTBOX_OK) {
+        x->has_policies = *text_at(result, HAS_POLICIES) == 't';
         x->insert = make_insert(result, set->source != NULL);
         if (!x->insert)
             r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");

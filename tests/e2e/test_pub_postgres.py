@@ -329,7 +329,12 @@ class Outages(Inbox):
         for spoil, said, mend in (("ALTER TABLE outbox_inbox RENAME TO elsewhere", "table: outbox_inbox does not exist",
                                    "ALTER TABLE elsewhere RENAME TO outbox_inbox"),
                                   ("REVOKE ALL ON outbox_inbox FROM relay", "may not be written by this role",
-                                   "GRANT ALL ON outbox_inbox TO relay")):
+                                   "GRANT ALL ON outbox_inbox TO relay"),
+                                  ("CREATE SEQUENCE s; ALTER TABLE outbox_inbox ADD n bigint DEFAULT nextval('s')",
+                                   "GRANT USAGE ON SEQUENCE s", "GRANT USAGE ON SEQUENCE s TO relay"),
+                                  ("CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; "
+                                   "REVOKE ALL ON FUNCTION f FROM public; ALTER TABLE outbox_inbox ADD m int DEFAULT f()",
+                                   "permission denied for function f", "GRANT EXECUTE ON FUNCTION f TO relay")):
             self.until_status(self.insert("x"), "processed")
             self.server.sql(spoil)
             ids = self.insert("x", count=2)
