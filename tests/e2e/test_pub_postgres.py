@@ -334,7 +334,10 @@ class Outages(Inbox):
                                    "GRANT USAGE ON SEQUENCE s", "GRANT USAGE ON SEQUENCE s TO relay"),
                                   ("CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; "
                                    "REVOKE ALL ON FUNCTION f FROM public; ALTER TABLE outbox_inbox ADD m int DEFAULT f()",
-                                   "permission denied for function f", "GRANT EXECUTE ON FUNCTION f TO relay")):
+                                   "permission denied for function f", "GRANT EXECUTE ON FUNCTION f TO relay"),
+                                  ("CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'bad luck' USING ERRCODE "
+                                   "= 'internal_error'; END $$; CREATE TRIGGER g BEFORE INSERT ON outbox_inbox FOR EACH ROW "
+                                   "EXECUTE FUNCTION g()", "bad luck (XX000)", "DROP TRIGGER g ON outbox_inbox")):
             self.until_status(self.insert("x"), "processed")
             self.server.sql(spoil)
             ids = self.insert("x", count=2)
