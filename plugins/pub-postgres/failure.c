@@ -38,6 +38,7 @@ static const struct {
     {"0A000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"3F000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"42", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
+    {"23502", FAILURE_NULL, OUTBOX_E_RETRY, ""},
     {"22", FAILURE_REJECT, OUTBOX_E_RETRY, ""},
     {"54", FAILURE_REJECT, OUTBOX_E_RETRY, ""},
     {"", FAILURE_RETRY, OUTBOX_E_RETRY, ""},
@@ -88,7 +89,8 @@ int failure_set(struct instance *x, const PGconn *db, const char *state, bool in
     one_line(*text ? text : "the connection was lost", line, sizeof line);
     snprintf(f->state, sizeof f->state, "%s", state ? state : "");
     f->kind = known[i].kind;
-    if (in_function && (f->kind == FAILURE_TABLE || f->kind == FAILURE_POLICY))
+    if (in_function &&
+        (f->kind == FAILURE_TABLE || f->kind == FAILURE_POLICY || f->kind == FAILURE_NULL))
         f->kind = FAILURE_RETRY;
     f->code = known[i].code;
     snprintf(f->words, sizeof f->words, "%s%s%s%s", line, state ? " (" : "", state ? state : "",

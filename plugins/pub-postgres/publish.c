@@ -117,13 +117,11 @@ static int judge(struct share *s, int r, struct outbox_err *err)
     }
     if (kind == FAILURE_AGAIN)
         return ++s->tries < TRIES ? OUTBOX_OK : r;
-    if ((kind == FAILURE_TABLE || kind == FAILURE_POLICY) && !s->looked) {
+    if (kind >= FAILURE_TABLE && kind <= FAILURE_NULL && !s->looked) {
         s->looked = true; /* it is as it has to be, or that is the reason */
         return table_look(x, err);
     }
-    if (kind == FAILURE_POLICY && !x->has_policies)
-        return r;
-    if (kind != FAILURE_POLICY && kind != FAILURE_REJECT && kind != FAILURE_RETRY)
+    if (kind < FAILURE_POLICY || (kind == FAILURE_POLICY && !x->has_policies))
         return r;
     if (s->n_picked > 1) {
         s->size = s->n_picked / 2;

@@ -14,6 +14,9 @@
 #define UUID "2950"
 #define JSONB "3802"
 
+/* Of pg_trigger.tgtype: such a trigger may give columns their values. */
+#define BEFORE_INSERT_ROW "7"
+
 /* One row, without rights on the table: oid is NULL if there is none. Each column of the plugin's,
  * with its type; the unique index that decides what is a duplicate. All columns of that index are
  * the same at every attempt of a message, and so it may have created_at, by which a table can be
@@ -70,6 +73,12 @@ static const char look_sql[] =
     "  JOIN pg_catalog.pg_class c ON c.oid = d.refobjid WHERE f.adrelid = t.oid"
     "  AND f.adnum NOT IN (SELECT attnum FROM got WHERE attnum IS NOT NULL) AND CASE c.relkind"
     "  WHEN 'S' THEN NOT pg_catalog.has_sequence_privilege(c.oid, 'USAGE, UPDATE') END),"
+    " (SELECT pg_catalog.string_agg(a.attname, ', ') FROM pg_catalog.pg_attribute a"
+    "  JOIN pg_catalog.pg_type y ON y.oid = a.atttypid WHERE a.attrelid = t.oid AND a.attnum > 0"
+    "  AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''"
+    "  AND y.typdefault IS NULL AND a.attname::text NOT IN (SELECT name FROM wanted)"
+    "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN parts ON parts.oid = g.tgrelid"
+    "   WHERE g.tgtype & " BEFORE_INSERT_ROW " = " BEFORE_INSERT_ROW ")),"
     " t.relrowsecurity"
     " FROM t";
 
@@ -86,6 +95,7 @@ enum {
     FORBIDDEN,
     HIDDEN,
     SEQUENCES,
+    NEEDY,
     HAS_POLICIES
 };
 
@@ -115,6 +125,8 @@ static const char *find_fault(const PGresult *result, bool has_source, const cha
         return "hides from this role what is a duplicate: GRANT SELECT (%s)";
     if ((*ret_part = text_at(result, SEQUENCES)) != NULL)
         return "has a default that this role may not take: GRANT USAGE ON SEQUENCE %s";
+    if ((*ret_part = text_at(result, NEEDY)) != NULL)
+        return "lacks a default, or a trigger that sets it, for its column %s";
     return NULL;
 }
 

@@ -335,6 +335,10 @@ class Outages(Inbox):
                                   ("CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; "
                                    "REVOKE ALL ON FUNCTION f FROM public; ALTER TABLE outbox_inbox ADD m int DEFAULT f()",
                                    "permission denied for function f", "GRANT EXECUTE ON FUNCTION f TO relay"),
+                                  ("ALTER TABLE outbox_inbox ADD needy int NOT NULL DEFAULT 1; "
+                                   "ALTER TABLE outbox_inbox ALTER needy DROP DEFAULT",
+                                   "lacks a default, or a trigger that sets it, for its column needy",
+                                   "ALTER TABLE outbox_inbox ALTER needy SET DEFAULT 1"),
                                   ("CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'bad luck' USING ERRCODE "
                                    "= 'internal_error'; END $$; CREATE TRIGGER g BEFORE INSERT ON outbox_inbox FOR EACH ROW "
                                    "EXECUTE FUNCTION g()", "bad luck (XX000)", "DROP TRIGGER g ON outbox_inbox")):
