@@ -38,7 +38,7 @@ static const struct {
     {"0A000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"3F000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"42", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
-    {"23502", FAILURE_NULL, OUTBOX_E_RETRY, ""},
+    {"23502", FAILURE_TABLE, OUTBOX_E_RETRY, "; the column needs a default"},
     {"22", FAILURE_REJECT, OUTBOX_E_RETRY, ""},
     {"54", FAILURE_REJECT, OUTBOX_E_RETRY, ""},
     {"", FAILURE_RETRY, OUTBOX_E_RETRY, ""},
@@ -78,7 +78,7 @@ static void put_place(const PGconn *db, char *out, size_t cap)
              name ? name : "");
 }
 
-/* A failure of class 42 in a function is that function's own, and no lack of the table's. */
+/* Such a failure in a function is that function's own, and no lack of the table's. */
 int failure_set(struct instance *x, const PGconn *db, const char *state, bool in_function,
                 const char *text, struct outbox_err *err)
 {
@@ -89,14 +89,24 @@ int failure_set(struct instance *x, const PGconn *db, const char *state, bool in
     one_line(*text ? text : "the connection was lost", line, sizeof line);
     snprintf(f->state, sizeof f->state, "%s", state ? state : "");
     f->kind = known[i].kind;
-    if (in_function &&
-        (f->kind == FAILURE_TABLE || f->kind == FAILURE_POLICY || f->kind == FAILURE_NULL))
+    if (in_function && (f->kind == FAILURE_TABLE || f->kind == FAILURE_POLICY))
         f->kind = FAILURE_RETRY;
     f->code = known[i].code;
     snprintf(f->words, sizeof f->words, "%s%s%s%s", line, state ? " (" : "", state ? state : "",
              state ? ")" : "");
     snprintf(f->text, sizeof f->text, "%s: %s%s", place, f->words, known[i].advice);
     return outbox_fail(err, f->code, "%s", f->text);
+}
+
+/* A column without a value is the receiver's, which lacks a default; only a payload may be NULL
+ * itself, and a domain is told without its column. */
+static bool is_null_of_message(const PGresult *result, const char *state)
+{
+    const char *column;
+    if (!state || strcmp(state, "23502") != 0)
+        return false;
+    column = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+    return !column || strcmp(column, "payload") == 0;
 }
 
 /* The details of an error may quote the message; they are left out. */
@@ -109,5 +119,8 @@ int failure_of(struct instance *x, const PGresult *result, struct outbox_err *er
         text = result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result)
                : x->db                                 ? PQerrorMessage(x->db)
                                                        : "out of memory";
-    return failure_set(x, x->db, state, context && *context, text, err);
+    failure_set(x, x->db, state, context && *context, text, err);
+    if (is_null_of_message(result, state))
+        x->failure.kind = FAILURE_RETRY;
+    return x->failure.code;
 }

@@ -47,7 +47,6 @@ enum failure_kind {
     FAILURE_AGAIN,  /* at once again: it has lost against somebody else */
     FAILURE_TABLE,  /* something about the table: it has to be looked at again */
     FAILURE_POLICY, /* the same, unless a policy of the table does not allow a message */
-    FAILURE_NULL,   /* the table lacks a default, or a message is without a value */
     FAILURE_REJECT, /* the data of a message: never */
     FAILURE_RETRY,  /* a message, by a rule of the table's owner */
 };

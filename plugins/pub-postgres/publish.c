@@ -117,7 +117,7 @@ static int judge(struct share *s, int r, struct outbox_err *err)
     }
     if (kind == FAILURE_AGAIN)
         return ++s->tries < TRIES ? OUTBOX_OK : r;
-    if (kind >= FAILURE_TABLE && kind <= FAILURE_NULL && !s->looked) {
+    if ((kind == FAILURE_TABLE || kind == FAILURE_POLICY) && !s->looked) {
         s->looked = true; /* it is as it has to be, or that is the reason */
         return table_look(x, err);
     }

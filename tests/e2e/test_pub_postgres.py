@@ -344,6 +344,10 @@ class Outages(Inbox):
                                    "ALTER TABLE outbox_inbox ALTER needy DROP DEFAULT",
                                    "lacks a default, or a trigger that sets it, for its column needy",
                                    "ALTER TABLE outbox_inbox ALTER needy SET DEFAULT 1"),
+                                  ("CREATE FUNCTION h() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$; "
+                                   "CREATE TRIGGER h BEFORE INSERT ON outbox_inbox FOR EACH ROW EXECUTE FUNCTION h(); "
+                                   "ALTER TABLE outbox_inbox ALTER needy DROP DEFAULT",
+                                   'null value in column \\"needy\\"', "ALTER TABLE outbox_inbox ALTER needy SET DEFAULT 1"),
                                   ("CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'bad luck' USING ERRCODE "
                                    "= 'internal_error'; END $$; CREATE TRIGGER g BEFORE INSERT ON outbox_inbox FOR EACH ROW "
                                    "EXECUTE FUNCTION g()", "bad luck (XX000)", "DROP TRIGGER g ON outbox_inbox")):
@@ -419,10 +423,10 @@ class Outages(Inbox):
         self.stop(relay)
         self.assertNotIn("unavailable", self.read("relay.log"))
 
-    def test_a_message_that_ends_the_session_is_found_and_the_others_arrive(self):
+    def found(self, does):
+        """What a trigger does to one message is not charged to the others, and to that one at last."""
         self.server.sql("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
-                        "IF NEW.topic = 'bad' THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); END IF; "
-                        "RETURN NEW; END $$")
+                        "IF NEW.topic = 'bad' THEN %s; END IF; RETURN NEW; END $$" % does)
         self.server.sql("CREATE TRIGGER t BEFORE INSERT ON outbox_inbox FOR EACH ROW EXECUTE FUNCTION f()")
         self.inbox(relay="retry_min = 1h\nretry_max = 1h\nmax_retries = 9")
         self.insert("x", count=20)
@@ -437,6 +441,13 @@ class Outages(Inbox):
         count = self.query("SELECT count(*) FROM outbox_messages")[0][0]
         self.until(lambda: self.statuses() == [("pending", 1, 1), ("processed", 0, count - 1)], "the others")
         self.stop(relay)
+
+    def test_a_message_that_ends_the_session_is_found_and_the_others_arrive(self):
+        self.found("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10)")
+
+    def test_nor_does_one_hold_up_the_others_that_a_trigger_leaves_without_a_value(self):
+        self.server.sql("ALTER TABLE outbox_inbox ADD derived int NOT NULL DEFAULT 1")
+        self.found("NEW.derived := NULL")
 
 
 class ExactlyOnce(Inbox):
