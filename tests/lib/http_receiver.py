@@ -20,7 +20,7 @@ import server
 
 NGINX = server.program("nginx")
 MISSING = None
-NGINX_MISSING = None if NGINX else "nginx is missing (Debian: nginx)"
+FAST_MISSING = None if NGINX else "nginx is missing (Debian: nginx)"
 
 NGINX_CONF = """daemon off; master_process off; pid %(folder)s/nginx.pid.own; error_log %(folder)s/nginx.errors;
 events { worker_connections 4096; }
