@@ -154,7 +154,8 @@ static void run(struct outbox_client *base)
         if (c->orphans)
             end_orphans(c);
         begin(c);
-        outbox_client_wait(base, c->epoll_fd, POLLIN, c->timer_us);
+        if (c->timer_us > outbox_client_now_us(base)) /* else libcurl has to begin something */
+            outbox_client_wait(base, c->epoll_fd, POLLIN, c->timer_us);
         pthread_mutex_unlock(&base->lock);
         multi_work(c);
         pthread_mutex_lock(&base->lock);

@@ -542,7 +542,7 @@ class Security(Http):
             self.assertNoSecret(done.stderr)
 
 
-@unittest.skipIf(http_receiver.NGINX_MISSING, http_receiver.NGINX_MISSING)
+@unittest.skipIf(http_receiver.FAST_MISSING, http_receiver.FAST_MISSING)
 class Http2(Http):
     def serve(self, tls):
         broker = self.receiver(start=False, tls=tls, http2=True)
