@@ -92,6 +92,8 @@ static CURLcode set_proxy(CURL *e, const struct client *c)
         rc = curl_easy_setopt(e, CURLOPT_NOPROXY, "");
     if (rc == CURLE_OK && set->ca_file)
         rc = curl_easy_setopt(e, CURLOPT_PROXY_CAINFO, set->ca_file);
+    if (rc == CURLE_OK && set->ca_file)
+        rc = curl_easy_setopt(e, CURLOPT_PROXY_CAPATH, NULL);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(e, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (rc == CURLE_OK && !set->tls_verify)
