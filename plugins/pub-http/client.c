@@ -151,15 +151,21 @@ static void run(struct outbox_client *base)
 {
     struct client *c = client_of(base);
     while (!base->ending) {
+        int is_due;
         if (c->orphans)
             end_orphans(c);
         begin(c);
-        if (c->timer_us > outbox_client_now_us(base)) /* else libcurl has to begin something */
+        if (!multi_is_due(c)) /* else libcurl has to begin something */
             outbox_client_wait(base, c->epoll_fd, POLLIN, c->timer_us);
+        if (base->ending)
+            break;
+        is_due = multi_is_due(c);
+        c->work_us = outbox_client_now_us(base);
         pthread_mutex_unlock(&base->lock);
-        multi_work(c);
+        multi_work(c, is_due);
         pthread_mutex_lock(&base->lock);
-        take_answers(c);
+        if (!base->ending)
+            take_answers(c);
     }
     outbox_jobs_give_back(base, &base->sent, NULL);
     multi_close(c);

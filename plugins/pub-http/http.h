@@ -169,6 +169,9 @@ struct client {
     CURLM *multi;
     int epoll_fd;
     int64_t timer_us; /* when libcurl wants to be called */
+    long timer_ms;    /* what libcurl said of it last */
+    int timer_is_new;
+    int64_t work_us; /* when it was called last */
     struct request *running, *idle;
     uint32_t n_running;
     int checking, fetching; /* such a request is on its way */
@@ -249,8 +252,10 @@ void token_drop(struct client *c);
 /* multi.c */
 int multi_open(struct client *c, struct outbox_err *err);
 void multi_close(struct client *c);
-/* Without the lock. */
-void multi_work(struct client *c);
+/* Sets timer_us, and says whether it is over. */
+int multi_is_due(struct client *c);
+/* Without the lock: uses neither host nor cfg, which may go meanwhile. */
+void multi_work(struct client *c, int is_due);
 
 /* client.c: the shared state */
 int client_open(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,

@@ -29,8 +29,18 @@ static int on_timer(CURLM *multi, long ms, void *data)
 {
     struct client *c = data;
     (void)multi;
-    c->timer_us = ms < 0 ? INT64_MAX : outbox_client_now_us(&c->base) + (int64_t)ms * 1000;
+    c->timer_ms = ms;
+    c->timer_is_new = 1;
     return 0;
+}
+
+int multi_is_due(struct client *c)
+{
+    int64_t now_us = outbox_client_now_us(&c->base);
+    if (c->timer_is_new)
+        c->timer_us = c->timer_ms < 0 ? INT64_MAX : now_us + (int64_t)c->timer_ms * 1000;
+    c->timer_is_new = 0;
+    return c->timer_us <= now_us;
 }
 
 int multi_open(struct client *c, struct outbox_err *err)
@@ -80,7 +90,7 @@ void multi_close(struct client *c)
     c->epoll_fd = -1;
 }
 
-void multi_work(struct client *c)
+void multi_work(struct client *c, int is_due)
 {
     struct epoll_event events[EVENTS];
     int running, n = epoll_wait(c->epoll_fd, events, EVENTS, 0);
@@ -90,7 +100,7 @@ void multi_work(struct client *c)
                    (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
         curl_multi_socket_action(c->multi, events[i].data.fd, what, &running);
     }
-    if (c->timer_us <= outbox_client_now_us(&c->base)) {
+    if (is_due) {
         c->timer_us = INT64_MAX;
         curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }

@@ -41,7 +41,7 @@ static int on_begin(void *data, char *ip, char *local_ip, int port, int local_po
     (void)port;
     (void)local_port;
     q->begun = 1;
-    q->begun_us = outbox_client_now_us(&q->client->base);
+    q->begun_us = q->client->work_us;
     return CURL_PREREQFUNC_OK;
 }
 
