@@ -200,15 +200,18 @@ static void take_unsent(struct client *c, struct request *q, CURLcode code)
 /*
  * The other side may have it. A message that the receiver does not stand makes it hang up or fall
  * silent: one that was alone is told of, as is one of HTTP/1.1, which has a connection of its own,
- * while others were answered. Else nothing is known, and the host goes on with one at a time.
+ * while others were answered. Where another one is lost, too, during its time, nothing is known,
+ * and the host goes on with one at a time.
  */
 static void take_unknown(struct client *c, struct request *q, CURLcode code)
 {
     struct outbox_err err = {.size = sizeof err};
     int alone = c->base.sent.n == q->left;
     int others = c->multiplexes == 0 && c->answered_us > q->begun_us;
+    int only = c->n_lost == 1 && c->lost_us <= q->begun_us;
+    c->lost_us = outbox_client_now_us(&c->base);
     answer_fault(c, q, code, &err);
-    if (q->n == 1 && (alone || others)) {
+    if (q->n == 1 && only && (alone || others)) {
         done_all(c, q, OUTBOX_UNAVAILABLE, 0, "%s", err.text);
         unavailable(c, &err);
         return;
@@ -222,33 +225,41 @@ static void take_unknown(struct client *c, struct request *q, CURLcode code)
     outbox_jobs_fail(&c->base, &c->base.queue, &err);
 }
 
-static void take_messages(struct client *c, struct request *q, CURLcode code)
+int answer_is_lost(struct request *q)
+{
+    long status = 0;
+    curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
+    /* Libraries before 8.1 take it as an error that the receiver did not wait for the body's end.
+     */
+    if (q->code == CURLE_HTTP2_STREAM && status >= 200)
+        q->complete = 1;
+    return q->kind == KIND_MESSAGES && q->begun && !q->complete;
+}
+
+static void take_messages(struct client *c, struct request *q)
 {
     long status = 0, version = 0;
     curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(q->easy, CURLINFO_HTTP_VERSION, &version);
-    /* Libraries before 8.1 take it as an error that the receiver did not wait for the body's end.
-     */
-    if (code == CURLE_HTTP2_STREAM && status >= 200)
-        q->complete = 1;
     if (q->complete && c->settings.http_version != VERSION_2)
         c->multiplexes = version >= CURL_HTTP_VERSION_2_0;
     if (q->complete)
         take_status(c, q, status);
     else if (q->begun)
-        take_unknown(c, q, code == CURLE_OK ? CURLE_GOT_NOTHING : code);
+        take_unknown(c, q, q->code == CURLE_OK ? CURLE_GOT_NOTHING : q->code);
     else
-        take_unsent(c, q, code);
+        take_unsent(c, q, q->code);
 }
 
-void answer_take(struct client *c, struct request *q, CURLcode code)
+void answer_take(struct client *c, struct request *q)
 {
     struct outbox_err err = {.size = sizeof err};
+    CURLcode code = q->code;
     int r = OUTBOX_OK;
     request_end(c, q);
     switch (q->kind) {
     case KIND_MESSAGES:
-        take_messages(c, q, code);
+        take_messages(c, q);
         break;
     case KIND_CHECK:
         r = code == CURLE_OK ? OUTBOX_OK : answer_fault(c, q, code, &err);

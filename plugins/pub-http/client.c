@@ -134,16 +134,31 @@ static void forget(struct outbox_client *base, struct outbox_job *job)
     eventfd_write(base->wake_fd, 1);
 }
 
+/* All that libcurl has, before the first one is judged: when the receiver has gone, many are lost
+ * at once. */
 static void take_answers(struct client *c)
 {
+    struct request *first = NULL, **last = &first;
     CURLMsg *msg;
     int left;
+    c->n_lost = 0;
     while ((msg = curl_multi_info_read(c->multi, &left)) != NULL) {
-        char *q = NULL;
+        char *p = NULL;
+        struct request *q;
         if (msg->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &q);
-        answer_take(c, (struct request *)(void *)q, msg->data.result);
+        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &p);
+        q = (struct request *)(void *)p;
+        q->code = msg->data.result;
+        q->next_over = NULL;
+        c->n_lost += answer_is_lost(q);
+        *last = q;
+        last = &q->next_over;
+    }
+    while (first) {
+        struct request *q = first;
+        first = q->next_over;
+        answer_take(c, q);
     }
 }
 

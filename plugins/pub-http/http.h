@@ -139,7 +139,7 @@ enum kind { KIND_MESSAGES, KIND_CHECK, KIND_TOKEN };
 struct client;
 
 struct request {
-    struct request *next;
+    struct request *next, *next_over;
     struct client *client;
     CURL *easy;
     enum kind kind;
@@ -151,6 +151,7 @@ struct request {
     struct curl_slist *headers;
     uint64_t credentials; /* the version that it was sent with */
     /* of its answer: */
+    CURLcode code;
     int begun; /* 1: the other side may have it */
     int refused, complete;
     int64_t begun_us;
@@ -178,6 +179,8 @@ struct client {
     int multiplexes;        /* -1: not known yet */
     int orphans;            /* some request may have no job any more; under the lock */
     int64_t answered_us;    /* when the last status came */
+    int64_t lost_us;        /* when libcurl said that one was lost */
+    uint32_t n_lost;        /* how many were, together with that one */
     char *token;
     uint64_t token_version;
     int64_t token_until_us;
@@ -237,7 +240,9 @@ void request_put_back(struct client *c, struct request *q);
 void request_free(struct request *q);
 
 /* answer.c */
-void answer_take(struct client *c, struct request *q, CURLcode code);
+/* 1: it left, and got no status. */
+int answer_is_lost(struct request *q);
+void answer_take(struct client *c, struct request *q);
 /* Why a request that was not begun has failed. */
 int answer_fault(const struct client *c, const struct request *q, CURLcode code,
                  struct outbox_err *err);

@@ -347,7 +347,7 @@ class Outages(Http):
         relay = self.start("run")
         self.until(lambda: "publisher is unavailable" in self.read("relay.log"), "the outage in the log")
         self.assertRegex(self.read("relay.log"), "[Cc]onnect")
-        for _ in range(2):
+        for _ in range(4):  # with three strikes a message is charged
             self.server.start()
             processed = self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'")[0][0]
             ids += self.insert("y", count=800)
