@@ -5,6 +5,8 @@
 #define SHOWN 200
 /* How long to wait when the receiver does not say it, ms. */
 #define LATER_MS 5000
+/* For so long a 500 tells what the next one means. */
+#define FAILED_US 600000000
 
 /* ---- texts for people ---- */
 
@@ -157,20 +159,49 @@ static int send_again(struct client *c, struct request *q, long status, uint32_t
     return 0;
 }
 
+/*
+ * 500 may be about the message or about the receiver. It is about the message if the receiver has
+ * accepted others since the last one; those that were on their way when it began to fail do not
+ * count.
+ */
+static int others_accepted(const struct client *c)
+{
+    return c->accepted_since && outbox_client_now_us(&c->base) - c->failed_us < FAILED_US;
+}
+
+static void note_accepted(struct client *c, const struct request *q)
+{
+    if (c->failed_us > 0 && q->begun_us >= c->failed_us)
+        c->accepted_since = 1;
+}
+
+static void note_failed(struct client *c, long status, uint32_t verdict)
+{
+    if (status < 0 || status >= STATUS_MAX ||
+        c->settings.verdicts[status] != VERDICT_UNAVAILABLE_UNLESS_ACCEPTED)
+        return;
+    c->accepted_since = 0;
+    if (verdict == OUTBOX_UNAVAILABLE)
+        c->failed_us = outbox_client_now_us(&c->base);
+}
+
 static void take_status(struct client *c, struct request *q, long status)
 {
-    uint32_t verdict = status_verdict(&c->settings, status), ms = after_ms(q, verdict);
+    uint32_t verdict = status_verdict(&c->settings, status, others_accepted(c));
+    uint32_t ms = after_ms(q, verdict);
     struct outbox_err err = {.size = sizeof err};
     char shown[SHOWN + 16];
     char *location = NULL;
     c->answered_us = outbox_client_now_us(&c->base);
     if (verdict == OUTBOX_ACCEPTED) {
+        note_accepted(c, q);
         outbox_client_connected(&c->base);
         done_all(c, q, verdict, 0, NULL);
         return;
     }
     if (send_again(c, q, status, verdict))
         return;
+    note_failed(c, status, verdict);
     show_body(c, q, shown);
     curl_easy_getinfo(q->easy, CURLINFO_REDIRECT_URL, &location);
     outbox_fail(&err, OUTBOX_E_RETRY, "the receiver answers %ld%s%s", status,

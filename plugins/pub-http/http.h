@@ -51,9 +51,11 @@ void json_add_string(struct text *t, struct outbox_str s);
 
 enum format { FORMAT_RAW, FORMAT_BINARY, FORMAT_STRUCTURED, FORMAT_BATCH };
 
-/* What becomes of a message; those of publisher.h, and: by whether the url is fixed. */
+/* What becomes of a message; those of publisher.h, and: by whether the url is fixed; by whether
+ * others are accepted. */
 #define VERDICT_UNAVAILABLE_OR_RETRY 16u
 #define VERDICT_UNAVAILABLE_OR_REJECTED 17u
+#define VERDICT_UNAVAILABLE_UNLESS_ACCEPTED 18u
 
 enum http_version { VERSION_AUTO, VERSION_1, VERSION_2 };
 enum auth { AUTH_NONE, AUTH_BASIC, AUTH_BEARER, AUTH_OAUTH2 };
@@ -86,7 +88,7 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
 /* status.c: what each status means */
 int status_read(const struct outbox_host *host, const struct outbox_cfg *cfg, uint8_t *verdicts,
                 struct outbox_err *err);
-uint32_t status_verdict(const struct settings *set, long status);
+uint32_t status_verdict(const struct settings *set, long status, int others_accepted);
 
 /* target.c */
 /* Splits the option: everything but set->url.path. */
@@ -179,6 +181,8 @@ struct client {
     int multiplexes;        /* -1: not known yet */
     int orphans;            /* some request may have no job any more; under the lock */
     int64_t answered_us;    /* when the last status came */
+    int64_t failed_us;      /* when it paused for a 500 or the like; 0: never */
+    int accepted_since;     /* a message was, since the last of those */
     int64_t lost_us;        /* when libcurl said that one was lost */
     uint32_t n_lost;        /* how many were, together with that one */
     char *token;

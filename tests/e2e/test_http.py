@@ -253,10 +253,10 @@ class Outcomes(Http):
     def test_each_status_has_its_outcome(self):
         """status, of a fixed url, of a template: what becomes of the row, or None: the publisher is unavailable."""
         self.receiver()
-        table = [(200, "processed", "processed"), (202, "processed", "processed"), (301, None, "pending"), (400, "failed", "failed"),
+        table = [(200, "processed", "processed"), (202, "processed", "processed"), (301, None, "pending"), (400, "pending", "pending"),
                  (401, None, None), (403, None, "pending"), (404, None, "pending"), (409, "pending", "pending"),
-                 (410, None, "failed"), (413, "failed", "failed"), (422, "failed", "failed"), (500, "pending", "pending"),
-                 (502, None, None), (503, None, None), (507, None, None)]
+                 (410, None, "failed"), (413, "failed", "failed"), (422, "failed", "failed"), (500, None, None), (599, None, None),
+                 (502, None, None), (503, None, None), (520, None, None), (527, None, None), (507, None, None)]
         for column, path in ((1, "/hooks"), (2, "/hooks/{topic}")):
             for row in table:
                 self.at(path, relay=LATER)
@@ -327,6 +327,27 @@ class Outcomes(Http):
         self.until(charged, "the one to be charged")
         count = self.query("SELECT count(*) FROM outbox_messages")[0][0]
         self.until(lambda: self.statuses() == [("pending", 1, 1), ("processed", 0, count - 1)], "the others")
+        self.stop(relay)
+
+    def test_a_500_is_charged_only_while_others_are_accepted(self):
+        self.receiver()
+        self.http(relay=LATER + "max_retries = 9\npoll_interval = 100ms")
+        self.server.say({"status": 500, "text": "down"})
+        ids = self.insert("x", count=30)
+        relay = self.start("run")
+        self.until(lambda: "answers 500" in self.read("relay.log"), "the outage in the log")
+        tried = lambda: [i for r in self.server.requests() for i in r["ids"]]
+        self.until(lambda: len(tried()) > len(set(tried())), "a second try")
+        self.assertEqual({row[1] for row in self.statuses()}, {0})
+        self.server.say({"body": "poison", "status": 500, "text": "no poison"})
+        self.until(lambda: self.statuses() == [("processed", 0, len(ids))], "the others")
+        bad = self.insert("poison")
+
+        def charged():
+            self.insert("y")
+            return self.row(bad)["retries"]
+        self.until(charged, "the one to be charged")
+        self.assertIn("no poison", self.row(bad)["last_error"])
         self.stop(relay)
 
     def test_an_answer_that_repeats_a_secret_shows_none(self):
