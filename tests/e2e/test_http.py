@@ -336,8 +336,11 @@ class Outcomes(Http):
         ids = self.insert("x", count=30)
         relay = self.start("run")
         self.until(lambda: "answers 500" in self.read("relay.log"), "the outage in the log")
-        tried = lambda: [i for r in self.server.requests() for i in r["ids"]]
-        self.until(lambda: len(tried()) > len(set(tried())), "a second try")
+
+        def tried_again():
+            tried = [i for r in self.server.requests() for i in r["ids"]]
+            return len(tried) > len(set(tried))
+        self.until(tried_again, "a second try")
         self.assertEqual({row[1] for row in self.statuses()}, {0})
         self.server.say({"body": "poison", "status": 500, "text": "no poison"})
         self.until(lambda: self.statuses() == [("processed", 0, len(ids))], "the others")
