@@ -102,11 +102,11 @@ static OUTBOX_PRINTF(5, 6) void done_all(struct client *c, struct request *q, ui
             outbox_job_done(&c->base, q->jobs[i], verdict, after_ms, NULL);
 }
 
-/* Nothing more is sent: the host pauses, and begins with one message. */
-static void unavailable(struct client *c, const struct outbox_err *err)
+/* Nothing more is sent: the host pauses, and begins with one message. keepalive does not tell it
+ * before the outcome does, which may have a time in it. */
+static void unavailable(struct client *c)
 {
     c->base.is_connected = 0;
-    c->base.down = *err;
     outbox_jobs_give_back(&c->base, &c->base.queue, NULL);
 }
 
@@ -208,7 +208,7 @@ static void take_status(struct client *c, struct request *q, long status)
                 location ? ", another url, which is not followed" : "", location ? "" : shown);
     done_all(c, q, verdict, ms, "%s", err.text);
     if (verdict == OUTBOX_UNAVAILABLE)
-        unavailable(c, &err);
+        unavailable(c);
     else
         outbox_client_connected(&c->base);
 }
@@ -244,7 +244,7 @@ static void take_unknown(struct client *c, struct request *q, CURLcode code)
     answer_fault(c, q, code, &err);
     if (q->n == 1 && only && (alone || others)) {
         done_all(c, q, OUTBOX_UNAVAILABLE, 0, "%s", err.text);
-        unavailable(c, &err);
+        unavailable(c);
         return;
     }
     c->base.is_connected = 0;
