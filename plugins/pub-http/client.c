@@ -57,12 +57,14 @@ static int send_queued(struct client *c, struct outbox_err *err)
         struct request *q = request_take(c, KIND_MESSAGES);
         if (!q)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        if (body_make(c, q) > 0) {
+        r = body_make(c, q, err);
+        if (r > 0) {
             r = request_start(c, q, time_left_ms(c, q), err);
             if (r == OUTBOX_OK)
                 continue;
-            request_requeue(c, q, 0);
         }
+        if (r < 0)
+            request_requeue(c, q, 0);
         request_put_back(c, q);
     }
     return r;
@@ -213,6 +215,7 @@ static void name_secrets(struct client *c)
     const struct outbox_cfg *cfg = c->base.cfg;
     c->password.option = host->option_is_set(cfg, "password") ? "password" : NULL;
     c->bearer.option = c->settings.auth == AUTH_BEARER ? "bearer_token" : NULL;
+    c->bearer.is_header = 1;
     c->signing.option = c->settings.signs ? "signing_secret" : NULL;
     c->client_secret.option = c->settings.auth == AUTH_OAUTH2 ? "oauth2_client_secret" : NULL;
     c->proxy_password.option = c->settings.proxy_password ? "proxy_password" : NULL;

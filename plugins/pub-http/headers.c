@@ -148,7 +148,9 @@ int headers_check(const struct outbox_host *host, const struct outbox_cfg *cfg,
                                       name);
         r = headers_add(&list, name, host->option_item(cfg, "header", i), NULL);
         if (r < 0)
-            outbox_fail_option(err, "header", "header.%.80s: it has a control character", name);
+            outbox_fail_option(err, "header",
+                               "header.%.80s: it has a control character, or more than %d bytes",
+                               name, VALUE_MAX_BYTES);
     }
     curl_slist_free_all(list);
     return r;

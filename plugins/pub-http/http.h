@@ -113,6 +113,7 @@ int address_text_is_private(const char *text);
 /* secret.c: what may change while the relay runs */
 struct secret {
     const char *option;
+    int is_header;   /* it leaves in a header as it is */
     int64_t read_us; /* 0: never */
     uint64_t n;
     uint64_t version; /* grows with each change */
@@ -122,6 +123,8 @@ struct secret {
 /* Reads it again when a second has passed. */
 int secret_read(const struct outbox_host *host, const struct outbox_cfg *cfg, struct secret *s,
                 struct outbox_err *err);
+/* OUTBOX_E_CONFIG: no header can have it. */
+int secret_check_header(const char *option, const char *value, struct outbox_err *err);
 void secret_clear(struct secret *s);
 
 /* signature.c: Standard Webhooks */
@@ -224,8 +227,8 @@ struct outbox_str event_content_type(const struct client *c, const struct outbox
 
 /* body.c: from messages to what is sent */
 /* Takes jobs from the queue; those that can never be sent get their outcome. 0: there is none to
- * send. */
-int body_make(struct client *c, struct request *q);
+ * send. An error: none can be sent, for what is our own. */
+int body_make(struct client *c, struct request *q, struct outbox_err *err);
 /* The value of the header that proves who we are; empty: none. */
 void body_add_credentials(const struct client *c, struct text *ret);
 /* Which version of them that is. */

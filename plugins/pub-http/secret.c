@@ -5,6 +5,17 @@
 /* So often is a file read again. */
 #define AGAIN_US 1000000
 
+int secret_check_header(const char *option, const char *value, struct outbox_err *err)
+{
+    for (const char *p = value; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7F)
+            return outbox_fail_option(err, option,
+                                      "%s: it has more than one line, or another control "
+                                      "character",
+                                      option);
+    return OUTBOX_OK;
+}
+
 int secret_read(const struct outbox_host *host, const struct outbox_cfg *cfg, struct secret *s,
                 struct outbox_err *err)
 {
@@ -15,6 +26,8 @@ int secret_read(const struct outbox_host *host, const struct outbox_cfg *cfg, st
     if (!s->option || (s->read_us > 0 && now_us - s->read_us < AGAIN_US))
         return OUTBOX_OK;
     r = outbox_option_read(host, cfg, s->option, value, sizeof value, &n, err);
+    if (r == OUTBOX_OK && s->is_header)
+        r = secret_check_header(s->option, value, err);
     if (r == OUTBOX_OK && (s->version == 0 || strcmp(value, s->value) != 0)) {
         explicit_bzero(s->value, sizeof s->value);
         memcpy(s->value, value, (size_t)n + 1);

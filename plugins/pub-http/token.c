@@ -9,6 +9,8 @@
  * end, at most so long before. */
 #define EXPIRES_S 300
 #define MARGIN_US 30000000
+/* With `Bearer` before it, it is a header. */
+#define TOKEN_MAX_BYTES 8000
 
 int token_is_fresh(const struct client *c)
 {
@@ -110,7 +112,7 @@ static int take_token(struct client *c, struct json_object *doc, struct outbox_e
     if (json_object_object_get_ex(doc, "access_token", &member) &&
         json_object_is_type(member, json_type_string))
         token = json_object_get_string(member);
-    if (!token || !*token || strlen(token) > 2 * SECRET_MAX)
+    if (!token || !*token || strlen(token) > TOKEN_MAX_BYTES)
         return outbox_fail(err, OUTBOX_E_RETRY, "oauth2_token_url: its answer has no access_token");
     for (const char *p = token; *p; p++)
         if (*p <= 0x20 || *p >= 0x7F)

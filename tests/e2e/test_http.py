@@ -487,6 +487,28 @@ class Security(Http):
         self.stop(relay)
         self.assertNotIn("unavailable", self.read("relay.log"))
 
+    def test_a_token_that_no_header_can_have_harms_no_message(self):
+        self.receiver()
+        self.server.say({"authorization": "Bearer one"})
+        self.write("token", "one\ntwo", 0o600)
+        self.config(self.server.section(more="bearer_token_file = " + self.path("token")))
+        self.assertIn("bearer_token: it has more than one line", self.outboxd("check", code=2).stderr)
+        self.write("token", "one\n", 0o600)
+        self.outboxd("init")
+        relay = self.start("run")
+        self.until_status(self.insert("x"), "processed")
+        self.write("token", "one\ntwo", 0o600)
+
+        def told():
+            self.insert("y")
+            return "it has more than one line" in self.read("relay.log")
+        self.until(told, "the fault in the log")
+        i = self.insert("y")
+        self.write("token", "one", 0o600)
+        self.until_status(i, "processed")
+        self.until(lambda: {row[:2] for row in self.statuses()} == {("processed", 0)}, "all to be processed, uncharged")
+        self.stop(relay)
+
     def test_oauth2_tokens_are_fetched_renewed_and_replaced(self):
         self.receiver()
         self.server.write("client_secret", SECRET)
