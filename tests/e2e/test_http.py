@@ -132,6 +132,18 @@ class Messages(Http):
         headers = self.server.requests()[-1]["headers"]
         self.assertEqual([headers.get(name) for name in ("b", "c2", "d")], ["1", "2", None])
 
+    def test_a_message_says_nothing_about_its_sender(self):
+        self.receiver()
+        self.http("header.X-Shop = mine\nkey_header = X-Key")
+        names = ("Proxy", "proxy_x", "X-Original-URL", "x_rewrite_url", "X_Client-IP", "True-Client-IP", "CF-Connecting-IP",
+                 "webhook_signature", "ce_type", "x_forwarded_for", "Signature", "Content-Digest", "content_range", "Range", "Date",
+                 "x_shop", "x_key", "authorization", "transfer_encoding")
+        self.insert("x", headers=json.dumps(dict({name: "evil" for name in names}, x_other="good", proximity="good")))
+        self.once()
+        headers = self.server.requests()[0]["headers"]
+        self.assertNotIn("evil", headers.values())
+        self.assertEqual((headers["x-shop"], headers["x_other"], headers["proximity"]), ("mine", "good", "good"))
+
     def test_a_path_leads_nowhere_else(self):
         self.receiver()
         self.at("/hooks/{topic}/{key}", "allow_paths = /hooks/*/1, /hooks/*a*\n", LATER)
