@@ -10,30 +10,20 @@
 
 /* ---- texts for people ---- */
 
-/* The beginning of the answer's body, fit for a log: no control characters, and no secret of ours
- * that it repeats. */
+/* The beginning of the answer's body, fit for a log: no control characters, and nothing if what was
+ * kept of it repeats a secret of ours. */
 static void show_body(const struct client *c, const struct request *q, char shown[SHOWN + 16])
 {
-    struct text credentials = {0};
-    const char *value;
     size_t n = 0;
-    body_add_credentials(c, &credentials);
-    value = text_end(&credentials);
-    if (value && strchr(value, ' '))
-        value = strchr(value, ' ') + 1;
-    if (!value || (*value && strstr(q->answer, value)) || q->answer_n == 0) {
-        shown[0] = '\0';
-    } else {
-        memcpy(shown, ": ", 2);
-        for (size_t i = 0; i < q->answer_n && n < SHOWN; i++) {
-            char b = q->answer[i];
-            shown[2 + n++] = b >= 0x20 && b < 0x7F ? b : b == '\n' || b == '\t' ? ' ' : '?';
-        }
-        shown[2 + n] = '\0';
+    shown[0] = '\0';
+    if (q->answer_n == 0 || secret_is_in(c, (struct outbox_str){q->answer, q->answer_n}))
+        return;
+    memcpy(shown, ": ", 2);
+    for (size_t i = 0; i < q->answer_n && n < SHOWN; i++) {
+        char b = q->answer[i];
+        shown[2 + n++] = b >= 0x20 && b < 0x7F ? b : b == '\n' || b == '\t' ? ' ' : '?';
     }
-    if (credentials.p)
-        explicit_bzero(credentials.p, credentials.n);
-    text_free(&credentials);
+    shown[2 + n] = '\0';
 }
 
 static const char *peer(const struct client *c)

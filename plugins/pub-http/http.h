@@ -111,6 +111,7 @@ int address_is_private(const struct sockaddr *sa);
 int address_text_is_private(const char *text);
 
 /* secret.c: what may change while the relay runs */
+struct client;
 struct secret {
     const char *option;
     int is_header;   /* it leaves in a header as it is */
@@ -126,6 +127,8 @@ int secret_read(const struct outbox_host *host, const struct outbox_cfg *cfg, st
 /* OUTBOX_E_CONFIG: no header can have it. */
 int secret_check_header(const char *option, const char *value, struct outbox_err *err);
 void secret_clear(struct secret *s);
+/* 1: the text has a secret of ours, or so much of one that nobody should see it. */
+int secret_is_in(const struct client *c, struct outbox_str text);
 
 /* signature.c: Standard Webhooks */
 int signature_check(const char *secrets, struct outbox_err *err);
@@ -140,8 +143,6 @@ enum kind { KIND_MESSAGES, KIND_CHECK, KIND_TOKEN };
 /* Flags of outbox_job.number: */
 #define JOB_ALONE 1u   /* not with others in one request */
 #define JOB_RENEWED 2u /* was sent again with new credentials */
-
-struct client;
 
 struct request {
     struct request *next, *next_over;

@@ -366,14 +366,24 @@ class Outcomes(Http):
         self.stop(relay)
 
     def test_an_answer_that_repeats_a_secret_shows_none(self):
+        secret = SECRET + "".join("%02d" % i for i in range(20))
+        user = "url = http://relay@127.0.0.1:%d/\npassword_file = %s\n"
+        bearer = "url = http://127.0.0.1:%d/\nbearer_token_file = %s\n"
+        basic = base64.b64encode(("relay:" + secret).encode()).decode()
         self.receiver()
-        self.at("/", "bearer_token_file = %s\n" % self.write("token", SECRET, 0o600), LATER)
-        self.server.say({"status": 400, "text": "you sent Bearer " + SECRET})
-        i = self.insert("x")
-        self.once(code=None)
-        self.assertIn("answers 400", self.row(i)["last_error"])
-        self.assertNoSecret(self.row(i)["last_error"])
-
+        path = self.write("token", secret, 0o600)
+        for option, text in ((bearer, "you sent Bearer " + secret), (bearer, "." * 180 + secret), (bearer, "cut: " + secret[:-10]),
+                             (bearer, "." * 1000 + secret), (user, "not " + basic), (user, "the password %s is wrong" % secret),
+                             (bearer + "header.X-Key = Token header-" + SECRET + "\n", "no key header-" + SECRET)):
+            self.config("[publisher out]\nplugin = http\nallow_private = yes\n" + option % (self.server.port, path), LATER)
+            self.outboxd("init")
+            self.server.say({"status": 422, "text": text})
+            i = self.insert("x")
+            self.once(code=None)
+            self.assertIn("answers 422", self.row(i)["last_error"])
+            for part in (secret, basic):
+                for at in range(len(part) - 8):
+                    self.assertNotIn(part[at:at + 8], self.row(i)["last_error"])
 
 class Outages(Http):
     def test_no_message_is_lost_or_charged_while_the_receiver_comes_and_goes(self):
