@@ -182,7 +182,7 @@ static void take_status(struct client *c, struct request *q, long status)
     struct outbox_err err = {.size = sizeof err};
     char shown[SHOWN + 16];
     char *location = NULL;
-    c->answered_us = outbox_client_now_us(&c->base);
+    c->answered_us = c->work_us;
     if (verdict == OUTBOX_ACCEPTED) {
         note_accepted(c, q);
         outbox_client_connected(&c->base);

@@ -134,16 +134,17 @@ static int add_signature(const struct client *c, struct request *q, const char *
     return r;
 }
 
-static int add_ids(const struct client *c, struct request *q, const char *id,
+static int add_ids(const struct client *c, struct request *q, const struct text *id,
                    struct outbox_err *err)
 {
+    struct outbox_str value = {id->p, id->n};
     const struct settings *set = &c->settings;
     int r = OUTBOX_OK;
     if (set->id_header)
-        r = headers_add(&q->headers, set->id_header, outbox_cstr(id), err);
+        r = headers_add(&q->headers, set->id_header, value, err);
     if (r == OUTBOX_OK && set->signs &&
         (!set->id_header || strcasecmp(set->id_header, "webhook-id") != 0))
-        r = headers_add(&q->headers, "webhook-id", outbox_cstr(id), err);
+        r = headers_add(&q->headers, "webhook-id", value, err);
     return r;
 }
 
@@ -162,7 +163,7 @@ static struct outbox_str content_type(const struct client *c, const struct outbo
 }
 
 /* What these cannot have is the message's fault. */
-static int add_headers(const struct client *c, struct request *q, const char *id,
+static int add_headers(const struct client *c, struct request *q, const struct text *id,
                        struct outbox_err *err)
 {
     const struct settings *set = &c->settings;
@@ -283,7 +284,7 @@ int body_make(struct client *c, struct request *q, struct outbox_err *ret_err)
         }
         id.n = 0;
         r = add_id(q, &id) && text_end(&q->body)
-                ? add_headers(c, q, id.p, &err)
+                ? add_headers(c, q, &id, &err)
                 : outbox_fail(&err, OUTBOX_E_RETRY, "out of memory");
         if (r == OUTBOX_OK) {
             r = add_own_headers(c, q, id.p, ret_err);

@@ -184,7 +184,7 @@ struct client {
     int checking, fetching; /* such a request is on its way */
     int multiplexes;        /* -1: not known yet */
     int orphans;            /* some request may have no job any more; under the lock */
-    int64_t answered_us;    /* when the last status came */
+    int64_t answered_us;    /* work_us when the last status came */
     int64_t failed_us;      /* when it paused for a 500 or the like; 0: never */
     int accepted_since;     /* a message was, since the last of those */
     int64_t lost_us;        /* when libcurl said that one was lost */
