@@ -5,7 +5,8 @@
 brokers.py BUILD_TREE STAGE [NAME...]: NAMEs are plugins; all whose broker the tests can start. For each there are
 
     bare      bench/bare_NAME: the library alone, with the same durability and acknowledgements, the best of some windows
-    plugin    bench/publisher: the plugin alone, in batches of 500 from memory, by two workers
+    plugin    bench/publisher: the plugin alone, in batches of 500 from memory, by two workers (one, where each worker has a
+              connection of its own)
     relay     outboxd run --once, two workers, from a table of SQLite
 
 Three times in turn, each with a fresh broker; medians. BENCH_MESSAGES (50000) of 256 bytes each."""
@@ -19,8 +20,11 @@ import tempfile
 import time
 
 RUNS = 3
-WINDOWS = {"postgres": (500, )}  # else:
-OTHER_WINDOWS = (500, 2000)
+# Two workers have up to 4000 messages under way, in an asynchronous plugin.
+WINDOWS = {"http": (50, 200), "postgres": (500, ), "amqp": (500, 2000)}
+OTHER_WINDOWS = (1000, 4000)
+# A worker of these has a connection of its own, as the bare loop has one.
+OF_ONE_WORKER = ("amqp", "postgres")
 SIZE = 256
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "50000"))
 
@@ -51,15 +55,17 @@ def kafka(folder):
     return cluster
 
 
+def http(folder):
+    return brokers.module("http").Broker(folder, fast=True)
+
+
 class Case:
     """One measurement, with a broker and a folder of its own."""
 
     def __init__(self, name):
         self.name = name
         self.folder = tempfile.mkdtemp(prefix="outbox-bench-", dir="/var/tmp")
-        module = brokers.module(name)
-        # A receiver of tests may be slower than what is measured.
-        make = kafka if name == "kafka" else getattr(module, "Fast", module.Broker)
+        make = {"kafka": kafka, "http": http}.get(name, brokers.module(name).Broker)
         self.broker = make(os.path.join(self.folder, "broker"))
         self.broker.start()
 
@@ -70,11 +76,11 @@ class Case:
         self.broker.stop()
         shutil.rmtree(self.folder)
 
-    def config(self):
+    def config(self, workers=2):
         path, db = os.path.join(self.folder, "outboxd.ini"), os.path.join(self.folder, "bench.db")
         with open(path, "w", encoding="utf-8") as f:
-            f.write("[relay]\nplugin_dir = %s\nworkers = 2\nretention = 0\n[log]\nlevel = warning\n[store]\nplugin = sqlite\n"
-                    "path = %s\n%s\n[router]\nfallback = out\n" % (plugins, db, self.broker.section("out")))
+            f.write("[relay]\nplugin_dir = %s\nworkers = %d\nretention = 0\n[log]\nlevel = warning\n[store]\nplugin = sqlite\n"
+                    "path = %s\n%s\n[router]\nfallback = out\n" % (plugins, workers, db, self.broker.section("out")))
         os.chmod(path, 0o600)
         return path, db
 
@@ -88,13 +94,13 @@ class Case:
             last = ["bench"]
         env = dict(os.environ, PGUSER="relay", PGDATABASE="inbox", PGPASSWORD=getattr(brokers.module(self.name), "PASSWORD", ""))
         best = 0
-        for window in getattr(self.broker, "WINDOWS", WINDOWS.get(self.name, OTHER_WINDOWS)):
+        for window in WINDOWS.get(self.name, OTHER_WINDOWS):
             out = subprocess.run([*command, str(window), *last], check=True, capture_output=True, text=True, env=env).stdout
             best = max(best, float(out.split()[0]))
         return best, 0.0
 
     def plugin(self):
-        config, _ = self.config()
+        config, _ = self.config(1 if self.name in OF_ONE_WORKER else 2)
         out = subprocess.run([tool("publisher"), config, str(MESSAGES), str(SIZE)], check=True, capture_output=True,
                              text=True).stdout.split()
         return float(out[0]), float(out[1])
@@ -129,7 +135,7 @@ def measure(name):
 def main():
     print("| broker | bare/s | plugin/s | share | relay/s | share | CPU s a million: plugin | relay |\n" + "|---" * 8 + "|")
     for name in sys.argv[3:] or [*brokers.THERE, "amqp"]:
-        missing = brokers.module(name).MISSING or getattr(brokers.module(name), "FAST_MISSING", None)
+        missing = brokers.module(name).MISSING
         if missing:
             print("# %s: %s" % (name, missing))
         else:

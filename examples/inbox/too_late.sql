@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Refuses messages that are older than the ids which are kept: whether such a one is a duplicate nobody can
 -- tell any more. At the relay it becomes a dead letter, and a person decides. As the table's owner.
+-- Not for messages that are scheduled for weeks later: created_at is when they were written.
 
 CREATE FUNCTION outbox_inbox_too_late() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -159,7 +159,6 @@ static CURLcode set_numbers(CURL *e, const struct client *c, enum kind kind)
         {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_QUICK_EXIT, 1}, /* nobody waits for a thread that looks up a name */
         {CURLOPT_HTTP_VERSION, versions[kind == KIND_TOKEN ? VERSION_AUTO : set->http_version]},
-        {CURLOPT_PIPEWAIT, set->http_version != VERSION_1},
         {CURLOPT_PATH_AS_IS, 1},
         {CURLOPT_FOLLOWLOCATION, 0},
         {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1},
@@ -265,6 +264,9 @@ int request_start(struct client *c, struct request *q, long timeout_ms, struct o
         rc = curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body.n);
     if (rc == CURLE_OK && q->kind != KIND_CHECK)
         rc = curl_easy_setopt(e, CURLOPT_POSTFIELDS, q->body.p);
+    /* For a connection that others share; without that, it would wait for somebody's answer. */
+    if (rc == CURLE_OK)
+        rc = curl_easy_setopt(e, CURLOPT_PIPEWAIT, c->multiplexes > 0 ? 1L : 0L);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? timeout_ms : 1L);
     if (rc != CURLE_OK)

@@ -143,10 +143,10 @@ static void take_end(struct broker *b)
 {
     const char *text = NULL;
     natsStatus s = natsConnection_GetLastError(b->nc, &text);
-    if (s == NATS_OK || !text || !*text)
-        text = s == NATS_OK || s == NATS_CONNECTION_CLOSED || s == NATS_IO_ERROR
-                   ? "the server has closed it"
-                   : natsStatus_GetText(s);
+    if (s == NATS_OK || s == NATS_CONNECTION_CLOSED || !text || !*text)
+        text = link_is_shut(b->link)
+                   ? "no confirm within publish_timeout, in the middle of a record"
+                   : "the server has closed it";
     b->is_named = strstr(text, "Maximum Payload") || strstr(text, "maximum control line") ||
                   strstr(text, "Maximum Control Line");
     connection_end(b, OUTBOX_E_RETRY, "%s", text);

@@ -263,7 +263,7 @@ static void *guard(void *arg)
         int64_t at = now_ns();
         struct timespec until;
         if (link->busy_ns > 0 && at - link->busy_ns >= link->limit_ns && link->fd >= 0)
-            shutdown(link->fd, SHUT_RDWR);
+            link->is_shut = shutdown(link->fd, SHUT_RDWR) == 0;
         at += link->limit_ns / 2;
         until.tv_sec = (time_t)(at / 1000000000);
         until.tv_nsec = (long)(at % 1000000000);
@@ -280,4 +280,13 @@ int link_guard(struct link *link, int64_t limit_us)
     e = pthread_create(&link->guard, NULL, guard, link);
     link->is_guarded = e == 0;
     return e;
+}
+
+int link_is_shut(struct link *link)
+{
+    int is_shut;
+    pthread_mutex_lock(&link->lock);
+    is_shut = link->is_shut;
+    pthread_mutex_unlock(&link->lock);
+    return is_shut;
 }

@@ -42,6 +42,7 @@ struct link {
     int fd;      /* the socket; -1: there is none */
     int wants_write;
     int is_woken;    /* our thread, because of `answers` */
+    int is_shut;     /* by the guard */
     int64_t busy_ns; /* since when our thread has been in the library; 0: it is not */
     struct answers answers;
 };
@@ -66,3 +67,5 @@ int link_fd(struct link *link, int *ret_wants_write);
 void link_busy(struct link *link, int is_busy);
 /* Starts the guard. limit_us: how long such a call may take. 0, or an errno. */
 int link_guard(struct link *link, int64_t limit_us);
+/* Whether the guard has ended the connection. */
+int link_is_shut(struct link *link);

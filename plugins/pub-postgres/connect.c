@@ -192,8 +192,8 @@ static int new_attempt(const struct instance *x, struct attempt **ret, struct ou
  * parts of them, and only decide whether a person has to look. */
 static int refused(struct instance *x, const struct attempt *a, struct outbox_err *err)
 {
-    static const char *const wrong[] = {"invalid ", "could not match ", "certificate", "SSL",
-                                        "requires authentication"};
+    static const char *const wrong[] = {"invalid ", "could not match ", "certificate",
+                                        "support SSL", "requires authentication"};
     const char *text = PQerrorMessage(a->db);
     bool is_wrong = !PQdb(a->db);
     x->refusal = a->refusal;

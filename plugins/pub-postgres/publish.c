@@ -80,17 +80,21 @@ static int insert(struct share *s, struct outbox_err *err)
     char timeout[24];
     const char *timeouts[1] = {timeout}, *channel[1] = {x->settings.notify};
     const char *source = x->settings.source;
-    const struct step steps[STEPS_MAX] = {
+    const struct step all[STEPS_MAX] = {
+        {notify_sql, 1, NULL, channel, NULL},
         {settings_sql, 1, NULL, timeouts, NULL},
         {x->insert, source ? ROWS_COLUMNS : ROWS_COLUMNS - 1, rows_types, s->bytes.values,
          s->bytes.lengths},
-        {notify_sql, 1, NULL, channel, NULL},
     };
+    bool notifies = x->settings.notify != NULL;
     PGresult *result = NULL;
     int r;
     snprintf(timeout, sizeof timeout, "%lld",
              (long long)outbox_deadline_left_ms(&x->d) + SERVER_MS);
-    r = session_run(x, steps, x->settings.notify ? 3 : 2, &result, err);
+    r = session_run(x, all + !notifies, STEPS_MAX - !notifies, &result, err);
+    if (r == OUTBOX_OK)
+        x->host->count(x->host, "postgres_already_there_total",
+                       (int64_t)s->n_picked - strtoll(PQcmdTuples(result), NULL, 10));
     PQclear(result);
     return r;
 }
@@ -105,6 +109,7 @@ static int judge(struct share *s, int r, struct outbox_err *err)
         for (uint64_t i = 0; i < s->n_picked; i++)
             s->outcomes[s->picked[i]]->verdict = OUTBOX_ACCEPTED;
         s->at = s->behind;
+        s->tries = 0;
         x->careful -= x->careful < s->n_picked ? x->careful : s->n_picked;
         s->size = x->careful > 0 ? 1 : s->size > s->n / 2 ? s->n : s->size * 2;
         return r;

@@ -16,7 +16,9 @@ static const char look_sql[] =
     "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace),"
     " wanted AS (SELECT w.name, w.place FROM pg_catalog.unnest(pg_catalog.string_to_array($2, ','))"
     "  WITH ORDINALITY AS w (name, place)),"
-    " got AS (SELECT w.name, a.attnum, a.atttypid, y.typbasetype FROM t CROSS JOIN wanted w"
+    " got AS (SELECT w.name, a.attnum, a.atttypid, y.typbasetype, CASE WHEN y.typcategory = 'S'"
+    "  THEN '' ELSE '::' || pg_catalog.format_type(a.atttypid, NULL) END AS cast_to FROM t CROSS "
+    "JOIN wanted w"
     "  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname::text = w.name"
     "   AND a.attnum > 0 AND NOT a.attisdropped"
     "  LEFT JOIN pg_catalog.pg_type y ON y.oid = a.atttypid),"
@@ -24,21 +26,23 @@ static const char look_sql[] =
     "   FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid"
     "   AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) AS names"
     "  FROM t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid WHERE i.indisunique AND"
-    "   i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)"
+    "   i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL),"
+    " key AS (SELECT names FROM keys WHERE 'message_id' = ANY (names) AND names <@"
+    "  pg_catalog.string_to_array($3, ',') ORDER BY pg_catalog.cardinality(names) LIMIT 1),"
+    " key_names AS (SELECT pg_catalog.unnest(names) AS name FROM key)"
     "SELECT pg_catalog.format('%I.%I', t.nspname, t.relname),"
     " t.relkind IN ('r', 'p'), t.relpersistence = 'p',"
     " (SELECT pg_catalog.string_agg(name, ', ') FROM got WHERE attnum IS NULL),"
-    " (SELECT pg_catalog.format_type(atttypid, NULL) FROM got WHERE name = 'message_id'),"
-    " (SELECT pg_catalog.format_type(atttypid, NULL) FROM got WHERE name = 'payload' AND"
-    "  'pg_catalog.bytea'::pg_catalog.regtype NOT IN (atttypid, typbasetype)),"
-    " (SELECT pg_catalog.format_type(atttypid, NULL) FROM got WHERE name = 'headers'),"
-    " (SELECT (SELECT pg_catalog.string_agg(name, ', ') FROM pg_catalog.unnest(names) AS name)"
-    "  FROM keys WHERE 'message_id' = ANY (names) AND names <@"
-    "   pg_catalog.string_to_array($3, ',') ORDER BY pg_catalog.cardinality(names) LIMIT 1),"
+    " (SELECT cast_to FROM got WHERE name = 'message_id'),"
+    " (SELECT CASE WHEN 'pg_catalog.bytea'::pg_catalog.regtype IN (atttypid, typbasetype)"
+    "   THEN 'm.payload' ELSE 'pg_catalog.convert_from(m.payload, ''UTF8'')' || cast_to END"
+    "  FROM got WHERE name = 'payload'),"
+    " (SELECT cast_to FROM got WHERE name = 'headers'),"
+    " (SELECT pg_catalog.string_agg(name, ', ') FROM key_names),"
     " (SELECT pg_catalog.string_agg(name, ', ') FROM got WHERE"
     "  NOT pg_catalog.has_column_privilege(t.oid, attnum, 'INSERT')),"
-    " pg_catalog.has_column_privilege(t.oid, (SELECT attnum FROM got WHERE name = 'message_id'),"
-    "  'SELECT')"
+    " (SELECT pg_catalog.string_agg(name, ', ') FROM key_names WHERE"
+    "  NOT pg_catalog.has_column_privilege(t.oid, name, 'SELECT'))"
     " FROM t";
 
 enum {
@@ -46,12 +50,12 @@ enum {
     IS_TABLE,
     IS_DURABLE,
     MISSING,
-    ID_TYPE,
-    PAYLOAD_TYPE,
-    HEADERS_TYPE,
+    ID_CAST,
+    PAYLOAD,
+    HEADERS_CAST,
     KEY,
     FORBIDDEN,
-    MAY_SELECT
+    HIDDEN
 };
 
 static const char *text_at(const PGresult *result, int column)
@@ -74,9 +78,8 @@ static const char *find_fault(const PGresult *result, const char **ret_part)
         return "lacks a unique index of message_id%s, by which duplicates are found";
     if ((*ret_part = text_at(result, FORBIDDEN)) != NULL)
         return "may not be written by this role: GRANT INSERT (%s)";
-    *ret_part = "";
-    if (*text_at(result, MAY_SELECT) != 't')
-        return "hides from this role what is a duplicate%s: GRANT SELECT (message_id)";
+    if ((*ret_part = text_at(result, HIDDEN)) != NULL)
+        return "hides from this role what is a duplicate: GRANT SELECT (%s)";
     return NULL;
 }
 
@@ -97,10 +100,10 @@ static int check(const struct instance *x, const PGresult *result, struct outbox
                        set->schema, dot, set->table, fault);
 }
 
-/* The types are those of the catalog, as the server writes them. */
+/* What is put in comes from the catalog, quoted. A cast to a type of text would cut it: without one
+ * the server refuses what is too long. */
 static char *make_insert(const PGresult *result, bool has_source)
 {
-    const char *payload = text_at(result, PAYLOAD_TYPE);
     char *sql = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&sql, &n);
@@ -108,19 +111,14 @@ static char *make_insert(const PGresult *result, bool has_source)
         return NULL;
     fprintf(f,
             "INSERT INTO %s (message_id, topic, key, payload, headers, created_at, seq%s)"
-            " SELECT m.id::%s, m.topic, m.key,",
-            text_at(result, NAME), has_source ? ", source" : "", text_at(result, ID_TYPE));
-    if (payload)
-        fprintf(f, " pg_catalog.convert_from(m.payload, 'UTF8')::%s", payload);
-    else
-        fputs(" m.payload", f);
-    fprintf(f,
-            ", m.headers::%s, m.created_at, m.seq%s FROM ROWS FROM (pg_catalog.unnest($1),"
-            " pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-            " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS m (id, "
-            "topic, key, payload, headers, created_at, seq)"
+            " SELECT m.id%s, m.topic, m.key, %s, m.headers%s, m.created_at, m.seq%s"
+            " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+            " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
+            " pg_catalog.unnest($7)) AS m (id, topic, key, payload, headers, created_at, seq)"
             " ON CONFLICT (%s) DO NOTHING",
-            text_at(result, HEADERS_TYPE), has_source ? ", $8" : "", text_at(result, KEY));
+            text_at(result, NAME), has_source ? ", source" : "", text_at(result, ID_CAST),
+            text_at(result, PAYLOAD), text_at(result, HEADERS_CAST), has_source ? ", $8" : "",
+            text_at(result, KEY));
     if (fclose(f) != 0) {
         free(sql);
         return NULL;

@@ -419,6 +419,16 @@ class Outages(Http):
         self.assertLessEqual(set(ids), set(self.server.ids()))
         self.stop(relay)
 
+    def test_slow_answers_do_not_hold_up_other_messages(self):
+        self.receiver()
+        self.http()
+        self.server.say({"delay": 1})
+        self.insert("x", count=40)
+        began = time.monotonic()
+        self.once()
+        self.assertEqual(self.statuses(), [("processed", 0, 40)])
+        self.assertLess(time.monotonic() - began, 10, "20 connections, two rounds of a second")
+
     def test_a_slow_receiver_does_not_hold_up_the_end(self):
         self.receiver()
         self.http(relay="shutdown_timeout = 1s")

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import unittest
 import unittest.mock
 
@@ -348,10 +349,7 @@ class Nats(relay_test.Relay):
         subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.dir)
 
     def test_tls(self):
-        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                     "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem")
-        os.chmod(self.path("key.pem"), 0o600)
-        cert, key = self.path("cert.pem"), self.path("key.pem")
+        cert, key = self.certificate()
         context = ssl.create_default_context(cafile=cert)
         context.load_cert_chain(cert, key)
         self.broker("%stls { cert_file: \"%s\", key_file: \"%s\", ca_file: \"%s\", verify: true }\n"
@@ -375,6 +373,62 @@ class Nats(relay_test.Relay):
         self.server.reload(nats_server.USERS % SECRET)
         self.with_url(url % "localhost", "subject = out\n" + mine)
         self.assertIn("the server has no TLS", self.outboxd("check", "--connect", code=1).stderr)
+
+    def certificate(self):
+        """Of localhost; returns the paths of it and of its key."""
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                     "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem")
+        os.chmod(self.path("key.pem"), 0o600)
+        return self.path("cert.pem"), self.path("key.pem")
+
+    def stalling_way(self, cut, stalled):
+        """The port of a way to the server: once told to cut, the first bytes of an answer are the last ones."""
+        def pass_on(source, sink, is_answer):
+            held = False
+            with source, sink:
+                while True:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    if is_answer and cut.is_set() and not stalled.is_set():
+                        sink.sendall(data[:10])
+                        held = True
+                        stalled.set()
+                    if not held:
+                        sink.sendall(data)
+
+        def guarded(function, *args):
+            try:
+                function(*args)
+            except OSError:
+                pass  # the other direction has ended
+
+        def accept():
+            while True:
+                client = way.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self.server.port))
+                for args in ((server, client, True), (client, server, False)):
+                    threading.Thread(target=guarded, args=(pass_on, *args), daemon=True).start()
+        way = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(way.close)
+        threading.Thread(target=guarded, args=(accept, ), daemon=True).start()
+        return way.getsockname()[1]
+
+    def test_a_connection_that_stalls_in_a_record_of_tls_is_left(self):
+        cert, key = self.certificate()
+        self.broker("%stls { cert_file: \"%s\", key_file: \"%s\" }\n" % (nats_server.USERS % SECRET, cert, key),
+                    tls=ssl.create_default_context(cafile=cert))
+        cut, stalled = threading.Event(), threading.Event()
+        self.with_url("tls://relay:%s@localhost:%d" % (SECRET, self.stalling_way(cut, stalled)),
+                      "subject = out\nca_file = %s\npublish_timeout = 1s" % cert, "poll_interval = 100ms")
+        relay = self.start("run")
+        self.until_status(self.insert("x"), "processed")
+        cut.set()
+        self.insert("x", count=5)
+        self.until(stalled.is_set, "an answer")
+        self.until(lambda: self.statuses() == [("processed", 0, 6)], "all to be processed, uncharged")
+        self.assertIn("no confirm within publish_timeout, in the middle of a record", self.read("relay.log"))
+        self.stop(relay)
 
     def test_a_server_that_never_begins_tls_holds_nobody_up(self):
         with socket.create_server(("127.0.0.1", 0)) as fake:

@@ -49,9 +49,8 @@ class Inbox(relay_test.Relay):
     def conninfo(self, conninfo, more=""):
         self.inbox(section="[publisher out]\nplugin = postgres\nconninfo = %s\n%s\n" % (conninfo, more))
 
-    def example(self, name):
-        subprocess.run([os.path.join(inbox.BIN, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-v", "relay=relay", "-v", "receiver=shop",
-                        "-f", os.path.join(EXAMPLES, name), self.server.conninfo("outbox")], check=True, capture_output=True)
+    def example(self, name, user="outbox"):
+        self.server.script(os.path.join(EXAMPLES, name), user)
 
     def statuses(self):
         return self.query("SELECT status, retries, count(*) FROM outbox_messages GROUP BY 1, 2 ORDER BY 1, 2")
@@ -105,7 +104,8 @@ class Publishing(Inbox):
     def test_only_those_at_fault_are_charged(self):
         """The first three can never be taken; what a trigger or a policy does not like may be later."""
         self.server.sql("ALTER TABLE outbox_inbox ADD CHECK (topic <> 'check'), ALTER COLUMN topic TYPE varchar(20)")
-        self.server.sql("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.topic = 'raise' THEN RAISE 'not now'; "
+        self.server.sql("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                        "IF NEW.topic = 'raise' THEN RAISE 'not now'; "
                         "ELSIF NEW.topic = 'lacks' THEN PERFORM 1 FROM nowhere; END IF; RETURN NEW; END $$")
         self.server.sql("CREATE TRIGGER t BEFORE INSERT ON outbox_inbox FOR EACH ROW EXECUTE FUNCTION f()")
         self.server.sql("CREATE UNIQUE INDEX one_gift ON outbox_inbox (topic) WHERE topic = 'gift'")
@@ -114,8 +114,9 @@ class Publishing(Inbox):
         self.inbox(relay=NO_RETRY + "\nworkers = 1")
         good = self.insert("x", count=100)
         wrong = [(self.insert("x", **columns), status, state) for columns, status, state in (
-            ({"key": "a\0b"}, "failed", "22021"), ({"topic": "t" * 21}, "failed", "22001"), ({"headers": '{"a": "\\u0000"}'}, "failed", "22P05"),
-            ({"topic": "check"}, "pending", "23514"), ({"topic": "raise"}, "pending", "P0001"), ({"topic": "lacks"}, "pending", "42P01"),
+            ({"key": "a\0b"}, "failed", "22021"), ({"topic": "t" * 21}, "failed", "22001"),
+            ({"headers": '{"a": "\\u0000"}'}, "failed", "22P05"), ({"topic": "check"}, "pending", "23514"),
+            ({"topic": "raise"}, "pending", "P0001"), ({"topic": "lacks"}, "pending", "42P01"),
             ({"topic": "policy"}, "pending", "42501"))]
         good += self.insert("x", count=100)
         good.append(self.insert("x", topic="gift"))
@@ -154,6 +155,17 @@ class Publishing(Inbox):
                          [(good, {"a": [1]}, '{"z":"1","a":"2"}', "shop", 7)])
         self.assertEqual((self.row(bad)["status"], "22P02" in self.row(bad)["last_error"]), ("failed", True))
 
+    def test_a_text_that_is_too_long_for_its_column_is_not_cut(self):
+        self.server.sql("ALTER TABLE outbox_inbox ALTER message_id TYPE char(36), ALTER payload TYPE varchar(5) USING '', "
+                        "ALTER headers TYPE varchar(20)")
+        self.inbox(relay=NO_RETRY)
+        good, long = self.insert("12345", count=20), self.insert("123456")
+        headers = self.insert("1", headers='{"a": "%s"}' % ("x" * 20))
+        self.outboxd("run", "--once", code=None)
+        self.assertEqual(sorted(self.server.ids()), sorted(good))
+        for i in (long, headers):
+            self.assertEqual((self.row(i)["status"], "22001" in self.row(i)["last_error"]), ("failed", True))
+
     def test_one_that_is_older_than_the_ids_which_are_kept_becomes_a_dead_letter(self):
         self.example("too_late.sql")
         self.inbox()
@@ -180,8 +192,9 @@ class Publishing(Inbox):
         self.assertEqual(self.server.sql("SELECT sum(octet_length(payload)) FROM outbox_inbox"), [((28 + 18) << 20,)])
 
     def test_what_is_wrong_with_the_table_is_told(self):
-        for change, said in (("RENAME TO another", "does not exist"), ("DROP COLUMN seq, DROP COLUMN headers", "lacks the column headers, seq"),
-                             ("DROP CONSTRAINT outbox_inbox_pkey", "lacks a unique index of message_id"), ("SET UNLOGGED", "is not durable")):
+        for change, said in (("RENAME TO another", "does not exist"), ("SET UNLOGGED", "is not durable"),
+                             ("DROP COLUMN seq, DROP COLUMN headers", "lacks the column headers, seq"),
+                             ("DROP CONSTRAINT outbox_inbox_pkey", "lacks a unique index of message_id")):
             self.server.sql("CREATE TABLE kept (LIKE outbox_inbox INCLUDING ALL); GRANT ALL ON kept TO relay")
             self.server.sql("ALTER TABLE outbox_inbox " + change)
             self.inbox()
@@ -304,7 +317,8 @@ class Outages(Inbox):
         relay = self.start("run")
         for spoil, said, mend in (("ALTER TABLE outbox_inbox RENAME TO elsewhere", "table: outbox_inbox does not exist",
                                    "ALTER TABLE elsewhere RENAME TO outbox_inbox"),
-                                  ("REVOKE ALL ON outbox_inbox FROM relay", "may not be written by this role", "GRANT ALL ON outbox_inbox TO relay")):
+                                  ("REVOKE ALL ON outbox_inbox FROM relay", "may not be written by this role",
+                                   "GRANT ALL ON outbox_inbox TO relay")):
             self.until_status(self.insert("x"), "processed")
             self.server.sql(spoil)
             ids = self.insert("x", count=2)
@@ -322,22 +336,27 @@ class Outages(Inbox):
         self.assertEqual(self.until_status(self.insert("{}"), "processed")["retries"], 0)
         self.stop(relay)
 
-    def test_a_lock_on_the_table_charges_no_message(self):
-        self.inbox("publish_timeout = 500ms", "batch_timeout = 5s")
-        relay = self.start("run")
+    def locked(self, said, more="", relay=""):
+        """The log says why nothing arrives; then the lock is released."""
+        self.inbox(more, relay)
+        process = self.start("run")
         self.until_status(self.insert("x"), "processed")
         db = self.server.connect()
         self.addCleanup(db.close)
         db.cursor().execute("LOCK TABLE outbox_inbox")
         self.insert("x", count=20)
-        self.until_logged("no answer in time")
+        self.until_logged(said)
         self.until(lambda: not self.server.sql("SELECT 1 FROM pg_locks WHERE NOT granted"), "the statement to end at the server, too")
-        self.server.sql("ALTER ROLE relay SET lock_timeout = '50ms'")
-        self.server.disconnect()
-        self.until_logged("55P03")
         db.rollback()
         self.until_all(21)
-        self.stop(relay)
+        self.stop(process)
+
+    def test_a_lock_on_the_table_charges_no_message(self):
+        self.locked("no answer in time", "publish_timeout = 500ms", "batch_timeout = 5s")
+
+    def test_nor_does_a_lock_that_the_server_does_not_wait_for(self):
+        self.server.sql("ALTER ROLE relay SET lock_timeout = '50ms'")
+        self.locked("55P03")
 
     def test_too_many_connections_are_one_worker_s_trouble(self):
         self.server.sql("ALTER ROLE relay CONNECTION LIMIT 1")
@@ -374,7 +393,8 @@ class Outages(Inbox):
 
     def test_a_message_that_ends_the_session_is_found_and_the_others_arrive(self):
         self.server.sql("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
-                        "IF NEW.topic = 'bad' THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); END IF; RETURN NEW; END $$")
+                        "IF NEW.topic = 'bad' THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); END IF; "
+                        "RETURN NEW; END $$")
         self.server.sql("CREATE TRIGGER t BEFORE INSERT ON outbox_inbox FOR EACH ROW EXECUTE FUNCTION f()")
         self.inbox(relay="retry_min = 1h\nretry_max = 1h\nmax_retries = 9\npoll_interval = 100ms")
         self.insert("x", count=20)
@@ -402,9 +422,9 @@ class ExactlyOnce(Inbox):
     def test_each_message_has_its_effect_exactly_once_whoever_is_killed(self):
         """Relays, their sessions, the server and two consumers are killed at random; then all of it is left in peace."""
         self.server.sql("GRANT CREATE ON SCHEMA public TO shop")
-        subprocess.run([os.path.join(inbox.BIN, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-f", os.path.join(EXAMPLES, "receiver.sql"),
-                        self.server.conninfo("shop")], check=True, capture_output=True, env=dict(os.environ, PGPASSWORD=inbox.PASSWORD))
-        self.inbox("notify = mail\npublish_timeout = 1s", "workers = 2\nbatch_size = 20\npoll_interval = 100ms\nbatch_timeout = 2s\nlease = 6s")
+        self.example("receiver.sql", "shop")
+        self.inbox("notify = mail\npublish_timeout = 1s",
+                   "workers = 2\nbatch_size = 20\npoll_interval = 100ms\nbatch_timeout = 2s\nlease = 6s")
         chance = random.Random(7)
         relays, consumers, ids = [self.start("run"), self.start("run")], [self.consumer(), self.consumer()], []
 
@@ -466,7 +486,8 @@ class Tls(Inbox):
         self.server.stop()
         self.server.start()
         root = "sslrootcert=" + self.path("cert.pem")
-        for conninfo, said in (("host=localhost ", "certificate verify failed"), ("host=127.0.0.1 " + root, "does not match host name"),
+        for conninfo, said in (("host=localhost ", "certificate verify failed"),
+                               ("host=127.0.0.1 " + root, "does not match host name"),
                                ("host=localhost sslrootcert=/nowhere", "/nowhere"), ("service=mail", "must have sslmode")):
             self.conninfo(conninfo + " " + server, password)
             self.assertIn(said, self.outboxd("check", "--connect", code=1).stderr)

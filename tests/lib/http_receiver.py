@@ -149,15 +149,6 @@ class Broker(server.Server):
         return self.lines("ids")
 
 
-class Fast(Broker):
-    """For measurements: of HTTP/1.1, each that is under way has a connection, of which 20 do best."""
-
-    WINDOWS = (20, 100)
-
-    def __init__(self, folder):
-        super().__init__(folder, fast=True)
-
-
 # ---- the receiver itself
 
 def ids_of(headers, body):

@@ -68,12 +68,14 @@ class Broker(server.Server):
                 if os.stat(path).st_uid == os.getuid():
                     os.chmod(path, os.stat(path).st_mode | 0o011)
                 path = os.path.dirname(path)
-        self.program("initdb", "-D", data, "-U", "outbox", "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync")
+        password = self.write("initdb.password", PASSWORD)
+        os.chmod(password, 0o644)
+        self.program("initdb", "-D", data, "-U", "outbox", "-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256",
+                     "--pwfile", password, "--no-sync")
         self.append("postgresql.conf", "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\n"
                     "max_connections = 40\nlc_messages = 'C'\nlog_min_messages = warning\n%s" % self.read("options"))
-        # The owner comes by another address, so that nothing is refused to it.
         with open(os.path.join(data, "pg_hba.conf"), "w", encoding="ascii") as f:
-            f.write("%s\nlocal all all scram-sha-256\nhost all outbox 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256\n" % self.read("hba"))
+            f.write("%s\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n" % self.read("hba"))
 
     def append(self, name, text):
         with open(self.path("data", name), "a", encoding="utf-8") as f:
@@ -88,13 +90,13 @@ class Broker(server.Server):
         if not os.path.exists(self.path("data")):
             self.init()
         command = [*AS_USER, os.path.join(BIN, "postgres"), "-D", self.path("data"), "-p", str(self.port)]
-        self.run(PROCESS, command, cwd="/")
+        if not self.is_running():
+            self.run(PROCESS, command, cwd="/")
         self.wait(lambda: self.is_up(command), "the server")
         if not is_made:
             self.sql("CREATE ROLE relay LOGIN PASSWORD '%s'; CREATE ROLE shop LOGIN PASSWORD '%s'" % (PASSWORD, PASSWORD), "postgres")
             self.sql("CREATE DATABASE inbox OWNER shop", "postgres")
-            subprocess.run([os.path.join(BIN, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-v", "relay=relay", "-v", "receiver=shop",
-                            "-f", INBOX_SQL, self.conninfo("outbox")], check=True, capture_output=True)
+            self.script(INBOX_SQL)
             self.sql("CREATE DATABASE clean TEMPLATE inbox", "postgres")
             self.write("made", "")
 
@@ -106,14 +108,17 @@ class Broker(server.Server):
         self.sql("ALTER ROLE relay RESET ALL", "postgres")
 
     def is_running(self):
-        return os.path.exists(self.path(PROCESS + ".pid"))
+        try:
+            pid = int(self.read(PROCESS + ".pid"))
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        return os.path.exists("/proc/%d" % pid)
 
     def is_up(self, command):
         """Does it answer? Sessions of one that was killed may last a moment longer, and then the next one ends at once."""
-        pid = int(self.read(PROCESS + ".pid"))
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if not os.path.exists("/proc/%d" % pid):
+        if not self.is_running():
             self.run(PROCESS, command, cwd="/")
             time.sleep(0.1)
         try:
@@ -162,6 +167,11 @@ class Broker(server.Server):
                 return cursor.fetchall() if cursor.description else None
         finally:
             db.close()
+
+    def script(self, path, user="outbox"):
+        """By psql, with the variables of inbox.sql."""
+        subprocess.run([os.path.join(BIN, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-v", "relay=relay", "-v", "receiver=shop",
+                        "-f", path, self.conninfo(user)], check=True, capture_output=True, env=dict(os.environ, PGPASSWORD=PASSWORD))
 
     def ids(self):
         return [i for (i,) in self.sql("SELECT message_id FROM outbox_inbox ORDER BY position")]

@@ -195,9 +195,10 @@ class Broker(server.Server):
     def is_ready(self):
         try:
             with self.client() as client:
-                if self.stream["name"] not in (client.request("STREAM.NAMES").get("streams") or []):
-                    client.request("STREAM.CREATE." + self.stream["name"], **self.stream)
-                return True
+                if self.stream["name"] in (client.request("STREAM.NAMES").get("streams") or []):
+                    return True
+                client.request("STREAM.CREATE." + self.stream["name"], **self.stream)
+                return False
         except (OSError, ValueError):
             return False
 
