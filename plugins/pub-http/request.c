@@ -41,7 +41,7 @@ static int on_begin(void *data, char *ip, char *local_ip, int port, int local_po
     (void)port;
     (void)local_port;
     q->begun = 1;
-    q->begun_us = outbox_client_now_us(&q->client->base);
+    q->begun_us = q->client->work_us;
     return CURL_PREREQFUNC_OK;
 }
 
@@ -92,6 +92,8 @@ static CURLcode set_proxy(CURL *e, const struct client *c)
         rc = curl_easy_setopt(e, CURLOPT_NOPROXY, "");
     if (rc == CURLE_OK && set->ca_file)
         rc = curl_easy_setopt(e, CURLOPT_PROXY_CAINFO, set->ca_file);
+    if (rc == CURLE_OK && set->ca_file)
+        rc = curl_easy_setopt(e, CURLOPT_PROXY_CAPATH, NULL);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(e, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (rc == CURLE_OK && !set->tls_verify)
