@@ -39,7 +39,7 @@ END_TEST
 
 START_TEST(a_row_with_unreadable_headers_is_marked_and_holds_nobody_up)
 {
-    static const char *const forms[] = {"'[1]'", "'{\"a\":{}}'",          "'{'",        "'{}x'",
+    static const char *const forms[] = {"'[1]'", "'{\"a\":{}'",           "'{'",        "'{}x'",
                                         "x'FF'", "x'7B2261223A2200227D'", "'\"text\"'", "17"};
     const uint32_t n = sizeof forms / sizeof forms[0];
     for (uint32_t i = 0; i < n; i++)
