@@ -5,11 +5,12 @@
 #include "kafka.h"
 
 #define ADVICE_MAX 4
-/* How long the settings of the topic may take: they are asked for advice alone. */
+/* How long the settings of the topic may take at most: they are asked for advice alone. */
 #define ADVICE_MS 2000
 
 struct inquiry {
     atomic_int users;
+    atomic_int answered;
     struct link *link;
     char topic[TOPIC_MAX + 1];
     int ms, advise;
@@ -109,6 +110,7 @@ static void take_settings(struct inquiry *q, rd_kafka_event_t *event)
 static void ask_settings(struct inquiry *q)
 {
     char why[200];
+    int ms = (int)earlier(ADVICE_MS, q->ms / 2);
     rd_kafka_t *rk = q->link->rk;
     rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
     rd_kafka_ConfigResource_t *resource =
@@ -116,9 +118,9 @@ static void ask_settings(struct inquiry *q)
     rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_event_t *event;
-    rd_kafka_AdminOptions_set_request_timeout(options, ADVICE_MS, why, sizeof why);
+    rd_kafka_AdminOptions_set_request_timeout(options, ms, why, sizeof why);
     rd_kafka_DescribeConfigs(rk, &resource, 1, options, answers);
-    event = rd_kafka_queue_poll(answers, ADVICE_MS + 500);
+    event = rd_kafka_queue_poll(answers, ms);
     if (event)
         take_settings(q, event);
     rd_kafka_event_destroy(event);
@@ -139,6 +141,7 @@ static void ask(void *arg)
             ask_settings(q);
     }
     link_unref(q->link);
+    atomic_store(&q->answered, 1);
     eventfd_write(q->told_fd, 1);
     put_down(q);
 }
@@ -158,6 +161,7 @@ static int begin(struct broker *b, struct inquiry **ret, struct outbox_err *err)
     q->link = b->link;
     atomic_fetch_add(&b->link->users, 1);
     atomic_init(&q->users, 2);
+    atomic_init(&q->answered, 0);
     e = q->told_fd < 0 ? errno : link_spawn(b, ask, q);
     if (e == 0) {
         *ret = q;
@@ -188,7 +192,6 @@ static int take(struct broker *b, const struct inquiry *q, struct outbox_err *er
 
 int inquiry_make(struct broker *b, int64_t until_us, struct outbox_err *err)
 {
-    struct pollfd told = {.events = POLLIN};
     struct inquiry *q = NULL;
     int r;
     if (!b->settings.topic.fixed)
@@ -196,13 +199,12 @@ int inquiry_make(struct broker *b, int64_t until_us, struct outbox_err *err)
     r = begin(b, &q, err);
     if (r < 0)
         return r;
-    told.fd = q->told_fd;
-    while (poll(&told, 1, 0) == 0 && b->gone == 0 && !b->client.ending &&
+    while (!atomic_load(&q->answered) && b->gone == 0 && !b->client.ending &&
            outbox_client_now_us(&b->client) < until_us)
         link_step(b, q->told_fd, until_us);
     if (b->client.ending)
         r = outbox_fail(err, OUTBOX_E_RETRY, "it ends");
-    else if (poll(&told, 1, 0) > 0)
+    else if (atomic_load(&q->answered))
         r = take(b, q, err);
     else
         r = outbox_fail(err, OUTBOX_E_RETRY, "topic %s: no answer within connect_timeout",
