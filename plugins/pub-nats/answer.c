@@ -124,6 +124,8 @@ static void take_answer(struct broker *b, const struct answer *a)
     json_object *root;
     if (!job)
         return;
+    if (!a->none && job->number > b->answered)
+        b->answered = job->number;
     if (a->none && b->settings.subject.fixed) {
         outbox_job_done(&b->client, job, OUTBOX_UNAVAILABLE, 0,
                         "no stream takes the subject `%.80s`, or JetStream is not there",

@@ -6,6 +6,9 @@
 /* So much may wait in the library for the socket, bytes. */
 #define UNSENT_MAX 131072
 
+/* How long the messages of a silent stream wait, ms. */
+#define SILENT_MS 5000
+
 /* ---- the thread ---- */
 
 static void lost(struct broker *b)
@@ -83,6 +86,20 @@ static int64_t answer_until_us(const struct broker *b)
     return until_us < b->probe_until_us ? until_us : b->probe_until_us;
 }
 
+/* While JetStream answers others that were sent later, the stream of this one is silent, as without
+ * a quorum, and the connection is good. */
+static void expire_sent(struct broker *b)
+{
+    struct outbox_client *c = &b->client;
+    int64_t now_us = outbox_client_now_us(c);
+    while (outbox_client_answer_until_us(c, b->settings.publish_us) <= now_us &&
+           c->sent.first->number < b->answered)
+        outbox_job_done(c, c->sent.first, OUTBOX_LATER, SILENT_MS,
+                        "no stream confirms it within publish_timeout; it may have arrived");
+    if (answer_until_us(b) <= now_us)
+        connection_end(b, OUTBOX_E_RETRY, "no confirm within publish_timeout");
+}
+
 static void serve(struct broker *b)
 {
     struct outbox_client *c = &b->client;
@@ -100,8 +117,8 @@ static void serve(struct broker *b)
     if (c->ending)
         return;
     look_why_expire(b);
-    if (!b->gone && answer_until_us(b) <= outbox_client_now_us(c))
-        connection_end(b, OUTBOX_E_RETRY, "no confirm within publish_timeout");
+    if (!b->gone)
+        expire_sent(b);
     if (b->gone)
         lost(b);
 }

@@ -38,6 +38,7 @@ struct broker {
     struct link *link;
     char inbox[INBOX_MAX]; /* with a dot at its end */
     uint64_t number;       /* of the last message */
+    uint64_t answered;     /* the number of the last message that JetStream answered */
     int gone;              /* the connection has ended: OUTBOX_E_ */
     int is_named;          /* and one message is to blame */
     char why[300];

@@ -283,6 +283,23 @@ class Nats(relay_test.Relay):
             process.wait(outbox_test.PATIENCE)
         self.assertRow(bad, "pending", 1, "somebody else than JetStream answers")
 
+    def test_a_silent_stream_holds_up_its_own_messages_alone(self):
+        self.broker()
+        self.config(self.server.section(more="publish_timeout = 1s").replace("out.{topic}", "{topic}"), "poll_interval = 100ms")
+        self.outboxd("init")
+        with self.server.client() as client:  # takes messages, and never answers
+            client.send(b"SUB silent 2\r\nPING\r\n")
+            client.expect_pong()
+            relay = self.start("run")
+            silent = self.insert("x", topic="silent")
+            client.file.readline()
+            self.until_status(self.insert("x", topic="out.a"), "processed")
+            self.until(lambda: self.row(silent)["last_error"], "the silence")
+            self.until_status(self.insert("x", topic="out.a"), "processed")
+        self.assertRow(silent, "pending", 0, "no stream confirms it within publish_timeout")
+        self.assertNotIn("publisher is unavailable", self.read("relay.log"))
+        self.stop(relay)
+
     def test_a_stream_that_promises_less_is_told_of(self):
         self.broker(stream={"storage": "memory", "duplicate_window": 10 * 10**9})
         self.nats("stream = out")
