@@ -225,7 +225,8 @@ class Nats(relay_test.Relay):
                (self.insert("x" * 1048570), "with its headers it is larger"),
                (self.insert("x", headers='{"a": "%s"}' % ("x" * 70000)), "header size exceeds maximum allowed of 64k (10097)"),
                (self.insert("x", topic="a b"), "has a blank"), (self.insert("x", topic="a\r\nPUB out 1\r\nx"), "a control character"),
-               (self.insert("x", topic="a.*"), "has a `*`"), (self.insert("x", topic="a..b"), "an empty part"),
+               (self.insert("x", topic="a.*"), "has a `*`"), (self.insert("x", topic='a"b'), 'has a `"`'),
+               (self.insert("x", topic="a..b"), "an empty part"),
                (self.insert("x", topic="a."), "ends with a dot"), (self.insert("x", topic="a" * 3600), "longer than 3500"),
                (self.insert("x", headers='{"a": "b\\r\\nNats-Rollup: all"}'), "the end of a line"),
                (self.insert("x", headers='{"a b": "c"}'), "has a name with"),
@@ -248,6 +249,7 @@ class Nats(relay_test.Relay):
         self.nats(relay="retry_min = 1h\nretry_max = 1h")
         good = self.insert("x", topic="a", count=20)
         bad = self.insert("x", topic="b", count=3) + self.insert("x", topic="d", count=2)
+        bad += [self.insert("x", topic=topic) for topic in ("\u00e9", "\u00a0\u2028", "\U000e0001" * 50)]  # with and without a glyph
         good += self.insert("x", topic="c", count=20)
         self.outboxd("run", "--once", code=None)
         self.until_arrived(good)
@@ -256,7 +258,7 @@ class Nats(relay_test.Relay):
         self.config(self.server.section().replace("out.{topic}", "out.b"))
         self.insert("x")
         self.assertIn("may not publish to the subject `out.b`", self.outboxd("run", "--once", "--wait", "1s", code=1).stderr)
-        self.assertEqual(self.statuses(), [("pending", 0, 1), ("pending", 1, 5), ("processed", 0, 40)])
+        self.assertEqual(self.statuses(), [("pending", 0, 1), ("pending", 1, 8), ("processed", 0, 40)])
 
     def test_answers_that_cannot_come_are_told_before_anything_is_sent(self):
         self.users('publish: ">", subscribe: "_MINE.>"')
