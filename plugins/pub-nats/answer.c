@@ -225,8 +225,8 @@ static void take_error(struct broker *b, const char *text)
     n = end ? (size_t)(end - begin - 1) : strlen(begin + 1);
     snprintf(subject, sizeof subject, "%.*s", n < 255 ? (int)n : 255, begin + 1);
     n = unquote(subject);
-    if (!look_forbidden(b, subject))
-        forbid(b, subject, n, end != NULL);
+    look_forbidden(b, subject);
+    forbid(b, subject, n, end != NULL);
 }
 
 void answer_take(struct broker *b, const struct answer *a)

@@ -86,8 +86,8 @@ natsStatus connection_ask(struct broker *b, const char *subject, const char *tok
 void look_begin(struct broker *b);
 void look_probe(struct broker *b);
 void look_take(struct broker *b, const struct answer *a);
-/* Something that was asked is forbidden. 1: so it is. */
-int look_forbidden(struct broker *b, const char *subject);
+/* A subject is forbidden: it may be one of ours. */
+void look_forbidden(struct broker *b, const char *subject);
 /* Whether a stream takes the subject of a message that nobody answered. */
 void look_why(struct broker *b, struct outbox_job *job);
 void look_why_expire(struct broker *b);

@@ -199,6 +199,35 @@ class Nats(relay_test.Relay):
         self.outboxd("run", "--once", code=None)
         self.assertEqual(self.statuses(), [("pending", 1, 2), ("processed", 0, 101)])
 
+    def test_a_forbidden_subject_of_jetstream_charges_its_message_alone(self):
+        self.users('publish: ["out.>", "_INBOX.>", "$JS.API.STREAM.NAMES"], subscribe: "_INBOX.>"')
+        self.config(self.server.section(more="allow_subjects = *").replace("out.{topic}", "{topic}"), "retry_min = 1h\nretry_max = 1h")
+        self.outboxd("init")
+        bad = self.insert("x", topic="$JS.API.STREAM.PURGE.out")
+        good = self.insert("x", topic="out.a", count=20)
+        self.outboxd("run", "--once", code=None)
+        self.assertRow(bad, "pending", 1, "the user may not publish to the subject `$JS.API.STREAM.PURGE.out`")
+        self.assertEqual(sorted(self.server.ids()), sorted(good))
+
+    def test_a_right_to_ask_that_is_given_later_is_used_at_the_next_connection(self):
+        rights = 'publish: ["out.>", "nowhere"%s], subscribe: "_INBOX.>"'
+        self.users(rights % "")
+        self.config(self.server.section(more="allow_subjects = *").replace("out.{topic}", "{topic}"), "retry_min = 1h\nretry_max = 1h")
+        self.outboxd("init")
+        relay = self.start("run")
+
+        def charged(said):
+            i = self.insert("x", topic="nowhere")
+            self.until(lambda: self.row(i)["retries"] == 1, "the charge")
+            self.assertRow(i, "pending", 1, said)
+        charged("no stream takes its subject")  # which was asked
+        charged("no stream takes the subject `nowhere`")
+        self.server.stop()
+        self.server.configure(self.options(rights % ', "$JS.API.STREAM.NAMES"'))
+        self.server.start()
+        charged("no stream takes its subject")
+        self.stop(relay)
+
     def test_a_full_stream_charges_nothing_and_is_taken_up_again(self):
         self.broker()
         for subject in ("out.{topic}", "out"):
@@ -240,9 +269,12 @@ class Nats(relay_test.Relay):
         self.outboxd("run", "--once", code=None)
         self.assertRow(i, "failed", 1, "begins with a `$`")
 
+    def options(self, permissions):
+        return ("authorization { users = [{user: admin, password: admin}, {user: relay, password: \"%s\", permissions: {%s}}] }\n"
+                % (SECRET, permissions))
+
     def users(self, permissions):
-        self.broker("authorization { users = [{user: admin, password: admin}, {user: relay, password: \"%s\", permissions: {%s}}] }\n"
-                    % (SECRET, permissions))
+        self.broker(self.options(permissions))
 
     def test_a_forbidden_subject_charges_its_messages_alone(self):
         self.users('publish: ["out.a", "out.c"], subscribe: "_INBOX.>"')
