@@ -110,10 +110,15 @@ static natsStatus set_manners(const struct broker *b, const struct outbox_url_ho
     return s;
 }
 
-/* A section that uses the library while another one's thread opens it would get an error. */
+/* A section that uses the library while another one's thread opens it would get an error.
+ * What becomes of SIGPIPE is the host's; the library's threads block it, as ours, which they are
+ * made by. */
 static void open_library(void)
 {
+    struct sigaction before;
+    sigaction(SIGPIPE, NULL, &before);
     nats_Open(-1); /* natsOptions_Create tells what failed */
+    sigaction(SIGPIPE, &before, NULL);
 }
 
 int login_options(const struct broker *b, const struct outbox_url_host *h, natsOptions **ret,
