@@ -19,17 +19,23 @@ static void lost(struct broker *b)
     outbox_client_lost(&b->client, &err, b->is_named);
 }
 
-/* A check wants to know about the stream as it is now. */
+/* A check wants to know about the stream as it is now; meanwhile messages are sent. */
 static void look_again(struct broker *b)
+{
+    if (b->look_until_us != INT64_MAX)
+        return;
+    b->look_until_us = outbox_client_now_us(&b->client) + b->settings.connect_us;
+    look_begin(b);
+}
+
+static void tell_checks(struct broker *b)
 {
     struct outbox_client *c = &b->client;
     struct outbox_err err = {.size = sizeof err};
-    int64_t until_us = outbox_client_now_us(c) + b->settings.connect_us;
-    look_begin(b);
-    while (b->look != LOOK_NOTHING && !b->gone && !c->ending && outbox_client_now_us(c) < until_us)
-        connection_step(b, until_us);
-    if (c->ending || b->gone)
+    if (b->look_until_us == INT64_MAX ||
+        (b->look != LOOK_NOTHING && outbox_client_now_us(c) < b->look_until_us))
         return;
+    b->look_until_us = INT64_MAX;
     if (b->look == LOOK_NOTHING && b->looked.code == OUTBOX_OK) {
         outbox_client_connected(c);
         return;
@@ -112,7 +118,9 @@ static void serve(struct broker *b)
         until_us = answer_until_us(b);
         if (!b->probe_forbidden && !c->sent.first && probe_us < until_us)
             until_us = probe_us;
-        connection_step(b, until_us < b->why_until_us ? until_us : b->why_until_us);
+        if (b->why_until_us < until_us)
+            until_us = b->why_until_us;
+        connection_step(b, until_us < b->look_until_us ? until_us : b->look_until_us);
     }
     if (c->ending)
         return;
@@ -121,6 +129,8 @@ static void serve(struct broker *b)
         expire_sent(b);
     if (b->gone)
         lost(b);
+    else
+        tell_checks(b);
 }
 
 static void run(struct outbox_client *c)

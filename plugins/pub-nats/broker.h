@@ -47,6 +47,7 @@ struct broker {
     int probe_forbidden, api_forbidden;
     int64_t probed_us, probe_until_us; /* when the server was asked; until when it has to answer */
     int64_t why_until_us;              /* until when JetStream has to answer look_why */
+    int64_t look_until_us;             /* until when a check waits; INT64_MAX: none does */
     char warned[300];
     char full[256];  /* the stream that has no room; "": none that is known */
     int64_t full_us; /* when that was logged last */
