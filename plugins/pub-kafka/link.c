@@ -60,6 +60,7 @@ static void take_fatal(struct broker *b, rd_kafka_t *rk)
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     struct broker *b = opaque;
+    int is_refusal;
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
         take_fatal(b, rk);
         return;
@@ -70,10 +71,11 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
     }
     if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && has_new_password(b))
         return;
-    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-        (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "verify")))
-        b->refused = 1;
-    snprintf(b->last, sizeof b->last, "%s", reason);
+    is_refusal = code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+                 (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "verify"));
+    if (is_refusal || !b->refused) /* a refusal says more than that another one is down */
+        snprintf(b->last, sizeof b->last, "%s", reason);
+    b->refused |= is_refusal;
     outbox_logf(b->client.host, OUTBOX_LOG_DEBUG, "%s", reason);
 }
 

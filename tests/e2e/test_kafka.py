@@ -245,6 +245,18 @@ class Kafka(Relay):
             for text in (done.stdout, done.stderr, check.stdout, check.stderr, self.row(i)["last_error"] or ""):
                 self.assertNotIn(SECRET, text)
 
+    def test_one_broker_that_refuses_the_login_does_not_make_the_others_useless(self):
+        self.broker()
+        other = kafka_server.Broker(self.path("other"), password="another")
+        self.addCleanup(other.stop)
+        other.start()
+        self.kafka(section="[publisher out]\nplugin = kafka\nurl = kafka://relay@127.0.0.1:%d,127.0.0.1:%d\npassword = %s\n"
+                   % (other.port, self.server.port, SECRET))
+        for _ in range(4):  # the library begins with any of them
+            self.outboxd("check", "--connect")
+        self.server.stop()
+        self.assertIn("uthentication failed", self.outboxd("check", "--connect", code=None).stderr)
+
     def openssl(self, *args):
         subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.dir)
 
