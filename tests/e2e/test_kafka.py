@@ -148,6 +148,21 @@ class Kafka(Relay):
         self.assertEqual(len(self.server.ids()), 600)
         self.stop(relay)
 
+    def test_one_that_the_broker_fails_at_without_a_reason_is_charged_while_others_are_taken(self):
+        self.broker()
+        self.kafka(relay="poll_interval = 100ms\nretry_min = 1h\nretry_max = 1h")
+        self.insert("x", count=20, key="k")
+        bad = self.insert("x", key="k", headers='{"refuse": "-1"}')
+        relay = self.start("run")
+
+        def is_told():
+            self.insert("x", key="k")
+            return self.row(bad)["retries"]
+        self.until(is_told, "the charge")
+        self.assertIn("(UNKNOWN)", self.row(bad)["last_error"])
+        self.until(lambda: {row[:2] for row in self.statuses()} == {("pending", 1), ("processed", 0)}, "the others")
+        self.stop(relay)
+
     def test_a_batch_over_the_limit_of_the_topic_is_sent_in_smaller_ones(self):
         self.broker(max_bytes=5000)
         self.kafka("kafka.message.max.bytes = 50000")
