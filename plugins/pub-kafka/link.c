@@ -41,8 +41,9 @@ static int has_new_password(struct broker *b)
             rd_kafka_sasl_set_credentials(b->link->rk, b->settings.url.user, password);
         is_new = !error;
         rd_kafka_error_destroy(error);
-        memcpy(b->password, password, sizeof password);
     }
+    if (is_new)
+        memcpy(b->password, password, sizeof password);
     explicit_bzero(password, sizeof password);
     return is_new;
 }
