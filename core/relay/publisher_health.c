@@ -8,14 +8,13 @@
 /* Another worker may take the messages at once. */
 #define OWN_PAUSE_MS 1
 
-static void log_own(struct worker *w, const struct publisher_state *state, struct outbox_str reason)
+static void log_own(struct worker *w, const struct publisher_state *state, const char *what,
+                    struct outbox_str reason)
 {
     char text[256];
     utf8_clean(reason.p, (size_t)reason.n, text, sizeof text);
-    log_event(w->relay->log, OUTBOX_LOG_WARNING,
-              "publisher has no room for one more worker; the others go on: lower `workers`, or "
-              "raise a limit",
-              "publisher", state->config->name, "reason", text, NULL);
+    log_event(w->relay->log, OUTBOX_LOG_WARNING, what, "publisher", state->config->name, "reason",
+              text, NULL);
 }
 
 int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t culprit,
@@ -31,7 +30,7 @@ int64_t publisher_health_failed(struct worker *w, size_t publisher, uint64_t cul
         breaker_strike(&state->common->breaker, culprit);
         suspension_unknown(&state->common->breaker.suspension);
         if (told)
-            log_own(w, state, reason);
+            log_own(w, state, "publisher fails for one worker; the others go on", reason);
         return OWN_PAUSE_MS;
     }
     if (breaker_failed(&state->common->breaker, culprit, after_ms, reason.p, (size_t)reason.n,
@@ -53,7 +52,10 @@ static void no_room(struct worker *w, size_t publisher, const char *reason)
     suspension_unknown(&state->common->breaker.suspension);
     wakeup_signal(&w->relay->wakeup);
     if (own_pause_begin(&w->publisher_pauses[publisher], 0, clock_monotonic_us()))
-        log_own(w, state, outbox_cstr(reason));
+        log_own(w, state,
+                "publisher has no room for one more worker; the others go on: lower `workers`, or "
+                "raise a limit",
+                outbox_cstr(reason));
 }
 
 /* ---- its own check ---- */

@@ -5,33 +5,25 @@
 #define SHOWN 200
 /* How long to wait when the receiver does not say it, ms. */
 #define LATER_MS 5000
+/* For so long a 500 tells what the next one means. */
+#define FAILED_US 600000000
 
 /* ---- texts for people ---- */
 
-/* The beginning of the answer's body, fit for a log: no control characters, and no secret of ours
- * that it repeats. */
+/* The beginning of the answer's body, fit for a log: no control characters, and nothing if what was
+ * kept of it repeats a secret of ours. */
 static void show_body(const struct client *c, const struct request *q, char shown[SHOWN + 16])
 {
-    struct text credentials = {0};
-    const char *value;
     size_t n = 0;
-    body_add_credentials(c, &credentials);
-    value = text_end(&credentials);
-    if (value && strchr(value, ' '))
-        value = strchr(value, ' ') + 1;
-    if (!value || (*value && strstr(q->answer, value)) || q->answer_n == 0) {
-        shown[0] = '\0';
-    } else {
-        memcpy(shown, ": ", 2);
-        for (size_t i = 0; i < q->answer_n && n < SHOWN; i++) {
-            char b = q->answer[i];
-            shown[2 + n++] = b >= 0x20 && b < 0x7F ? b : b == '\n' || b == '\t' ? ' ' : '?';
-        }
-        shown[2 + n] = '\0';
+    shown[0] = '\0';
+    if (q->answer_n == 0 || secret_is_in(c, (struct outbox_str){q->answer, q->answer_n}))
+        return;
+    memcpy(shown, ": ", 2);
+    for (size_t i = 0; i < q->answer_n && n < SHOWN; i++) {
+        char b = q->answer[i];
+        shown[2 + n++] = b >= 0x20 && b < 0x7F ? b : b == '\n' || b == '\t' ? ' ' : '?';
     }
-    if (credentials.p)
-        explicit_bzero(credentials.p, credentials.n);
-    text_free(&credentials);
+    shown[2 + n] = '\0';
 }
 
 static const char *peer(const struct client *c)
@@ -100,11 +92,11 @@ static OUTBOX_PRINTF(5, 6) void done_all(struct client *c, struct request *q, ui
             outbox_job_done(&c->base, q->jobs[i], verdict, after_ms, NULL);
 }
 
-/* Nothing more is sent: the host pauses, and begins with one message. */
-static void unavailable(struct client *c, const struct outbox_err *err)
+/* Nothing more is sent: the host pauses, and begins with one message. keepalive does not tell it
+ * before the outcome does, which may have a time in it. */
+static void unavailable(struct client *c)
 {
     c->base.is_connected = 0;
-    c->base.down = *err;
     outbox_jobs_give_back(&c->base, &c->base.queue, NULL);
 }
 
@@ -157,27 +149,56 @@ static int send_again(struct client *c, struct request *q, long status, uint32_t
     return 0;
 }
 
+/*
+ * 500 may be about the message or about the receiver. It is about the message if the receiver has
+ * accepted others since the last one; those that were on their way when it began to fail do not
+ * count.
+ */
+static int others_accepted(const struct client *c)
+{
+    return c->accepted_since && outbox_client_now_us(&c->base) - c->failed_us < FAILED_US;
+}
+
+static void note_accepted(struct client *c, const struct request *q)
+{
+    if (c->failed_us > 0 && q->begun_us >= c->failed_us)
+        c->accepted_since = 1;
+}
+
+static void note_failed(struct client *c, long status, uint32_t verdict)
+{
+    if (status < 0 || status >= STATUS_MAX ||
+        c->settings.verdicts[status] != VERDICT_UNAVAILABLE_UNLESS_ACCEPTED)
+        return;
+    c->accepted_since = 0;
+    if (verdict == OUTBOX_UNAVAILABLE)
+        c->failed_us = outbox_client_now_us(&c->base);
+}
+
 static void take_status(struct client *c, struct request *q, long status)
 {
-    uint32_t verdict = status_verdict(&c->settings, status), ms = after_ms(q, verdict);
+    uint32_t verdict = status_verdict(&c->settings, status, others_accepted(c));
+    uint32_t ms = after_ms(q, verdict);
     struct outbox_err err = {.size = sizeof err};
     char shown[SHOWN + 16];
     char *location = NULL;
-    c->answered_us = outbox_client_now_us(&c->base);
+    c->answered_us = c->work_us;
     if (verdict == OUTBOX_ACCEPTED) {
+        note_accepted(c, q);
         outbox_client_connected(&c->base);
         done_all(c, q, verdict, 0, NULL);
         return;
     }
     if (send_again(c, q, status, verdict))
         return;
+    note_failed(c, status, verdict);
     show_body(c, q, shown);
     curl_easy_getinfo(q->easy, CURLINFO_REDIRECT_URL, &location);
     outbox_fail(&err, OUTBOX_E_RETRY, "the receiver answers %ld%s%s", status,
                 location ? ", another url, which is not followed" : "", location ? "" : shown);
     done_all(c, q, verdict, ms, "%s", err.text);
     if (verdict == OUTBOX_UNAVAILABLE)
-        unavailable(c, &err);
+        unavailable(c);
     else
         outbox_client_connected(&c->base);
 }
@@ -200,17 +221,20 @@ static void take_unsent(struct client *c, struct request *q, CURLcode code)
 /*
  * The other side may have it. A message that the receiver does not stand makes it hang up or fall
  * silent: one that was alone is told of, as is one of HTTP/1.1, which has a connection of its own,
- * while others were answered. Else nothing is known, and the host goes on with one at a time.
+ * while others were answered. Where another one is lost, too, during its time, nothing is known,
+ * and the host goes on with one at a time.
  */
 static void take_unknown(struct client *c, struct request *q, CURLcode code)
 {
     struct outbox_err err = {.size = sizeof err};
     int alone = c->base.sent.n == q->left;
     int others = c->multiplexes == 0 && c->answered_us > q->begun_us;
+    int only = c->n_lost == 1 && c->lost_us <= q->begun_us;
+    c->lost_us = outbox_client_now_us(&c->base);
     answer_fault(c, q, code, &err);
-    if (q->n == 1 && (alone || others)) {
+    if (q->n == 1 && only && (alone || others)) {
         done_all(c, q, OUTBOX_UNAVAILABLE, 0, "%s", err.text);
-        unavailable(c, &err);
+        unavailable(c);
         return;
     }
     c->base.is_connected = 0;
@@ -222,33 +246,41 @@ static void take_unknown(struct client *c, struct request *q, CURLcode code)
     outbox_jobs_fail(&c->base, &c->base.queue, &err);
 }
 
-static void take_messages(struct client *c, struct request *q, CURLcode code)
+int answer_is_lost(struct request *q)
+{
+    long status = 0;
+    curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
+    /* Libraries before 8.1 take it as an error that the receiver did not wait for the body's end.
+     */
+    if (q->code == CURLE_HTTP2_STREAM && status >= 200)
+        q->complete = 1;
+    return q->kind == KIND_MESSAGES && q->begun && !q->complete;
+}
+
+static void take_messages(struct client *c, struct request *q)
 {
     long status = 0, version = 0;
     curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(q->easy, CURLINFO_HTTP_VERSION, &version);
-    /* Libraries before 8.1 take it as an error that the receiver did not wait for the body's end.
-     */
-    if (code == CURLE_HTTP2_STREAM && status >= 200)
-        q->complete = 1;
     if (q->complete && c->settings.http_version != VERSION_2)
         c->multiplexes = version >= CURL_HTTP_VERSION_2_0;
     if (q->complete)
         take_status(c, q, status);
     else if (q->begun)
-        take_unknown(c, q, code == CURLE_OK ? CURLE_GOT_NOTHING : code);
+        take_unknown(c, q, q->code == CURLE_OK ? CURLE_GOT_NOTHING : q->code);
     else
-        take_unsent(c, q, code);
+        take_unsent(c, q, q->code);
 }
 
-void answer_take(struct client *c, struct request *q, CURLcode code)
+void answer_take(struct client *c, struct request *q)
 {
     struct outbox_err err = {.size = sizeof err};
+    CURLcode code = q->code;
     int r = OUTBOX_OK;
     request_end(c, q);
     switch (q->kind) {
     case KIND_MESSAGES:
-        take_messages(c, q, code);
+        take_messages(c, q);
         break;
     case KIND_CHECK:
         r = code == CURLE_OK ? OUTBOX_OK : answer_fault(c, q, code, &err);

@@ -72,7 +72,9 @@ static int add_credentials(const struct client *c, struct request *q, struct out
     int r = OUTBOX_OK;
     body_add_credentials(c, &value);
     q->credentials = body_credentials(c);
-    if (value.n > 0)
+    if (value.failed)
+        r = outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    else if (value.n > 0)
         r = headers_add(&q->headers,
                         set->auth == AUTH_BEARER ? set->bearer_header : "Authorization",
                         (struct outbox_str){value.p, value.n}, err);
@@ -132,19 +134,17 @@ static int add_signature(const struct client *c, struct request *q, const char *
     return r;
 }
 
-static int add_ids(const struct client *c, struct request *q, struct outbox_err *err)
+static int add_ids(const struct client *c, struct request *q, const struct text *id,
+                   struct outbox_err *err)
 {
+    struct outbox_str value = {id->p, id->n};
     const struct settings *set = &c->settings;
-    struct text id = {0};
-    int r = add_id(q, &id) ? OUTBOX_OK : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    if (r == OUTBOX_OK && set->id_header)
-        r = headers_add(&q->headers, set->id_header, (struct outbox_str){id.p, id.n}, err);
+    int r = OUTBOX_OK;
+    if (set->id_header)
+        r = headers_add(&q->headers, set->id_header, value, err);
     if (r == OUTBOX_OK && set->signs &&
         (!set->id_header || strcasecmp(set->id_header, "webhook-id") != 0))
-        r = headers_add(&q->headers, "webhook-id", (struct outbox_str){id.p, id.n}, err);
-    if (r == OUTBOX_OK && set->signs)
-        r = add_signature(c, q, id.p, err);
-    text_free(&id);
+        r = headers_add(&q->headers, "webhook-id", value, err);
     return r;
 }
 
@@ -162,7 +162,9 @@ static struct outbox_str content_type(const struct client *c, const struct outbo
     }
 }
 
-static int add_headers(const struct client *c, struct request *q, struct outbox_err *err)
+/* What these cannot have is the message's fault. */
+static int add_headers(const struct client *c, struct request *q, const struct text *id,
+                       struct outbox_err *err)
 {
     const struct settings *set = &c->settings;
     const struct outbox_message *msg = q->jobs[0]->msg;
@@ -172,16 +174,22 @@ static int add_headers(const struct client *c, struct request *q, struct outbox_
                                      outbox_cstr("application/octet-stream"), err);
     if (r == OUTBOX_OK) /* nobody waits for a word before the body */
         r = headers_add_raw(&q->headers, "Expect:", err);
-    if (r == OUTBOX_OK)
-        r = headers_add_own(c, &q->headers, err);
     if (r == OUTBOX_OK && set->format == FORMAT_BINARY)
         r = event_add_headers(c, msg, &q->headers, err);
     if (r == OUTBOX_OK && set->key_header && msg->key.n > 0 && set->format != FORMAT_BATCH)
         r = headers_add(&q->headers, set->key_header, msg->key, err);
     if (r == OUTBOX_OK && set->format != FORMAT_BATCH)
         r = headers_add_messages(c, msg, &q->headers, err);
-    if (r == OUTBOX_OK)
-        r = add_ids(c, q, err);
+    return r == OUTBOX_OK ? add_ids(c, q, id, err) : r;
+}
+
+/* What these cannot have is not. */
+static int add_own_headers(const struct client *c, struct request *q, const char *id,
+                           struct outbox_err *err)
+{
+    int r = headers_add_own(c, &q->headers, err);
+    if (r == OUTBOX_OK && c->settings.signs)
+        r = add_signature(c, q, id, err);
     return r == OUTBOX_OK ? add_credentials(c, q, err) : r;
 }
 
@@ -252,29 +260,39 @@ static void take_more(struct client *c, struct request *q)
     text_free(&url);
 }
 
-int body_make(struct client *c, struct request *q)
+static void refuse_all(struct client *c, struct request *q, const struct outbox_err *err)
+{
+    for (uint32_t i = 0; i < q->n; i++)
+        if (q->jobs[i])
+            refuse(c, q->jobs[i], err);
+    q->n = q->left = 0;
+    q->body.failed = 0;
+    curl_slist_free_all(q->headers);
+    q->headers = NULL;
+}
+
+int body_make(struct client *c, struct request *q, struct outbox_err *ret_err)
 {
     struct outbox_err err = {.size = sizeof err};
-    for (;;) {
-        int r;
-        if (!take_first(c, q))
-            return 0;
+    struct text id = {0};
+    int r = OUTBOX_OK;
+    while (take_first(c, q)) {
         if (c->settings.format == FORMAT_BATCH) {
             if (!(q->jobs[0]->number & JOB_ALONE))
                 take_more(c, q);
             text_add(&q->body, "]", 1);
         }
-        r = add_headers(c, q, &err);
-        if (r == OUTBOX_OK && text_end(&q->body))
-            return (int)q->n;
-        if (r == OUTBOX_OK)
-            r = outbox_fail(&err, OUTBOX_E_RETRY, "out of memory");
-        for (uint32_t i = 0; i < q->n; i++)
-            if (q->jobs[i])
-                refuse(c, q->jobs[i], &err);
-        q->n = q->left = 0;
-        q->body.failed = 0;
-        curl_slist_free_all(q->headers);
-        q->headers = NULL;
+        id.n = 0;
+        r = add_id(q, &id) && text_end(&q->body)
+                ? add_headers(c, q, &id, &err)
+                : outbox_fail(&err, OUTBOX_E_RETRY, "out of memory");
+        if (r == OUTBOX_OK) {
+            r = add_own_headers(c, q, id.p, ret_err);
+            break;
+        }
+        refuse_all(c, q, &err);
+        r = OUTBOX_OK;
     }
+    text_free(&id);
+    return r == OUTBOX_OK ? (int)q->n : r;
 }

@@ -57,12 +57,14 @@ static int send_queued(struct client *c, struct outbox_err *err)
         struct request *q = request_take(c, KIND_MESSAGES);
         if (!q)
             return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-        if (body_make(c, q) > 0) {
+        r = body_make(c, q, err);
+        if (r > 0) {
             r = request_start(c, q, time_left_ms(c, q), err);
             if (r == OUTBOX_OK)
                 continue;
-            request_requeue(c, q, 0);
         }
+        if (r < 0)
+            request_requeue(c, q, 0);
         request_put_back(c, q);
     }
     return r;
@@ -134,16 +136,31 @@ static void forget(struct outbox_client *base, struct outbox_job *job)
     eventfd_write(base->wake_fd, 1);
 }
 
+/* All that libcurl has, before the first one is judged: when the receiver has gone, many are lost
+ * at once. */
 static void take_answers(struct client *c)
 {
+    struct request *first = NULL, **last = &first;
     CURLMsg *msg;
     int left;
+    c->n_lost = 0;
     while ((msg = curl_multi_info_read(c->multi, &left)) != NULL) {
-        char *q = NULL;
+        char *p = NULL;
+        struct request *q;
         if (msg->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &q);
-        answer_take(c, (struct request *)(void *)q, msg->data.result);
+        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &p);
+        q = (struct request *)(void *)p;
+        q->code = msg->data.result;
+        q->next_over = NULL;
+        c->n_lost += answer_is_lost(q);
+        *last = q;
+        last = &q->next_over;
+    }
+    while (first) {
+        struct request *q = first;
+        first = q->next_over;
+        answer_take(c, q);
     }
 }
 
@@ -151,15 +168,21 @@ static void run(struct outbox_client *base)
 {
     struct client *c = client_of(base);
     while (!base->ending) {
+        int is_due;
         if (c->orphans)
             end_orphans(c);
         begin(c);
-        if (c->timer_us > outbox_client_now_us(base)) /* else libcurl has to begin something */
+        if (!multi_is_due(c)) /* else libcurl has to begin something */
             outbox_client_wait(base, c->epoll_fd, POLLIN, c->timer_us);
+        if (base->ending)
+            break;
+        is_due = multi_is_due(c);
+        c->work_us = outbox_client_now_us(base);
         pthread_mutex_unlock(&base->lock);
-        multi_work(c);
+        multi_work(c, is_due);
         pthread_mutex_lock(&base->lock);
-        take_answers(c);
+        if (!base->ending)
+            take_answers(c);
     }
     outbox_jobs_give_back(base, &base->sent, NULL);
     multi_close(c);
@@ -192,6 +215,7 @@ static void name_secrets(struct client *c)
     const struct outbox_cfg *cfg = c->base.cfg;
     c->password.option = host->option_is_set(cfg, "password") ? "password" : NULL;
     c->bearer.option = c->settings.auth == AUTH_BEARER ? "bearer_token" : NULL;
+    c->bearer.is_header = 1;
     c->signing.option = c->settings.signs ? "signing_secret" : NULL;
     c->client_secret.option = c->settings.auth == AUTH_OAUTH2 ? "oauth2_client_secret" : NULL;
     c->proxy_password.option = c->settings.proxy_password ? "proxy_password" : NULL;

@@ -2,6 +2,7 @@
 /* headers.c - which headers leave. Names here are in lower case; HTTP has no case. */
 #include "http.h"
 
+#include <ctype.h>
 #include <strings.h>
 
 #define NAME_MAX_BYTES 200
@@ -15,41 +16,70 @@ int headers_is_token(const char *name)
     return n > 0 && n <= NAME_MAX_BYTES && strspn(name, letters) == n;
 }
 
+/* The same header to CGI, WSGI and the like, which make HTTP_X_A of both X-A and X_A. */
+static int is_same(const char *name, const char *other, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int a = tolower((unsigned char)(name[i] == '_' ? '-' : name[i]));
+        int b = tolower((unsigned char)(other[i] == '_' ? '-' : other[i]));
+        if (a != b)
+            return 0;
+        if (a == '\0')
+            return 1;
+    }
+    return 1;
+}
+
 /* What describes the connection, the body or the sender is the relay's to say. */
 int headers_is_reserved(const char *name)
 {
     static const char *const names[] = {
         "accept-encoding",
         "authorization",
+        "cf-connecting-ip",
+        "client-ip",
         "connection",
+        "content-digest",
         "content-encoding",
         "content-length",
+        "content-md5",
+        "content-range",
         "content-type",
         "cookie",
+        "date",
+        "digest",
         "expect",
         "forwarded",
         "host",
         "http2-settings",
         "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
+        "range",
+        "signature",
+        "signature-input",
         "te",
         "trailer",
         "transfer-encoding",
+        "true-client-ip",
         "upgrade",
         "user-agent",
         "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
         "x-http-method",
         "x-http-method-override",
         "x-method-override",
+        "x-original-url",
         "x-real-ip",
+        "x-rewrite-url",
     };
+    static const char *const beginnings[] = {"ce-", "proxy", "webhook-", "x-forwarded-"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcasecmp(name, names[i]) == 0)
+        if (is_same(name, names[i], SIZE_MAX))
             return 1;
-    return strncasecmp(name, "webhook-", 8) == 0 || strncasecmp(name, "ce-", 3) == 0 ||
-           strncasecmp(name, "x-forwarded-", 12) == 0 || *name == ':';
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++)
+        if (is_same(name, beginnings[i], strlen(beginnings[i])))
+            return 1;
+    return *name == ':';
 }
 
 int headers_add_raw(struct curl_slist **list, const char *line, struct outbox_err *err)
@@ -91,12 +121,12 @@ static int is_set_by_us(const struct client *c, const char *name)
 {
     const struct settings *set = &c->settings;
     const struct outbox_host *host = c->base.host;
-    if ((set->id_header && strcasecmp(name, set->id_header) == 0) ||
-        (set->key_header && strcasecmp(name, set->key_header) == 0) ||
-        (set->auth == AUTH_BEARER && strcasecmp(name, set->bearer_header) == 0))
+    if ((set->id_header && is_same(name, set->id_header, SIZE_MAX)) ||
+        (set->key_header && is_same(name, set->key_header, SIZE_MAX)) ||
+        (set->auth == AUTH_BEARER && is_same(name, set->bearer_header, SIZE_MAX)))
         return 1;
     for (uint64_t i = 0; i < host->option_count(c->base.cfg, "header"); i++)
-        if (strcasecmp(name, host->option_key(c->base.cfg, "header", i).p) == 0)
+        if (is_same(name, host->option_key(c->base.cfg, "header", i).p, SIZE_MAX))
             return 1;
     return 0;
 }
@@ -148,7 +178,9 @@ int headers_check(const struct outbox_host *host, const struct outbox_cfg *cfg,
                                       name);
         r = headers_add(&list, name, host->option_item(cfg, "header", i), NULL);
         if (r < 0)
-            outbox_fail_option(err, "header", "header.%.80s: it has a control character", name);
+            outbox_fail_option(err, "header",
+                               "header.%.80s: it has a control character, or more than %d bytes",
+                               name, VALUE_MAX_BYTES);
     }
     curl_slist_free_all(list);
     return r;

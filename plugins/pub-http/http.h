@@ -51,9 +51,11 @@ void json_add_string(struct text *t, struct outbox_str s);
 
 enum format { FORMAT_RAW, FORMAT_BINARY, FORMAT_STRUCTURED, FORMAT_BATCH };
 
-/* What becomes of a message; those of publisher.h, and: by whether the url is fixed. */
+/* What becomes of a message; those of publisher.h, and: by whether the url is fixed; by whether
+ * others are accepted. */
 #define VERDICT_UNAVAILABLE_OR_RETRY 16u
 #define VERDICT_UNAVAILABLE_OR_REJECTED 17u
+#define VERDICT_UNAVAILABLE_UNLESS_ACCEPTED 18u
 
 enum http_version { VERSION_AUTO, VERSION_1, VERSION_2 };
 enum auth { AUTH_NONE, AUTH_BASIC, AUTH_BEARER, AUTH_OAUTH2 };
@@ -86,7 +88,7 @@ int settings_read(const struct outbox_host *host, const struct outbox_cfg *cfg,
 /* status.c: what each status means */
 int status_read(const struct outbox_host *host, const struct outbox_cfg *cfg, uint8_t *verdicts,
                 struct outbox_err *err);
-uint32_t status_verdict(const struct settings *set, long status);
+uint32_t status_verdict(const struct settings *set, long status, int others_accepted);
 
 /* target.c */
 /* Splits the option: everything but set->url.path. */
@@ -109,8 +111,10 @@ int address_is_private(const struct sockaddr *sa);
 int address_text_is_private(const char *text);
 
 /* secret.c: what may change while the relay runs */
+struct client;
 struct secret {
     const char *option;
+    int is_header;   /* it leaves in a header as it is */
     int64_t read_us; /* 0: never */
     uint64_t n;
     uint64_t version; /* grows with each change */
@@ -120,7 +124,11 @@ struct secret {
 /* Reads it again when a second has passed. */
 int secret_read(const struct outbox_host *host, const struct outbox_cfg *cfg, struct secret *s,
                 struct outbox_err *err);
+/* OUTBOX_E_CONFIG: no header can have it. */
+int secret_check_header(const char *option, const char *value, struct outbox_err *err);
 void secret_clear(struct secret *s);
+/* 1: the text has a secret of ours, or so much of one that nobody should see it. */
+int secret_is_in(const struct client *c, struct outbox_str text);
 
 /* signature.c: Standard Webhooks */
 int signature_check(const char *secrets, struct outbox_err *err);
@@ -136,10 +144,8 @@ enum kind { KIND_MESSAGES, KIND_CHECK, KIND_TOKEN };
 #define JOB_ALONE 1u   /* not with others in one request */
 #define JOB_RENEWED 2u /* was sent again with new credentials */
 
-struct client;
-
 struct request {
-    struct request *next;
+    struct request *next, *next_over;
     struct client *client;
     CURL *easy;
     enum kind kind;
@@ -151,6 +157,7 @@ struct request {
     struct curl_slist *headers;
     uint64_t credentials; /* the version that it was sent with */
     /* of its answer: */
+    CURLcode code;
     int begun; /* 1: the other side may have it */
     int refused, complete;
     int64_t begun_us;
@@ -169,12 +176,19 @@ struct client {
     CURLM *multi;
     int epoll_fd;
     int64_t timer_us; /* when libcurl wants to be called */
+    long timer_ms;    /* what libcurl said of it last */
+    int timer_is_new;
+    int64_t work_us; /* when it was called last */
     struct request *running, *idle;
     uint32_t n_running;
     int checking, fetching; /* such a request is on its way */
     int multiplexes;        /* -1: not known yet */
     int orphans;            /* some request may have no job any more; under the lock */
-    int64_t answered_us;    /* when the last status came */
+    int64_t answered_us;    /* work_us when the last status came */
+    int64_t failed_us;      /* when it paused for a 500 or the like; 0: never */
+    int accepted_since;     /* a message was, since the last of those */
+    int64_t lost_us;        /* when libcurl said that one was lost */
+    uint32_t n_lost;        /* how many were, together with that one */
     char *token;
     uint64_t token_version;
     int64_t token_until_us;
@@ -214,8 +228,8 @@ struct outbox_str event_content_type(const struct client *c, const struct outbox
 
 /* body.c: from messages to what is sent */
 /* Takes jobs from the queue; those that can never be sent get their outcome. 0: there is none to
- * send. */
-int body_make(struct client *c, struct request *q);
+ * send. An error: none can be sent, for what is our own. */
+int body_make(struct client *c, struct request *q, struct outbox_err *err);
 /* The value of the header that proves who we are; empty: none. */
 void body_add_credentials(const struct client *c, struct text *ret);
 /* Which version of them that is. */
@@ -234,7 +248,9 @@ void request_put_back(struct client *c, struct request *q);
 void request_free(struct request *q);
 
 /* answer.c */
-void answer_take(struct client *c, struct request *q, CURLcode code);
+/* 1: it left, and got no status. */
+int answer_is_lost(struct request *q);
+void answer_take(struct client *c, struct request *q);
 /* Why a request that was not begun has failed. */
 int answer_fault(const struct client *c, const struct request *q, CURLcode code,
                  struct outbox_err *err);
@@ -249,8 +265,10 @@ void token_drop(struct client *c);
 /* multi.c */
 int multi_open(struct client *c, struct outbox_err *err);
 void multi_close(struct client *c);
-/* Without the lock. */
-void multi_work(struct client *c);
+/* Sets timer_us, and says whether it is over. */
+int multi_is_due(struct client *c);
+/* Without the lock: uses neither host nor cfg, which may go meanwhile. */
+void multi_work(struct client *c, int is_due);
 
 /* client.c: the shared state */
 int client_open(const struct outbox_host *host, const struct outbox_cfg *cfg, void **ret,

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* multi.c - libcurl's sockets and timer, in an epoll: only what has something to do is touched. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* struct ucred */
-#endif
 #include "http.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #define EVENTS 64
-#define FDS 1024
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known)
 {
@@ -35,52 +29,32 @@ static int on_timer(CURLM *multi, long ms, void *data)
 {
     struct client *c = data;
     (void)multi;
-    c->timer_us = ms < 0 ? INT64_MAX : outbox_client_now_us(&c->base) + (int64_t)ms * 1000;
+    c->timer_ms = ms;
+    c->timer_is_new = 1;
     return 0;
 }
 
-/* ---- libcurl before 8.9 makes a pair of sockets without FD_CLOEXEC ---- */
-
-static void note_open(unsigned char open[FDS])
+int multi_is_due(struct client *c)
 {
-    for (int fd = 0; fd < FDS; fd++)
-        open[fd] = fcntl(fd, F_GETFD) >= 0;
-}
-
-/* One of a pair that this process has. */
-static int is_pair(int fd)
-{
-    struct sockaddr_storage name;
-    struct ucred peer;
-    socklen_t name_n = sizeof name, peer_n = sizeof peer;
-    return getsockname(fd, (struct sockaddr *)&name, &name_n) == 0 && name.ss_family == AF_UNIX &&
-           getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_n) == 0 && peer.pid == getpid();
-}
-
-static void close_on_exec(const unsigned char open[FDS])
-{
-    for (int fd = 0; fd < FDS; fd++) {
-        int flags = open[fd] ? FD_CLOEXEC : fcntl(fd, F_GETFD);
-        if (flags >= 0 && !(flags & FD_CLOEXEC) && is_pair(fd))
-            fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
-    }
+    int64_t now_us = outbox_client_now_us(&c->base);
+    if (c->timer_is_new)
+        c->timer_us = c->timer_ms < 0 ? INT64_MAX : now_us + (int64_t)c->timer_ms * 1000;
+    c->timer_is_new = 0;
+    return c->timer_us <= now_us;
 }
 
 int multi_open(struct client *c, struct outbox_err *err)
 {
     const struct settings *set = &c->settings;
     long connections = (long)set->connections;
-    unsigned char open[FDS];
     int ok;
     c->timer_us = INT64_MAX;
     c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (c->epoll_fd < 0)
         return outbox_fail(err, OUTBOX_E_RETRY, "epoll: %s", strerror(errno));
-    note_open(open);
     c->multi = curl_multi_init();
     if (!c->multi)
         return outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
-    close_on_exec(open);
     ok = curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
          curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c) == CURLM_OK &&
          curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
@@ -116,7 +90,7 @@ void multi_close(struct client *c)
     c->epoll_fd = -1;
 }
 
-void multi_work(struct client *c)
+void multi_work(struct client *c, int is_due)
 {
     struct epoll_event events[EVENTS];
     int running, n = epoll_wait(c->epoll_fd, events, EVENTS, 0);
@@ -126,7 +100,7 @@ void multi_work(struct client *c)
                    (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
         curl_multi_socket_action(c->multi, events[i].data.fd, what, &running);
     }
-    if (c->timer_us <= outbox_client_now_us(&c->base)) {
+    if (is_due) {
         c->timer_us = INT64_MAX;
         curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }

@@ -41,7 +41,7 @@ static int on_begin(void *data, char *ip, char *local_ip, int port, int local_po
     (void)port;
     (void)local_port;
     q->begun = 1;
-    q->begun_us = outbox_client_now_us(&q->client->base);
+    q->begun_us = q->client->work_us;
     return CURL_PREREQFUNC_OK;
 }
 
@@ -92,6 +92,8 @@ static CURLcode set_proxy(CURL *e, const struct client *c)
         rc = curl_easy_setopt(e, CURLOPT_NOPROXY, "");
     if (rc == CURLE_OK && set->ca_file)
         rc = curl_easy_setopt(e, CURLOPT_PROXY_CAINFO, set->ca_file);
+    if (rc == CURLE_OK && set->ca_file)
+        rc = curl_easy_setopt(e, CURLOPT_PROXY_CAPATH, NULL);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(e, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (rc == CURLE_OK && !set->tls_verify)
@@ -157,7 +159,6 @@ static CURLcode set_numbers(CURL *e, const struct client *c, enum kind kind)
         {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_QUICK_EXIT, 1}, /* nobody waits for a thread that looks up a name */
         {CURLOPT_HTTP_VERSION, versions[kind == KIND_TOKEN ? VERSION_AUTO : set->http_version]},
-        {CURLOPT_PIPEWAIT, set->http_version != VERSION_1},
         {CURLOPT_PATH_AS_IS, 1},
         {CURLOPT_FOLLOWLOCATION, 0},
         {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1},
@@ -263,6 +264,9 @@ int request_start(struct client *c, struct request *q, long timeout_ms, struct o
         rc = curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body.n);
     if (rc == CURLE_OK && q->kind != KIND_CHECK)
         rc = curl_easy_setopt(e, CURLOPT_POSTFIELDS, q->body.p);
+    /* For a connection that others share; without that, it would wait for somebody's answer. */
+    if (rc == CURLE_OK)
+        rc = curl_easy_setopt(e, CURLOPT_PIPEWAIT, c->multiplexes > 0 ? 1L : 0L);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? timeout_ms : 1L);
     if (rc != CURLE_OK)

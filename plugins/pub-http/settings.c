@@ -133,6 +133,10 @@ static int read_auth(const struct outbox_host *host, const struct outbox_cfg *cf
         return outbox_fail_option(
             err, bearer ? "bearer_token" : "oauth2_token_url",
             "there is more than one of a user in url, bearer_token and oauth2_token_url");
+    if (bearer)
+        r = secret_check_header("bearer_token", host->option_text(cfg, "bearer_token").p, err);
+    if (r < 0)
+        return r;
     set->auth = set->url.has_user ? AUTH_BASIC
                 : bearer          ? AUTH_BEARER
                 : set->token_url  ? AUTH_OAUTH2

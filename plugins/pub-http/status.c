@@ -5,28 +5,44 @@
 #define EITHER_RETRY VERDICT_UNAVAILABLE_OR_RETRY
 #define EITHER_REJECTED VERDICT_UNAVAILABLE_OR_REJECTED
 
-/* Without an entry: 2xx accepted, 3xx unavailable (or retry, if the url is a template), others
- * retry. */
+/* Without an entry: 2xx accepted, 3xx unavailable (or retry, if the url is a template), 5xx
+ * unavailable (or retry, while others are accepted), others retry. 400 also comes from servers that
+ * stand before a receiver, for what ails the connection. */
 static const struct {
     uint16_t status;
     uint8_t verdict;
 } meanings[] = {
-    {400, OUTBOX_REJECTED},    {401, OUTBOX_UNAVAILABLE}, {402, OUTBOX_UNAVAILABLE},
-    {403, EITHER_RETRY},       {404, EITHER_RETRY},       {405, EITHER_RETRY},
-    {407, OUTBOX_UNAVAILABLE}, {408, OUTBOX_LATER},       {410, EITHER_REJECTED},
-    {413, OUTBOX_REJECTED},    {414, OUTBOX_REJECTED},    {415, OUTBOX_REJECTED},
-    {422, OUTBOX_REJECTED},    {425, OUTBOX_LATER},       {429, OUTBOX_LATER},
-    {431, OUTBOX_REJECTED},    {501, OUTBOX_UNAVAILABLE}, {502, OUTBOX_UNAVAILABLE},
-    {503, OUTBOX_UNAVAILABLE}, {504, OUTBOX_UNAVAILABLE}, {505, OUTBOX_UNAVAILABLE},
-    {507, OUTBOX_UNAVAILABLE}, {511, OUTBOX_UNAVAILABLE}, {521, OUTBOX_UNAVAILABLE},
+    {401, OUTBOX_UNAVAILABLE}, {402, OUTBOX_UNAVAILABLE}, {403, EITHER_RETRY},
+    {404, EITHER_RETRY},       {405, EITHER_RETRY},       {407, OUTBOX_UNAVAILABLE},
+    {408, OUTBOX_LATER},       {410, EITHER_REJECTED},    {413, OUTBOX_REJECTED},
+    {414, OUTBOX_REJECTED},    {415, OUTBOX_REJECTED},    {422, OUTBOX_REJECTED},
+    {425, OUTBOX_LATER},       {429, OUTBOX_LATER},       {431, OUTBOX_REJECTED},
+    {501, OUTBOX_UNAVAILABLE}, {502, OUTBOX_UNAVAILABLE}, {503, OUTBOX_UNAVAILABLE},
+    {504, OUTBOX_UNAVAILABLE}, {505, OUTBOX_UNAVAILABLE}, {507, OUTBOX_UNAVAILABLE},
+    {511, OUTBOX_UNAVAILABLE}, {520, OUTBOX_UNAVAILABLE}, {521, OUTBOX_UNAVAILABLE},
     {522, OUTBOX_UNAVAILABLE}, {523, OUTBOX_UNAVAILABLE}, {524, OUTBOX_UNAVAILABLE},
+    {525, OUTBOX_UNAVAILABLE}, {526, OUTBOX_UNAVAILABLE}, {527, OUTBOX_UNAVAILABLE},
     {529, OUTBOX_UNAVAILABLE}, {530, OUTBOX_UNAVAILABLE},
 };
+
+static uint8_t meaning_of_class(int status)
+{
+    switch (status / 100) {
+    case 2:
+        return OUTBOX_ACCEPTED;
+    case 3:
+        return EITHER_RETRY;
+    case 5:
+        return VERDICT_UNAVAILABLE_UNLESS_ACCEPTED;
+    default:
+        return OUTBOX_RETRY;
+    }
+}
 
 static void set_defaults(uint8_t *verdicts)
 {
     for (int i = 0; i < STATUS_MAX; i++)
-        verdicts[i] = i / 100 == 2 ? OUTBOX_ACCEPTED : i / 100 == 3 ? EITHER_RETRY : OUTBOX_RETRY;
+        verdicts[i] = meaning_of_class(i);
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
         verdicts[meanings[i].status] = meanings[i].verdict;
 }
@@ -94,10 +110,12 @@ int status_read(const struct outbox_host *host, const struct outbox_cfg *cfg, ui
     return r;
 }
 
-uint32_t status_verdict(const struct settings *set, long status)
+uint32_t status_verdict(const struct settings *set, long status, int others_accepted)
 {
     uint32_t verdict =
         status >= 0 && status < STATUS_MAX ? set->verdicts[status] : (uint32_t)OUTBOX_RETRY;
+    if (verdict == VERDICT_UNAVAILABLE_UNLESS_ACCEPTED)
+        return others_accepted ? OUTBOX_RETRY : OUTBOX_UNAVAILABLE;
     if (verdict < VERDICT_UNAVAILABLE_OR_RETRY)
         return verdict;
     if (set->path.fixed)

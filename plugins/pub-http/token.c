@@ -9,6 +9,8 @@
  * end, at most so long before. */
 #define EXPIRES_S 300
 #define MARGIN_US 30000000
+/* With `Bearer` before it, it is a header. */
+#define TOKEN_MAX_BYTES 8000
 
 int token_is_fresh(const struct client *c)
 {
@@ -89,12 +91,15 @@ int token_fetch(struct client *c, struct outbox_err *err)
 }
 
 /* The text of a member, cut and without what does not belong into a log. */
-static void show_member(struct json_object *doc, const char *name, char buf[128])
+static void show_member(const struct client *c, struct json_object *doc, const char *name,
+                        char buf[128])
 {
     struct json_object *member;
     buf[0] = '\0';
     if (!doc || !json_object_object_get_ex(doc, name, &member) ||
         !json_object_is_type(member, json_type_string))
+        return;
+    if (secret_is_in(c, outbox_cstr(json_object_get_string(member))))
         return;
     snprintf(buf, 128, "%s", json_object_get_string(member));
     for (char *p = buf; *p; p++)
@@ -110,7 +115,7 @@ static int take_token(struct client *c, struct json_object *doc, struct outbox_e
     if (json_object_object_get_ex(doc, "access_token", &member) &&
         json_object_is_type(member, json_type_string))
         token = json_object_get_string(member);
-    if (!token || !*token || strlen(token) > 2 * SECRET_MAX)
+    if (!token || !*token || strlen(token) > TOKEN_MAX_BYTES)
         return outbox_fail(err, OUTBOX_E_RETRY, "oauth2_token_url: its answer has no access_token");
     for (const char *p = token; *p; p++)
         if (*p <= 0x20 || *p >= 0x7F)
@@ -148,7 +153,7 @@ int token_take(struct client *c, struct request *q, CURLcode code, struct outbox
     if (status == 200 && doc) {
         r = take_token(c, doc, err);
     } else {
-        show_member(doc, "error", error);
+        show_member(c, doc, "error", error);
         c->client_secret.read_us = 0;
         r = outbox_fail(
             err,

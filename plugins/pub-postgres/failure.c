@@ -27,13 +27,18 @@ static const struct {
     {"58", FAILURE_WAIT, OUTBOX_E_RETRY, ""},
     {"XX001", FAILURE_WAIT, OUTBOX_E_CONFIG, "; the table is damaged"},
     {"XX002", FAILURE_WAIT, OUTBOX_E_CONFIG, "; an index of the table is damaged: REINDEX"},
+    {"XX", FAILURE_WAIT, OUTBOX_E_RETRY, ""},
+    {"F0", FAILURE_WAIT, OUTBOX_E_RETRY, ""},
     {"55P03", FAILURE_WAIT, OUTBOX_E_RETRY, "; another session holds a lock for long"},
+    {"55", FAILURE_WAIT, OUTBOX_E_RETRY, ""},
     {"40001", FAILURE_AGAIN, OUTBOX_E_RETRY, ""},
     {"40P01", FAILURE_AGAIN, OUTBOX_E_RETRY, ""},
+    {"40", FAILURE_WAIT, OUTBOX_E_RETRY, ""},
     {"42501", FAILURE_POLICY, OUTBOX_E_CONFIG, ""},
     {"0A000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"3F000", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
     {"42", FAILURE_TABLE, OUTBOX_E_CONFIG, ""},
+    {"23502", FAILURE_TABLE, OUTBOX_E_RETRY, "; the column needs a default"},
     {"22", FAILURE_REJECT, OUTBOX_E_RETRY, ""},
     {"54", FAILURE_REJECT, OUTBOX_E_RETRY, ""},
     {"", FAILURE_RETRY, OUTBOX_E_RETRY, ""},
@@ -73,7 +78,7 @@ static void put_place(const PGconn *db, char *out, size_t cap)
              name ? name : "");
 }
 
-/* A failure of class 42 in a function is that function's own, and no lack of the table's. */
+/* Such a failure in a function is that function's own, and no lack of the table's. */
 int failure_set(struct instance *x, const PGconn *db, const char *state, bool in_function,
                 const char *text, struct outbox_err *err)
 {
@@ -93,6 +98,17 @@ int failure_set(struct instance *x, const PGconn *db, const char *state, bool in
     return outbox_fail(err, f->code, "%s", f->text);
 }
 
+/* A column without a value is the receiver's, which lacks a default; only a payload may be NULL
+ * itself, and a domain is told without its column. */
+static bool is_null_of_message(const PGresult *result, const char *state)
+{
+    const char *column;
+    if (!state || strcmp(state, "23502") != 0)
+        return false;
+    column = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+    return !column || strcmp(column, "payload") == 0;
+}
+
 /* The details of an error may quote the message; they are left out. */
 int failure_of(struct instance *x, const PGresult *result, struct outbox_err *err)
 {
@@ -103,5 +119,8 @@ int failure_of(struct instance *x, const PGresult *result, struct outbox_err *er
         text = result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result)
                : x->db                                 ? PQerrorMessage(x->db)
                                                        : "out of memory";
-    return failure_set(x, x->db, state, context && *context, text, err);
+    failure_set(x, x->db, state, context && *context, text, err);
+    if (is_null_of_message(result, state))
+        x->failure.kind = FAILURE_RETRY;
+    return x->failure.code;
 }

@@ -46,7 +46,7 @@ enum failure_kind {
     FAILURE_WAIT,   /* the server cannot do it now, whatever the message */
     FAILURE_AGAIN,  /* at once again: it has lost against somebody else */
     FAILURE_TABLE,  /* something about the table: it has to be looked at again */
-    FAILURE_POLICY, /* the same, or a policy of the table does not allow a message */
+    FAILURE_POLICY, /* the same, unless a policy of the table does not allow a message */
     FAILURE_REJECT, /* the data of a message: never */
     FAILURE_RETRY,  /* a message, by a rule of the table's owner */
 };
@@ -79,7 +79,8 @@ struct instance {
     /* So many messages go one by one: a statement with as many has ended the session, or found the
      * server in trouble, and one of them may be why. */
     uint64_t careful;
-    char *insert; /* the statement for this table; NULL: it has to be looked at */
+    char *insert;      /* the statement for this table; NULL: it has to be looked at */
+    bool has_policies; /* of row level security, which may refuse a single message */
     struct outbox_deadline d;
     struct failure failure;
     struct outbox_reasons reasons;

@@ -50,7 +50,8 @@ static void pick(struct share *s)
     for (s->behind = s->at; s->behind < s->n && s->n_picked < s->size; s->behind++) {
         const struct outbox_message *msg = s->msgs[s->behind];
         uint64_t size = rows_size(msg);
-        if (is_held_up(s, msg))
+        /* After a failure the same are looked at again. */
+        if (s->outcomes[s->behind]->verdict != OUTBOX_UNSET || is_held_up(s, msg))
             continue;
         if (size > ROWS_BYTES_MAX) {
             fail_message(s, s->behind, OUTBOX_REJECTED,
@@ -120,7 +121,7 @@ static int judge(struct share *s, int r, struct outbox_err *err)
         s->looked = true; /* it is as it has to be, or that is the reason */
         return table_look(x, err);
     }
-    if (kind != FAILURE_POLICY && kind != FAILURE_REJECT && kind != FAILURE_RETRY)
+    if (kind < FAILURE_POLICY || (kind == FAILURE_POLICY && !x->has_policies))
         return r;
     if (s->n_picked > 1) {
         s->size = s->n_picked / 2;

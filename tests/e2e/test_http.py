@@ -132,6 +132,18 @@ class Messages(Http):
         headers = self.server.requests()[-1]["headers"]
         self.assertEqual([headers.get(name) for name in ("b", "c2", "d")], ["1", "2", None])
 
+    def test_a_message_says_nothing_about_its_sender(self):
+        self.receiver()
+        self.http("header.X-Shop = mine\nkey_header = X-Key")
+        names = ("Proxy", "proxy_x", "X-Original-URL", "x_rewrite_url", "X_Client-IP", "True-Client-IP", "CF-Connecting-IP",
+                 "webhook_signature", "ce_type", "x_forwarded_for", "Signature", "Content-Digest", "content_range", "Range", "Date",
+                 "x_shop", "x_key", "authorization", "transfer_encoding")
+        self.insert("x", headers=json.dumps(dict({name: "evil" for name in names}, x_other="good", proximity="good")))
+        self.once()
+        headers = self.server.requests()[0]["headers"]
+        self.assertNotIn("evil", headers.values())
+        self.assertEqual((headers["x-shop"], headers["x_other"], headers["proximity"]), ("mine", "good", "good"))
+
     def test_a_path_leads_nowhere_else(self):
         self.receiver()
         self.at("/hooks/{topic}/{key}", "allow_paths = /hooks/*/1, /hooks/*a*\n", LATER)
@@ -253,10 +265,10 @@ class Outcomes(Http):
     def test_each_status_has_its_outcome(self):
         """status, of a fixed url, of a template: what becomes of the row, or None: the publisher is unavailable."""
         self.receiver()
-        table = [(200, "processed", "processed"), (202, "processed", "processed"), (301, None, "pending"), (400, "failed", "failed"),
+        table = [(200, "processed", "processed"), (202, "processed", "processed"), (301, None, "pending"), (400, "pending", "pending"),
                  (401, None, None), (403, None, "pending"), (404, None, "pending"), (409, "pending", "pending"),
-                 (410, None, "failed"), (413, "failed", "failed"), (422, "failed", "failed"), (500, "pending", "pending"),
-                 (502, None, None), (503, None, None), (507, None, None)]
+                 (410, None, "failed"), (413, "failed", "failed"), (422, "failed", "failed"), (500, None, None), (599, None, None),
+                 (502, None, None), (503, None, None), (520, None, None), (527, None, None), (507, None, None)]
         for column, path in ((1, "/hooks"), (2, "/hooks/{topic}")):
             for row in table:
                 self.at(path, relay=LATER)
@@ -329,15 +341,49 @@ class Outcomes(Http):
         self.until(lambda: self.statuses() == [("pending", 1, 1), ("processed", 0, count - 1)], "the others")
         self.stop(relay)
 
-    def test_an_answer_that_repeats_a_secret_shows_none(self):
+    def test_a_500_is_charged_only_while_others_are_accepted(self):
         self.receiver()
-        self.at("/", "bearer_token_file = %s\n" % self.write("token", SECRET, 0o600), LATER)
-        self.server.say({"status": 400, "text": "you sent Bearer " + SECRET})
-        i = self.insert("x")
-        self.once(code=None)
-        self.assertIn("answers 400", self.row(i)["last_error"])
-        self.assertNoSecret(self.row(i)["last_error"])
+        self.http(relay=LATER + "max_retries = 9\npoll_interval = 100ms")
+        self.server.say({"status": 500, "text": "down"})
+        ids = self.insert("x", count=30)
+        relay = self.start("run")
+        self.until(lambda: "answers 500" in self.read("relay.log"), "the outage in the log")
 
+        def tried_again():
+            tried = [i for r in self.server.requests() for i in r["ids"]]
+            return len(tried) > len(set(tried))
+        self.until(tried_again, "a second try")
+        self.assertEqual({row[1] for row in self.statuses()}, {0})
+        self.server.say({"body": "poison", "status": 500, "text": "no poison"})
+        self.until(lambda: self.statuses() == [("processed", 0, len(ids))], "the others")
+        bad = self.insert("poison")
+
+        def charged():
+            self.insert("y")
+            return self.row(bad)["retries"]
+        self.until(charged, "the one to be charged")
+        self.assertIn("no poison", self.row(bad)["last_error"])
+        self.stop(relay)
+
+    def test_an_answer_that_repeats_a_secret_shows_none(self):
+        secret = SECRET + "".join("%02d" % i for i in range(20))
+        user = "url = http://relay@127.0.0.1:%d/\npassword_file = %s\n"
+        bearer = "url = http://127.0.0.1:%d/\nbearer_token_file = %s\n"
+        basic = base64.b64encode(("relay:" + secret).encode()).decode()
+        self.receiver()
+        path = self.write("token", secret, 0o600)
+        for option, text in ((bearer, "you sent Bearer " + secret), (bearer, "." * 180 + secret), (bearer, "cut: " + secret[:-10]),
+                             (bearer, "." * 1000 + secret), (user, "not " + basic), (user, "the password %s is wrong" % secret),
+                             (bearer + "header.X-Key = Token header-" + SECRET + "\n", "no key header-" + SECRET)):
+            self.config("[publisher out]\nplugin = http\nallow_private = yes\n" + option % (self.server.port, path), LATER)
+            self.outboxd("init")
+            self.server.say({"status": 422, "text": text})
+            i = self.insert("x")
+            self.once(code=None)
+            self.assertIn("answers 422", self.row(i)["last_error"])
+            for part in (secret, basic):
+                for at in range(len(part) - 8):
+                    self.assertNotIn(part[at:at + 8], self.row(i)["last_error"])
 
 class Outages(Http):
     def test_no_message_is_lost_or_charged_while_the_receiver_comes_and_goes(self):
@@ -347,7 +393,7 @@ class Outages(Http):
         relay = self.start("run")
         self.until(lambda: "publisher is unavailable" in self.read("relay.log"), "the outage in the log")
         self.assertRegex(self.read("relay.log"), "[Cc]onnect")
-        for _ in range(2):
+        for _ in range(4):  # with three strikes a message is charged
             self.server.start()
             processed = self.query("SELECT count(*) FROM outbox_messages WHERE status = 'processed'")[0][0]
             ids += self.insert("y", count=800)
@@ -372,6 +418,16 @@ class Outages(Http):
         self.until(lambda: self.statuses() == [("processed", 0, 21)], "all to be processed, uncharged")
         self.assertLessEqual(set(ids), set(self.server.ids()))
         self.stop(relay)
+
+    def test_slow_answers_do_not_hold_up_other_messages(self):
+        self.receiver()
+        self.http()
+        self.server.say({"delay": 1})
+        self.insert("x", count=40)
+        began = time.monotonic()
+        self.once()
+        self.assertEqual(self.statuses(), [("processed", 0, 40)])
+        self.assertLess(time.monotonic() - began, 10, "20 connections, two rounds of a second")
 
     def test_a_slow_receiver_does_not_hold_up_the_end(self):
         self.receiver()
@@ -462,6 +518,28 @@ class Security(Http):
         self.assertEqual(self.until_status(self.insert("x"), "processed")["retries"], 0)
         self.stop(relay)
         self.assertNotIn("unavailable", self.read("relay.log"))
+
+    def test_a_token_that_no_header_can_have_harms_no_message(self):
+        self.receiver()
+        self.server.say({"authorization": "Bearer one"})
+        self.write("token", "one\ntwo", 0o600)
+        self.config(self.server.section(more="bearer_token_file = " + self.path("token")))
+        self.assertIn("bearer_token: it has more than one line", self.outboxd("check", code=2).stderr)
+        self.write("token", "one\n", 0o600)
+        self.outboxd("init")
+        relay = self.start("run")
+        self.until_status(self.insert("x"), "processed")
+        self.write("token", "one\ntwo", 0o600)
+
+        def told():
+            self.insert("y")
+            return "it has more than one line" in self.read("relay.log")
+        self.until(told, "the fault in the log")
+        i = self.insert("y")
+        self.write("token", "one", 0o600)
+        self.until_status(i, "processed")
+        self.until(lambda: {row[:2] for row in self.statuses()} == {("processed", 0)}, "all to be processed, uncharged")
+        self.stop(relay)
 
     def test_oauth2_tokens_are_fetched_renewed_and_replaced(self):
         self.receiver()

@@ -90,7 +90,8 @@ class Broker(server.Server):
         if not os.path.exists(self.path("data")):
             self.init()
         command = [*AS_USER, os.path.join(BIN, "postgres"), "-D", self.path("data"), "-p", str(self.port)]
-        self.run(PROCESS, command, cwd="/")
+        if not self.is_running():
+            self.run(PROCESS, command, cwd="/")
         self.wait(lambda: self.is_up(command), "the server")
         if not is_made:
             self.sql("CREATE ROLE relay LOGIN PASSWORD '%s'; CREATE ROLE shop LOGIN PASSWORD '%s'" % (PASSWORD, PASSWORD), "postgres")
@@ -107,14 +108,17 @@ class Broker(server.Server):
         self.sql("ALTER ROLE relay RESET ALL", "postgres")
 
     def is_running(self):
-        return os.path.exists(self.path(PROCESS + ".pid"))
+        try:
+            pid = int(self.read(PROCESS + ".pid"))
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        return os.path.exists("/proc/%d" % pid)
 
     def is_up(self, command):
         """Does it answer? Sessions of one that was killed may last a moment longer, and then the next one ends at once."""
-        pid = int(self.read(PROCESS + ".pid"))
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if not os.path.exists("/proc/%d" % pid):
+        if not self.is_running():
             self.run(PROCESS, command, cwd="/")
             time.sleep(0.1)
         try:
