@@ -21,10 +21,11 @@ static int is_answered(const struct broker *b)
     return is;
 }
 
+/* A broker that refuses the login, or has a wrong certificate, does not speak for the others. */
 static int wait_for_answer(struct broker *b, int64_t until_us, struct outbox_err *err)
 {
     struct outbox_client *c = &b->client;
-    while (!c->ending && b->gone == 0 && !b->all_down && !b->refused && !is_answered(b) &&
+    while (!c->ending && b->gone == 0 && !b->all_down && !is_answered(b) &&
            outbox_client_now_us(c) < until_us)
         link_step(b, -1, earlier(outbox_client_now_us(c) + LOOK_US, until_us));
     if (c->ending)

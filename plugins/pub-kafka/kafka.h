@@ -35,20 +35,22 @@ struct settings {
 /* Handles of so many topics are kept. */
 #define TOPICS_MAX 256
 
-/* A producer, and how many use it. The last one ends it. */
-struct link {
-    rd_kafka_t *rk;
-    atomic_int users;
-    rd_kafka_topic_t *topics[TOPICS_MAX]; /* the thread's, by a hash of the name */
-};
-
 /* A thread for what may wait. */
 struct helper {
     struct helper *next;
     pthread_t thread;
     atomic_int done;
+    int is_started; /* else there was no thread: it is tried again */
     void (*work)(void *arg);
     void *arg;
+};
+
+/* A producer, and how many use it. The last one ends it. */
+struct link {
+    rd_kafka_t *rk;
+    atomic_int users;
+    struct helper *ender;                 /* the thread's, for its end */
+    rd_kafka_topic_t *topics[TOPICS_MAX]; /* the thread's, by a hash of the name */
 };
 
 struct broker {
@@ -126,7 +128,7 @@ int link_make(struct broker *b, struct outbox_err *err);
 void link_drop(struct broker *b);
 /* Whoever uses it last ends it, which may take long. */
 void link_unref(struct link *link);
-/* Has a thread do it; 0, or an errno. */
+/* Has a thread do it; 0, or an errno. EAGAIN: too many wait already. */
 int link_spawn(struct broker *b, void (*work)(void *arg), void *arg);
 /* Ends the producer, and waits for all threads; without the lock. */
 void link_end(struct broker *b);

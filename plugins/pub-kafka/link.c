@@ -2,6 +2,9 @@
 /* link.c - a producer of the library, from its beginning to its end, and what it tells. */
 #include "kafka.h"
 
+/* So many producers may be about to end, or questions without an answer, at a time. */
+#define HELPERS_MAX 16
+
 /* ---- what the library tells: all of it in link_step ---- */
 
 /* Outages are told by the relay. */
@@ -38,8 +41,9 @@ static int has_new_password(struct broker *b)
             rd_kafka_sasl_set_credentials(b->link->rk, b->settings.url.user, password);
         is_new = !error;
         rd_kafka_error_destroy(error);
-        memcpy(b->password, password, sizeof password);
     }
+    if (is_new)
+        memcpy(b->password, password, sizeof password);
     explicit_bzero(password, sizeof password);
     return is_new;
 }
@@ -60,6 +64,7 @@ static void take_fatal(struct broker *b, rd_kafka_t *rk)
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     struct broker *b = opaque;
+    int is_refusal;
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
         take_fatal(b, rk);
         return;
@@ -70,14 +75,15 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
     }
     if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && has_new_password(b))
         return;
-    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-        (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "verify")))
-        b->refused = 1;
-    snprintf(b->last, sizeof b->last, "%s", reason);
+    is_refusal = code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+                 (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "verify"));
+    if (is_refusal || !b->refused) /* a refusal says more than that another one is down */
+        snprintf(b->last, sizeof b->last, "%s", reason);
+    b->refused |= is_refusal;
     outbox_logf(b->client.host, OUTBOX_LOG_DEBUG, "%s", reason);
 }
 
-/* ---- its life ---- */
+/* ---- the library's producer ---- */
 
 static void forget_past(struct broker *b)
 {
@@ -94,38 +100,102 @@ static void wake_by_events(const struct broker *b, rd_kafka_t *rk, int on)
     rd_kafka_queue_destroy(events);
 }
 
-int link_make(struct broker *b, struct outbox_err *err)
+/* Makes the library's part of it. */
+static int make_producer(struct broker *b, struct link *link, struct outbox_err *err)
 {
     rd_kafka_conf_t *conf = NULL;
-    struct link *link = calloc(1, sizeof *link);
     char why[400];
-    int r;
-    forget_past(b);
-    b->alone = outbox_client_now_us(&b->client) < b->alone_until_us;
-    r = link ? read_password(b, b->password, sizeof b->password, err)
-             : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    int r = read_password(b, b->password, sizeof b->password, err);
     if (r == OUTBOX_OK)
         r = configure(b, &conf, err);
-    if (r < 0) {
-        free(link);
+    if (r < 0)
         return r;
-    }
     rd_kafka_conf_set_opaque(conf, b);
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_dr_msg_cb(conf, message_on_report);
     link->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    if (!link->rk) {
-        rd_kafka_conf_destroy(conf);
-        free(link);
-        return outbox_fail(err, OUTBOX_E_CONFIG, "librdkafka: %s", why);
-    }
-    rd_kafka_set_log_queue(link->rk, NULL);
-    wake_by_events(b, link->rk, 1);
-    atomic_init(&link->users, 1);
-    b->link = link;
-    return OUTBOX_OK;
+    if (link->rk)
+        return OUTBOX_OK;
+    rd_kafka_conf_destroy(conf);
+    return outbox_fail(err, OUTBOX_E_CONFIG, "librdkafka: %s", why);
 }
+
+/* ---- helpers ---- */
+
+static void *help(void *arg)
+{
+    struct helper *h = arg;
+    h->work(h->arg);
+    atomic_store(&h->done, 1);
+    return NULL;
+}
+
+static int start(struct helper *h)
+{
+    int e = pthread_create(&h->thread, NULL, help, h);
+    h->is_started = e == 0;
+    return e;
+}
+
+/* Joins those that have ended, or all, and starts those that had no thread. Returns how many are
+ * left. */
+static int join_helpers(struct broker *b, int all)
+{
+    struct helper **at = &b->helpers;
+    int n = 0;
+    while (*at) {
+        struct helper *h = *at;
+        if (!h->is_started && start(h) != 0 && all)
+            help(h);
+        if (!all && !atomic_load(&h->done)) {
+            at = &h->next;
+            n++;
+            continue;
+        }
+        *at = h->next;
+        if (h->is_started)
+            pthread_join(h->thread, NULL);
+        free(h);
+    }
+    return n;
+}
+
+static struct helper *new_helper(void (*work)(void *arg), void *arg)
+{
+    struct helper *h = calloc(1, sizeof *h);
+    if (!h)
+        return NULL;
+    atomic_init(&h->done, 0);
+    h->work = work;
+    h->arg = arg;
+    return h;
+}
+
+static void add_helper(struct broker *b, struct helper *h)
+{
+    h->next = b->helpers;
+    b->helpers = h;
+}
+
+int link_spawn(struct broker *b, void (*work)(void *arg), void *arg)
+{
+    struct helper *h;
+    int e = ENOMEM;
+    if (join_helpers(b, 0) >= HELPERS_MAX)
+        return EAGAIN;
+    h = new_helper(work, arg);
+    if (h)
+        e = start(h);
+    if (e != 0) {
+        free(h);
+        return e;
+    }
+    add_helper(b, h);
+    return 0;
+}
+
+/* ---- its life ---- */
 
 void link_unref(struct link *link)
 {
@@ -141,69 +211,55 @@ static void end_by_helper(void *arg)
     link_unref(arg);
 }
 
-static void *help(void *arg)
+int link_make(struct broker *b, struct outbox_err *err)
 {
-    struct helper *h = arg;
-    h->work(h->arg);
-    atomic_store(&h->done, 1);
-    return NULL;
-}
-
-/* Of those that have ended, or of all. */
-static void join_helpers(struct broker *b, int all)
-{
-    struct helper **at = &b->helpers;
-    while (*at) {
-        struct helper *h = *at;
-        if (!all && !atomic_load(&h->done)) {
-            at = &h->next;
-            continue;
-        }
-        *at = h->next;
-        pthread_join(h->thread, NULL);
-        free(h);
+    struct link *link;
+    int n = join_helpers(b, 0), r;
+    if (n >= HELPERS_MAX)
+        return outbox_fail(err, OUTBOX_E_RETRY, "%d earlier producers have not ended yet", n);
+    forget_past(b);
+    b->alone = outbox_client_now_us(&b->client) < b->alone_until_us;
+    link = calloc(1, sizeof *link);
+    if (link)
+        link->ender = new_helper(end_by_helper, link);
+    r = link && link->ender ? make_producer(b, link, err)
+                            : outbox_fail(err, OUTBOX_E_RETRY, "out of memory");
+    if (r < 0) {
+        if (link)
+            free(link->ender);
+        free(link);
+        return r;
     }
-}
-
-int link_spawn(struct broker *b, void (*work)(void *arg), void *arg)
-{
-    struct helper *h = calloc(1, sizeof *h);
-    int e = ENOMEM;
-    join_helpers(b, 0);
-    if (h) {
-        atomic_init(&h->done, 0);
-        h->work = work;
-        h->arg = arg;
-        e = pthread_create(&h->thread, NULL, help, h);
-    }
-    if (e != 0) {
-        free(h);
-        return e;
-    }
-    h->next = b->helpers;
-    b->helpers = h;
-    return 0;
+    rd_kafka_set_log_queue(link->rk, NULL);
+    wake_by_events(b, link->rk, 1);
+    atomic_init(&link->users, 1);
+    b->link = link;
+    return OUTBOX_OK;
 }
 
 void link_drop(struct broker *b)
 {
     struct link *link = b->link;
+    struct helper *ender;
     b->client.is_connected = 0;
     b->link = NULL;
     if (!link)
         return;
     wake_by_events(b, link->rk, 0);
-    if (link_spawn(b, end_by_helper, link) != 0)
-        link_unref(link); /* without a thread it takes the time that it takes */
+    ender = link->ender;
+    start(ender); /* once it runs, the link may be gone */
+    add_helper(b, ender);
 }
 
 void link_end(struct broker *b)
 {
-    if (b->link) {
-        wake_by_events(b, b->link->rk, 0);
-        link_unref(b->link);
-    }
+    struct link *link = b->link;
     b->link = NULL;
+    if (link) {
+        wake_by_events(b, link->rk, 0);
+        free(link->ender);
+        link_unref(link);
+    }
     join_helpers(b, 1);
 }
 

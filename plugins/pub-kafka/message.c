@@ -82,18 +82,13 @@ static int make_headers(const struct settings *set, const struct outbox_message 
 
 /* The library takes copies, and the headers if it takes the message. */
 static rd_kafka_resp_err_t produce(struct broker *b, struct outbox_job *job,
-                                   rd_kafka_headers_t *headers)
+                                   rd_kafka_topic_t *topic, rd_kafka_headers_t *headers)
 {
-    rd_kafka_topic_t *topic = topic_of(b->link, b->topic);
     const struct outbox_message *msg = job->msg;
     rd_kafka_vu_t vus[7];
     rd_kafka_error_t *error;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
     size_t n = 0;
-    if (!topic) {
-        rd_kafka_headers_destroy(headers);
-        return RD_KAFKA_RESP_ERR__INVALID_ARG;
-    }
     vus[n].vtype = RD_KAFKA_VTYPE_RKT;
     vus[n++].u.rkt = topic;
     vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
@@ -136,8 +131,15 @@ rd_kafka_resp_err_t message_send(struct broker *b, struct outbox_job *job)
     struct outbox_client *c = &b->client;
     struct outbox_err err = {.size = sizeof err};
     rd_kafka_headers_t *headers = NULL;
+    rd_kafka_topic_t *topic = NULL;
     rd_kafka_resp_err_t code;
     int r = make_topic(b, job->msg, &err);
+    if (r == OUTBOX_OK) {
+        topic = topic_of(b->link, b->topic);
+        if (!topic) /* of a good name: nothing is wrong with the message */
+            r = outbox_fail(&err, OUTBOX_E_RETRY, "librdkafka cannot use the topic `%.80s`: %s",
+                            b->topic, rd_kafka_err2str(rd_kafka_last_error()));
+    }
     if (r == OUTBOX_OK) {
         headers = rd_kafka_headers_new((size_t)job->msg->n_headers + 1);
         r = make_headers(&b->settings, job->msg, headers, &err);
@@ -145,12 +147,13 @@ rd_kafka_resp_err_t message_send(struct broker *b, struct outbox_job *job)
     if (r < 0) {
         if (headers)
             rd_kafka_headers_destroy(headers);
-        outbox_job_done(c, job, OUTBOX_REJECTED, 0, "%s", err.text);
+        outbox_job_done(c, job, r == OUTBOX_E_RETRY ? OUTBOX_LATER : OUTBOX_REJECTED, 0, "%s",
+                        err.text);
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     }
     job->number = next_number(b);
     remember(b, job);
-    code = produce(b, job, headers);
+    code = produce(b, job, topic, headers);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         outbox_client_sent(c, job);
         return code;

@@ -13,6 +13,7 @@ enum meaning {
     UNKNOWN,     /* it may have arrived */
     TIMED_OUT,   /* no acknowledgement within publish_timeout */
     NOT_NOW,     /* its partition, or a quota */
+    NO_REASON,   /* the broker does not say why; charged, once it was alone and others were taken */
     TARGET,      /* its topic */
     UNUSABLE,    /* the whole publisher; a person has to look */
     NO_RECORD,   /* this message, which the library has looked at alone */
@@ -49,7 +50,7 @@ static const struct {
     {RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, UNKNOWN},
     {RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE, UNKNOWN},
     {RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, UNKNOWN},
-    {RD_KAFKA_RESP_ERR_UNKNOWN, UNKNOWN},
+    {RD_KAFKA_RESP_ERR_UNKNOWN, NO_REASON},
     {RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, NOT_NOW},
     {RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_NOW},
     {RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED, NOT_NOW},
@@ -140,12 +141,15 @@ void outcome_set(struct broker *b, struct outbox_job *job, rd_kafka_resp_err_t c
         outbox_job_done(&b->client, job, OUTBOX_ACCEPTED, 0, NULL);
         return;
     }
-    if ((meaning == MAYBE_RECORD || meaning == ANY_OTHER) && in_batch) {
+    if ((meaning == MAYBE_RECORD || meaning == NO_REASON || meaning == ANY_OTHER) && in_batch) {
         find_out(b, code);
         outbox_job_done(&b->client, job, OUTBOX_UNSET, 0, NULL);
         return;
     }
+    if (meaning == NO_REASON) /* which is the broker's while it takes nothing else */
+        meaning = b->acked_us >= job->sent_us ? ANY_OTHER : UNKNOWN;
     switch (meaning) {
+    case NO_REASON:
     case UNKNOWN:
         outbox_job_done(&b->client, job, OUTBOX_UNSET, 0, NULL);
         break;

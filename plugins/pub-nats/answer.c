@@ -124,6 +124,8 @@ static void take_answer(struct broker *b, const struct answer *a)
     json_object *root;
     if (!job)
         return;
+    if (!a->none && job->number > b->answered)
+        b->answered = job->number;
     if (a->none && b->settings.subject.fixed) {
         outbox_job_done(&b->client, job, OUTBOX_UNAVAILABLE, 0,
                         "no stream takes the subject `%.80s`, or JetStream is not there",
@@ -176,6 +178,36 @@ static void forbid(struct broker *b, const char *subject, size_t n, int is_whole
     }
 }
 
+/* The server writes bytes of a subject that cannot be printed as \xNN, \uNNNN or \UNNNNNNNN; one
+ * that is cut off at the end is left out. In place; returns the length. */
+static size_t unquote(char *subject)
+{
+    size_t n = 0;
+    for (const char *p = subject; *p;) {
+        size_t digits = p[1] == 'x' ? 2 : p[1] == 'u' ? 4 : p[1] == 'U' ? 8 : 0;
+        char hex[9] = "";
+        unsigned long c;
+        if (*p != '\\') {
+            subject[n++] = *p++;
+            continue;
+        }
+        snprintf(hex, digits + 1, "%s", p[1] ? p + 2 : "");
+        if (digits == 0 || strspn(hex, "0123456789abcdef") != digits)
+            break;
+        p += 2 + digits;
+        c = strtoul(hex, NULL, 16);
+        if (c >= 0x10000)
+            subject[n++] = (char)(0xF0 | c >> 18);
+        if (c >= 0x800)
+            subject[n++] = (char)(c >= 0x10000 ? 0x80 | (c >> 12 & 0x3F) : 0xE0 | c >> 12);
+        if (digits > 2 && c >= 0x80)
+            subject[n++] = (char)(c >= 0x800 ? 0x80 | (c >> 6 & 0x3F) : 0xC0 | c >> 6);
+        subject[n++] = (char)(digits > 2 && c >= 0x80 ? 0x80 | (c & 0x3F) : c);
+    }
+    subject[n] = '\0';
+    return n;
+}
+
 /* Permissions Violation for Publish to "SUBJECT"; the library cuts what is longer than 255 bytes.
  */
 static void take_error(struct broker *b, const char *text)
@@ -192,8 +224,9 @@ static void take_error(struct broker *b, const char *text)
     }
     n = end ? (size_t)(end - begin - 1) : strlen(begin + 1);
     snprintf(subject, sizeof subject, "%.*s", n < 255 ? (int)n : 255, begin + 1);
-    if (!look_forbidden(b, subject))
-        forbid(b, subject, strlen(subject), end != NULL);
+    n = unquote(subject);
+    look_forbidden(b, subject);
+    forbid(b, subject, n, end != NULL);
 }
 
 void answer_take(struct broker *b, const struct answer *a)

@@ -6,6 +6,9 @@
 /* So much may wait in the library for the socket, bytes. */
 #define UNSENT_MAX 131072
 
+/* How long the messages of a silent stream wait, ms. */
+#define SILENT_MS 5000
+
 /* ---- the thread ---- */
 
 static void lost(struct broker *b)
@@ -16,17 +19,23 @@ static void lost(struct broker *b)
     outbox_client_lost(&b->client, &err, b->is_named);
 }
 
-/* A check wants to know about the stream as it is now. */
+/* A check wants to know about the stream as it is now; meanwhile messages are sent. */
 static void look_again(struct broker *b)
+{
+    if (b->look_until_us != INT64_MAX)
+        return;
+    b->look_until_us = outbox_client_now_us(&b->client) + b->settings.connect_us;
+    look_begin(b);
+}
+
+static void tell_checks(struct broker *b)
 {
     struct outbox_client *c = &b->client;
     struct outbox_err err = {.size = sizeof err};
-    int64_t until_us = outbox_client_now_us(c) + b->settings.connect_us;
-    look_begin(b);
-    while (b->look != LOOK_NOTHING && !b->gone && !c->ending && outbox_client_now_us(c) < until_us)
-        connection_step(b, until_us);
-    if (c->ending || b->gone)
+    if (b->look_until_us == INT64_MAX ||
+        (b->look != LOOK_NOTHING && outbox_client_now_us(c) < b->look_until_us))
         return;
+    b->look_until_us = INT64_MAX;
     if (b->look == LOOK_NOTHING && b->looked.code == OUTBOX_OK) {
         outbox_client_connected(c);
         return;
@@ -83,6 +92,20 @@ static int64_t answer_until_us(const struct broker *b)
     return until_us < b->probe_until_us ? until_us : b->probe_until_us;
 }
 
+/* While JetStream answers others that were sent later, the stream of this one is silent, as without
+ * a quorum, and the connection is good. */
+static void expire_sent(struct broker *b)
+{
+    struct outbox_client *c = &b->client;
+    int64_t now_us = outbox_client_now_us(c);
+    while (outbox_client_answer_until_us(c, b->settings.publish_us) <= now_us &&
+           c->sent.first->number < b->answered)
+        outbox_job_done(c, c->sent.first, OUTBOX_LATER, SILENT_MS,
+                        "no stream confirms it within publish_timeout; it may have arrived");
+    if (answer_until_us(b) <= now_us)
+        connection_end(b, OUTBOX_E_RETRY, "no confirm within publish_timeout");
+}
+
 static void serve(struct broker *b)
 {
     struct outbox_client *c = &b->client;
@@ -95,15 +118,19 @@ static void serve(struct broker *b)
         until_us = answer_until_us(b);
         if (!b->probe_forbidden && !c->sent.first && probe_us < until_us)
             until_us = probe_us;
-        connection_step(b, until_us < b->why_until_us ? until_us : b->why_until_us);
+        if (b->why_until_us < until_us)
+            until_us = b->why_until_us;
+        connection_step(b, until_us < b->look_until_us ? until_us : b->look_until_us);
     }
     if (c->ending)
         return;
     look_why_expire(b);
-    if (!b->gone && answer_until_us(b) <= outbox_client_now_us(c))
-        connection_end(b, OUTBOX_E_RETRY, "no confirm within publish_timeout");
+    if (!b->gone)
+        expire_sent(b);
     if (b->gone)
         lost(b);
+    else
+        tell_checks(b);
 }
 
 static void run(struct outbox_client *c)

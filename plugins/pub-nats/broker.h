@@ -38,6 +38,7 @@ struct broker {
     struct link *link;
     char inbox[INBOX_MAX]; /* with a dot at its end */
     uint64_t number;       /* of the last message */
+    uint64_t answered;     /* the number of the last message that JetStream answered */
     int gone;              /* the connection has ended: OUTBOX_E_ */
     int is_named;          /* and one message is to blame */
     char why[300];
@@ -46,6 +47,7 @@ struct broker {
     int probe_forbidden, api_forbidden;
     int64_t probed_us, probe_until_us; /* when the server was asked; until when it has to answer */
     int64_t why_until_us;              /* until when JetStream has to answer look_why */
+    int64_t look_until_us;             /* until when a check waits; INT64_MAX: none does */
     char warned[300];
     char full[256];  /* the stream that has no room; "": none that is known */
     int64_t full_us; /* when that was logged last */
@@ -85,8 +87,8 @@ natsStatus connection_ask(struct broker *b, const char *subject, const char *tok
 void look_begin(struct broker *b);
 void look_probe(struct broker *b);
 void look_take(struct broker *b, const struct answer *a);
-/* Something that was asked is forbidden. 1: so it is. */
-int look_forbidden(struct broker *b, const char *subject);
+/* A subject is forbidden: it may be one of ours. */
+void look_forbidden(struct broker *b, const char *subject);
 /* Whether a stream takes the subject of a message that nobody answered. */
 void look_why(struct broker *b, struct outbox_job *job);
 void look_why_expire(struct broker *b);

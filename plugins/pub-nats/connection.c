@@ -96,7 +96,8 @@ static int connect_host(struct broker *b, const struct outbox_url_host *h, struc
     int64_t until_us;
     int r = make_inbox(b, err);
     b->gone = b->is_named = 0;
-    b->why_until_us = INT64_MAX;
+    b->probe_forbidden = b->api_forbidden = 0; /* the user's rights may be others by now */
+    b->why_until_us = b->look_until_us = INT64_MAX;
     b->why[0] = '\0';
     if (r == OUTBOX_OK)
         r = attempt_connect(b, h, err);

@@ -110,12 +110,26 @@ static natsStatus set_manners(const struct broker *b, const struct outbox_url_ho
     return s;
 }
 
+/* A section that uses the library while another one's thread opens it would get an error.
+ * What becomes of SIGPIPE is the host's; the library's threads block it, as ours, which they are
+ * made by. */
+static void open_library(void)
+{
+    struct sigaction before;
+    sigaction(SIGPIPE, NULL, &before);
+    nats_Open(-1); /* natsOptions_Create tells what failed */
+    sigaction(SIGPIPE, &before, NULL);
+}
+
 int login_options(const struct broker *b, const struct outbox_url_host *h, natsOptions **ret,
                   struct outbox_err *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     natsOptions *opts = NULL;
-    natsStatus s = natsOptions_Create(&opts);
+    natsStatus s;
     int r;
+    pthread_once(&once, open_library);
+    s = natsOptions_Create(&opts);
     if (s == NATS_OK)
         s = set_manners(b, h, opts);
     r = s == NATS_OK ? set_login(b, opts, err) : failed(s, h->peer, err);

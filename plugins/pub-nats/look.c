@@ -9,6 +9,10 @@
 /* A message that comes again after so long a time is recognised, or it is warned. */
 #define DUPLICATES_NS INT64_C(120000000000)
 
+/* What it is asked. */
+#define NAMES "$JS.API.STREAM.NAMES"
+#define INFO "$JS.API.STREAM.INFO."
+
 /* How long JetStream may take to say which stream takes a subject. */
 #define WHY_US 2000000
 
@@ -26,15 +30,20 @@ static natsStatus ask_names(struct broker *b, const char *token)
     json_object *body = json_object_new_object();
     natsStatus s = NATS_NO_MEMORY;
     if (body && json_object_object_add(body, "subject", json_object_new_string(b->subject)) == 0)
-        s = connection_ask(b, "$JS.API.STREAM.NAMES", token, json_object_to_json_string(body));
+        s = connection_ask(b, NAMES, token, json_object_to_json_string(body));
     json_object_put(body);
     return s;
 }
 
-static void ask_info(struct broker *b, const char *stream)
+static const char *stream_of(const struct broker *b)
+{
+    return b->found[0] ? b->found : b->settings.stream;
+}
+
+static void ask_info(struct broker *b)
 {
     char subject[300];
-    snprintf(subject, sizeof subject, "$JS.API.STREAM.INFO.%s", stream);
+    snprintf(subject, sizeof subject, INFO "%s", stream_of(b));
     b->look = LOOK_INFO;
     if (connection_ask(b, subject, "i", "") != NATS_OK)
         connection_end(b, OUTBOX_E_RETRY, "JetStream cannot be asked");
@@ -48,7 +57,7 @@ static void look_on(struct broker *b)
     if (b->api_forbidden || (!set->subject.fixed && !set->stream)) {
         found(b, OUTBOX_OK, "");
     } else if (!set->subject.fixed) {
-        ask_info(b, set->stream);
+        ask_info(b);
     } else {
         b->look = LOOK_NAMES;
         snprintf(b->subject, sizeof b->subject, "%s", set->subject.text);
@@ -109,7 +118,7 @@ static void take_names(struct broker *b, json_object *root)
         found(b, OUTBOX_E_CONFIG, text);
     } else {
         snprintf(b->found, sizeof b->found, "%s", name);
-        ask_info(b, b->found);
+        ask_info(b);
     }
 }
 
@@ -141,7 +150,7 @@ static void take_info(struct broker *b, json_object *root)
     json_object *config = json_member(root, "config", json_type_object);
     json_object *no_ack = json_member(config, "no_ack", json_type_boolean);
     json_object *sealed = json_member(config, "sealed", json_type_boolean);
-    const char *stream = b->found[0] ? b->found : b->settings.stream;
+    const char *stream = stream_of(b);
     char text[400];
     if (no_ack && json_object_get_boolean(no_ack)) {
         snprintf(text, sizeof text, "the stream `%.80s` acknowledges nothing (no_ack)", stream);
@@ -174,10 +183,7 @@ void look_take(struct broker *b, const struct answer *a)
     } else if (!root || json_member(root, "error", json_type_object)) {
         struct json_error e = json_error_of(root);
         snprintf(text, sizeof text, "JetStream refuses to tell of the stream%s%.80s: %.100s (%d)",
-                 expected == LOOK_INFO ? " " : "",
-                 expected != LOOK_INFO ? ""
-                 : *b->found           ? b->found
-                                       : b->settings.stream,
+                 expected == LOOK_INFO ? " " : "", expected == LOOK_INFO ? stream_of(b) : "",
                  e.text, e.err_code);
         found(b, e.code == 404 ? OUTBOX_E_CONFIG : OUTBOX_E_RETRY, text);
     } else if (expected == LOOK_NAMES) {
@@ -188,8 +194,18 @@ void look_take(struct broker *b, const struct answer *a)
     json_object_put(root);
 }
 
+/* Whether it is one that JetStream is asked with; the server's text may be cut. */
+static int is_question(const struct broker *b, const char *subject)
+{
+    size_t n = strlen(INFO);
+    const char *stream = stream_of(b);
+    return strcmp(subject, NAMES) == 0 ||
+           (stream && strncmp(subject, INFO, n) == 0 && subject[n] != '\0' &&
+            strncmp(subject + n, stream, strlen(subject + n)) == 0);
+}
+
 /* A user without the right to ask can publish all the same. */
-int look_forbidden(struct broker *b, const char *subject)
+void look_forbidden(struct broker *b, const char *subject)
 {
     size_t n = strlen(b->inbox);
     if (strncmp(subject, b->inbox, n) == 0) {
@@ -197,10 +213,10 @@ int look_forbidden(struct broker *b, const char *subject)
         b->probe_until_us = INT64_MAX;
         if (b->look == LOOK_PROBE)
             look_on(b);
-        return 1;
+        return;
     }
-    if (strncmp(subject, "$JS.API.", 8) != 0 || b->settings.subject.text[0] == '$')
-        return 0;
+    if (!is_question(b, subject))
+        return;
     b->api_forbidden = 1;
     for (struct outbox_job *job = b->client.sent.first, *next; job; job = next) {
         next = job->next;
@@ -209,7 +225,6 @@ int look_forbidden(struct broker *b, const char *subject)
     }
     if (b->look == LOOK_NAMES || b->look == LOOK_INFO)
         found(b, OUTBOX_OK, "");
-    return 1;
 }
 
 /* While a stream has no leader, nobody answers either: that is no fault of the message. */

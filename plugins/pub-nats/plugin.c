@@ -30,7 +30,7 @@ static const struct outbox_option options[] = {
      OUTBOX_OPT_DURATION, 0},
     {"publish_timeout", "10s", "How long a message may wait for its confirm.", NULL, 1, 3600000,
      OUTBOX_OPT_DURATION, OUTBOX_OPT_BELOW_BATCH_TIMEOUT},
-    {"ca_file", NULL, "The authorities to trust, PEM; default: those of the system.", NULL, 0, 0,
+    {"ca_file", NULL, "Authorities to trust besides those of the system, PEM.", NULL, 0, 0,
      OUTBOX_OPT_TEXT, 0},
     {"cert_file", NULL, "The certificate of the relay, PEM.", NULL, 0, 0, OUTBOX_OPT_TEXT, 0},
     {"key_file", NULL, "Its key, PEM, without a password.", NULL, 0, 0, OUTBOX_OPT_TEXT, 0},

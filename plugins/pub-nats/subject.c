@@ -13,6 +13,8 @@ const char *subject_fault(const char *subject, size_t n)
             return "has a blank or a control character";
         if (c == '*' || c == '>')
             return "has a `*` or `>`";
+        if (c == '"' || c == '\\') /* the server would escape it in what it says of the subject */
+            return "has a `\"` or `\\`";
         if (c == '.' && before == '.')
             return "has an empty part between its dots";
         before = (char)c;

@@ -2,6 +2,8 @@
 /* message.c - from a message to an XADD, and from its reply to an outcome. */
 #include "redis.h"
 
+#include <limits.h>
+
 #define UNKNOWN "ERR unknown command"
 
 int message_is_error(const char *error, const char *class)
@@ -29,13 +31,18 @@ static int make_stream(struct broker *b, const struct outbox_message *msg, size_
     return OUTBOX_OK;
 }
 
+/* A word has its length and the ends of two lines around it: fewer bytes than this. Old versions of
+ * hiredis count the bytes of a command in an int. */
+#define AROUND_WORD 32
+#define COMMAND_MAX (INT_MAX - AROUND_WORD)
+
 /* The words of a command, and memory for the names of its fields. */
 struct words {
     const char **argv;
     size_t *lens;
     int argc;
     char *names;
-    int64_t longest;
+    int64_t longest, total;
 };
 
 static void add_word(struct words *w, const char *p, size_t n)
@@ -44,6 +51,7 @@ static void add_word(struct words *w, const char *p, size_t n)
     w->lens[w->argc++] = n;
     if ((int64_t)n > w->longest)
         w->longest = (int64_t)n;
+    w->total += (int64_t)n + AROUND_WORD;
 }
 
 static void add_text(struct words *w, const char *text)
@@ -150,6 +158,8 @@ static int put_command(struct broker *b, const struct outbox_message *msg, struc
         r = outbox_fail(err, OUTBOX_E_CONFIG,
                         "it has %lld bytes, and the server takes %lld at most (proto-max-bulk-len)",
                         (long long)w.longest, (long long)b->value_max);
+    else if (w.total > COMMAND_MAX)
+        r = outbox_fail(err, OUTBOX_E_CONFIG, "with its fields it has more than 2 GiB");
     else if (before <= 3)
         r = outbox_fail(err, OUTBOX_E_CONFIG, "it has no payload, and nothing else for a field");
     else

@@ -148,6 +148,21 @@ class Kafka(Relay):
         self.assertEqual(len(self.server.ids()), 600)
         self.stop(relay)
 
+    def test_one_that_the_broker_fails_at_without_a_reason_is_charged_while_others_are_taken(self):
+        self.broker()
+        self.kafka(relay="poll_interval = 100ms\nretry_min = 1h\nretry_max = 1h")
+        self.insert("x", count=20, key="k")
+        bad = self.insert("x", key="k", headers='{"refuse": "-1"}')
+        relay = self.start("run")
+
+        def is_told():
+            self.insert("x", key="k")
+            return self.row(bad)["retries"]
+        self.until(is_told, "the charge")
+        self.assertIn("(UNKNOWN)", self.row(bad)["last_error"])
+        self.until(lambda: {row[:2] for row in self.statuses()} == {("pending", 1), ("processed", 0)}, "the others")
+        self.stop(relay)
+
     def test_a_batch_over_the_limit_of_the_topic_is_sent_in_smaller_ones(self):
         self.broker(max_bytes=5000)
         self.kafka("kafka.message.max.bytes = 50000")
@@ -244,6 +259,18 @@ class Kafka(Relay):
             self.assertNotEqual(check.returncode, 0)
             for text in (done.stdout, done.stderr, check.stdout, check.stderr, self.row(i)["last_error"] or ""):
                 self.assertNotIn(SECRET, text)
+
+    def test_one_broker_that_refuses_the_login_does_not_make_the_others_useless(self):
+        self.broker()
+        other = kafka_server.Broker(self.path("other"), password="another")
+        self.addCleanup(other.stop)
+        other.start()
+        self.kafka(section="[publisher out]\nplugin = kafka\nurl = kafka://relay@127.0.0.1:%d,127.0.0.1:%d\npassword = %s\n"
+                   % (other.port, self.server.port, SECRET))
+        for _ in range(4):  # the library begins with any of them
+            self.outboxd("check", "--connect")
+        self.server.stop()
+        self.assertIn("uthentication failed", self.outboxd("check", "--connect", code=None).stderr)
 
     def openssl(self, *args):
         subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.dir)

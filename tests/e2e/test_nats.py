@@ -199,6 +199,35 @@ class Nats(relay_test.Relay):
         self.outboxd("run", "--once", code=None)
         self.assertEqual(self.statuses(), [("pending", 1, 2), ("processed", 0, 101)])
 
+    def test_a_forbidden_subject_of_jetstream_charges_its_message_alone(self):
+        self.users('publish: ["out.>", "_INBOX.>", "$JS.API.STREAM.NAMES"], subscribe: "_INBOX.>"')
+        self.config(self.server.section(more="allow_subjects = *").replace("out.{topic}", "{topic}"), "retry_min = 1h\nretry_max = 1h")
+        self.outboxd("init")
+        bad = self.insert("x", topic="$JS.API.STREAM.PURGE.out")
+        good = self.insert("x", topic="out.a", count=20)
+        self.outboxd("run", "--once", code=None)
+        self.assertRow(bad, "pending", 1, "the user may not publish to the subject `$JS.API.STREAM.PURGE.out`")
+        self.assertEqual(sorted(self.server.ids()), sorted(good))
+
+    def test_a_right_to_ask_that_is_given_later_is_used_at_the_next_connection(self):
+        rights = 'publish: ["out.>", "nowhere"%s], subscribe: "_INBOX.>"'
+        self.users(rights % "")
+        self.config(self.server.section(more="allow_subjects = *").replace("out.{topic}", "{topic}"), "retry_min = 1h\nretry_max = 1h")
+        self.outboxd("init")
+        relay = self.start("run")
+
+        def charged(said):
+            i = self.insert("x", topic="nowhere")
+            self.until(lambda: self.row(i)["retries"] == 1, "the charge")
+            self.assertRow(i, "pending", 1, said)
+        charged("no stream takes its subject")  # which was asked
+        charged("no stream takes the subject `nowhere`")
+        self.server.stop()
+        self.server.configure(self.options(rights % ', "$JS.API.STREAM.NAMES"'))
+        self.server.start()
+        charged("no stream takes its subject")
+        self.stop(relay)
+
     def test_a_full_stream_charges_nothing_and_is_taken_up_again(self):
         self.broker()
         for subject in ("out.{topic}", "out"):
@@ -225,7 +254,8 @@ class Nats(relay_test.Relay):
                (self.insert("x" * 1048570), "with its headers it is larger"),
                (self.insert("x", headers='{"a": "%s"}' % ("x" * 70000)), "header size exceeds maximum allowed of 64k (10097)"),
                (self.insert("x", topic="a b"), "has a blank"), (self.insert("x", topic="a\r\nPUB out 1\r\nx"), "a control character"),
-               (self.insert("x", topic="a.*"), "has a `*`"), (self.insert("x", topic="a..b"), "an empty part"),
+               (self.insert("x", topic="a.*"), "has a `*`"), (self.insert("x", topic='a"b'), 'has a `"`'),
+               (self.insert("x", topic="a..b"), "an empty part"),
                (self.insert("x", topic="a."), "ends with a dot"), (self.insert("x", topic="a" * 3600), "longer than 3500"),
                (self.insert("x", headers='{"a": "b\\r\\nNats-Rollup: all"}'), "the end of a line"),
                (self.insert("x", headers='{"a b": "c"}'), "has a name with"),
@@ -239,15 +269,19 @@ class Nats(relay_test.Relay):
         self.outboxd("run", "--once", code=None)
         self.assertRow(i, "failed", 1, "begins with a `$`")
 
+    def options(self, permissions):
+        return ("authorization { users = [{user: admin, password: admin}, {user: relay, password: \"%s\", permissions: {%s}}] }\n"
+                % (SECRET, permissions))
+
     def users(self, permissions):
-        self.broker("authorization { users = [{user: admin, password: admin}, {user: relay, password: \"%s\", permissions: {%s}}] }\n"
-                    % (SECRET, permissions))
+        self.broker(self.options(permissions))
 
     def test_a_forbidden_subject_charges_its_messages_alone(self):
         self.users('publish: ["out.a", "out.c"], subscribe: "_INBOX.>"')
         self.nats(relay="retry_min = 1h\nretry_max = 1h")
         good = self.insert("x", topic="a", count=20)
         bad = self.insert("x", topic="b", count=3) + self.insert("x", topic="d", count=2)
+        bad += [self.insert("x", topic=topic) for topic in ("\u00e9", "\u00a0\u2028", "\U000e0001" * 50)]  # with and without a glyph
         good += self.insert("x", topic="c", count=20)
         self.outboxd("run", "--once", code=None)
         self.until_arrived(good)
@@ -256,7 +290,7 @@ class Nats(relay_test.Relay):
         self.config(self.server.section().replace("out.{topic}", "out.b"))
         self.insert("x")
         self.assertIn("may not publish to the subject `out.b`", self.outboxd("run", "--once", "--wait", "1s", code=1).stderr)
-        self.assertEqual(self.statuses(), [("pending", 0, 1), ("pending", 1, 5), ("processed", 0, 40)])
+        self.assertEqual(self.statuses(), [("pending", 0, 1), ("pending", 1, 8), ("processed", 0, 40)])
 
     def test_answers_that_cannot_come_are_told_before_anything_is_sent(self):
         self.users('publish: ">", subscribe: "_MINE.>"')
@@ -282,6 +316,25 @@ class Nats(relay_test.Relay):
             client.publish(subject, b"thanks")
             process.wait(outbox_test.PATIENCE)
         self.assertRow(bad, "pending", 1, "somebody else than JetStream answers")
+
+    def test_a_silent_stream_holds_up_its_own_messages_alone(self):
+        self.broker()
+        self.config(self.server.section(more="publish_timeout = 1s").replace("out.{topic}", "{topic}"), "poll_interval = 100ms")
+        self.outboxd("init")
+        with self.server.client() as client:  # takes messages, and never answers
+            client.send(b"SUB silent 2\r\nPING\r\n")
+            client.expect_pong()
+            relay = self.start("run")
+            silent = self.insert("x", topic="silent")
+            client.file.readline()
+            self.until_status(self.insert("x", topic="out.a"), "processed")
+            self.until(lambda: self.row(silent)["last_error"], "the silence")
+            self.until_status(self.insert("x", topic="out.a"), "processed")
+        row = self.row(silent)  # maybe on its way again
+        self.assertEqual(row["retries"], 0)
+        self.assertIn("no stream confirms it within publish_timeout", row["last_error"])
+        self.assertNotIn("publisher is unavailable", self.read("relay.log"))
+        self.stop(relay)
 
     def test_a_stream_that_promises_less_is_told_of(self):
         self.broker(stream={"storage": "memory", "duplicate_window": 10 * 10**9})
