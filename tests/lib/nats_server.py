@@ -3,6 +3,7 @@
 
 import base64
 import json
+import os
 import signal
 import socket
 
@@ -106,7 +107,8 @@ class Client:
             options.update({"user": login[0], "pass": login[1]} if login[1] else {"auth_token": login[0]})
         self.send(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
         self.expect_pong()
-        self.send(b"SUB _INBOX.test 1\r\n")
+        self.inbox = "_INBOX.test." + os.urandom(8).hex()  # others ask at the same time
+        self.send(("SUB %s 1\r\n" % self.inbox).encode())
 
     def close(self):
         self.file.close()
@@ -126,8 +128,8 @@ class Client:
         if line != b"PONG\r\n":
             raise ConnectionError("the server says %r" % line)
 
-    def publish(self, subject, payload=b"", reply="_INBOX.test"):
-        self.send(("PUB %s %s %d\r\n" % (subject, reply, len(payload))).encode() + payload + b"\r\n")
+    def publish(self, subject, payload=b"", reply=None):
+        self.send(("PUB %s %s %d\r\n" % (subject, reply or self.inbox, len(payload))).encode() + payload + b"\r\n")
 
     def message(self):
         """The next one that arrives: its headers, with the status as "", and its payload."""
