@@ -556,7 +556,7 @@ class Roles(Case):
                    "stream = outbox\nsentinel = main\nsentinel_password_file = %s\nreplicas = 1\nwait_timeout = 500ms" % secret,
                    "poll_interval = 100ms\nbatch_size = 50")
         sentinel.until_sees(replica)
-        self.assertEqual(self.checked(), "")
+        self.until(lambda: self.checked() == "", "nothing to complain about")
         ids = self.insert("x", count=2000)
         relay = self.start("run")
         self.until(lambda: self.processed() > 100, "some to be published")
