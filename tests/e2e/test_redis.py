@@ -434,7 +434,7 @@ class Impostors(Case):
                              (b"-ERR max number of clients reached\r\n", "max number of clients"),
                              (b"-DENIED protected mode\r\n", "DENIED"), (b"*2\r\n$4\r\nmode\r\n:7\r\n", "it is a replica"),
                              (b"+OK\r\n", "its reply to HELLO is none"), (b"$99999999999\r\n", ""), (b"*-5\r\n", ""),
-                             (b"*1\r\n" * 20, "does not speak the protocol of Redis")):
+                             (b"*1\r\n" * 20, "publisher out: 127.0.0.1")):  # too deep, or cut short to newer libraries
             impostor = Impostor(answer)
             self.redis("redis://relay:%s@127.0.0.1:%d" % (SECRET, impostor.port), "stream = outbox\nconnect_timeout = 1s")
             done = self.outboxd("check", "--connect", code=None)
