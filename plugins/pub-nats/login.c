@@ -5,6 +5,9 @@
 
 #include <strings.h>
 
+/* How long the end of a process waits for threads of the library, ms. */
+#define LIBRARY_END_MS 500
+
 /* Without the place in the library's source, which stands before it. */
 const char *login_text(natsStatus s)
 {
@@ -110,15 +113,24 @@ static natsStatus set_manners(const struct broker *b, const struct outbox_url_ho
     return s;
 }
 
+/* At the end of the process: a thread of the library may still be freeing a connection that was
+ * closed, with OpenSSL, which cleans up after this. */
+static void close_library(void)
+{
+    nats_CloseAndWait(LIBRARY_END_MS);
+}
+
 /* A section that uses the library while another one's thread opens it would get an error.
  * What becomes of SIGPIPE is the host's; the library's threads block it, as ours, which they are
  * made by. */
 static void open_library(void)
 {
     struct sigaction before;
+    nkey_begin(); /* what is registered first is called last */
     sigaction(SIGPIPE, NULL, &before);
     nats_Open(-1); /* natsOptions_Create tells what failed */
     sigaction(SIGPIPE, &before, NULL);
+    atexit(close_library);
 }
 
 int login_options(const struct broker *b, const struct outbox_url_host *h, natsOptions **ret,

@@ -2,6 +2,7 @@
 /* nkey.c - the public key that belongs to a seed: the server is told it at the login. */
 #include "nkey.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 /* In base32: two bytes of what it is, 32 of Ed25519, two of a checksum. */
@@ -115,4 +116,9 @@ int nkey_public(const char *path, char ret[NKEY_MAX], struct outbox_err *err)
     explicit_bzero(text, sizeof text);
     explicit_bzero(seed, sizeof seed);
     return r;
+}
+
+void nkey_begin(void)
+{
+    OPENSSL_init_crypto(0, NULL);
 }

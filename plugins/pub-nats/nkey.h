@@ -8,3 +8,5 @@
 
 /* The public key of the seed in a file. */
 int nkey_public(const char *path, char ret[NKEY_MAX], struct outbox_err *err);
+/* Begins the use of OpenSSL, which from then on cleans up at the end of the process. */
+void nkey_begin(void);
