@@ -53,18 +53,8 @@ static int read_url(const struct outbox_host *host, const struct outbox_cfg *cfg
 static int read_tls(const struct outbox_host *host, const struct outbox_cfg *cfg,
                     struct settings *set, struct outbox_err *err)
 {
-    static const char *const names[] = {"ca_file", "cert_file", "key_file", "tls_verify"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (!set->tls && host->option_is_set(cfg, names[i]))
-            return outbox_fail_option(err, names[i], "%s: it needs an url with mqtts://", names[i]);
-    set->ca_file = text_of(host, cfg, "ca_file");
-    set->cert_file = text_of(host, cfg, "cert_file");
-    set->key_file = text_of(host, cfg, "key_file");
-    set->tls_verify = host->option_int(cfg, "tls_verify") != 0;
-    if (!set->cert_file != !set->key_file)
-        return outbox_fail_option(err, set->cert_file ? "cert_file" : "key_file",
-                                  "cert_file and key_file need each other");
-    return OUTBOX_OK;
+    return outbox_tls_options(host, cfg, set->tls ? NULL : "mqtts://", &set->ca_file,
+                              &set->cert_file, &set->key_file, &set->tls_verify, err);
 }
 
 static int read_topic(const struct outbox_host *host, const struct outbox_cfg *cfg,

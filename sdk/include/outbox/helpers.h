@@ -154,6 +154,36 @@ static inline int outbox_opened(int r, void *x, void (*close)(void *), void **re
     return r;
 }
 
+/**
+ * Reads the options ca_file, cert_file, key_file (NULL where they are not set) and tls_verify,
+ * whose values are the host's. missing: NULL, or the scheme that the url would need for them to
+ * make sense, as "mqtts://". OUTBOX_E_CONFIG.
+ */
+static inline int outbox_tls_options(const struct outbox_host *host, const struct outbox_cfg *cfg,
+                                     const char *missing, const char **ret_ca,
+                                     const char **ret_cert, const char **ret_key, int *ret_verify,
+                                     struct outbox_err *err)
+{
+    static const char *const names[] = {"ca_file", "cert_file", "key_file", "tls_verify"};
+    const char *files[3];
+    for (int i = 0; i < 4; i++)
+        if (missing && host->option_is_set(cfg, names[i]))
+            return outbox_fail_option(err, names[i], "%s: it needs an url with %s", names[i],
+                                      missing);
+    for (int i = 0; i < 3; i++) {
+        struct outbox_str file = host->option_text(cfg, names[i]);
+        files[i] = file.n > 0 ? file.p : OUTBOX_NULL;
+    }
+    if (!files[1] != !files[2])
+        return outbox_fail_option(err, names[files[1] ? 1 : 2],
+                                  "cert_file and key_file need each other");
+    *ret_ca = files[0];
+    *ret_cert = files[1];
+    *ret_key = files[2];
+    *ret_verify = host->option_int(cfg, names[3]) != 0;
+    return OUTBOX_OK;
+}
+
 /* ---- reasons ---- */
 
 /**
