@@ -21,6 +21,7 @@ AC_DEFUN([OUTBOX_PLUGIN], [
   AS_IF([test "$wanted" = no], [outbox_have=no; outbox_why="no, disabled"])
   AS_IF([test "$outbox_have" = yes], [outbox_why=yes])
   AM_CONDITIONAL([PLUGIN_]m4_translit([$1], [-a-z], [_A-Z]), [test "$outbox_have" = yes])
+  OUTBOX_OWN_PLUGINS="$OUTBOX_OWN_PLUGINS $1 "
   OUTBOX_PLUGIN_SUMMARY="${OUTBOX_PLUGIN_SUMMARY}    $1: $outbox_why
 "
   AS_VAR_POPDEF([wanted])

@@ -7,7 +7,7 @@ set -eu
 
 build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
 libpq-dev librabbitmq-dev libmosquitto-dev librdkafka-dev libnats-dev libhiredis-dev libcurl4-openssl-dev
-libssl-dev libini-config-dev libjson-c-dev uuid-dev check python3"
+libssl-dev libini-config-dev libjson-c-dev libsystemd-dev uuid-dev check python3"
 # Servers, which scripts/services.sh or the tests run in private, and clients of theirs for the tests; what plugins are built with, too.
 services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients meson nats-server nginx openssl python3-cryptography python3-pika python3-psycopg2 redis-server"
 checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap"

@@ -277,7 +277,7 @@ check_format() { sources '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
 check_cpp() {
     cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
         --suppress=missingIncludeSystem --suppress=varFuncNullUB --inline-suppr -I sdk/include -I . -I core -I plugins/store-postgres \
-        -D__GNUC__=12 -DPACKAGE_VERSION='""' -DPLUGINDIR='""' -DSYSCONFDIR='""' \
+        -D__GNUC__=12 -DPACKAGE_VERSION='""' -DPLUGINDIR='""' -DSYSCONFDIR='""' -DOWN_PLUGINS='""' \
         common core plugins sdk/examples
 }
 

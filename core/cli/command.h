@@ -11,7 +11,7 @@
 
 /* ---- errors on standard error, fit for a terminal, and the exit codes (report.c) ---- */
 
-/* Exit codes (outboxd(1)). The larger one wins where a command does several things. */
+/* Exit codes (outboxd(8)). The larger one wins where a command does several things. */
 #define EXIT_DONE 0
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2

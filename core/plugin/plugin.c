@@ -90,13 +90,25 @@ static int load(const char *path, uint32_t kind, const char *name, struct plugin
     return r < 0 ? outbox_fail(err, r, "%s %s", path, why.text) : OUTBOX_OK;
 }
 
+/* What to do about a plugin that is not there: one of outboxd's own is in a package of its name. */
+static void advise(uint32_t kind, const char *name, char *ret, size_t cap)
+{
+    char own[96];
+    int n = snprintf(own, sizeof own, " %s-%s ", descriptor_kind_prefix(kind), name);
+    if (!strstr(OWN_PLUGINS, own))
+        snprintf(ret, cap, "install the package that has it, or correct the name");
+    else
+        snprintf(ret, cap, "install the package outboxd-%.*s, or build it: --enable-%.*s", n - 2,
+                 own + 1, n - 2, own + 1);
+}
+
 /* The error for a name without a file; it lists what is there instead. */
 static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
                      struct outbox_err *err)
 {
     struct plugin_file *files = NULL;
     size_t n = 0;
-    char there[256] = "";
+    char there[256] = "", advice[256];
     uint32_t other = 0; /* another kind that has one of this name */
     struct suggest similar = suggest_for(name);
     (void)plugin_files(set, &files, &n, NULL); /* without them the error lists none */
@@ -111,14 +123,14 @@ static int not_found(struct plugin_set *set, uint32_t kind, const char *name,
         }
     }
     const char *end = there[0] ? ")" : "";
+    advise(kind, name, advice, sizeof advice);
     int r = other ? outbox_fail(err, OUTBOX_E_CONFIG,
                                 "`%s` is a %s plugin, and a %s is wanted here%s%s", name,
                                 descriptor_kind_name(other), descriptor_kind_name(kind), there, end)
                   : outbox_fail(err, OUTBOX_E_CONFIG,
-                                "there is no %s plugin `%s` (%s-%s.so) in %s%s%s; install the "
-                                "package that has it, or correct the name%s",
+                                "there is no %s plugin `%s` (%s-%s.so) in %s%s%s; %s%s",
                                 descriptor_kind_name(kind), name, descriptor_kind_prefix(kind),
-                                name, set->dir, there, end, suggest_hint(&similar));
+                                name, set->dir, there, end, advice, suggest_hint(&similar));
     free(files);
     return r;
 }

@@ -60,7 +60,7 @@ class Usage(Commands):
         self.assertIn("did you mean `help`?", self.run_bare("hlep", code=2)[1])
 
     def test_the_manual_page_names_every_command_and_option(self):
-        with open(os.path.join(outbox_test.SRCDIR, "docs", "outboxd.1"), encoding="utf-8") as f:
+        with open(os.path.join(outbox_test.SRCDIR, "docs", "outboxd.8"), encoding="utf-8") as f:
             page = f.read()
         for command in COMMANDS:
             section = re.search(r"(?ms)^\.It Ic %s\b(.*?)(?=^\.It Ic |^\.El)" % command, page)
@@ -459,7 +459,7 @@ class Plugins(Commands):
         self.assertEqual((options["timeout"]["min_seconds"], options["timeout"]["max_seconds"]), (0.001, 3600))
         self.assertEqual((options["window"]["min"], options["window"]["max"]), (1, 10000))
         self.assertIn("duration, shorter than batch_timeout, 1ms to 1h", self.outboxd("plugins", "exec").stdout)
-        with open(os.path.join(outbox_test.SRCDIR, "docs", "outboxd.1"), encoding="utf-8") as f:
+        with open(os.path.join(outbox_test.SRCDIR, "docs", "outboxd.8"), encoding="utf-8") as f:
             page = f.read()
         for key in sorted({key for row in rows for o in row["options"] for key in o}):
             self.assertRegex(page, r"(?m)\b%s\b" % key)

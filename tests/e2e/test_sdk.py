@@ -175,7 +175,7 @@ class Examples(sdk_test.Sdk):
         names = {line.split()[-1].split("@")[0] for line in names.splitlines()}
         self.assertIn("outbox_save", names)
         self.assertEqual({n for n in names if not n.startswith(("outbox_", "OUTBOX_"))}, set())
-        with open(os.path.join(outbox_test.SRCDIR, "docs", "outbox.3"), encoding="utf-8") as f:
+        with open(os.path.join(outbox_test.SRCDIR, "docs", "liboutbox.3"), encoding="utf-8") as f:
             manual = f.read()
         self.assertEqual({n for n in names if n.startswith("outbox_") and "\n.Fn %s " % n not in manual}, set())
 

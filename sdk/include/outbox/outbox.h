@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * outbox/outbox.h - liboutbox: write messages in your own transaction, and relay them from your
- * own process. `pkg-config --cflags --libs outbox`; the manual page is outbox(3).
+ * own process. `pkg-config --cflags --libs outbox`; the manual page is liboutbox(3).
  *
  * The daemon outboxd is built from the same code. A program that only produces messages needs the
  * functions of this header, or a plain INSERT; <outbox/relay.h> is what relays them. The library
@@ -139,7 +139,7 @@ int outbox_store_init(struct outbox_store *store, uint32_t timeout_ms, struct ou
 /** Would a relay work here? As `outboxd check --connect`. Any thread. */
 int outbox_store_check(struct outbox_store *store, uint32_t timeout_ms, struct outbox_err *err);
 
-/* ---- what is in a store: as the commands of outboxd(1). Any thread. A timeout_ms is for the whole
+/* ---- what is in a store: as the commands of outboxd(8). Any thread. A timeout_ms is for the whole
  * call, not its callbacks; OUTBOX_E_NOTSUP: this store cannot do that ---- */
 
 /** Gets one row, which is borrowed for the call. Not 0: the list ends here. It may call functions
