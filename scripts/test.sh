@@ -274,9 +274,9 @@ show_times() {
     done
 }
 
-sources() { git ls-files "$@"; }
+sources() { scripts/list-files.sh "$@"; }
 
-check_format() { sources '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
+check_format() { sources '*.c' '*.h' | xargs -0 clang-format --dry-run -Werror; }
 
 check_cpp() {
     cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
@@ -290,7 +290,7 @@ check_scripts() {
         sdk/template/*/tests/*.sh
 }
 
-check_manuals() { sources '*.1' '*.3' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
+check_manuals() { sources '*.[13578]' | xargs -0 mandoc -T lint -W warning; }
 
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
