@@ -24,8 +24,9 @@ cat >"$folder/Makefile.inc" <<EOT
 # SPDX-License-Identifier: Apache-2.0
 if ${conditional//-/_}
 plugin_LTLIBRARIES += $plugin.la
-dist_man_MANS += $folder/outboxd-$plugin.7
+man_MANS += $folder/outboxd-$plugin.7
 endif
+EXTRA_DIST += $folder/outboxd-$plugin.7
 ${variable}_CPPFLAGS = \$(PLUGIN_CPPFLAGS) -DPLUGIN_VERSION=PACKAGE_VERSION -I\$(srcdir)/$folder
 ${variable}_LDFLAGS = -module \$(AM_LDFLAGS) \$(MODULE_LDFLAGS)
 ${variable}_LIBADD = common/libcommon.la
