@@ -99,12 +99,14 @@ class Manuals(unittest.TestCase):
             self.assertIsNone(re.search(r"(?m)^\.Sh .*\n(?=\.Sh )", text), "%s has an empty section" % name)
 
     def test_references_to_pages_of_this_project_lead_to_one(self):
-        n = 0
+        n, there = 0, set(self.pages)
+        for _, _, names in os.walk(os.path.join(outbox_test.SRCDIR, "plugins")): # those of plugins that are not built
+            there.update(name for name in names if name.endswith(".7"))
         for name, text in self.written.items():
             for page, section in re.findall(r"(?m)^\.(?:It )?Xr (\S+) (\d)", text):
                 if re.match("outbox|liboutbox", page):
                     n += 1
-                    self.assertIn("%s.%s" % (page, section), self.pages, name)
+                    self.assertIn("%s.%s" % (page, section), there, name)
                 self.assertNotEqual("%s.%s" % (page, section), name)
         self.assertGreater(n, 100)
 
