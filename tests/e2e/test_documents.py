@@ -8,8 +8,9 @@ import unittest
 
 import outbox_test
 
-GUIDES = {"README.md", "NEWS", "ARCHITECTURE.md", "operator-guide.md", "plugin-author-guide.md", "performance.md", "plugins.md",
-          "postgres-roles.sql", "examples/embed.c", "examples/publisher.py", "examples/shop/shop.py", "examples/inbox/receiver.sql"}
+GUIDES = {"README.md", "NEWS", "ARCHITECTURE.md", "SECURITY.md", "operator-guide.md", "production.md", "compared.md",
+          "plugin-author-guide.md", "performance.md", "plugins.md", "postgres-roles.sql", "examples/embed.c",
+          "examples/publisher.py", "examples/shop/shop.py", "examples/inbox/receiver.sql"}
 # Of mdoc; further sections stand where they fit.
 ORDER = ["NAME", "SYNOPSIS", "DESCRIPTION", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO", "STANDARDS", "BUGS"]
 
