@@ -22,6 +22,7 @@ END = '.\\" end options'
 PREFIXES = {"store": "store", "publisher": "pub", "rule": "rule"}
 UNITS = [("d", 86400000), ("h", 3600000), ("m", 60000), ("s", 1000), ("ms", 1)]
 SIZES = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)]
+INT64_MAX = (1 << 63) - 1
 NOT_YET = "Not supported yet."
 
 
@@ -70,6 +71,8 @@ def facts(option):
         text = "one of " + ", ".join(option["choices"])
     elif option["type"] == "boolean":
         text = "yes or no"
+    elif option.get("max") == INT64_MAX:
+        text += ", %s or more" % limits(option)[0]
     elif limits(option):
         text += ", %s to %s" % limits(option)
     if option["below_batch_timeout"]:
