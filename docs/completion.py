@@ -66,13 +66,12 @@ _outboxd_plugins() {
 _outboxd_offer() {
     local word
     for word; do
-        if [[ $word == *'>' && $quoted ]]; then
+        [[ $word == "$current"* ]] || continue
+        if [[ $word == *'>' ]]; then # a limit follows
             compopt -o nospace 2>/dev/null
-        elif [[ $word == *'>' ]]; then
-            compopt -o nospace 2>/dev/null
-            word=${word%>}'\>'
+            [[ $quoted ]] || word=${word%>}'\>'
         fi
-        [[ $word != "$current"* ]] || COMPREPLY+=("$word")
+        COMPREPLY+=("$word")
     done
 }
 
@@ -106,7 +105,10 @@ _outboxd() {
     done
     case $command:$before in
     *:-c | *:--config) _outboxd_files -f ;;
-@values@    :*) _outboxd_offer @commands@ --config --help --usage --version ;;
+@values@    :*)
+        [[ $current == -* ]] || _outboxd_offer @commands@
+        [[ $current != -* ]] || _outboxd_offer --config --help --usage --version
+        ;;
     help:*) _outboxd_offer @commands@ ;;
 @options@    esac
 } &&
@@ -164,8 +166,9 @@ _outboxd_plugins() {
     local option
     local -a given names
     for option in -c --config -D --plugin-dir; do
-        [[ -z ${opt_args[$option]} ]] || given+=($option ${~${opt_args[$option]}})
+        [[ -z ${opt_args[$option]} ]] || given+=($option ${~opt_args[$option]})
     done
+    [[ -z $file ]] || given=(-c ${~file} $given)
     names=(${(f)"$($outboxd plugins --json $given 2>/dev/null |
         @names@)"})
     compadd -a names
@@ -182,6 +185,7 @@ _outboxd() {
     )
     _arguments -C -s -S $common '1:command:_outboxd_commands' '*::argument:->argument' && return
     [[ $state == argument ]] || return
+    local file=${opt_args[-c]:-${opt_args[--config]}} # given before the command
     curcontext=${curcontext%:*}-$words[1]:
     case $words[1] in
     help) _arguments '1:command:_outboxd_commands' ;;
@@ -205,7 +209,7 @@ def zsh_option(option):
     if how:
         action = {"file": "_files", "dir": "_files -/", "nothing": " ", "values": "(%s)" % " ".join(values(option))}[how]
         if option["type"] == "check":
-            action = "_outboxd_conditions %s" % " ".join('"%s"' % v for v in values(option))
+            action = " _outboxd_conditions %s" % " ".join('"%s"' % v for v in values(option))
         after += ":%s:%s" % (option["text"].lower(), action)
     return before + names + single(after)
 

@@ -24,13 +24,12 @@ _outboxd_plugins() {
 _outboxd_offer() {
     local word
     for word; do
-        if [[ $word == *'>' && $quoted ]]; then
+        [[ $word == "$current"* ]] || continue
+        if [[ $word == *'>' ]]; then # a limit follows
             compopt -o nospace 2>/dev/null
-        elif [[ $word == *'>' ]]; then
-            compopt -o nospace 2>/dev/null
-            word=${word%>}'\>'
+            [[ $quoted ]] || word=${word%>}'\>'
         fi
-        [[ $word != "$current"* ]] || COMPREPLY+=("$word")
+        COMPREPLY+=("$word")
     done
 }
 
@@ -87,7 +86,10 @@ _outboxd() {
     route:-k | route:--key) : ;;
     route:-H | route:--header) : ;;
     plugins:-D | plugins:--plugin-dir) _outboxd_files -d ;;
-    :*) _outboxd_offer run reload check init send list show requeue discard purge status route plugins help --config --help --usage --version ;;
+    :*)
+        [[ $current == -* ]] || _outboxd_offer run reload check init send list show requeue discard purge status route plugins help
+        [[ $current != -* ]] || _outboxd_offer --config --help --usage --version
+        ;;
     help:*) _outboxd_offer run reload check init send list show requeue discard purge status route plugins help ;;
     run:*)
         _outboxd_offer --once --wait --config --help --usage --version
