@@ -183,7 +183,7 @@ _outboxd() {
         '(- *)--usage[Show the usage]'
         '(- *)'{-V,--version}'[Show the version]'
     )
-    _arguments -C -s -S $common '1:command:_outboxd_commands' '*::argument:->argument' && return
+    _arguments -C -s -A '-*' $common '1:command:_outboxd_commands' '*::argument:->argument' && return
     [[ $state == argument ]] || return
     local file=${opt_args[-c]:-${opt_args[--config]}} # given before the command
     curcontext=${curcontext%:*}-$words[1]:

@@ -28,7 +28,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 ZSHRC = r"""
 fpath=($FOLDER $fpath)
 autoload -Uz compinit
-compinit -u -D
+compinit -u -d $ZDOTDIR/dump
 bindkey '^I' complete-word
 unsetopt beep
 finish() { print -r -- '<end>'; exit }
