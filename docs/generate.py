@@ -104,31 +104,34 @@ def argument(text):
     return '"%s"' % text if " " in text or not text else text
 
 
+def sentences(text):
+    """One a line."""
+    return [escape(line) for line in re.split(r"(?<=\.) (?=[A-Z0-9])", text.strip()) if line]
+
+
 def prose(text):
-    """Lines of mdoc: `words` are literal."""
-    lines, parts = [], text.split("`")
-    for i, part in enumerate(parts):
+    """Lines of mdoc: what stands between backticks is literal, and --NAME is a flag."""
+    lines = []
+    for i, part in enumerate(re.split(r"(`[^`]*`|--[a-z][a-z-]*)", text)):
         if i % 2:
-            before = "( " if lines and lines[-1].endswith("(") else ""
-            if before:
-                lines[-1] = lines[-1][:-1].rstrip()
-            lines.append(".Ql %s%s" % (before, argument(part)))
+            before = lines.pop() if lines and lines[-1].endswith("(") else ""
+            if before[:-1].strip():
+                lines.append(before[:-1].rstrip())
+            macro = ".Ql " if part[0] == "`" else ".Fl "
+            lines.append(macro + "( " * bool(before) + argument(part.strip("`") if part[0] == "`" else part[1:]))
             continue
         after = re.match(r"[.,:;)]*", part).group(0) if lines else ""
         if after:
             lines[-1] += " " + " ".join(after)
         rest = part[len(after):]
         if rest and lines and not rest[0].isspace():
-            lines[-1] += " Ns"
             word, _, rest = rest.partition(" ")
-            lines[-1] += " No " + argument(word)
-        if rest.strip():
-            lines.append(escape(rest.strip()))
-    return [line for line in lines if line]
+            lines[-1] += " Ns No " + argument(word)
+        lines += sentences(rest)
+    return lines
 
 
-def sentence(text):
-    text = text[0].upper() + text[1:] if re.match(r"[a-z]+([ .,:;]|$)", text) else text
+def ended(text):
     return text if text.endswith(".") else text + "."
 
 
@@ -142,14 +145,15 @@ def option_items(options):
         yield name
         yield from prose(option["help"])
         yield ".br"
-        yield escape(sentence(facts(option)))
+        said = facts(option)
+        yield ended(said[0].upper() + said[1:])
 
 
 def command_items(command):
     for option in command["options"]:
         text = " Ar " + option["text"].lower().replace("=", " Ns = Ns Ar ") if option["text"] else ""
         yield ".It Fl %s , Fl -%s%s" % (option["key"], option["name"], text)
-        yield from prose(sentence(option["help"]))
+        yield from prose(ended(option["help"]))
 
 
 def find_options(tables, page, name):
