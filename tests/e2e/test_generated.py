@@ -82,6 +82,16 @@ class Files(outbox_test.Scratch):
         done = generate(self.copy_tree(), "--check", "--plugin-dir", few)
         self.assertEqual((done.stdout, done.stderr, done.returncode), ("", "", 0))
 
+    def test_a_page_of_somebody_elses_plugin_gets_its_list(self):
+        right = read("plugins", "pub-exec", "outboxd-pub-exec.7")
+        empty = re.sub(r'(?ms)^(\.\\" begin options pub-exec\n).*?(?=^\.\\" end options)', r"\1", right)
+        self.assertNotIn("pass_env", empty.split(".Sh MODE")[0])
+        page = self.write("outboxd-pub-exec.7", empty)
+        done = subprocess.run([sys.executable, os.path.join(SRCDIR, "docs", "generate.py"), "--outboxd", outbox_test.PROGRAM,
+                               "--plugin-dir", outbox_test.PLUGIN_DIR, "--plugin", page], check=True, capture_output=True, text=True)
+        self.assertEqual(done.stdout, "wrote %s\n" % page)
+        self.assertEqual(self.read(page), right)
+
     def test_every_table_has_its_list(self):
         pages = {name: read("plugins", name, "outboxd-%s.7" % name) for name in VALUES}
         self.assertEqual(set(VALUES), {os.path.basename(os.path.dirname(p)) for p in glob.glob(os.path.join(SRCDIR, "plugins/*/*.7"))})
