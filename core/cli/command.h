@@ -56,6 +56,7 @@ struct syntax_option {
 /* What the parser itself knows. A command's struct of arguments begins with it. */
 struct syntax_args {
     const struct syntax *syntax;
+    const char *command;     /* its name */
     const char *config_file; /* -c, which every command has */
     char **operands;         /* the arguments that are no options */
     int n_operands;

@@ -79,7 +79,9 @@ static char *list_commands(int key, const char *text, void *input)
     fputs("Commands:\n", f);
     for (size_t i = 0; commands[i]; i++)
         fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nEach has --help. Exit codes: 0 done, 1 failed, 2 usage or configuration.", f);
+    fputs("\nEach has --help and a manual page, outboxd-COMMAND(8).\n"
+          "Exit codes: 0 done, 1 failed, 2 usage or configuration.",
+          f);
     fclose(f);
     return out;
 }
