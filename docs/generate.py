@@ -66,7 +66,7 @@ def limits(option):
 def facts(option):
     """What the declaration says: "integer, 1 to 64"."""
     text = {"list": "list, comma-separated", "words": "words of a command line",
-            "publisher": "name of a publisher"}.get(option["type"], option["type"])
+            "publisher": "name of a publisher", "settings": "any number of them"}.get(option["type"], option["type"])
     if option["type"] == "choice":
         text = "one of " + ", ".join(option["choices"])
     elif option["type"] == "boolean":

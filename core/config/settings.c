@@ -105,7 +105,7 @@ const struct settings settings_relay = SETTINGS(0, "relay", relay, apply_relay);
 
 static const struct outbox_option router[] = {
     /* route_section.c reads it */
-    {"fallback", NULL, "The publisher of the messages that no route takes.", NULL, 0, 0,
+    {"fallback", NULL, "The one publisher of the messages that no route takes.", NULL, 0, 0,
      OUTBOX_OPT_LIST, 0},
     CHOICE("unrouted", "hold", unrouted,
            "What becomes of a message without a publisher: it is kept and routed again every 30 "
