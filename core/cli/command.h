@@ -107,6 +107,9 @@ struct command {
     int (*run_store)(struct store *store, void *args);
 };
 
+/* In the order of --help; ended by NULL (commands.c). */
+extern const struct command *const commands[];
+
 extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plugins, cmd_purge,
     cmd_reload, cmd_requeue, cmd_route, cmd_run, cmd_send, cmd_show, cmd_status;
 
