@@ -290,7 +290,7 @@ check_scripts() {
         sdk/template/*/tests/*.sh
 }
 
-check_manuals() { sources '*.[13578]' | xargs -0 mandoc -T lint -W warning; }
+check_manuals() { scripts/check-manuals.sh "$work/build-gcc/stage/usr/share/man"; }
 
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
