@@ -26,7 +26,9 @@ judge() {
     ! grep -q TEXTREL <<<"$dynamic" || echo "text relocations;"
     nm -D --undefined-only "$file" | grep -q __stack_chk_fail || echo "no stack protector;"
     nm -D --undefined-only "$file" | grep -qE '__[a-z_]+_chk(@|$)' || echo "no fortified function;"
-    [ "$(uname -m)" != x86_64 ] || readelf -Wn "$file" | grep -q 'x86 feature:.*IBT.*SHSTK' || echo "no control flow protection;"
+    # Not the property, which Debian's start files take away.
+    ! grep -q 'Machine: .*X86-64' <<<"$header" || [ "$(objdump -d "$file" | grep -c endbr64)" -gt 9 ] ||
+        echo "no control flow protection;"
     # ldd -r binds everything, as BIND_NOW will.
     ! ldd -r "$file" 2>&1 | grep -E 'undefined symbol|not found' || echo "is what it lacks;"
     exported=$(nm -D --defined-only "$file" | awk '$2 != "A" {print $3}' | sed 's/@.*//')

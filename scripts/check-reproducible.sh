@@ -10,7 +10,6 @@
 # and the number of jobs. The exit code is 77 where there can be no bare root.
 set -eu
 cd "$(dirname "$0")/.."
-top=$PWD
 export CCACHE_DISABLE=1
 unset SOURCE_DATE_EPOCH XZ_OPT TAR_OPTIONS
 
@@ -98,7 +97,9 @@ both() {
 
 echo "two clones of $(git rev-parse --short HEAD), and a tarball of each"
 [ -z "$(git status --porcelain)" ] || echo "note: what is not committed is not in them"
-clone="git -c safe.directory='*' clone -q --no-hardlinks '$top' clone && cd clone && ./autogen.sh && mkdir obj && cd obj && ../configure && make dist"
+git bundle create -q "$work/commit" HEAD # which every user may read
+chmod 644 "$work/commit"
+clone="git clone -q $work/commit clone && cd clone && ./autogen.sh && mkdir obj && cd obj && ../configure && make dist"
 both "$clone" "$clone"
 tarball=$(basename "$one"/clone/obj/outboxd-*.tar.xz)
 name=${tarball%.tar.xz}
