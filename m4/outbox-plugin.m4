@@ -5,7 +5,7 @@
 AC_DEFUN([OUTBOX_PLUGIN], [
   AC_ARG_ENABLE([$1],
     [AS_HELP_STRING([--enable-$1], [build the plugin $1 (default: when what it needs is there)])],
-    [], [AS_VAR_SET([enable_]m4_translit([$1], [-], [_]), [auto])])
+    [], [AS_VAR_SET([enable_]m4_translit([$1], [-], [_]), [$enable_all_plugins])])
   AS_VAR_PUSHDEF([wanted], [enable_]m4_translit([$1], [-], [_]))
   m4_ifval([$3], [
     AS_IF([test "$wanted" != no], [

@@ -129,7 +129,7 @@ scripts/check-binaries.sh "$one/stage"
 if [ $root = yes ]; then
     # A checkout that holds the tarball and the scripts that make the root, since in-root.sh takes what git knows.
     mkdir -p "$work/checkout/scripts"
-    cp scripts/in-root.sh scripts/deps.sh "$work/checkout/scripts/"
+    cp scripts/in-root.sh scripts/deps.sh scripts/list-files.sh "$work/checkout/scripts/"
     xz -dc "$one/clone/obj/$tarball" >"$work/checkout/$name.tar"
     git -C "$work/checkout" init -q
     git -C "$work/checkout" add .
