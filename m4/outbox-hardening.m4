@@ -67,8 +67,9 @@ AC_DEFUN([OUTBOX_PREFIX_MAP], [
   AS_IF([test "$enable_developer$enable_sanitizer$enable_coverage" = nonono], [
     AS_CASE([" $CPPFLAGS $CFLAGS "], [*-prefix-map=*], [], [
       _OUTBOX_TAKES([compile], [-ffile-prefix-map=/nowhere=.], [
-        # The last one is tried first, and the build may be in the source.
-        MAP_CFLAGS='-ffile-prefix-map=$(top_srcdir)/= -ffile-prefix-map=$(abs_top_srcdir)=. -ffile-prefix-map=$(abs_top_builddir)=.'
+        # The last one is tried first. Names are the same however configure was called: ./, ../ or an absolute path.
+        MAP_CFLAGS='-ffile-prefix-map=./= -ffile-prefix-map=$(top_srcdir)/= -ffile-prefix-map=$(abs_top_srcdir)=.'
+        MAP_CFLAGS="$MAP_CFLAGS "'-ffile-prefix-map=$(abs_top_srcdir)/= -ffile-prefix-map=$(abs_top_builddir)=.'
       ])
     ])
   ])
