@@ -97,8 +97,7 @@ class Units(unittest.TestCase):
         return run("journalctl", "-o", "cat", *(["--after-cursor", self.cursor[1]] if self.cursor else [])).stdout
 
     def until_status(self, *words, unit=None):
-        until(lambda: all(word in self.show("StatusText", unit) for word in words),
-              "a status with %s; it is %r" % (words, self.show("StatusText", unit)))
+        until(lambda: all(word in self.show("StatusText", unit) for word in words), "a status with %s" % (words, ))
 
     def insert(self, count=1, db=None):
         ids = [str(uuid.uuid4()) for _ in range(count)]
@@ -186,7 +185,7 @@ class Life(Units):
         self.until_processed(1)
 
     def test_an_outage_longer_than_the_watchdog_ends_nobody(self):
-        self.configure("[publisher out]\nplugin = mqtt\nserver = 127.0.0.1:1\nbatch_timeout = 1s\n[router]\nfallback = out\n")
+        self.configure("[publisher out]\nplugin = mqtt\nurl = mqtt://127.0.0.1:1\nbatch_timeout = 1s\n[router]\nfallback = out\n")
         self.drop_in("[Service]\nWatchdogSec=2s\n")
         self.start()
         pid = self.pid()
@@ -235,7 +234,7 @@ class Programs(Units):
         self.exec_publisher()
         self.insert()
         self.start()
-        self.until_status("publisher out is unavailable: cannot start /opt/note: ", "exec-publisher.conf")
+        self.until_status("publisher out is unavailable: ", "/opt/note", "noexec", "exec-publisher.conf")
         self.assertFalse(os.path.exists(STATE + "/arrived"))
         # And the relay goes on when it is there.
         shutil.copytree(os.path.dirname(self.install()), DROP_INS + "/outboxd@.service.d")
@@ -283,8 +282,8 @@ class Secrets(Units):
             self.addCleanup(broker.kill)
             os.makedirs(ETC + "/secrets", 0o700)
             write(ETC + "/secrets/mqtt-password", "s3cret\n", 0o600)
-            self.configure("[publisher out]\nplugin = mqtt\nserver = 127.0.0.1:1883\nuser = shop\n"
-                           "password_file = ${CREDENTIALS_DIRECTORY}/mqtt-password\nallow_plaintext_login = yes\n"
+            self.configure("[publisher out]\nplugin = mqtt\nurl = mqtt://shop@127.0.0.1\n"
+                           "password_file = ${CREDENTIALS_DIRECTORY}/mqtt-password\n"
                            "[router]\nfallback = out\n", init=False)
             env = dict(os.environ, CREDENTIALS_DIRECTORY=ETC + "/secrets")
             os.makedirs(STATE, exist_ok=True)
@@ -368,7 +367,8 @@ class Sandbox(Units):
 class Tap(unittest.TestResult):
     def report(self, word, test, err=None):
         if err:
-            print("\n".join("# " + line for line in self._exc_info_to_string(err, test).splitlines()))
+            said = run("journalctl", "-n", "25", "-o", "cat", code=None).stdout
+            print("\n".join("# " + line for line in (self._exc_info_to_string(err, test) + said).splitlines()))
         print("%s - %s" % (word, test.id().replace("__main__.", "")), flush=True)
 
     def addSuccess(self, test):
