@@ -78,7 +78,10 @@ unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup bash -c '
     ln -s /proc/self/fd dev/fd
     mount -t sysfs sysfs sys -o ro
     mount -t cgroup2 cgroup2 sys/fs/cgroup
-    exec chroot . env -i container=outbox PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=console \
+    # Not chroot alone: who is in one may not make the namespaces of a sandbox.
+    pivot_root . mnt
+    umount -l mnt
+    exec chroot . env -i container=outbox PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal \
         --unit=multi-user.target' boot "$work/world" "$root" "$stage" "$work/pub-unruly.so" \
     tests/units/test_units.py >"$work/boot.log" 2>&1 9>&- &
 booted=$!
