@@ -81,6 +81,7 @@ unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup bash -c '
     # Not chroot alone: who is in one may not make the namespaces of a sandbox.
     pivot_root . mnt
     umount -l mnt
+    mount --make-rshared / # credentials are mounted elsewhere, and appear here
     exec chroot . env -i container=outbox PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal \
         --unit=multi-user.target' boot "$work/world" "$root" "$stage" "$work/pub-unruly.so" \
     tests/units/test_units.py >"$work/boot.log" 2>&1 9>&- &

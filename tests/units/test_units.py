@@ -185,7 +185,7 @@ class Life(Units):
         self.until_processed(1)
 
     def test_an_outage_longer_than_the_watchdog_ends_nobody(self):
-        self.configure("[publisher out]\nplugin = mqtt\nurl = mqtt://127.0.0.1:1\nbatch_timeout = 1s\n[router]\nfallback = out\n")
+        self.configure("[publisher out]\nplugin = mqtt\nurl = mqtt://127.0.0.1:1\nbatch_timeout = 3s\npublish_timeout = 1s\n[router]\nfallback = out\n")
         self.drop_in("[Service]\nWatchdogSec=2s\n")
         self.start()
         pid = self.pid()
