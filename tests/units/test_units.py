@@ -122,8 +122,13 @@ class Life(Units):
                              ["inactive", "no", "success"])
 
     def test_a_relay_runs_says_how_it_is_and_stops(self):
-        self.configure(SINK % "")
-        self.start()
+        path = self.configure(SINK % "", init=False)
+        run("systemctl", "enable", "--now", self.unit)
+        self.addCleanup(run, "systemctl", "disable", self.unit)
+        # Without a table it waits, and its folder is there to make one.
+        self.until_status("the store is unavailable: ")
+        run("runuser", "-u", "outboxd", "--", "outboxd", "init")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o640)
         self.insert(5)
         self.until_processed(5)
         self.until_status("published 5, failed 0")
@@ -195,6 +200,13 @@ class Life(Units):
         until(lambda: time.monotonic() - since > 10, "five times the watchdog's time")
         self.assertEqual([self.pid(), self.show("NRestarts")], [pid, "0"])
         run("systemctl", "stop", self.unit)
+
+    def test_a_limit_of_where_it_may_connect_to_can_be_set(self):
+        self.configure("[publisher out]\nplugin = mqtt\nurl = mqtt://127.0.0.1:1\n[router]\nfallback = out\n")
+        self.drop_in("[Service]\nIPAddressDeny=any\nIPAddressAllow=localhost 10.1.0.0/16\n")
+        self.start()
+        self.insert()
+        self.until_status("127.0.0.1:1: Connection refused")
 
     def test_units_beside_each_other(self):
         for name in ("a", "b"):
