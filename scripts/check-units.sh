@@ -66,6 +66,7 @@ unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup bash -c '
     cp -a "$3/usr/." usr/
     cp "$4" usr/lib/outboxd/plugins/
     cp "$here/$5" opt/
+    ln -s /dev/null etc/systemd/system/systemd-modules-load.service
     hostname outbox
     echo "127.0.0.1 localhost outbox" >etc/hosts
     mount -t proc proc proc
