@@ -104,13 +104,14 @@ static void stop(struct serve *s, const char *signal)
         return;
     s->stopped_us = now_us;
     log_event(s->log, OUTBOX_LOG_INFO, "stopping", "signal", signal, NULL);
-    service_stopping(&s->service, s->now ? s->now->config->shutdown_timeout_ms : 0);
-    if (!s->now)
-        return;
-    s->deadline_us = now_us + s->now->config->shutdown_timeout_ms * 1000;
-    relay_stop(s->now->relay);
+    int64_t within_ms = s->now ? s->now->config->shutdown_timeout_ms : 0;
+    if (s->now) {
+        s->deadline_us = now_us + within_ms * 1000;
+        relay_stop(s->now->relay);
+    }
     if (s->old)
         relay_stop(s->old->relay);
+    service_stopping(&s->service, within_ms);
 }
 
 static void take_signal(struct serve *s)
@@ -384,6 +385,7 @@ int serve_run(const struct config *config, const struct relay_mode *mode, struct
     progress_end(&s.progress);
     store_close(&s.counts);
     reload_free(&s.reload);
+    service_end(&s.service);
     if (s.now) {
         *ret = *generation_report(s.now);
         generation_add(ret, &s.sum);

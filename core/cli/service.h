@@ -12,6 +12,7 @@
 struct service {
     struct log *log;
     bool tells;
+    int room_fd; /* whether the manager takes more; -1: not known */
     bool reloading;
     bool stopping;
     bool hangs;          /* a thread does, and that was logged */
@@ -30,6 +31,7 @@ struct service_view {
 };
 
 void service_begin(struct service *s, struct log *log);
+void service_end(struct service *s);
 /* It does its work: after the start, and after a reload, however that went. */
 void service_ready(struct service *s);
 void service_reloading(struct service *s);

@@ -2,6 +2,7 @@
 """What a relay tells its service manager; the test is that manager: it reads the socket of sd_notify."""
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -112,6 +113,18 @@ class Notices(Service):
         self.shop()
         self.serve(watchdog=True)
         self.until_status(self.insert("x"), "processed")
+        self.stop(self.relay)
+
+    def test_a_manager_that_does_not_read_hinders_nobody(self):
+        self.shop()
+        self.environment["WATCHDOG_USEC"] = "8000"  # a sign of life every two milliseconds
+        self.serve()
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(probe.close)
+        probe.connect(self.path("notify"))
+        self.until(lambda: not select.select([], [probe], [], 0)[1], "the manager's queue to be full")
+        self.until_status(self.insert("x"), "processed")
+        self.outboxd("reload", "--wait", "50s")
         self.stop(self.relay)
 
     def test_a_reload_is_told_and_why_it_failed(self):
