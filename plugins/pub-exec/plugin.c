@@ -17,8 +17,9 @@ static const char *const modes[] = {"message", "stream", NULL};
 static const struct outbox_option options[] = {
     {"command", NULL, "The program and its arguments; no shell, no expansion.", NULL, 0, 0,
      OUTBOX_OPT_ARGV, OUTBOX_OPT_REQUIRED},
-    {"mode", "message", "message: one process for each message; stream: one long-lived process.",
-     modes, 0, 0, OUTBOX_OPT_CHOICE, 0},
+    {"mode", "message",
+     "message: one process for each message; stream: one long-lived process, a co-process.", modes,
+     0, 0, OUTBOX_OPT_CHOICE, 0},
     {"timeout", "10s", "How long one message may take; then its process group is killed.", NULL, 1,
      3600000, OUTBOX_OPT_DURATION, OUTBOX_OPT_BELOW_BATCH_TIMEOUT},
     {"concurrency", "1", "mode = message: how many processes run at once for each worker.", NULL, 1,
@@ -28,8 +29,9 @@ static const struct outbox_option options[] = {
     {"working_directory", NULL, "Where the program runs; default: where outboxd does.", NULL, 0, 0,
      OUTBOX_OPT_TEXT, 0},
     {"pass_env", NULL,
-     "Environment variables that pass to the program besides PATH HOME LANG LC_ALL TZ.", NULL, 0, 0,
-     OUTBOX_OPT_LIST, 0},
+     "Environment variables that the program gets besides PATH, HOME, LANG, LC_ALL and TZ; it gets "
+     "no others.",
+     NULL, 0, 0, OUTBOX_OPT_LIST, 0},
 };
 
 static void close_exec(void *instance)

@@ -352,8 +352,7 @@ class Reach(Units):
                 asked.append(query[12:end])
                 server.sendto(reply, peer)
         asked = []
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
+        threading.Thread(target=answer, daemon=True).start()
         self.addCleanup(server.close)
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
         self.postgres("host=db.shop.test password=pw")
@@ -386,19 +385,16 @@ class Tap(unittest.TestResult):
     def addSuccess(self, test):
         self.report("ok", test)
 
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self.report("not ok", test, err)
-
     def addError(self, test, err):
         super().addError(test, err)
         self.report("not ok", test, err)
 
+    addFailure = addError
+
 
 if __name__ == "__main__":
     result = Tap()
-    loader, names = unittest.defaultTestLoader, sys.argv[1:]
-    module = sys.modules["__main__"]
-    (loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)).run(result)
+    loader, module = unittest.defaultTestLoader, sys.modules["__main__"]
+    (loader.loadTestsFromNames(sys.argv[1:], module) if sys.argv[1:] else loader.loadTestsFromModule(module)).run(result)
     print("1..%d" % result.testsRun, flush=True)
     sys.exit(0 if result.wasSuccessful() else 1)
