@@ -71,7 +71,7 @@ flock 9
 make_root || cannot "no root of $release could be made"
 work=$(mktemp -d "$root/var/tmp/outbox-XXXXXX")
 trap 'rm -rf "$work"' EXIT
-scripts/list-files.sh | xargs -0 cp --parents -t "$work"
+scripts/list-files.sh | xargs -0 cp -d --parents -t "$work"
 # The loopback of a new network is down.
 # shellcheck disable=SC2016  # the inner shell's
 enter bash -c 'python3 -c "
