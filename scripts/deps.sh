@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs from the distribution what building outboxd needs (--build); with --services also the servers that
-# it is tried with, with --ci also what checking it needs. Does nothing, and asks nobody, when all of
+# it is tried with, with --ci also what checking it needs, with --packaging what
+# Debian's packages need besides (--build). Does nothing, and asks nobody, when all of
 # it is there.
 set -eu
 
@@ -20,6 +21,7 @@ case ${1:-} in
 --build | '') ;;
 --services) wanted="$build $services" ;;
 --ci) wanted="$build $services $checks" ;;
+--packaging) wanted="$build blhc debhelper lintian xz-utils" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
