@@ -8,6 +8,7 @@
 #   check-packages.sh [--out FOLDER] [RELEASE...]    bookworm and trixie by default; FOLDER/RELEASE gets what was built
 #
 # 77 where there can be no such root (which fails with CI set).
+# shellcheck disable=SC2317  # step calls them
 set -u
 cd "$(dirname "$0")/.." || exit 1
 roots=${OUTBOX_ROOTS_DIR:-/var/tmp/outbox-roots}
@@ -59,9 +60,9 @@ state() {
 
 # Each package comes and goes by itself, with what it depends on of ours; a configuration and data are there between.
 come_and_go() {
-    local package deb
+    local package deb names
     state >"$work/before"
-    for package in $(dpkg-deb_names); do
+    for package in $(names_of_packages); do
         deb=$(echo "$work/${package}"_*.deb)
         case $package in
         outboxd | liboutbox1 | outboxd-doc) set -- "$deb" ;;
@@ -75,16 +76,16 @@ come_and_go() {
             mkdir -p /var/lib/outboxd
             chown outboxd: /var/lib/outboxd
         fi
-        set -- $(for deb; do dpkg-deb -f "$deb" Package; done)
-        dpkg --remove "$@" || return
-        case " $* " in *' outboxd '*) [ -e /etc/outboxd/shop.ini ] && [ -d /var/lib/outboxd ] || return ;; esac
-        dpkg --purge "$@" || return
+        mapfile -t names < <(for deb; do dpkg-deb -f "$deb" Package; done)
+        dpkg --remove "${names[@]}" || return
+        case " ${names[*]} " in *' outboxd '*) [ -e /etc/outboxd/shop.ini ] && [ -d /var/lib/outboxd ] || return ;; esac
+        dpkg --purge "${names[@]}" || return
         state >"$work/after"
         diff "$work/before" "$work/after" || return
     done
 }
 
-dpkg-deb_names() { for deb in "$work"/*.deb; do dpkg-deb -f "$deb" Package; done | grep -v -e -dbgsym; }
+names_of_packages() { for deb in "$work"/*.deb; do dpkg-deb -f "$deb" Package; done | grep -v -e -dbgsym; }
 
 in_root() {
     release=$1 work=/var/tmp/outbox-packages logs=/var/tmp/outbox-packages/logs
