@@ -49,7 +49,7 @@ again() {
 
 look() { lintian --allow-root --pedantic -I --fail-on=error,warning,info,pedantic "$work"/outboxd_*.changes; }
 
-flags() { blhc --all "$logs/build.log"; }
+flags() { blhc --debian --bindnow "$logs/build.log"; } # PIE is the compiler's own default
 
 # What there is outside of dpkg's and the caches' own: paths, owners, modes; and the accounts.
 state() {
