@@ -135,7 +135,8 @@ for release; do
     [ $code = 0 ] || result=1
     if [ -n "$out" ]; then
         mkdir -p "$out/$release"
-        cp "$roots/$release--packaging/var/tmp/outbox-packages"/outboxd* "$roots/$release--packaging/var/tmp/outbox-packages"/*.deb "$out/$release/"
+        find "$roots/$release--packaging/var/tmp/outbox-packages" -maxdepth 1 -type f -exec cp -t "$out/$release" {} +
+        cp -r "$roots/$release--packaging/var/tmp/outbox-packages/logs" "$out/$release/"
     fi
 done
 exit $result

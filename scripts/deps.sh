@@ -20,7 +20,7 @@ case ${1:-} in
 --build | '') ;;
 --services) wanted="$build $services" ;;
 --ci) wanted="$build $services $checks" ;;
---packaging) wanted="$build blhc debhelper lintian passwd systemd-standalone-sysusers xz-utils" ;;
+--packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd-standalone-sysusers xz-utils" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
