@@ -43,7 +43,7 @@ build() {
 }
 
 again() {
-    as_builder mkdir "$work/again" && as_builder env -C "$work/again" dpkg-source -x ../outboxd_*.dsc unpacked &&
+    as_builder mkdir "$work/again" && as_builder env -C "$work/again" dpkg-source -x "$work"/outboxd_*.dsc unpacked &&
         options=nocheck build "$work/again/unpacked" -b
 }
 
