@@ -47,9 +47,11 @@ again() {
         options=nocheck build "$work/again/unpacked" -b
 }
 
-look() { lintian --allow-root --pedantic -I --fail-on=error,warning,info,pedantic "$work"/outboxd_*.changes; }
+# One release's lintian does not know the tags of another's, for which there are overrides.
+look() { lintian --suppress-tags alien-tag --allow-root --pedantic -I --fail-on=error,warning,info,pedantic "$work"/outboxd_*.changes; }
 
-flags() { blhc --debian --bindnow "$logs/build.log"; } # PIE is the compiler's own default
+# PIE is the compiler's own default; what only tests load is not installed.
+flags() { blhc --debian --bindnow --ignore-line '.*-o tests/fixtures/.*' "$logs/build.log"; }
 
 # What there is outside of dpkg's and the caches' own: paths, owners, modes; and the accounts.
 state() {
