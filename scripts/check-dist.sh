@@ -11,7 +11,7 @@ if ! git -C "$1" rev-parse --verify -q HEAD >/dev/null; then
     exit 1
 fi
 difference=$(diff <(git -C "$1" ls-files | grep -vE "$left_out" | sort) \
-    <(cd "$2" && find . -type f | sed 's|^\./||' | grep -vE "$generated" | sort)) || {
+    <(cd "$2" && find . -type f -o -type l | sed 's|^\./||' | grep -vE "$generated" | sort)) || {
     echo "The tarball lacks (<) or adds (>):"
     grep '^[<>]' <<<"$difference"
     exit 1

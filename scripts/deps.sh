@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs from the distribution what building outboxd needs (--build); with --services also the servers that
-# it is tried with, with --ci also what checking it needs. Does nothing, and asks nobody, when all of
-# it is there.
+# it is tried with, with --ci also what checking it needs, with --packaging only what Debian's packages are built and looked at
+# with. Does nothing, and asks nobody, when all of it is there.
 set -eu
 
 build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
@@ -20,6 +20,7 @@ case ${1:-} in
 --build | '') ;;
 --services) wanted="$build $services" ;;
 --ci) wanted="$build $services $checks" ;;
+--packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd-standalone-sysusers xz-utils" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -6,12 +6,12 @@
 #
 #   in-root.sh RELEASE LEVEL COMMAND...    such as: in-root.sh trixie --services scripts/test.sh --portable
 #
-# LEVEL is what scripts/deps.sh installs there: --build, --services or --ci. The root is kept for a week, in
+# LEVEL is what scripts/deps.sh installs there: --build, --services, --ci or --packaging. The root is kept for a week, in
 # $OUTBOX_ROOTS_DIR or else /var/tmp/outbox-roots, and so is what COMMAND leaves in it outside of the copy.
 set -eu
 cd "$(dirname "$0")/.."
 
-if ! [[ ${1:-} =~ ^[a-z]+$ && ${2:-} =~ ^--(build|services|ci)$ && $# -gt 2 ]]; then
+if ! [[ ${1:-} =~ ^[a-z]+$ && ${2:-} =~ ^--(build|services|ci|packaging)$ && $# -gt 2 ]]; then
     sed -n '3,10s/^# \{0,1\}//p' "$0"
     exit 2
 fi
@@ -71,7 +71,7 @@ flock 9
 make_root || cannot "no root of $release could be made"
 work=$(mktemp -d "$root/var/tmp/outbox-XXXXXX")
 trap 'rm -rf "$work"' EXIT
-scripts/list-files.sh | xargs -0 cp --parents -t "$work"
+scripts/list-files.sh | xargs -0 cp -d --parents -t "$work"
 # The loopback of a new network is down.
 # shellcheck disable=SC2016  # the inner shell's
 enter bash -c 'python3 -c "

@@ -11,5 +11,5 @@ if git rev-parse --verify -q HEAD >/dev/null 2>&1; then
 fi
 [ $# -gt 0 ] || set -- '*'
 for pattern; do
-    find . -path './build*' -prune -o -name '*.o' -prune -o -type f -name "$pattern" -printf '%P\0'
+    find . -path './build*' -prune -o -name '*.o' -prune -o '(' -type f -o -type l ')' -name "$pattern" -printf '%P\0'
 done
