@@ -40,7 +40,7 @@ as_nobody() { HOME=$home setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
 mkdir -p "$home/SOURCES" "$home/tmp"
 make_tarball() {
     mkdir "$home/source" "$home/build"
-    git ls-files -z | xargs -0 cp --parents -t "$home/source"
+    git ls-files -z | xargs -0 cp -P --parents -t "$home/source"
     chown -R nobody:nogroup "$home"
     (cd "$home/source" && as_nobody ./autogen.sh)
     (cd "$home/build" && as_nobody ../source/configure --prefix=/usr && as_nobody make dist)
