@@ -62,7 +62,7 @@ chown -R nobody:nogroup "$home"
 build() {
     local log=$1
     shift
-    (cd "$home" && as_nobody rpmbuild --nodeps --load macros.debian \
+    (cd "$home" && as_nobody rpmbuild --nodeps --load macros.debian --buildroot "$home/root" \
         --define "_topdir $home" --define "_tmppath $home/tmp" --define "_dbpath $home/db" "$@" outboxd.spec) >"$log" 2>&1 || {
         grep -vE '^(make|libtool|gcc|/bin/)' "$log" | tail -n 40
         echo "check-rpm: rpmbuild failed; its whole log is $log" >&2
