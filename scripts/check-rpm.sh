@@ -132,8 +132,8 @@ done
 # Nobody but the ABI is what is missed of outboxd where a plugin is installed alone.
 mkdir "$work/none"
 misses() {
-    rpm --root "$work/none" --dbpath /db --test -i "$@" 2>&1 | grep -F 'outboxd' | grep 'is needed by' |
-        sed 's/^[[:space:]]*\(.*\) is needed by.*/\1/' | sort -u
+    rpm --root "$work/none" --dbpath /db --test -i "$@" 2>&1 |
+        sed -n 's/^[[:space:]]*\(outboxd.*\) is needed by.*/\1/p' | sort -u
 }
 [ "$(misses "$(of outboxd-pub-exec)")" = "$ability$isa >= $abi_major.0" ] || wrong "outboxd-pub-exec alone misses $(misses "$(of outboxd-pub-exec)")"
 [ -z "$(misses "$(of outboxd-pub-exec)" "$(of outboxd-libs)")" ] || wrong "outboxd-libs does not satisfy outboxd-pub-exec"
@@ -153,12 +153,14 @@ furnish() {
     chmod 1777 "$root/tmp"
     [ -e "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
     { find "$root/usr" "$root/bin" "$root/sbin" -type f -print0 2>/dev/null | xargs -0 ldd 2>/dev/null || :; } |
-        grep -oE '/(usr/)?lib(64)?/[^ ]+' | sort -u | while read -r what; do
+        sed -n 's/.*=> \(\/[^ ]*\) (.*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (0x.*/\1/p' | sort -u | while read -r what; do
         [ -e "$root$what" ] || install -D "$(realpath "$what")" "$root$what"
     done
 }
-# What is there, but what rpm knows of it.
-inventory() { (cd "$1" && find . -path ./db -prune -o -printf '%p %u:%g %m\n' | sort); }
+# Debian's rpm wants to be told that it is meant.
+forced=$(! rpm --force-debian --version >/dev/null 2>&1 || echo --force-debian)
+# What is there, but rpm's own files.
+inventory() { (cd "$1" && find . -path ./db -prune -o -printf '%y %p\n' | sort); }
 in_root() {
     local root=$1
     shift
@@ -205,7 +207,8 @@ plugins=$(in_root "$root" /usr/bin/outboxd plugins | grep -cE '^(store|publisher
 
 # One with what scripts want: the user is made, the file of an administrator survives an upgrade, nothing else stays.
 root=$work/small
-mkdir "$root"
+mkdir -p "$root"/usr/{bin,sbin,lib,lib64}
+for what in bin sbin lib lib64; do ln -s usr/$what "$root/$what"; done
 furnish "$root" sh groupadd useradd getent setpriv tee
 furnish "$root" # of what is there now
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
@@ -215,7 +218,7 @@ cp /etc/login.defs "$root/etc/"
 rpm --root "$root" --dbpath /db --initdb
 before=$(inventory "$root")
 change() {
-    if ! rpm --root "$root" --dbpath /db --nodeps "$@" >"$work/change.log" 2>&1 || [ -s "$work/change.log" ]; then
+    if ! rpm ${forced:+"$forced"} --root "$root" --dbpath /db --nodeps "$@" >"$work/change.log" 2>&1 || [ -s "$work/change.log" ]; then
         wrong "rpm $1: $(cat "$work/change.log")"
     fi
 }
@@ -239,10 +242,11 @@ fi
 change -e outboxd-pub-exec
 in_root "$root" /usr/bin/outboxd plugins | grep -q exec && wrong "outboxd-pub-exec is erased, but still there"
 rm "$root/etc/outboxd/outboxd.ini"
-rpm --root "$root" --dbpath /db -qa | xargs rpm --root "$root" --dbpath /db --nodeps -e >"$work/change.log" 2>&1 || wrong "rpm -e: $(cat "$work/change.log")"
+rpm --root "$root" --dbpath /db -qa | xargs rpm ${forced:+"$forced"} --root "$root" --dbpath /db --nodeps -e >"$work/change.log" 2>&1 || wrong "rpm -e: $(cat "$work/change.log")"
 grep -v 'outboxd.ini.sample saved as' "$work/change.log" && wrong "rpm -e has something to say"
-# Of the packages only the administrator's file may be there, and the user.
-left=$(diff <(echo "$before") <(inventory "$root") | grep '^>' | grep -vE '^> \./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|etc/outboxd(/outboxd.ini.sample.rpmsave)?|etc/\.pwd\.lock|var(/.*)?|usr/lib/x86_64-linux-gnu.*|lib.*|usr|usr/lib|etc|\.) ' || :)
+# What an administrator changed may stay, the user, and folders that are of the system, where other packages would have them.
+left=$(diff <(echo "$before") <(inventory "$root") | sed -n 's/^> //p' | grep -E '^[^d]|outbox' |
+    grep -vE '^. \./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|etc/\.pwd\.lock|etc/outboxd(/outboxd.ini.sample.rpmsave)?|usr/lib(64)?/(x86_64-linux-gnu/.*|ld-linux.*))$' || :)
 [ -z "$left" ] || wrong "erasing left: $left"
 say "installed with its scripts, upgraded, erased"
 
