@@ -209,7 +209,7 @@ plugins=$(in_root "$root" /usr/bin/outboxd plugins | grep -cE '^(store|publisher
 root=$work/small
 mkdir -p "$root"/usr/{bin,sbin,lib,lib64}
 for what in bin sbin lib lib64; do ln -s usr/$what "$root/$what"; done
-furnish "$root" sh groupadd useradd getent setpriv tee
+furnish "$root" sh groupadd useradd nologin getent setpriv tee
 furnish "$root" # of what is there now
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
