@@ -112,7 +112,7 @@ name = container
 poll_interval = 100ms
 [store]
 plugin = sqlite
-path = first.db
+path = /var/lib/outboxd/first.db
 [publisher file]
 plugin = exec
 command = /usr/bin/tee -a ${ARRIVED}
