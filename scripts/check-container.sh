@@ -178,7 +178,7 @@ prepare
 running=relay
 runtime run --bundle "$bundle" relay >"$work/relay.log" 2>&1 &
 relay=$!
-inside() { runtime exec relay /usr/bin/outboxd "$@"; }
+inside() { runtime exec --user 10001:10001 --cwd /var/lib/outboxd relay /usr/bin/outboxd "$@"; }
 healthy() { inside status --fail-if no-relay >"$work/health.log" 2>&1; }
 within 60 healthy || wrong "it does not become healthy"
 inside send --topic hello first >"$work/send.log" 2>&1 || wrong "outboxd send"
