@@ -87,6 +87,7 @@ make_root() {
         --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-include=/usr/share/doc/outboxd*' "${hooks[@]}" "$release" "$root" "$(mirror)" || return
     echo '127.0.0.1 localhost outbox' >"$root/etc/hosts"
+    echo outbox >"$root/etc/hostname"
     made_from >"$root/made"
 }
 
