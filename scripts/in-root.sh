@@ -69,11 +69,12 @@ END
 
 made_from() { { declare -f make_root cat_fill_folder && cat scripts/deps.sh; } | sha256sum; }
 
-# Unless one is there that is not too old, and is what these scripts would make now. What is mounted in it meanwhile is in a
-# namespace of its own.
+# There is one that is not too old, and is what these scripts would make now.
+is_made() { [ -n "$(find "$root/made" -mtime -7 2>/dev/null)" ] && [ "$(made_from)" = "$(cat "$root/made")" ]; }
+
+# What is mounted in it meanwhile is in a namespace of its own.
 make_root() {
     local hooks=(--customize-hook='copy-in scripts/deps.sh /tmp')
-    [ -z "$(find "$root/made" -mtime -7 2>/dev/null)" ] || [ "$(made_from)" != "$(cat "$root/made")" ] || return 0
     rm -rf --one-file-system "$root"
     # apt's ways to the mirror: proxies, and what it thinks of dates.
     apt-config dump | grep -E '^Acquire::(http|https|Retries|Check-)' >"$roots/apt.conf" || :
@@ -215,12 +216,15 @@ unshare --mount --pid --fork --uts --ipc --net true 2>/dev/null || cannot "this 
     cannot "this container has no control groups for systemd"
 mkdir -p "$roots"
 exec 9>"$roots/$release$level.lock"
-flock 9
-make_root || cannot "no root of $release could be made"
+if [ "$mode" = kept ]; then flock 9; else flock -s 9; fi
+until is_made; do
+    flock 9
+    is_made || make_root || cannot "no root of $release could be made"
+    [ "$mode" = kept ] || flock -s 9 # nobody may change the root below its copies
+done
 here=$root place=$root overlay='' fresh='' booted='' work=''
 trap cleanup EXIT
 if [ "$mode" != kept ]; then
-    flock -s 9 # nobody may change the root below its copies
     make_fresh
     here=$fresh/root
 fi
