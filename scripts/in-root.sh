@@ -124,7 +124,7 @@ inner='
     shift 2
     hostname outbox
     perl -e "socket(S, 2, 2, 0) && ioctl(S, 0x8914, \$_ = pack(q(a16sx22), q(lo), 1)) || die"
-    [ -z "$overlay" ] || mount -t overlay overlay -o "$overlay" "$root"
+    if [ -n "$overlay" ]; then mount -t overlay overlay -o "$overlay" "$root"; else mount --bind "$root" "$root"; fi
     mount -t proc proc "$root/proc"
 '
 
@@ -167,7 +167,10 @@ boot() {
         mount -t sysfs sysfs "$root/sys" -o ro
         mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
         echo "$pid" >"$1/pid"
-        exec setpriv --bounding-set -sys_module chroot "$root" env -i container=outbox PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        cd "$root"
+        pivot_root . mnt # in a chroot nobody may make the namespaces of users that units ask for
+        umount -l /mnt
+        exec setpriv --bounding-set -sys_module env -i container=outbox PATH=/usr/sbin:/usr/bin:/sbin:/bin \
             /lib/systemd/systemd --log-target=journal --unit=multi-user.target' \
         boot "$here" "$overlay" "$fresh" </dev/null >"$fresh/boot.log" 2>&1 &
     booted=$!

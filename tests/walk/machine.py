@@ -35,7 +35,7 @@ def run(*command, fails=False, user=None):
     if user:
         command = ("runuser", "-u", user, "--") + command
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=300, check=False, env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
+                          timeout=300, check=False, cwd="/", env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
     check((done.returncode != 0) == fails, "%s: exit code %d\n%s" % (" ".join(command), done.returncode, done.stdout))
     return done.stdout
 
