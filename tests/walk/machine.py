@@ -220,7 +220,7 @@ class MqttConsumer(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.got = []
-        self.client = subprocess.Popen(["mosquitto_sub", "-d", "-q", "1", "-c", "-i", "walk", "-t", "shop/#"],
+        self.client = subprocess.Popen(["stdbuf", "-oL", "mosquitto_sub", "-d", "-q", "1", "-c", "-i", "walk", "-t", "shop/#"],
                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         self.subscribed = threading.Event()
         self.start()
