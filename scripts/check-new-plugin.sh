@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-git ls-files -z | xargs -0 cp --parents -t "$work"
+scripts/list-files.sh | xargs -0 cp --parents -t "$work"
 cd "$work"
 
 options=(pub=answer_timeout store=max_rows rule=then) # one of each template

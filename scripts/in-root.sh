@@ -232,7 +232,7 @@ if [ "$mode" != kept ]; then
     here=$fresh/root
 fi
 work=$(mktemp -d "$place/var/tmp/outbox-XXXXXX")
-git ls-files -z | xargs -0 cp --parents -t "$work"
+scripts/list-files.sh | xargs -0 cp -d --parents -t "$work"
 inside=${work#"$place"}
 if [ "$mode" = systemd ]; then
     boot

@@ -24,12 +24,13 @@ cat >"$folder/Makefile.inc" <<EOT
 # SPDX-License-Identifier: Apache-2.0
 if ${conditional//-/_}
 plugin_LTLIBRARIES += $plugin.la
+man_MANS += $folder/outboxd-$plugin.7
 endif
+EXTRA_DIST += $folder/outboxd-$plugin.7
 ${variable}_CPPFLAGS = \$(PLUGIN_CPPFLAGS) -DPLUGIN_VERSION=PACKAGE_VERSION -I\$(srcdir)/$folder
 ${variable}_LDFLAGS = -module \$(AM_LDFLAGS) \$(MODULE_LDFLAGS)
 ${variable}_LIBADD = common/libcommon.la
 ${variable}_SOURCES = $folder/$plugin.c
-dist_man_MANS += $folder/outboxd-$plugin.7
 EOT
 
 # append FILE BEGINNING LINE: below the last line that begins so.

@@ -8,17 +8,21 @@
 #   scripts/test.sh --quick     one build, and of its tests what is quick and needs no servers
 #   scripts/test.sh --portable  one build, and its tests with servers, but no fault scenarios: what another
 #                               release of the distribution may change
-#   scripts/test.sh --release   also what takes long
+#   scripts/test.sh --here      everything, but on this release of the distribution only
+#   scripts/test.sh --suites    every suite, without the checks of the source
+#   scripts/test.sh --faults    the fault scenarios in full, hours; a table for keeping
+#   scripts/test.sh --long      coverage, the SDK alone in a bare root, long fuzzing
+# The last four are parts of scripts/check-release.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
 mode=${1:-ci}
 
 case $mode in
-ci | --release) scripts/deps.sh --ci || exit 1 ;;
---portable) scripts/deps.sh --services || exit 1 ;;
+ci | --here | --suites | --long) scripts/deps.sh --ci || exit 1 ;;
+--portable | --faults) scripts/deps.sh --services || exit 1 ;;
 --quick) scripts/deps.sh || exit 1 ;;
-*) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '3,16s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 work=$(mktemp -d) others='' portable='' portable_began=0
@@ -270,9 +274,9 @@ show_times() {
     done
 }
 
-sources() { git ls-files "$@"; }
+sources() { scripts/list-files.sh "$@"; }
 
-check_format() { sources '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
+check_format() { sources '*.c' '*.h' | xargs -0 clang-format --dry-run -Werror; }
 
 check_cpp() {
     cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
@@ -286,7 +290,7 @@ check_scripts() {
         sdk/template/*/tests/*.sh
 }
 
-check_manuals() { sources '*.1' '*.3' '*.5' '*.7' | xargs mandoc -T lint -W warning; }
+check_manuals() { scripts/check-manuals.sh "$work/build-gcc/stage/usr/share/man"; }
 
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
@@ -349,7 +353,7 @@ every_suite() {
     suite clang
     OUTBOX_TEST_KILL_SECONDS=20 OUTBOX_TEST_COMBINATIONS="sqlite exec,postgres amqp,postgres_leases exec,sqlite async" suite asan
     OUTBOX_TEST_KILL_SECONDS=10 OUTBOX_TEST_COMBINATIONS="postgres amqp,postgres async" suite tsan
-    [ "$mode" != --release ] || suite tsan-rest tsan
+    [ "$mode" = ci ] || suite tsan-rest tsan
 }
 
 every_check() {
@@ -369,10 +373,12 @@ every_check() {
     step distcheck dist_check
 }
 
-# Hours; the table is for keeping.
-what_takes_long() {
+every_fault() {
     OUTBOX_TEST_KILL_SECONDS=300 OUTBOX_TEST_FULL=1 step faults make -C "$work/build-gcc" check-faults
     cat "$work/build-gcc/tests/faults/TABLE.md"
+}
+
+what_takes_long() {
     step sdk-root scripts/check-sdk-root.sh "$work/build-gcc/stage"
     step coverage measure_coverage
     step fuzz-long fuzz 120
@@ -396,12 +402,29 @@ case $mode in
     done
     run_again
     ;;
+--suites)
+    every_suite
+    run_again
+    ;;
+--here)
+    every_suite
+    run_again
+    every_check
+    ;;
+--faults)
+    build gcc
+    every_fault
+    ;;
+--long)
+    step services start_services
+    build gcc
+    what_takes_long
+    ;;
 *)
     every_suite
     begin_portable
     run_again
     every_check
-    [ "$mode" != --release ] || what_takes_long
     end_portable
     ;;
 esac

@@ -2,6 +2,7 @@
 /* cmd_plugins.c - outboxd plugins: what is installed, and which options it has. */
 #include "cli/apart.h"
 #include "cli/command.h"
+#include "cli/option_json.h"
 #include "cli/output.h"
 #include "common/message_json.h"
 
@@ -28,54 +29,12 @@ static const struct syntax_option options[] = {
     {0},
 };
 
-static const char *type_name(uint32_t type)
-{
-    static const char *const names[] = {"",         "text",      "integer", "boolean",
-                                        "duration", "size",      "choice",  "words",
-                                        "list",     "publisher", "settings"};
-    return names[type <= OUTBOX_OPT_PREFIX ? type : 0];
-}
-
-/* In the option's own unit; a duration's in seconds, null for `never`. */
-static int add_range(struct json_object *object, const struct outbox_option *o)
-{
-    if (o->min >= o->max)
-        return 0;
-    if (o->type != OUTBOX_OPT_DURATION)
-        return json_add_int(object, "min", o->min) | json_add_int(object, "max", o->max);
-    return json_add_seconds(object, "min_seconds", o->min * 1000, true) |
-           json_add_seconds(object, "max_seconds", o->max == OUTBOX_NEVER ? 0 : o->max * 1000,
-                            o->max != OUTBOX_NEVER);
-}
-
-static struct json_object *choices_json(const char *const *choices)
-{
-    struct json_object *all = json_object_new_array();
-    for (size_t i = 0; all && choices[i]; i++)
-        json_object_array_add(all, json_object_new_string(choices[i]));
-    return all;
-}
-
-static int add_option(struct json_object *object, const struct outbox_option *o)
-{
-    int r = json_add_text(object, "name", outbox_cstr(o->name)) |
-            json_add_text(object, "type", outbox_cstr(type_name(o->type))) |
-            json_add_text(object, "default", outbox_cstr(o->deflt)) |
-            output_add_bool(object, "required", o->flags & OUTBOX_OPT_REQUIRED) |
-            output_add_bool(object, "secret", o->flags & OUTBOX_OPT_SECRET);
-    if (o->type == OUTBOX_OPT_CHOICE)
-        r |= json_object_object_add(object, "choices", choices_json(o->choices));
-    return r | add_range(object, o) | json_add_text(object, "help", outbox_cstr(o->help));
-}
-
 static int add_plugin(struct json_object *object, const struct plugin *plugin)
 {
     const struct outbox_plugin *d = &plugin->desc;
     struct json_object *all = json_object_new_array();
     for (size_t i = 0; all && i < d->n_options; i++) {
-        struct json_object *one = json_object_new_object();
-        int r = one ? add_option(one, descriptor_option(plugin, i)) : OUTBOX_E_RETRY;
-        json_object_array_add(all, output_complete(one, r));
+        json_object_array_add(all, option_json(descriptor_option(plugin, i)));
     }
     return json_add_text(object, "version", outbox_cstr(d->version)) |
            json_add_text(object, "summary", outbox_cstr(d->summary)) |
@@ -109,7 +68,7 @@ static void print_option(const struct outbox_option *o)
            o->flags & OUTBOX_OPT_SECRET ? "..."
            : o->deflt                   ? o->deflt
                                         : "",
-           type_name(o->type));
+           option_json_type(o->type));
     if (o->flags & OUTBOX_OPT_REQUIRED)
         fputs(", required", stdout);
     bool may_hold = (o->flags & OUTBOX_OPT_MAY_BE_SECRET) || o->type == OUTBOX_OPT_PREFIX;

@@ -59,6 +59,7 @@ int command_run(const struct command *command, const char *config_file, int argc
     argv[0] = name;
     if (command->defaults)
         memcpy(args, command->defaults, command->args_size);
+    args->command = command->name;
     args->config_file = config_file;
     int code = syntax_parse(&command->syntax, argc, argv, args);
     if (code == EXIT_DONE)

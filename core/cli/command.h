@@ -56,6 +56,7 @@ struct syntax_option {
 /* What the parser itself knows. A command's struct of arguments begins with it. */
 struct syntax_args {
     const struct syntax *syntax;
+    const char *command;     /* its name */
     const char *config_file; /* -c, which every command has */
     char **operands;         /* the arguments that are no options */
     int n_operands;
@@ -105,6 +106,9 @@ struct command {
     int (*run_config)(const struct config *config, void *args);
     int (*run_store)(struct store *store, void *args);
 };
+
+/* In the order of --help; ended by NULL (commands.c). */
+extern const struct command *const commands[];
 
 extern const struct command cmd_check, cmd_discard, cmd_init, cmd_list, cmd_plugins, cmd_purge,
     cmd_reload, cmd_requeue, cmd_route, cmd_run, cmd_send, cmd_show, cmd_status;

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #define PREFIX "outboxd-reload-"
+/* Not /proc/net, which a service manager may hide. */
+#define SOCKETS "/proc/self/net/unix"
 
 /* ---- the name ---- */
 
@@ -134,11 +136,11 @@ int control_connect(const char *file, struct control_peer *peers, struct outbox_
 {
     char hash[17], line[512], name[256], flags[16];
     int n = 0, r = hash_place(file, hash, err);
-    FILE *sockets = r < 0 ? NULL : fopen("/proc/net/unix", "re");
+    FILE *sockets = r < 0 ? NULL : fopen(SOCKETS, "re");
     if (r < 0)
         return r;
     if (!sockets)
-        return outbox_fail(err, OUTBOX_E_RETRY, "/proc/net/unix: %m");
+        return outbox_fail(err, OUTBOX_E_RETRY, SOCKETS ": %m");
     while (n < CONTROL_RELAYS_MAX && fgets(line, sizeof line, sockets))
         /* Num RefCount Protocol Flags Type St Inode Path; the flag is that of a listening one. */
         if (sscanf(line, "%*s %*s %*s %15s %*s %*s %*s @%255s", flags, name) == 2 &&

@@ -73,6 +73,14 @@ const struct relay_report *generation_report(struct generation *g)
     return &g->report;
 }
 
+void generation_add(struct relay_report *to, const struct relay_report *report)
+{
+    to->accepted += report->accepted;
+    to->retried += report->retried;
+    to->failed += report->failed;
+    to->stale += report->stale;
+}
+
 void generation_free(struct generation *g)
 {
     (void)generation_report(g);

@@ -30,4 +30,6 @@ int generation_start(struct relay *relay, const struct config *config, struct co
 bool generation_has_ended(const struct generation *g);
 /* When it has ended: what it did, and its end. */
 const struct relay_report *generation_report(struct generation *g);
+/* Adds what one did to what others did. */
+void generation_add(struct relay_report *to, const struct relay_report *report);
 void generation_free(struct generation *g);

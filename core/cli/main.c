@@ -11,12 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = {
-    &cmd_run,     &cmd_reload,  &cmd_check, &cmd_init,   &cmd_send,  &cmd_list,    &cmd_show,
-    &cmd_requeue, &cmd_discard, &cmd_purge, &cmd_status, &cmd_route, &cmd_plugins,
-};
-#define N_COMMANDS (sizeof commands / sizeof commands[0])
-
 struct chosen {
     const char *config_file;
     int at; /* the subcommand's index in argv; 0: none */
@@ -49,7 +43,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct command *find(const char *name)
 {
     struct suggest nearest = suggest_for(name);
-    for (size_t i = 0; i < N_COMMANDS; i++) {
+    for (size_t i = 0; commands[i]; i++) {
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
         suggest_try(&nearest, commands[i]->name);
@@ -83,9 +77,11 @@ static char *list_commands(int key, const char *text, void *input)
     if (!f)
         return NULL;
     fputs("Commands:\n", f);
-    for (size_t i = 0; i < N_COMMANDS; i++)
+    for (size_t i = 0; commands[i]; i++)
         fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nEach has --help. Exit codes: 0 done, 1 failed, 2 usage or configuration.", f);
+    fputs("\nEach has --help and a manual page, outboxd-COMMAND(8).\n"
+          "Exit codes: 0 done, 1 failed, 2 usage or configuration.",
+          f);
     fclose(f);
     return out;
 }

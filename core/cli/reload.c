@@ -17,10 +17,11 @@
 
 /* ---- who asks ---- */
 
-void reload_init(struct reload *reload, const char *file, struct log *log)
+void reload_init(struct reload *reload, const char *file, struct log *log, struct service *service)
 {
     struct outbox_err err = {.size = sizeof err};
-    *reload = (struct reload){.log = log, .listening = control_listen(file, &err)};
+    *reload =
+        (struct reload){.log = log, .service = service, .listening = control_listen(file, &err)};
     if (reload->listening < 0)
         log_event(log, OUTBOX_LOG_WARNING,
                   "cannot take requests of `outboxd reload`; SIGHUP does the same", "error",
@@ -75,6 +76,7 @@ void reload_begin(struct reload *reload)
     reload->began_us = clock_monotonic_us();
     reload->n_changes = 0;
     reload->left[0] = '\0';
+    service_reloading(reload->service);
 }
 
 /* ---- how it is told ---- */
@@ -87,6 +89,7 @@ static void to_clients(struct reload *reload, enum control_kind kind, const char
 
 static void finish(struct reload *reload, int code)
 {
+    service_ready(reload->service);
     to_clients(reload, CONTROL_DONE, code == EXIT_DONE ? "0" : code == EXIT_FAILED ? "1" : "2");
     drop_clients(&reload->clients, &reload->n_clients);
     drop_lines(reload);
@@ -163,6 +166,7 @@ void reload_succeed(struct reload *reload, struct relay *relay, const char *name
     }
     if (reload->n_changes == 0)
         to_clients(reload, CONTROL_CHANGE, "nothing has changed");
+    reload->failed[0] = '\0';
     relay_set_reload(relay, row_state(true, lines));
     log_event(reload->log, OUTBOX_LOG_INFO,
               reload->n_changes > 0 ? "reloaded" : "reloaded; nothing has changed", "relay", name,
@@ -189,6 +193,10 @@ void reload_fail(struct reload *reload, struct relay *relay, const struct config
         add_row_line(lines, why);
         to_clients(reload, CONTROL_FAILURE, why);
     }
+    snprintf(reload->failed, sizeof reload->failed, "%s",
+             n > 0 && result->mistakes[0] ? result->mistakes[0]
+             : why                        ? why
+                                          : "out of memory");
     relay_set_reload(relay, row_state(false, lines));
     log_event(reload->log, OUTBOX_LOG_ERROR, "reload failed; the relay goes on as it was", "relay",
               config->name, "mistakes", LOG_NUM((int64_t)n), "error", why, NULL);

@@ -7,6 +7,7 @@
 
 #include "cli/control.h"
 #include "cli/opening.h"
+#include "cli/service.h"
 #include "config/config.h"
 #include "relay/relay.h"
 
@@ -18,9 +19,11 @@ struct reload_lines {
 
 struct reload {
     struct log *log;
-    int listening; /* -1: `outboxd reload` does not reach this process */
-    bool wanted;   /* by SIGHUP or by a client */
-    int *next;     /* clients that wait for the next one */
+    struct service *service;
+    int listening;    /* -1: `outboxd reload` does not reach this process */
+    bool wanted;      /* by SIGHUP or by a client */
+    char failed[300]; /* why the last one did; empty: it did not */
+    int *next;        /* clients that wait for the next one */
     size_t n_next;
 
     /* The one that runs. */
@@ -32,7 +35,7 @@ struct reload {
     char left[400];   /* what an earlier worker does that did not come back; empty: none */
 };
 
-void reload_init(struct reload *reload, const char *file, struct log *log);
+void reload_init(struct reload *reload, const char *file, struct log *log, struct service *service);
 void reload_free(struct reload *reload);
 
 /* A client may be there. */

@@ -6,6 +6,7 @@
 #include "cli/generation.h"
 #include "cli/progress.h"
 #include "cli/reload.h"
+#include "cli/service.h"
 #include "common/signals.h"
 
 #include <poll.h>
@@ -45,6 +46,7 @@ struct serve {
 
     struct progress progress; /* the line of run --once */
     struct store counts;      /* that counts for it */
+    struct service service;
 };
 
 /* ---- the progress line of run --once ---- */
@@ -102,12 +104,14 @@ static void stop(struct serve *s, const char *signal)
         return;
     s->stopped_us = now_us;
     log_event(s->log, OUTBOX_LOG_INFO, "stopping", "signal", signal, NULL);
-    if (!s->now)
-        return;
-    s->deadline_us = now_us + s->now->config->shutdown_timeout_ms * 1000;
-    relay_stop(s->now->relay);
+    int64_t within_ms = s->now ? s->now->config->shutdown_timeout_ms : 0;
+    if (s->now) {
+        s->deadline_us = now_us + within_ms * 1000;
+        relay_stop(s->now->relay);
+    }
     if (s->old)
         relay_stop(s->old->relay);
+    service_stopping(&s->service, within_ms);
 }
 
 static void take_signal(struct serve *s)
@@ -126,14 +130,6 @@ static void take_signal(struct serve *s)
         s->reload.wanted = true;
 }
 
-static void add_report(struct relay_report *to, const struct relay_report *report)
-{
-    to->accepted += report->accepted;
-    to->retried += report->retried;
-    to->failed += report->failed;
-    to->stale += report->stale;
-}
-
 static void look_at_left(struct serve *s)
 {
     for (struct generation **at = &s->left, *g; (g = *at);) {
@@ -143,7 +139,7 @@ static void look_at_left(struct serve *s)
         }
         *at = g->next;
         log_event(s->log, OUTBOX_LOG_INFO, "what was left behind at a reload has ended", NULL);
-        add_report(&s->sum, generation_report(g));
+        generation_add(&s->sum, generation_report(g));
         generation_free(g);
     }
 }
@@ -207,6 +203,7 @@ static void started(struct serve *s)
               LOG_NUM((int64_t)config->n_publishers), "workers", LOG_NUM(config->workers), NULL);
     if (s->mode->once)
         begin_progress(s);
+    service_ready(&s->service);
 }
 
 /* The earlier relay finishes its batches, while the next one begins. */
@@ -261,7 +258,7 @@ static void opened(struct serve *s, const struct config *config)
 static void handed_over(struct serve *s)
 {
     relay_part(s->old->relay, s->now->relay);
-    add_report(&s->sum, generation_report(s->old));
+    generation_add(&s->sum, generation_report(s->old));
     generation_free(s->old);
     s->old = NULL;
     if (!s->stopped_us)
@@ -307,6 +304,8 @@ static int next_ms(const struct serve *s)
         left = PROGRESS_POLL_MS;
     if (s->left && left > LEFT_POLL_MS)
         left = LEFT_POLL_MS;
+    if (left > service_next_ms(&s->service))
+        left = service_next_ms(&s->service);
     return left > INT32_MAX ? -1 : left < 0 ? 0 : (int)left;
 }
 
@@ -336,6 +335,9 @@ static void step(struct serve *s, const struct config *config)
          .events = POLLIN},
     };
     show(s);
+    service_look(&s->service,
+                 &(struct service_view){s->now ? s->now->relay : NULL, &s->sum, s->reload.failed,
+                                        s->deadline_us != INT64_MAX});
     if (poll(fds, sizeof fds / sizeof fds[0], next_ms(s)) < 0)
         return;
     if (fds[0].revents)
@@ -373,17 +375,20 @@ int serve_run(const struct config *config, const struct relay_mode *mode, struct
                       .opening_us = INT64_MAX,
                       .deadline_us = INT64_MAX,
                       .reload = {.listening = -1}};
-    if (!mode->once)
-        reload_init(&s.reload, config->file, log);
+    if (!mode->once) { /* who runs once is no service */
+        service_begin(&s.service, log);
+        reload_init(&s.reload, config->file, log, &s.service);
+    }
     open_next(&s, config);
     while (!is_over(&s))
         step(&s, config);
     progress_end(&s.progress);
     store_close(&s.counts);
     reload_free(&s.reload);
+    service_end(&s.service);
     if (s.now) {
         *ret = *generation_report(s.now);
-        add_report(ret, &s.sum);
+        generation_add(ret, &s.sum);
     }
     *ret_busy = s.opening || s.left;
     if (s.now && !*ret_busy)

@@ -95,6 +95,14 @@ static const struct status_check_kind kinds[] = {
 };
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
 
+const char *status_check_name(size_t i, bool *ret_has_limit)
+{
+    if (i >= N_KINDS)
+        return NULL;
+    *ret_has_limit = kinds[i].parse != NULL;
+    return kinds[i].name;
+}
+
 int status_check_add(struct status_checks *checks, const char *text, struct outbox_err *err)
 {
     char name[32];

@@ -20,6 +20,9 @@ struct status_checks {
     unsigned n;
 };
 
+/* The i-th condition, and whether a limit follows it after `>`; NULL: there are no more. */
+const char *status_check_name(size_t i, bool *ret_has_limit);
+
 /* Adds a condition; `text` is borrowed. OUTBOX_E_CONFIG: it is none. */
 int status_check_add(struct status_checks *checks, const char *text, struct outbox_err *err);
 

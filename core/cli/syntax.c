@@ -9,6 +9,7 @@
 
 #include <outbox/helpers.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,12 +146,25 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
+/* argp's help_filter: --help ends with the name of the command's manual page. */
+static char *name_manual(int key, const char *text, void *input)
+{
+    const struct syntax_args *args = input;
+    char *out = NULL;
+    if (key != ARGP_KEY_HELP_POST_DOC || !args)
+        return (char *)(uintptr_t)text;
+    return asprintf(&out, "Manual page: outboxd-%s(8).", args->command) < 0 ? NULL : out;
+}
+
 int syntax_parse(const struct syntax *syntax, int argc, char **argv, struct syntax_args *args)
 {
     struct argp_option shown[MAX_OPTIONS + 2] = {
         {"config", 'c', "FILE", 0, "Read this file instead of " LOAD_DEFAULT_FILE, 0}};
-    const struct argp argp = {
-        .options = shown, .parser = parse, .args_doc = syntax->operands, .doc = syntax->doc};
+    const struct argp argp = {.options = shown,
+                              .parser = parse,
+                              .args_doc = syntax->operands,
+                              .doc = syntax->doc,
+                              .help_filter = name_manual};
     args->syntax = syntax;
     for (size_t i = 0; i < MAX_OPTIONS && syntax->options[i].name; i++) {
         const struct syntax_option *option = &syntax->options[i];

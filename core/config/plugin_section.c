@@ -5,6 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct outbox_option plugin_keys[] = {
+    {"plugin", NULL, "The name of the plugin, which has the other keys of the section.", NULL, 0, 0,
+     OUTBOX_OPT_TEXT, OUTBOX_OPT_REQUIRED},
+};
+const struct plugin plugin_section_keys = {
+    .desc = {.options = plugin_keys, .n_options = 1, .option_stride = sizeof plugin_keys[0]}};
+
 static void read_secret_file(const struct section *s, const struct ini_entry *entry,
                              const struct outbox_option *secret, struct outbox_cfg *options)
 {

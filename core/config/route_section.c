@@ -6,15 +6,29 @@
 #include <string.h>
 
 /* The keys of a route besides its subjects (route.h) and those of its rule plugin. */
-static const char *const route_keys[] = {"header", "to", "publisher", "plugin"};
+static const struct outbox_option route_keys[] = {
+    {"publisher", NULL, "The publisher of the messages that match.", NULL, 0, 0,
+     OUTBOX_OPT_PUBLISHER, 0},
+    {"header", NULL, "The name of a header whose value selects the publisher.", NULL, 0, 0,
+     OUTBOX_OPT_TEXT, 0},
+    {"to", NULL, "With `header`: publishers whose names may be its value.", NULL, 0, 0,
+     OUTBOX_OPT_LIST, 0},
+    {"to", NULL, "With `header`: the publisher for this value of it, as `to.VALUE = NAME`.", NULL,
+     0, 0, OUTBOX_OPT_PREFIX, 0},
+    {"plugin", NULL, "A rule plugin, which decides; it has the other keys.", NULL, 0, 0,
+     OUTBOX_OPT_TEXT, 0},
+};
 #define N_ROUTE_KEYS (sizeof route_keys / sizeof route_keys[0])
+const struct plugin route_section_keys = {.desc = {.options = route_keys,
+                                                   .n_options = N_ROUTE_KEYS,
+                                                   .option_stride = sizeof route_keys[0]}};
 
 /* Also an unfinished one, `to.` and `header.`: it cannot be the rule's. */
 static bool is_route_key(const char *key)
 {
     const char *name;
     for (size_t i = 0; i < N_ROUTE_KEYS; i++)
-        if (strcmp(key, route_keys[i]) == 0)
+        if (strcmp(key, route_keys[i].name) == 0)
             return true;
     for (size_t i = 0; i < N_SUBJECTS; i++)
         if (strcmp(key, route_subjects[i].key) == 0)
@@ -117,7 +131,7 @@ static void unknown_key(const struct section *s, const struct ini_entry *entry)
         if (!route_subjects[i].named)
             suggest_try(&similar, route_subjects[i].key);
     for (size_t i = 0; i < N_ROUTE_KEYS; i++)
-        suggest_try(&similar, route_keys[i]);
+        suggest_try(&similar, route_keys[i].name);
     section_unknown_key(s, entry, &similar);
 }
 

@@ -56,6 +56,10 @@ void plugin_section_publisher(const struct section *s);
 void route_section_route(const struct section *s);
 void route_section_router(const struct section *s);
 
+/* Keys that are not those of `struct settings` or delivery.h, as if a plugin had declared them: of
+ * a route besides its subjects, and of each section that names a plugin. */
+extern const struct plugin route_section_keys, plugin_section_keys;
+
 /*
  * Loads the plugin that the section names, and sets its options. `owns` says which keys are not
  * the plugin's. On mistakes *ret and *ret_options may stay NULL.

@@ -11,13 +11,13 @@
 #define DAY (24 * HOUR)
 
 #define NUMBER DELIVERY_NUMBER
-#define LINE(name, max)                                      \
+#define LINE(name, max, help)                                \
     {                                                        \
-        name, NULL, NULL, NULL, 1, max, OPTION_VALUE_LINE, 0 \
+        name, NULL, help, NULL, 1, max, OPTION_VALUE_LINE, 0 \
     }
-#define CHOICE(name, deflt, choices)                           \
+#define CHOICE(name, deflt, choices, help)                     \
     {                                                          \
-        name, deflt, NULL, choices, 0, 0, OUTBOX_OPT_CHOICE, 0 \
+        name, deflt, help, choices, 0, 0, OUTBOX_OPT_CHOICE, 0 \
     }
 #define SETTINGS(index, section, table, apply)                     \
     {                                                              \
@@ -37,21 +37,35 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 /* ---- [relay] ---- */
 
 static const struct outbox_option relay[] = {
-    LINE("name", 100),
-    LINE("plugin_dir", 4096),
-    NUMBER(INT, "workers", "2", 1, 64),
-    NUMBER(SIZE, "batch_bytes", "16M", 1, INT64_C(1) << 40),
-    NUMBER(SIZE, "max_message", "64M", 1, INT64_C(1) << 31),
-    NUMBER(INT, "max_headers", "1000", 1, 1000000),
-    NUMBER(SIZE, "max_header_bytes", "256K", 64, INT64_C(1) << 30),
-    NUMBER(DURATION, "lease", "30s", SECOND, DAY),
-    NUMBER(DURATION, "poll_interval", "1s", 10, HOUR),
-    {"check_plugins", "no", NULL, NULL, 0, 0, OUTBOX_OPT_BOOL, 0},
-    CHOICE("ordering", "none", orderings),
-    CHOICE("on_failed", "skip", on_failed),
-    NUMBER(DURATION, "retention", "1d", 0, OUTBOX_NEVER),
-    NUMBER(DURATION, "retention_failed", "never", SECOND, OUTBOX_NEVER),
-    NUMBER(DURATION, "shutdown_timeout", "30s", 100, HOUR),
+    LINE("name", 100, "The name of the relay, for people; default: the name of the machine."),
+    LINE("plugin_dir", 4096, "The folder of the plugins; default: the folder of the installation."),
+    NUMBER(INT, "workers", "2", 1, 64, "Threads that claim and publish."),
+    NUMBER(SIZE, "batch_bytes", "16M", 1, INT64_C(1) << 40,
+           "How many bytes a batch has at most; a larger message has a batch of its own."),
+    NUMBER(SIZE, "max_message", "64M", 1, INT64_C(1) << 31,
+           "A message with a larger payload fails at once, and is not loaded."),
+    NUMBER(INT, "max_headers", "1000", 1, 1000000, "A message with more headers fails at once."),
+    NUMBER(SIZE, "max_header_bytes", "256K", 64, INT64_C(1) << 30,
+           "A message whose headers have more bytes, as JSON, fails at once, and is not loaded."),
+    NUMBER(DURATION, "lease", "30s", SECOND, DAY,
+           "How long the messages of a relay that died stay claimed."),
+    NUMBER(DURATION, "poll_interval", "1s", 10, HOUR,
+           "How often an idle relay looks for messages if the store does not wake it."),
+    {"check_plugins", "no",
+     "Whether to look, at each call, if plugins keep the rules of their interface; batches take "
+     "longer.",
+     NULL, 0, 0, OUTBOX_OPT_BOOL, 0},
+    CHOICE("ordering", "none", orderings,
+           "Whether messages of one key keep their order; `key` is not supported yet."),
+    CHOICE("on_failed", "skip", on_failed,
+           "What a failed message does to others of its key; `block` is not supported yet."),
+    NUMBER(
+        DURATION, "retention", "1d", 0, OUTBOX_NEVER,
+        "How long processed messages are kept; 0: they are deleted as soon as they are published."),
+    NUMBER(DURATION, "retention_failed", "never", SECOND, OUTBOX_NEVER,
+           "How long failed messages are kept."),
+    NUMBER(DURATION, "shutdown_timeout", "30s", 100, HOUR,
+           "How long the relay may take to stop after SIGTERM."),
     DELIVERY_OPTIONS,
 };
 
@@ -90,8 +104,12 @@ const struct settings settings_relay = SETTINGS(0, "relay", relay, apply_relay);
 /* ---- [router] ---- */
 
 static const struct outbox_option router[] = {
-    {"fallback", NULL, NULL, NULL, 0, 0, OUTBOX_OPT_LIST, 0}, /* route_section.c reads it */
-    CHOICE("unrouted", "hold", unrouted),
+    /* route_section.c reads it */
+    {"fallback", NULL, "The one publisher of the messages that no route takes.", NULL, 0, 0,
+     OUTBOX_OPT_LIST, 0},
+    CHOICE("unrouted", "hold", unrouted,
+           "What becomes of a message without a publisher: it is kept and routed again every 30 "
+           "seconds, or it fails."),
 };
 
 static int apply_router(const struct outbox_cfg *cfg, struct config *config)
@@ -105,8 +123,9 @@ const struct settings settings_router = SETTINGS(1, "router", router, apply_rout
 /* ---- [log] ---- */
 
 static const struct outbox_option log_options[] = {
-    CHOICE("level", "info", levels),
-    CHOICE("format", "logfmt", formats),
+    CHOICE("level", "info", levels, "The least important lines that are logged."),
+    CHOICE("format", "logfmt", formats,
+           "How a line is written: words `key=value`, or one JSON object."),
 };
 
 static int apply_log(const struct outbox_cfg *cfg, struct config *config)

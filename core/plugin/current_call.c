@@ -15,6 +15,7 @@ static _Thread_local struct current_call *mine;
 void current_call_init(struct current_call *call)
 {
     *call = (struct current_call){.instance = NULL};
+    call->moved_us = clock_monotonic_us();
     pthread_mutex_init(&call->lock, NULL);
 }
 
@@ -36,6 +37,17 @@ void current_call_adopt(struct current_call *call, bool keeps_mask)
     call->keeps_mask = keeps_mask;
     read_mask(call);
     mine = call;
+    current_call_moved();
+}
+
+void current_call_moved(void)
+{
+    struct current_call *call = mine;
+    if (!call)
+        return;
+    pthread_mutex_lock(&call->lock);
+    call->moved_us = clock_monotonic_us();
+    pthread_mutex_unlock(&call->lock);
 }
 
 const struct current_call *current_call_here(void)
@@ -76,11 +88,26 @@ struct current_call_end current_call_end(const struct instance *instance)
     end.changed_mask = restore_mask(call);
     pthread_mutex_lock(&call->lock);
     end.told = call->told;
+    call->moved_us = clock_monotonic_us();
     if (end.told)
-        end.late_ms = (clock_monotonic_us() - call->due_us) / 1000;
+        end.late_ms = (call->moved_us - call->due_us) / 1000;
     call->instance = NULL;
     pthread_mutex_unlock(&call->lock);
     return end;
+}
+
+int64_t current_call_still_us(struct current_call *call, char *what, size_t cap)
+{
+    char plugin[INSTANCE_PLUGIN_SIZE];
+    what[0] = '\0';
+    pthread_mutex_lock(&call->lock);
+    const struct instance *in = call->instance;
+    int64_t still_us = clock_monotonic_us() - (in ? call->due_us : call->moved_us);
+    if (in)
+        snprintf(what, cap, "`%s` of %s, %s", call->operation, in->label,
+                 instance_plugin(in, plugin));
+    pthread_mutex_unlock(&call->lock);
+    return still_us;
 }
 
 /* While the call is under way its instance stays, and so does its label. */

@@ -10,8 +10,8 @@
 
 static const struct outbox_option options[] = {
     DELIVERY_OPTIONS,
-    {"workers", NULL, NULL, NULL, 0, 0, OUTBOX_OPT_TEXT, 0}, /* not supported yet */
-    {"rate_limit", NULL, NULL, NULL, 0, 0, OUTBOX_OPT_TEXT, 0},
+    {"workers", NULL, "Not supported yet.", NULL, 0, 0, OUTBOX_OPT_TEXT, 0},
+    {"rate_limit", NULL, "Not supported yet.", NULL, 0, 0, OUTBOX_OPT_TEXT, 0},
 };
 const struct plugin delivery_publisher = {.desc = {.options = options,
                                                    .n_options = sizeof options / sizeof options[0],

@@ -18,17 +18,24 @@ struct delivery {
 };
 
 /* A row of a table of the core's own options. */
-#define DELIVERY_NUMBER(type, name, deflt, min, max)            \
+#define DELIVERY_NUMBER(type, name, deflt, min, max, help)      \
     {                                                           \
-        name, deflt, NULL, NULL, min, max, OUTBOX_OPT_##type, 0 \
+        name, deflt, help, NULL, min, max, OUTBOX_OPT_##type, 0 \
     }
 /* The rows of struct delivery, which [relay] and every publisher have. */
-#define DELIVERY_OPTIONS                                                         \
-    DELIVERY_NUMBER(INT, "batch_size", "500", 1, 100000),                        \
-        DELIVERY_NUMBER(DURATION, "batch_timeout", "15s", 10, INT64_C(3600000)), \
-        DELIVERY_NUMBER(INT, "max_retries", "5", 1, 1000000),                    \
-        DELIVERY_NUMBER(DURATION, "retry_min", "1s", 1, INT64_C(2592000000)),    \
-        DELIVERY_NUMBER(DURATION, "retry_max", "5m", 1, INT64_C(2592000000))
+#define DELIVERY_OPTIONS                                                                      \
+    DELIVERY_NUMBER(INT, "batch_size", "500", 1, 100000,                                      \
+                    "How many messages a batch has at most."),                                \
+        DELIVERY_NUMBER(                                                                      \
+            DURATION, "batch_timeout", "15s", 10, INT64_C(3600000),                           \
+            "Messages of a batch that are not published within this time are released."),     \
+        DELIVERY_NUMBER(INT, "max_retries", "5", 1, 1000000,                                  \
+                        "After so many attempts a message is failed."),                       \
+        DELIVERY_NUMBER(DURATION, "retry_min", "1s", 1, INT64_C(2592000000),                  \
+                        "How long a message waits at least before it is tried again."),       \
+        DELIVERY_NUMBER(DURATION, "retry_max", "5m", 1, INT64_C(2592000000),                  \
+                        "How long it waits at most; the limit begins at twice retry_min and " \
+                        "doubles with each attempt.")
 
 /* The core's keys in a publisher's section. */
 extern const struct plugin delivery_publisher;

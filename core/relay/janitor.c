@@ -132,6 +132,7 @@ void *janitor_main(void *arg)
     if (!(j.relay->janitor_store.capabilities & OUTBOX_STORE_RENEWS))
         j.renew_us = INT64_MAX;
     do {
+        current_call_moved();
         renew_when_due(&j);
         if (clock_monotonic_us() >= j.heartbeat_us)
             write_row(&j);

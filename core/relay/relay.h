@@ -72,6 +72,16 @@ void relay_part(struct relay *relay, struct relay *next);
 int64_t relay_hold_ms(const struct relay *relay);
 /* What threads that have not ended do, "worker 2 publishes to mail since 12 s"; may be empty. */
 void relay_describe(struct relay *relay, char *text, size_t cap);
+/* What it waits for that is unavailable or takes long, "the store is unavailable: connection
+ * refused, since 2026-11-30T09:20:11Z"; empty: for nothing. Any thread. */
+void relay_describe_waits(struct relay *relay, char *text, size_t cap);
+/*
+ * Is every thread alive? One that is in a plugin's call for slack_us longer than the call's
+ * time-out is not, nor is one that should do something and calls nothing; then `why` says what it
+ * does. Who waits for messages, or for what is unavailable, is alive. Any thread, while the relay
+ * runs.
+ */
+bool relay_gets_on(struct relay *relay, int64_t slack_us, char *why, size_t cap);
 /* How the last reload went, for the relay's row: a JSON object, which this takes. */
 void relay_set_reload(struct relay *relay, struct json_object *reload);
 

@@ -3,12 +3,15 @@
 
 #include "base/clock.h"
 #include "common/message_json.h"
+#include "common/rfc3339.h"
+#include "common/utf8.h"
 #include "policy/relay_state.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
 
 #include <stdio.h>
+#include <string.h>
 
 /* What something waits for; `what` empty: for nothing. */
 struct wait {
@@ -86,6 +89,14 @@ static bool add_wait(struct json_object *waits, const struct wait *wait)
     return false;
 }
 
+static bool publisher_is_paused(struct relay *relay, size_t i, struct wait *ret)
+{
+    struct publisher_state *publisher = &relay->publishers[i];
+    char what[128];
+    snprintf(what, sizeof what, "publisher %s is unavailable", publisher->config->name);
+    return is_paused(&publisher->common->breaker.suspension, what, ret);
+}
+
 static bool add_waits(struct relay *relay, struct json_object *state)
 {
     struct json_object *waits = json_object_new_array();
@@ -96,18 +107,41 @@ static bool add_waits(struct relay *relay, struct json_object *state)
     for (size_t i = 0; complete && i < relay->config->workers; i++)
         if (worker_waits(relay, i, &wait))
             complete = add_wait(waits, &wait);
-    for (size_t i = 0; complete && i < relay->config->n_publishers; i++) {
-        struct publisher_state *publisher = &relay->publishers[i];
-        char what[128];
-        snprintf(what, sizeof what, "publisher %s is unavailable", publisher->config->name);
-        if (publisher->common->awaited &&
-            is_paused(&publisher->common->breaker.suspension, what, &wait))
+    for (size_t i = 0; complete && i < relay->config->n_publishers; i++)
+        if (relay->publishers[i].common->awaited && publisher_is_paused(relay, i, &wait))
             complete = add_wait(waits, &wait);
-    }
     return complete && add_text(state, "state",
                                 json_object_array_length(waits) > 0 ? "waiting"
                                 : relay->draining                   ? "ending"
                                                                     : "ready");
+}
+
+/* One line, whatever a reason is made of. */
+static void append_wait(const struct wait *wait, char *text, size_t cap)
+{
+    char since[RFC3339_SIZE];
+    size_t n = strlen(text);
+    n += (size_t)snprintf(text + n, cap - n, "%s", n > 0 ? "; " : "");
+    if (n >= cap)
+        return;
+    n += utf8_printable(wait->what, strlen(wait->what), text + n, cap - n);
+    if (wait->since_us)
+        snprintf(text + n, cap - n, ", since %.19sZ", rfc3339_format(wait->since_us, since));
+}
+
+/* Of a publisher also when no message waits for it. */
+void relay_describe_waits(struct relay *relay, char *text, size_t cap)
+{
+    struct wait wait;
+    text[0] = '\0';
+    if (is_held_up(relay, &wait))
+        append_wait(&wait, text, cap);
+    for (size_t i = 0; i < relay->config->n_publishers; i++)
+        if (publisher_is_paused(relay, i, &wait))
+            append_wait(&wait, text, cap);
+    for (size_t i = 0; i < relay->config->workers; i++)
+        if (worker_waits(relay, i, &wait))
+            append_wait(&wait, text, cap);
 }
 
 /* ---- the parts ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.h - how a relay is, as it writes it into its row; outboxd(8) has the members. */
+/* state.h - how a relay is, as it writes it into its row; outboxd-status(8) has the members. */
 #pragma once
 
 #include "relay/context.h"

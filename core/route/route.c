@@ -6,9 +6,11 @@
 #include <outbox/helpers.h>
 
 const struct subject_row route_subjects[] = {
-    [SUBJECT_TOPIC] = {"topic", false, "topic"},
-    [SUBJECT_KEY] = {"key", false, "key"},
-    [SUBJECT_HEADER] = {"header.", true, "header "},
+    [SUBJECT_TOPIC] = {"topic", false, "topic",
+                       "A pattern that the topic of the message must match."},
+    [SUBJECT_KEY] = {"key", false, "key", "A pattern that the key of the message must match."},
+    [SUBJECT_HEADER] = {"header.", true, "header ",
+                        "A pattern that the header NAME of the message must match."},
 };
 _Static_assert(sizeof route_subjects / sizeof route_subjects[0] == N_SUBJECTS,
                "a subject has no row");

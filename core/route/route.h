@@ -15,12 +15,14 @@ enum subject { SUBJECT_TOPIC, SUBJECT_KEY, SUBJECT_HEADER, N_SUBJECTS };
 
 /*
  * `key` is the key of a route in the file. A named subject's key ends in a period and the name
- * follows it: header.NAME. `label` goes before the name in an explanation.
+ * follows it: header.NAME. `label` goes before the name in an explanation; `help` is one sentence
+ * for who writes a file.
  */
 struct subject_row {
     const char *key;
     bool named;
     const char *label;
+    const char *help;
 };
 extern const struct subject_row route_subjects[]; /* N_SUBJECTS */
 

@@ -168,7 +168,7 @@ int coprocess_start(struct exec *x, struct outbox_err *err)
     int e = child_start(x, x->base_env, -1, true, &co->child);
     if (e == 0)
         return OUTBOX_OK;
-    coprocess_fail(x, "cannot start %.100s: %s", x->argv[0], strerror(e));
+    coprocess_fail(x, "cannot start %.100s: %s%s", x->argv[0], strerror(e), exec_hint(x));
     forget(x);
     return outbox_fail(err, OUTBOX_E_RETRY, "%s", x->last_error);
 }

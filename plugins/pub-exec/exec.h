@@ -57,6 +57,9 @@ static inline int64_t exec_now_us(const struct exec *x)
     return x->host->monotonic_us(x->host);
 }
 
+/* Why a program that is there does not run, as a clause for people; empty: not known. */
+const char *exec_hint(const struct exec *x);
+
 /* ---- environment.c: what a program gets of our environment, and its message ---- */
 
 /* Copies what passes from the environment of this process. */

@@ -107,7 +107,8 @@ static void fail_start(struct run *run, uint64_t index, int e)
 {
     char what[256] = "id, topic, key and headers are too large for a program's environment";
     if (e != E2BIG)
-        snprintf(what, sizeof what, "cannot start %.100s: %s", run->x->argv[0], strerror(e));
+        snprintf(what, sizeof what, "cannot start %.100s: %s%s", run->x->argv[0], strerror(e),
+                 exec_hint(run->x));
     set_outcome(run, index, e == E2BIG ? OUTBOX_REJECTED : OUTBOX_UNAVAILABLE, what,
                 outbox_cstr(""));
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,8 +17,9 @@ static const char *const modes[] = {"message", "stream", NULL};
 static const struct outbox_option options[] = {
     {"command", NULL, "The program and its arguments; no shell, no expansion.", NULL, 0, 0,
      OUTBOX_OPT_ARGV, OUTBOX_OPT_REQUIRED},
-    {"mode", "message", "message: one process for each message; stream: one long-lived process.",
-     modes, 0, 0, OUTBOX_OPT_CHOICE, 0},
+    {"mode", "message",
+     "message: one process for each message; stream: one long-lived process, a co-process.", modes,
+     0, 0, OUTBOX_OPT_CHOICE, 0},
     {"timeout", "10s", "How long one message may take; then its process group is killed.", NULL, 1,
      3600000, OUTBOX_OPT_DURATION, OUTBOX_OPT_BELOW_BATCH_TIMEOUT},
     {"concurrency", "1", "mode = message: how many processes run at once for each worker.", NULL, 1,
@@ -27,8 +29,9 @@ static const struct outbox_option options[] = {
     {"working_directory", NULL, "Where the program runs; default: where outboxd does.", NULL, 0, 0,
      OUTBOX_OPT_TEXT, 0},
     {"pass_env", NULL,
-     "Environment variables that pass to the program besides PATH HOME LANG LC_ALL TZ.", NULL, 0, 0,
-     OUTBOX_OPT_LIST, 0},
+     "Environment variables that the program gets besides PATH, HOME, LANG, LC_ALL and TZ; it gets "
+     "no others.",
+     NULL, 0, 0, OUTBOX_OPT_LIST, 0},
 };
 
 static void close_exec(void *instance)
@@ -127,33 +130,53 @@ static uint64_t capabilities(void *instance)
     return x->concurrency == 1 ? OUTBOX_PUB_KEEPS_ORDER : 0;
 }
 
+static bool may_run(const char *file)
+{
+    return access(file, X_OK) == 0;
+}
+
+static bool is_on_noexec(const char *file)
+{
+    struct statvfs fs;
+    return statvfs(file, &fs) == 0 && (fs.f_flag & ST_NOEXEC);
+}
+
 /* In a folder of PATH; an empty one is the program's own working directory, as is what begins with
  * no slash. */
-static bool may_run(const struct exec *x, const char *folder, size_t n, const char *name)
+static bool is_such(const struct exec *x, bool (*such)(const char *file), const char *folder,
+                    size_t n, const char *name)
 {
     char file[4096];
     bool own = n > 0 ? folder[0] != '/' : name[0] != '/';
     const char *directory = own && x->directory ? x->directory : "";
     int len = snprintf(file, sizeof file, "%s%s%.*s%s%s", directory, *directory ? "/" : "", (int)n,
                        folder, n > 0 ? "/" : "", name);
-    return len > 0 && (size_t)len < sizeof file && access(file, X_OK) == 0;
+    return len > 0 && (size_t)len < sizeof file && such(file);
 }
 
-/* Is the program where posix_spawnp will search for it? */
-static bool is_there(const struct exec *x)
+/* Is there such a program where posix_spawnp will search for it? */
+static bool search(const struct exec *x, bool (*such)(const char *file))
 {
     const char *name = x->argv[0], *path = getenv("PATH");
     if (strchr(name, '/'))
-        return may_run(x, "", 0, name);
+        return is_such(x, such, "", 0, name);
     if (!path)
         path = "/bin:/usr/bin"; /* as glibc */
     for (size_t n;; path += n + 1) {
         n = strcspn(path, ":");
-        if (may_run(x, path, n, name))
+        if (is_such(x, such, path, n, name))
             return true;
         if (path[n] == '\0')
             return false;
     }
+}
+
+const char *exec_hint(const struct exec *x)
+{
+    return search(x, may_run) || !search(x, is_on_noexec)
+               ? ""
+               : "; nothing may run there (noexec), under systemd until the drop-in "
+                 "exec-publisher.conf is installed";
 }
 
 static int check(void *instance, const struct outbox_call *call, struct outbox_err *err)
@@ -165,10 +188,10 @@ static int check(void *instance, const struct outbox_call *call, struct outbox_e
         return outbox_fail_option(err, "working_directory",
                                   "working_directory %.200s is not there or is no folder",
                                   x->directory);
-    if (!is_there(x))
+    if (!search(x, may_run))
         return outbox_fail_option(err, "command",
-                                  "command: %.200s is not there, or this user may not run it",
-                                  x->argv[0]);
+                                  "command: %.200s is not there, or this user may not run it%s",
+                                  x->argv[0], exec_hint(x));
     return OUTBOX_OK;
 }
 

@@ -2,9 +2,7 @@
 /* settings.c - what the options say. */
 #include "http.h"
 
-#include <errno.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 static const char *text_of(const struct outbox_host *host, const struct outbox_cfg *cfg,
                            const char *name)
@@ -33,19 +31,6 @@ static int check_needs(const struct outbox_host *host, const struct outbox_cfg *
     return OUTBOX_OK;
 }
 
-/* A key is for its owner. */
-static int check_key(const char *path, struct outbox_err *err)
-{
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return outbox_fail_option(err, "key_file", "key_file: %s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
-        return outbox_fail_option(
-            err, "key_file", "key_file: %s is no regular file, or others may read it: chmod 600",
-            path);
-    return OUTBOX_OK;
-}
-
 static int read_tls(const struct outbox_host *host, const struct outbox_cfg *cfg,
                     struct settings *set, struct outbox_err *err)
 {
@@ -66,7 +51,7 @@ static int read_tls(const struct outbox_host *host, const struct outbox_cfg *cfg
     if (!set->cert_file != !set->key_file)
         return outbox_fail_option(err, set->cert_file ? "cert_file" : "key_file",
                                   "cert_file and key_file need each other");
-    return set->key_file ? check_key(set->key_file, err) : OUTBOX_OK;
+    return set->key_file ? outbox_private_file("key_file", set->key_file, err) : OUTBOX_OK;
 }
 
 /* A url of something else than messages: https, or http to a place that allow_private opens. */

@@ -23,7 +23,7 @@ static int no_password(char *buf, int size, int writing, void *arg)
 }
 
 /* A pipe would make OpenSSL wait for somebody who writes. */
-static int check_file(const char *option, const char *path, int is_secret, struct outbox_err *err)
+static int check_file(const char *option, const char *path, struct outbox_err *err)
 {
     struct stat st;
     if (!path)
@@ -32,18 +32,16 @@ static int check_file(const char *option, const char *path, int is_secret, struc
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s: %s: %s", option, path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return outbox_fail(err, OUTBOX_E_CONFIG, "%s: %s is no regular file", option, path);
-    if (is_secret && (st.st_mode & 077) != 0)
-        return outbox_fail(err, OUTBOX_E_CONFIG, "%s: others may read %s: chmod 600", option, path);
     return OUTBOX_OK;
 }
 
 static int load_files(const struct settings *set, SSL_CTX *ctx, struct outbox_err *err)
 {
-    int r = check_file("ca_file", set->ca_file, 0, err);
+    int r = check_file("ca_file", set->ca_file, err);
     if (r == OUTBOX_OK)
-        r = check_file("cert_file", set->cert_file, 0, err);
-    if (r == OUTBOX_OK)
-        r = check_file("key_file", set->key_file, 1, err);
+        r = check_file("cert_file", set->cert_file, err);
+    if (r == OUTBOX_OK && set->key_file)
+        r = outbox_private_file("key_file", set->key_file, err);
     if (r < 0)
         return r;
     if (set->ca_file ? SSL_CTX_load_verify_locations(ctx, set->ca_file, NULL) != 1

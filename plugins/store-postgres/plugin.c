@@ -32,7 +32,8 @@ static const struct outbox_option options[] = {
      "little for it.",
      NULL, 0, 0, OUTBOX_OPT_BOOL, 0},
     {"notify_conninfo", NULL,
-     "How to connect for that, where conninfo leads to a pooler; must reach the server itself.",
+     "How to connect for waking, where conninfo leads to a pooler; it must lead to the server "
+     "itself; default: conninfo.",
      NULL, 0, 0, OUTBOX_OPT_TEXT, OUTBOX_OPT_MAY_BE_SECRET},
 };
 

@@ -15,8 +15,10 @@ static const struct outbox_option options[] = {
      OUTBOX_OPT_TEXT, OUTBOX_OPT_REQUIRED},
     {"table", "outbox_messages", "The table of messages; its companions are named after it.", NULL,
      0, 0, OUTBOX_OPT_TEXT, 0},
-    {"busy_timeout", "5s", "How long to wait for another writer before trying again later.", NULL,
-     1, 600000, OUTBOX_OPT_DURATION, 0},
+    {"busy_timeout", "5s",
+     "How long a call waits for another process that writes, before it fails and is tried again "
+     "later.",
+     NULL, 1, 600000, OUTBOX_OPT_DURATION, 0},
 };
 
 static bool table_is_valid(const char *name)

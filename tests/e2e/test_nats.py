@@ -382,6 +382,8 @@ class Nats(relay_test.Relay):
         said = self.outboxd("run", "--once", "--wait", "1s", code=1).stderr
         self.assertIn("refuses the login as `nkey_file`", said)
         self.assertNotIn(key.seed, said)
+        os.chmod(self.path("nkey"), 0o640)
+        self.assertEqual("others may read it" in self.outboxd("check", "--connect", code=None).stderr, os.geteuid() != 0)
         os.chmod(self.path("nkey"), 0o644)
         self.assertIn("others may read it", self.outboxd("check", "--connect", code=None).stderr)
 

@@ -2,6 +2,7 @@
 """The plugin author's way: only the installed headers and pkg-config."""
 
 import os
+import re
 import shutil
 import subprocess
 import unittest
@@ -117,8 +118,8 @@ class Examples(sdk_test.Sdk):
         return found
 
     def build_against_library(self, name, *packages):
-        """An example that uses liboutbox; returns the program."""
-        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", *name.split("/"))
+        """An example that uses liboutbox, or a file; returns the program."""
+        source = os.path.join(outbox_test.SRCDIR, "sdk", "examples", name)
         program = self.path("program")
         libs = self.pkg_config("--libs", "outbox")
         rpath = [flag[2:] for flag in libs if flag.startswith("-L")]
@@ -143,6 +144,20 @@ class Examples(sdk_test.Sdk):
         done = subprocess.run([self.build_against_library("testing/testing.c")], capture_output=True, text=True,
                               timeout=outbox_test.PATIENCE)
         self.assertEqual((done.returncode, done.stdout), (0, "ok\n"), done)
+
+    def test_the_manual_page_has_a_program_that_writes_in_its_own_transaction(self):
+        with open(os.path.join(outbox_test.SRCDIR, "docs", "liboutbox.3"), encoding="utf-8") as f:
+            (source,) = re.findall(r"^\.Bd -literal\n(#include.*?)^\.Ed$", f.read(), re.M | re.S)
+        # As mandoc shows it, and with the plugins of this build.
+        source = source.replace("\\e", "\\").replace("outbox_store_open(NULL", 'outbox_store_open("%s"' % outbox_test.PLUGIN_DIR)
+        program = self.build_against_library(self.write("order.c", source), "sqlite3")
+        self.db = self.path("shop.db")
+        self.query("CREATE TABLE orders (n)")
+        done = subprocess.run([program], cwd=self.dir, capture_output=True, text=True, timeout=outbox_test.PATIENCE)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(self.query("SELECT n FROM orders"), [(1,)])
+        self.assertEqual(self.query("SELECT topic, key, payload, status FROM outbox_messages"),
+                         [("order.placed", "order-1", b'{"n":1}', "pending")])
 
     def test_a_program_that_saves_is_not_linked_with_the_reader_of_the_file(self):
         program = self.build_against_library("embed/embed.c", "sqlite3")

@@ -17,6 +17,8 @@ PROGRAM = os.environ["OUTBOX_TEST_PROGRAM"]
 PLUGIN_DIR = os.environ["OUTBOX_TEST_PLUGIN_DIR"]
 SRCDIR = os.environ["OUTBOX_TEST_SRCDIR"]
 BUILDDIR = os.environ["OUTBOX_TEST_BUILDDIR"]
+MANDIR = os.environ.get("OUTBOX_TEST_MANDIR", "")
+DOCDIR = os.environ.get("OUTBOX_TEST_DOCDIR", "")
 
 # Generous: machines are slow under sanitizers; a test that hangs is what it is for.
 PATIENCE = 60

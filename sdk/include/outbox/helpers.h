@@ -74,16 +74,18 @@ static inline OUTBOX_PRINTF(3, 4) void outbox_logf(const struct outbox_host *hos
 
 /**
  * Checks a file that a secret stands in, such as the key of a certificate: a regular file that
- * nobody but its owner can read. `option` names it. OUTBOX_E_CONFIG.
+ * nobody but its owner can read, or root's that a group may read, too, such as a credential that a
+ * service manager hands out. `option` names it. OUTBOX_E_CONFIG.
  */
 static inline int outbox_private_file(const char *option, const char *path, struct outbox_err *err)
 {
     struct stat st;
     if (stat(path, &st) < 0)
         return outbox_fail_option(err, option, "%s: %s: %s", option, path, strerror(errno));
-    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+    if (!S_ISREG(st.st_mode) || (st.st_mode & (st.st_uid == 0 ? 037 : 077)) != 0)
         return outbox_fail_option(err, option,
-                                  "%s: %s is no regular file, or others may read it: chmod 600",
+                                  "%s: %s is no regular file, or others may read it: chmod 600, or "
+                                  "640 for root's",
                                   option, path);
     return OUTBOX_OK;
 }

@@ -216,7 +216,7 @@ struct outbox_relay_row {
     struct outbox_str id;   /* random, new for each run */
     struct outbox_str name; /* [relay] name */
     struct outbox_str config_hash;
-    struct outbox_str state; /* JSON object: rates, states of publishers; outboxd(8) has it */
+    struct outbox_str state; /* JSON object: rates, states of publishers; outboxd-status(8) */
     struct outbox_str version;
     int64_t started_us; /* the store sets it at the first put, by the database's clock */
     int64_t alive_us;   /* the store sets it at every put */
