@@ -183,7 +183,7 @@ class Producer(threading.Thread):
 
 def produce_sqlite():
     return Producer(lambda: sqlite3.connect(STATE + "/shop.db", timeout=PATIENCE),
-                    "INSERT INTO outbox_messages (id, topic, payload) VALUES (?, 'order', ?)")
+                    "INSERT INTO outbox_messages (id, topic, payload) VALUES (?, 'order', ? || char(10))")
 
 
 def produce_postgres():
