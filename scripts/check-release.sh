@@ -9,12 +9,14 @@
 #   check-release.sh --table      runs nothing; shows what has run
 set -u
 cd "$(dirname "$0")/.." || exit 1
+top=$PWD
 
 # part NAME MINUTES WHAT: the list. The minutes are those of two quiet processors.
 parts() {
     cat <<'END'
 packages    9 Debian packages from the tarball, on Debian 12 and 13: lintian, blhc, and their own tests
-walk       10 a new user's way through the packages on both: install, swap, upgrade, remove, purge; the units
+walk       10 a new user's way through the packages on both: install, swap, upgrade, remove, purge
+units       8 the units under a real systemd of both
 readme     15 the commands of the READMEs on both, as root and with sudo
 builds      9 the same bytes from two folders; RPM packages; the container
 debian12   45 every suite and check in a bare Debian 12
@@ -35,15 +37,18 @@ run_part() (
     set -e
     export CI=1
     case $1 in
-    packages)
-        for release in bookworm trixie; do
-            scripts/check-packages.sh "$release" "$debs/$release"
-        done
-        ;;
+    packages) scripts/check-packages.sh --out "$debs" bookworm trixie ;;
     walk)
         for release in bookworm trixie; do
             scripts/walk-packages.sh "$release" "$debs/$release"
-            scripts/check-units.sh "$release"
+        done
+        ;;
+    units)
+        rm -rf "$logs/units"
+        ./autogen.sh && mkdir "$logs/units" && cd "$logs/units"
+        "$top/configure" --prefix=/usr --sysconfdir=/etc && make -j"$(nproc)" && make install DESTDIR="$logs/units/stage"
+        for release in bookworm trixie; do
+            "$top/scripts/check-units.sh" "$logs/units/stage" "$release"
         done
         ;;
     readme)
@@ -52,7 +57,7 @@ run_part() (
         done
         ;;
     builds)
-        scripts/check-reproducible.sh
+        scripts/check-reproducible.sh --root
         scripts/check-rpm.sh
         scripts/check-container.sh
         ;;
@@ -81,7 +86,7 @@ case ${1:-} in
     ;;
 esac
 
-scripts/deps.sh --ci && scripts/deps.sh --packaging || exit 1
+scripts/deps.sh --release || exit 1
 failed=0
 for name in "${@:-$(parts | awk '{print $1}')}"; do
     for part in $name; do

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs from the distribution what building outboxd needs (--build); with --services also the servers that
-# it is tried with, with --ci also what checking it needs, with --packaging only what Debian's packages are built and looked at
-# with. Does nothing, and asks nobody, when all of it is there.
+# it is tried with, with --ci also what checking it needs, with --release what making packages of other kinds needs, too; with --packaging only
+# what Debian's packages are built and looked at with. Does nothing, and asks nobody, when all of it is there.
 set -eu
 
 build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
@@ -10,7 +10,7 @@ libpq-dev librabbitmq-dev libmosquitto-dev librdkafka-dev libnats-dev libhiredis
 libssl-dev libini-config-dev libjson-c-dev libsystemd-dev uuid-dev check python3"
 # Servers, which scripts/services.sh or the tests run in private, and clients of theirs for the tests; what plugins are built with, too.
 services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients meson nats-server nginx openssl python3-cryptography python3-pika python3-psycopg2 redis-server"
-checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap bash-completion zsh fish man-db groff-base"
+checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap bash-completion zsh fish man-db groff-base debhelper lintian"
 # The sanitizers and the fuzzer of Debian 12's clang are a package of their own.
 # shellcheck disable=SC1091  # the file is the machine's
 [ "$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}")" != 12 ] || checks="$checks libclang-rt-14-dev"
@@ -20,6 +20,7 @@ case ${1:-} in
 --build | '') ;;
 --services) wanted="$build $services" ;;
 --ci) wanted="$build $services $checks" ;;
+--release) wanted="$build $services $checks rpm rpmlint buildah crun" ;;
 --packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd-standalone-sysusers xz-utils" ;;
 esac
 

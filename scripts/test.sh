@@ -292,6 +292,13 @@ check_scripts() {
 
 check_manuals() { scripts/check-manuals.sh "$work/build-gcc/stage/usr/share/man"; }
 
+# Debian's packages of this tree, and what lintian says of them; scripts/check-packages.sh does that in bare roots, and more.
+check_packages() (
+    mkdir -p "$work/packages/source" && scripts/list-files.sh | xargs -0 cp -d --parents -t "$work/packages/source" &&
+        cd "$work/packages/source" && PATH=/usr/lib/ccache:$PATH DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -b -us -uc -j"$jobs" &&
+        lintian --allow-root --suppress-tags alien-tag --pedantic -I --fail-on=error,warning,info,pedantic ../outboxd_*.changes
+)
+
 # A plugin exports its entry function, the library what its map says, and nothing else.
 check_exports() {
     local module
@@ -364,6 +371,9 @@ every_check() {
     step shellcheck check_scripts
     step manuals check_manuals
     step exports check_exports
+    step binaries scripts/check-binaries.sh "$work/build-gcc/stage"
+    step versions scripts/check-versions.sh
+    step packages check_packages
     step calls check_calls
     step valgrind check_memory
     step fuzz fuzz 20
