@@ -16,7 +16,8 @@ import sys
 # What is left out, and why.
 LEFT_OUT = [
     (r"scripts/test\.sh", "takes half an hour, and is what the release check runs"),
-    (r"apt(-get)? install .*\./|systemctl ", "packages are walked by scripts/walk-packages.sh"),
+    (r"^dpkg-buildpackage", "is what scripts/check-packages.sh does; scripts/walk-packages.sh installs the packages"),
+    (r"systemctl ", "is run by scripts/walk-packages.sh"),
 ]
 # What must be there, and what must be true afterwards; $log holds what the block wrote.
 EXPECTED = [
@@ -72,7 +73,7 @@ def reason_not_to(text, above):
     marked = re.search(r"<!-- not run: (.*?) -->", above)
     if marked:
         return marked.group(1)
-    return next((why for pattern, why in LEFT_OUT if re.search(pattern, text)), None)
+    return next((why for pattern, why in LEFT_OUT if re.search(pattern, text, re.M)), None)
 
 
 def step(name, commands, checks=()):
