@@ -30,9 +30,10 @@ EXPECTED = [
 PRELUDE = r"""
 set -eu
 log=$(mktemp) step='' whole=$SECONDS
+exec 3>&1 # the trap of a shell that ends in a step has the output of the step
 ended() {
     code=$?
-    [ -z "$step" ] || { cat "$log"; echo "FAILED $step ($((SECONDS - began)) s, code $code)"; }
+    [ -z "$step" ] || { cat "$log"; echo "FAILED $step ($((SECONDS - began)) s, code $code)"; } >&3
 }
 trap ended EXIT
 begin() { step=$1 began=$SECONDS; }
