@@ -16,7 +16,7 @@ import sys
 # What is left out, and why.
 LEFT_OUT = [
     (r"scripts/test\.sh", "takes half an hour, and is what the release check runs"),
-    (r"apt(-get)? install .*\./", "a build of packages: scripts/check-packages.sh makes and installs them"),
+    (r"apt(-get)? install .*\./", "is a build of packages: scripts/check-packages.sh makes and installs them"),
     (r"systemctl ", "wants the packages: scripts/walk-packages.sh runs these commands"),
 ]
 # What must be there, and what must be true afterwards; $log holds what the block wrote.
