@@ -19,7 +19,7 @@ as_reader='
         exec bash /var/tmp/commands
     fi
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends sudo >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends passwd sudo >/dev/null
     useradd --create-home --shell /bin/bash reader
     echo "reader ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/reader
     cp -a . /home/reader/outboxd

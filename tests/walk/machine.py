@@ -15,7 +15,7 @@ import uuid
 import pika
 import psycopg2
 
-PATIENCE = 60
+PATIENCE = 120
 PACKAGES = "/srv/debs"
 STATE = "/var/lib/outboxd"
 SHOP = "host=/run/postgresql dbname=shop"

@@ -16,8 +16,8 @@ import sys
 # What is left out, and why.
 LEFT_OUT = [
     (r"scripts/test\.sh", "takes half an hour, and is what the release check runs"),
-    (r"apt(-get)? install .*\./", "a build of packages: scripts/check-packages.sh makes and installs them"),
-    (r"systemctl ", "wants systemd and the packages: scripts/walk-packages.sh starts the service of the packages"),
+    (r"apt(-get)? install .*\./", "is a build of packages: scripts/check-packages.sh makes and installs them"),
+    (r"systemctl ", "wants the packages: scripts/walk-packages.sh runs these commands"),
 ]
 # What must be there, and what must be true afterwards; $log holds what the block wrote.
 EXPECTED = [
@@ -30,9 +30,10 @@ EXPECTED = [
 PRELUDE = r"""
 set -eu
 log=$(mktemp) step='' whole=$SECONDS
+exec 3>&1 # the trap of a shell that ends in a step has the output of the step
 ended() {
     code=$?
-    [ -z "$step" ] || { cat "$log"; echo "FAILED $step ($((SECONDS - began)) s, code $code)"; }
+    [ -z "$step" ] || { cat "$log"; echo "FAILED $step ($((SECONDS - began)) s, code $code)"; } >&3
 }
 trap ended EXIT
 begin() { step=$1 began=$SECONDS; }
@@ -73,7 +74,7 @@ def reason_not_to(text, above):
     marked = re.search(r"<!-- not run: (.*?) -->", above)
     if marked:
         return marked.group(1)
-    return next((why for pattern, why in LEFT_OUT if re.search(pattern, text)), None)
+    return next((why for pattern, why in LEFT_OUT if re.search(pattern, text, re.M)), None)
 
 
 def step(name, commands, checks=()):
