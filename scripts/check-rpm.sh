@@ -264,8 +264,11 @@ set -euE
 trap 'echo "line $LINENO: $BASH_COMMAND"; cat /srv/said; journalctl --no-pager -n 20 -u "outboxd*"' ERR
 change() { rpm --force-debian --dbpath /srv/db --nodeps "$@" >/srv/said 2>&1; }
 process() { systemctl show -p MainPID --value "$1"; }
+# As Fedora has it, and Debian not.
+mkdir -p /etc/systemd/system-preset
+echo 'disable *' >/etc/systemd/system-preset/99-default.preset
 change -i /srv/first/*.rpm
-for unit in outboxd outboxd@second; do [ "$(systemctl is-active $unit)" = inactive ]; done
+for unit in outboxd outboxd@second; do [ "$(systemctl is-active $unit) $(systemctl is-enabled $unit)" = 'inactive disabled' ]; done
 install -d -o outboxd -g outboxd /var/lib/outboxd
 configure() { # NAME PUBLISHER URL
     printf '%s\n' '[store]' 'plugin = sqlite' "path = /var/lib/outboxd/$1.db" '[publisher a]' "plugin = $2" "url = $3" \
