@@ -260,7 +260,7 @@ cp /usr/lib/rpm/{rpmrc,macros} "$root/usr/lib/rpm/"
 mv "$work/later" "$root/srv/later"
 cp -r "$work/binary" "$root/srv/first"
 cat >"$root/srv/relays.sh" <<'TEST'
-set -euE
+set -eu
 trap 'echo "line $LINENO: $BASH_COMMAND"; cat /srv/said; journalctl --no-pager -n 20 -u "outboxd*"' ERR
 change() { rpm --force-debian --dbpath /srv/db --nodeps "$@" >/srv/said 2>&1; }
 process() { systemctl show -p MainPID --value "$1"; }
@@ -270,31 +270,33 @@ echo 'disable *' >/etc/systemd/system-preset/99-default.preset
 change -i /srv/first/*.rpm
 for unit in outboxd outboxd@second; do [ "$(systemctl is-active $unit) $(systemctl is-enabled $unit)" = 'inactive disabled' ]; done
 install -d -o outboxd -g outboxd /var/lib/outboxd
-configure() { # NAME PUBLISHER URL
+configure() { # NAME PUBLISHER URL OPTION...
     printf '%s\n' '[store]' 'plugin = sqlite' "path = /var/lib/outboxd/$1.db" '[publisher a]' "plugin = $2" "url = $3" \
-        '[router]' 'fallback = a' >"/etc/outboxd/$1.ini"
+        "${@:4}" '[router]' 'fallback = a' >"/etc/outboxd/$1.ini"
     chown root:outboxd "/etc/outboxd/$1.ini"
     chmod 640 "/etc/outboxd/$1.ini"
     setpriv --reuid=outboxd --regid=outboxd --clear-groups outboxd init -c "/etc/outboxd/$1.ini"
 }
-configure outboxd amqp amqp://guest@127.0.0.1:9
+configure outboxd http http://127.0.0.1:9/ 'allow_private = yes'
 configure second redis redis://127.0.0.1:9
 systemctl enable --now outboxd outboxd@second
 one=$(process outboxd) two=$(process outboxd@second)
-change -e outboxd-pub-amqp
-[ "$(process outboxd)" = "$one" ] && [ "$(process outboxd@second)" = "$two" ]
+change -e outboxd-pub-http
+[ "$(process outboxd) $(process outboxd@second)" = "$one $two" ]
 mkdir /srv/apart
-mv /srv/later/outboxd-pub-amqp-* /srv/apart
+mv /srv/later/outboxd-pub-http-* /srv/apart
 change -U /srv/later/*.rpm
 cat /srv/said
 grep -q 'outboxd.service keeps the program' /srv/said
-grep -q 'outboxd-pub-amqp' /srv/said
-! grep -q 'outboxd@second' /srv/said
-[ "$(process outboxd)" = "$one" ] && [ "$(process outboxd@second)" != "$two" ]
+grep -q 'outboxd-pub-http' /srv/said
+[ "$(grep -c 'outboxd@second' /srv/said)" = 0 ]
+[ "$(process outboxd)" = "$one" ]
+[ "$(process outboxd@second)" != "$two" ]
 two=$(process outboxd@second)
 change -i /srv/apart/*.rpm
 [ ! -s /srv/said ]
-[ "$(process outboxd)" != "$one" ] && [ "$(process outboxd@second)" != "$two" ]
+[ "$(process outboxd)" != "$one" ]
+[ "$(process outboxd@second)" != "$two" ]
 for unit in outboxd outboxd@second; do [ "$(systemctl is-active $unit)" = active ]; done
 change -e $(rpm --dbpath /srv/db -qa)
 [ -z "$(pgrep -x outboxd)" ]
