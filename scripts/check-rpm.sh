@@ -298,8 +298,10 @@ change -i /srv/apart/*.rpm
 [ "$(process outboxd)" != "$one" ]
 [ "$(process outboxd@second)" != "$two" ]
 for unit in outboxd outboxd@second; do [ "$(systemctl is-active $unit)" = active ]; done
+one=$(process outboxd) two=$(process outboxd@second)
 change -e $(rpm --dbpath /srv/db -qa)
-[ -z "$(pgrep -x outboxd)" ]
+[ ! -e "/proc/$one" ]
+[ ! -e "/proc/$two" ]
 [ -z "$(find /etc/systemd/system -name 'outboxd*')" ]
 TEST
 # shellcheck disable=SC1091
