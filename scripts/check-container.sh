@@ -73,7 +73,7 @@ version=$(sed -n 's/^AC_INIT(\[outboxd\], \[\([^]]*\)\].*/\1/p' configure.ac)
 mkdir "$work/source"
 git ls-files -z | xargs -0 cp -P --parents -t "$work/source"
 # This machine's ways to the mirror are mounted: they are no part of the image.
-image_tool bud --isolation chroot --format docker --pull-never --layers -f packaging/container/Containerfile \
+image_tool bud --isolation chroot --format docker --pull-never ${OUTBOX_CONTAINER_DIR:+--layers} -f packaging/container/Containerfile \
     --build-arg BASE="$base" -v "$work/apt.conf:/etc/apt/apt.conf.d/99check:ro" -t outboxd:check "$work/source" \
     >"$work/build.log" 2>&1 || wrong "the image cannot be built"
 grep -nE 'warning: |Warning' "$work/build.log" | grep -v 'apt-utils\|apt-get' && wrong "building warns"
