@@ -96,7 +96,7 @@ for file in "$root"/usr/bin/outboxd "$root"/usr/lib/outboxd/plugins/*.so; do
     [ "$(stat -c %u:%g%A "$file" | cut -c 1-13)" = "0:0-rwxr-xr-x" ] || wrong "$file is $(stat -c '%u:%g %A' "$file")"
 done
 say "image: $(du -sm --apparent-size "$root" | cut -f 1) MB, $(find "$root/usr/lib/outboxd/plugins" -name '*.so' | wc -l) plugins," \
-    "packages beside the base's: $(tr '\n' ' ' <"$root/usr/share/doc/outboxd/packages")"
+    "packages with its libraries: $(tr '\n' ' ' <"$root/usr/share/doc/outboxd/packages")"
 
 # ---- a bundle of it: the root read-only and without any shell; only the volume and /tmp can be written to
 
