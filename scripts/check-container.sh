@@ -52,7 +52,7 @@ make_base() {
         awk '$2 == "Debian" && $3 == "Debian" {print $1; exit}')
     unshare --mount mmdebstrap --quiet --variant=minbase --aptopt="$work/apt.conf" --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --customize-hook="rm \"\$1\"/etc/apt/apt.conf.d/99mmdebstrap" "$release" "$work/base.tar" \
+        --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr --customize-hook="rm \"\$1\"/etc/apt/apt.conf.d/99mmdebstrap" "$release" "$work/base.tar" \
         "${mirror:-http://deb.debian.org/debian}" || return
     container=$(image_tool from scratch)
     image_tool add -q "$container" "$work/base.tar" / >/dev/null
