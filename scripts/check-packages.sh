@@ -47,6 +47,10 @@ again() {
         options=nocheck build "$work/again/unpacked" -b
 }
 
+compare_builds() {
+    mkdir "$work/one" && cp "$work"/*.deb "$work/one/" && scripts/check-reproducible.sh --debs "$work/one" "$work/again"
+}
+
 # One release's lintian does not know the tags of another's, for which there are overrides.
 look() { lintian --suppress-tags alien-tag --allow-root --pedantic -I --fail-on=error,warning,info,pedantic "$work"/outboxd_*.changes; }
 
@@ -72,6 +76,8 @@ come_and_go() {
         *) set -- "$deb" "$work"/outboxd_*.deb ;;
         esac
         dpkg -i "$@" || return
+        # The core runs with no plugin at all.
+        [ "$package" != outboxd ] || sh packaging/debian/tests/core-alone || return
         if [ -d /etc/outboxd ]; then
             [ "$(stat -c '%U %G %a' /etc/outboxd)" = 'root outboxd 750' ] || return
             echo '[relay]' >/etc/outboxd/shop.ini
@@ -94,13 +100,18 @@ in_root() {
     version=$(sed -n 's/^AC_INIT(\[outboxd\], \[\([^]]*\)\].*/\1/p' configure.ac)
     rm -rf "$work"
     mkdir -p "$logs"
+    dpkg-query -W -f '${Package}\n' 'outboxd*' 'liboutbox*' 2>/dev/null | xargs -r dpkg --purge >/dev/null 2>&1 # of a run that broke off
     getent passwd builder >/dev/null || useradd --system --home-dir "$work" --shell /bin/sh builder
     step tarball tarball || return
     mkdir "$work/outboxd-$version"
     tar -xf "$work/outboxd_$version.orig.tar.xz" -C "$work/outboxd-$version" --strip-components=1
+    # Libraries differ between releases, and so do packages.
+    # shellcheck disable=SC1091  # the root's
+    sed -i "1s/)/~deb$(. /etc/os-release && echo "$VERSION_ID"))/" "$work/outboxd-$version/debian/changelog"
     chown -R builder: "$work"
     step build build "$work/outboxd-$version" || return
     step build-of-the-source-package again
+    step the-same-bytes compare_builds
     step lintian look
     step blhc flags
     step install-remove-purge come_and_go
@@ -109,7 +120,7 @@ in_root() {
         echo "package $release: $(dpkg-deb -f "$deb" Package) $(dpkg-deb -f "$deb" Version), $(($(stat -c %s "$deb") / 1024)) KiB," \
             "$(dpkg-deb -f "$deb" Installed-Size) KiB installed, $(dpkg-deb -c "$deb" | grep -vc '^d') files"
     done
-    rm -rf "$work/again" "$work/outboxd-$version" "$work"/before "$work"/after
+    rm -rf "$work/again" "$work/one" "$work/outboxd-$version" "$work"/before "$work"/after
     return $failed
 }
 

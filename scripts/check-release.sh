@@ -14,7 +14,7 @@ top=$PWD
 # part NAME MINUTES WHAT: the list. The minutes are those of two quiet processors.
 parts() {
     cat <<'END'
-packages    9 Debian packages from the tarball, on Debian 12 and 13: lintian, blhc, and their own tests
+packages    9 Debian packages from the tarball, on Debian 12 and 13: lintian, blhc, each comes and goes
 walk       10 a new user's way through the packages on both: install, swap, upgrade, remove, purge
 units       8 the units under a real systemd of both
 readme     15 the commands of the READMEs on both, as root and with sudo
@@ -28,9 +28,14 @@ END
 
 commit=$(git describe --always --abbrev=12 --exclude '*') || exit 1
 dirty=$(git status --porcelain --untracked-files=no)
+[ -z "$dirty" ] || commit=$commit-dirty
 logs=${OUTBOX_RELEASE_LOGS:-/var/tmp/outbox-release}/$commit
 debs=$logs/packages
 mkdir -p "$logs"
+if [ ! -O "$logs/.." ] || [ -L "$logs" ]; then
+    echo "check-release: $logs belongs to somebody else" >&2
+    exit 1
+fi
 
 # run_part NAME: the commands of a part; the first that fails ends it.
 run_part() (
@@ -45,8 +50,12 @@ run_part() (
         ;;
     units)
         rm -rf "$logs/units"
-        ./autogen.sh && mkdir "$logs/units" && cd "$logs/units"
-        "$top/configure" --prefix=/usr --sysconfdir=/etc && make -j"$(nproc)" && make install DESTDIR="$logs/units/stage"
+        ./autogen.sh
+        mkdir "$logs/units"
+        cd "$logs/units"
+        "$top/configure" --prefix=/usr --sysconfdir=/etc
+        make -j"$(nproc)"
+        make install DESTDIR="$logs/units/stage"
         for release in bookworm trixie; do
             "$top/scripts/check-units.sh" "$logs/units/stage" "$release"
         done
@@ -61,8 +70,8 @@ run_part() (
         scripts/check-rpm.sh
         scripts/check-container.sh
         ;;
-    debian12) scripts/in-root.sh bookworm --ci scripts/test.sh --here ;;
-    debian13) scripts/in-root.sh trixie --ci scripts/test.sh --suites ;;
+    debian12) scripts/in-root.sh --fresh bookworm --ci scripts/test.sh --here ;;
+    debian13) scripts/in-root.sh --fresh trixie --ci scripts/test.sh --suites ;;
     long) scripts/test.sh --long ;;
     faults) scripts/test.sh --faults ;;
     esac
@@ -101,12 +110,13 @@ for name in "${@:-$(parts | awk '{print $1}')}"; do
         began=$SECONDS
         echo "$part: see $logs/$part.log"
         rm -f "$logs/$part.state"
-        if run_part "$part" >"$logs/$part.log" 2>&1; then
-            result=passed
-        else
+        run_part "$part" >"$logs/$part.log" 2>&1 # in a condition, `set -e` would be ignored in it
+        code=$?
+        result=passed
+        [ $code = 0 ] || {
             result=failed failed=1
             tail -n 30 "$logs/$part.log"
-        fi
+        }
         echo "$result in $((SECONDS - began)) s, $(date -u +%F)" >"$logs/$part.state"
         echo "$part: $(state "$part")"
     done

@@ -37,6 +37,7 @@ make_root() {
     echo "$packages" >"$root/made"
 }
 mkdir -p "$roots"
+if [ ! -O "$roots" ] || [ -L "$roots" ]; then cannot "$roots belongs to somebody else"; fi
 exec 9>"$root.lock"
 flock 9
 make_root || cannot "no root of $release could be made"

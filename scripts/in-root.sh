@@ -218,6 +218,7 @@ unshare --mount --pid --fork --uts --ipc --net true 2>/dev/null || cannot "this 
 [ "$mode" != systemd ] || unshare --mount --cgroup mount -t cgroup2 cgroup2 /mnt 2>/dev/null ||
     cannot "this container has no control groups for systemd"
 mkdir -p "$roots"
+if [ ! -O "$roots" ] || [ -L "$roots" ]; then cannot "$roots belongs to somebody else"; fi
 exec 9>"$roots/$release$level.lock"
 if [ "$mode" = kept ]; then flock 9; else flock -s 9; fi
 until is_made; do

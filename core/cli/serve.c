@@ -172,6 +172,8 @@ static void opening_is_overdue(struct serve *s)
     s->opening_us = INT64_MAX;
     opening_describe(s->opening, what, sizeof what);
     opening_abandon(s->opening);
+    if (s->stopped_us)
+        return; /* nobody waits for it any more */
     snprintf(why, sizeof why,
              "%s takes longer than %d s; a plugin may neither connect nor wait there", what,
              OPENING_MS / 1000);
@@ -335,9 +337,9 @@ static void step(struct serve *s, const struct config *config)
          .events = POLLIN},
     };
     show(s);
-    service_look(&s->service,
-                 &(struct service_view){s->now ? s->now->relay : NULL, &s->sum, s->reload.failed,
-                                        s->deadline_us != INT64_MAX});
+    service_look(&s->service, &(struct service_view){
+                                  s->now ? s->now->relay : NULL, s->old ? s->old->relay : NULL,
+                                  &s->sum, s->reload.failed, s->deadline_us != INT64_MAX});
     if (poll(fds, sizeof fds / sizeof fds[0], next_ms(s)) < 0)
         return;
     if (fds[0].revents)

@@ -92,12 +92,13 @@ void service_ready(struct service *s)
 {
     s->reloading = false;
     s->look_us = 0;
-    tell(s, ROOM_MS, "READY=1");
+    s->ready_due = !tell(s, ROOM_MS, "READY=1");
 }
 
 void service_reloading(struct service *s)
 {
     s->reloading = true;
+    s->ready_due = false;
     s->look_us = 0;
     tell(s, ROOM_MS, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
 }
@@ -105,6 +106,7 @@ void service_reloading(struct service *s)
 void service_stopping(struct service *s, int64_t within_ms)
 {
     s->stopping = true;
+    s->ready_due = false;
     s->look_us = 0;
     tell(s, ROOM_MS, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (within_ms + LEAVE_MS) * 1000);
 }
@@ -118,6 +120,8 @@ void service_describe(const struct service *s, const struct service_view *view, 
         relay_snapshot(view->relay, &report);
         relay_describe_waits(view->relay, waits, sizeof waits);
     }
+    if (view->old && !waits[0])
+        relay_describe_waits(view->old, waits, sizeof waits);
     utf8_printable(view->reload_failed, strlen(view->reload_failed), why, sizeof why);
     snprintf(text, cap, "%spublished %" PRIu64 ", failed %" PRIu64 "%s%s%s%s",
              s->stopping    ? "stopping; "
@@ -139,9 +143,10 @@ static void give_sign(struct service *s, const struct service_view *view, int64_
                       "this process",
                       "thread", why, "seconds", LOG_NUM(s->watchdog_us / 1000000), NULL);
         s->hangs = true;
+        s->hung = view->relay;
         return;
     }
-    if (s->hangs)
+    if (s->hangs && view->relay == s->hung && !view->ends_by_itself)
         log_event(s->log, OUTBOX_LOG_WARNING, "the thread that hung has come back", NULL);
     s->hangs = false;
     if (now_us - s->fed_us < s->watchdog_us / 4)
@@ -158,6 +163,8 @@ void service_look(struct service *s, const struct service_view *view)
         return;
     s->look_us =
         now_us + (s->watchdog_us && s->watchdog_us / 4 < LOOK_US ? s->watchdog_us / 4 : LOOK_US);
+    if (s->ready_due)
+        s->ready_due = !tell(s, 0, "READY=1");
     if (s->watchdog_us)
         give_sign(s, view, now_us);
     service_describe(s, view, status, sizeof status);

@@ -15,16 +15,19 @@ struct service {
     int room_fd; /* whether the manager takes more; -1: not known */
     bool reloading;
     bool stopping;
-    bool hangs;          /* a thread does, and that was logged */
-    int64_t watchdog_us; /* a sign of life is wanted within this time; 0: none is */
-    int64_t fed_us;      /* monotonic: when there was one */
-    int64_t look_us;     /* when to look again */
-    char status[800];    /* that was told last */
+    bool ready_due;           /* READY=1 found no room: again at the next look */
+    bool hangs;               /* a thread does, and that was logged */
+    const struct relay *hung; /* whose thread */
+    int64_t watchdog_us;      /* a sign of life is wanted within this time; 0: none is */
+    int64_t fed_us;           /* monotonic: when there was one */
+    int64_t look_us;          /* when to look again */
+    char status[1000];        /* that was told last */
 };
 
 /* How the process is. */
 struct service_view {
     struct relay *relay;            /* that works; NULL: none yet */
+    struct relay *old;              /* that hands over to it; NULL: none */
     const struct relay_report *sum; /* of those before it */
     const char *reload_failed;      /* why the last reload did; empty: it did not */
     bool ends_by_itself; /* at a deadline: what its threads do does not matter any more */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "plugin/current_call.h"
 #include "relay/worker.h"
 
 #include <outbox/helpers.h>
@@ -68,4 +69,5 @@ void idle_wait(struct worker *w, int64_t due_us)
     }
     activity_begin(&w->activity, ACTIVITY_IDLE, ROUTE_NONE);
     wakeup_wait(&relay->wakeup, due_us, own_us);
+    current_call_moved();
 }
