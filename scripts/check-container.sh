@@ -52,7 +52,7 @@ make_base() {
         awk '$2 == "Debian" && $3 == "Debian" {print $1; exit}')
     unshare --mount mmdebstrap --quiet --variant=minbase --aptopt="$work/apt.conf" --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --customize-hook="rm \"\$1\"/etc/apt/apt.conf.d/99mmdebstrap" "$release" "$work/base.tar" \
+        --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr --customize-hook="rm \"\$1\"/etc/apt/apt.conf.d/99mmdebstrap" "$release" "$work/base.tar" \
         "${mirror:-http://deb.debian.org/debian}" || return
     container=$(image_tool from scratch)
     image_tool add -q "$container" "$work/base.tar" / >/dev/null
@@ -73,10 +73,10 @@ version=$(sed -n 's/^AC_INIT(\[outboxd\], \[\([^]]*\)\].*/\1/p' configure.ac)
 mkdir "$work/source"
 git ls-files -z | xargs -0 cp -P --parents -t "$work/source"
 # This machine's ways to the mirror are mounted: they are no part of the image.
-image_tool bud --isolation chroot --format docker --pull-never --layers -f packaging/container/Containerfile \
+image_tool bud --isolation chroot --format docker --pull-never ${OUTBOX_CONTAINER_DIR:+--layers} -f packaging/container/Containerfile \
     --build-arg BASE="$base" -v "$work/apt.conf:/etc/apt/apt.conf.d/99check:ro" -t outboxd:check "$work/source" \
     >"$work/build.log" 2>&1 || wrong "the image cannot be built"
-grep -nE 'warning: |Warning' "$work/build.log" | grep -v 'apt-utils\|apt-get' && wrong "building warns"
+grep -nE 'warning: |Warning' "$work/build.log" | grep -vE 'apt-utils|apt-get|remember to run .libtool --finish' && wrong "building warns"
 image_tool inspect --type image outboxd:check >"$work/image.json"
 python3 - "$work/image.json" "$version" <<'PYTHON' || wrong "what the image says of itself"
 import json, sys
@@ -96,7 +96,7 @@ for file in "$root"/usr/bin/outboxd "$root"/usr/lib/outboxd/plugins/*.so; do
     [ "$(stat -c %u:%g%A "$file" | cut -c 1-13)" = "0:0-rwxr-xr-x" ] || wrong "$file is $(stat -c '%u:%g %A' "$file")"
 done
 say "image: $(du -sm --apparent-size "$root" | cut -f 1) MB, $(find "$root/usr/lib/outboxd/plugins" -name '*.so' | wc -l) plugins," \
-    "packages beside the base's: $(tr '\n' ' ' <"$root/usr/share/doc/outboxd/packages")"
+    "packages with its libraries: $(tr '\n' ' ' <"$root/usr/share/doc/outboxd/packages")"
 
 # ---- a bundle of it: the root read-only and without any shell; only the volume and /tmp can be written to
 

@@ -57,6 +57,10 @@ fi
 if [ -e packaging/rpm/outboxd.spec ]; then
     says packaging/rpm/outboxd.spec "Version:" "$(sed -nE 's/^Version:[[:space:]]*//p' packaging/rpm/outboxd.spec)" "$version"
 fi
+image=packaging/container/Containerfile
+if [ -e $image ]; then
+    says $image "ARG VERSION" "$(sed -n 's/^ARG VERSION=//p' $image)" "$version"
+fi
 # Dependencies on the ABI, wherever they are written as numbers.
 while IFS=: read -r file line found; do
     says "$file:$line" "the plugin ABI" "${found#outboxd-plugin-abi-}" "$major"
