@@ -286,7 +286,7 @@ check_cpp() {
 }
 
 check_scripts() {
-    shellcheck scripts/*.sh scripts/outbox-new-plugin .ci/run examples/shop/*.sh sdk/examples/stream/*.sh sdk/template/*/*.sh \
+    shellcheck scripts/*.sh scripts/outbox-new-plugin .ci/run etc/restart-relays packaging/debian/outboxd.p* packaging/rpm/*.sh examples/shop/*.sh sdk/examples/stream/*.sh sdk/template/*/*.sh \
         sdk/template/*/tests/*.sh
 }
 
