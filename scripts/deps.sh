@@ -9,8 +9,8 @@ build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-
 libpq-dev librabbitmq-dev libmosquitto-dev librdkafka-dev libnats-dev libhiredis-dev libcurl4-openssl-dev
 libssl-dev libini-config-dev libjson-c-dev libsystemd-dev uuid-dev check python3"
 # Servers, which scripts/services.sh or the tests run in private, and clients of theirs for the tests; what plugins are built with, too.
-services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients meson nats-server nginx openssl python3-cryptography python3-pika python3-psycopg2 redis-server"
-checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap bash-completion zsh fish man-db groff-base build-essential debhelper lintian"
+services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients meson nats-server nginx openssl python3-cryptography python3-pika python3-psycopg2 redis-server bash-completion zsh fish"
+checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap man-db groff-base build-essential debhelper lintian"
 # The sanitizers and the fuzzer of Debian 12's clang are a package of their own.
 # shellcheck disable=SC1091  # the file is the machine's
 [ "$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}")" != 12 ] || checks="$checks libclang-rt-14-dev"
