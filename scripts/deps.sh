@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs from the distribution what building outboxd needs (--build); with --services also the servers that
-# it is tried with, with --ci also what checking it needs, with --release what making packages of other kinds needs, too; with --packaging only
+# it is tried with, with --tests what all tests want, with --ci also what checking it needs, with --release what making packages of other kinds needs, too; with --packaging only
 # what Debian's packages are built and looked at with. Does nothing, and asks nobody, when all of it is there.
 set -eu
 
@@ -9,7 +9,9 @@ build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-
 libpq-dev librabbitmq-dev libmosquitto-dev librdkafka-dev libnats-dev libhiredis-dev libcurl4-openssl-dev
 libssl-dev libini-config-dev libjson-c-dev libsystemd-dev uuid-dev check python3"
 # Servers, which scripts/services.sh or the tests run in private, and clients of theirs for the tests; what plugins are built with, too.
-services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients meson nats-server nginx openssl python3-cryptography python3-pika python3-psycopg2 redis-server bash-completion zsh fish"
+services="postgresql rabbitmq-server pgbouncer mosquitto mosquitto-clients meson nats-server nginx openssl python3-cryptography python3-pika python3-psycopg2 redis-server"
+# Shells, for which there are completions.
+shells="bash-completion zsh fish"
 checks="clang clang-format cppcheck shellcheck mandoc valgrind xz-utils libfaketime mmdebstrap man-db groff-base build-essential debhelper lintian"
 # The sanitizers and the fuzzer of Debian 12's clang are a package of their own.
 # shellcheck disable=SC1091  # the file is the machine's
@@ -19,8 +21,9 @@ wanted=$build
 case ${1:-} in
 --build | '') ;;
 --services) wanted="$build $services" ;;
---ci) wanted="$build $services $checks" ;;
---release) wanted="$build $services $checks rpm rpmlint buildah crun" ;;
+--tests) wanted="$build $services $shells" ;;
+--ci) wanted="$build $services $shells $checks" ;;
+--release) wanted="$build $services $shells $checks rpm rpmlint buildah crun" ;;
 --packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd-standalone-sysusers xz-utils" ;;
 esac
 

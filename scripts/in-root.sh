@@ -6,7 +6,7 @@
 #
 #   in-root.sh [--fresh | --systemd] RELEASE LEVEL COMMAND...   such as: in-root.sh trixie --services scripts/test.sh --portable
 #
-# LEVEL is what scripts/deps.sh installs there: --build, --services, --ci or --packaging; or --bare: nothing, but what --services
+# LEVEL is what scripts/deps.sh installs there: --build, --services, --tests, --ci or --packaging; or --bare: nothing, but what --services
 # would install, and sudo, are packages in a folder of the root, which its apt (after `apt-get update`) installs from without a network.
 # The root is kept for a week, in $OUTBOX_ROOTS_DIR or else /var/tmp/outbox-roots, and so is what COMMAND leaves in it outside of
 # the copy.
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 mode=kept
 case ${1:-} in --fresh | --systemd) mode=${1#--} && shift ;; esac
-if ! [[ ${1:-} =~ ^[a-z]+$ && ${2:-} =~ ^--(bare|build|services|ci|packaging)$ && $# -gt 2 ]]; then
+if ! [[ ${1:-} =~ ^[a-z]+$ && ${2:-} =~ ^--(bare|build|services|tests|ci|packaging)$ && $# -gt 2 ]]; then
     sed -n '3,15s/^# \{0,1\}//p' "$0"
     exit 2
 fi

@@ -20,7 +20,7 @@ mode=${1:-ci}
 
 case $mode in
 ci | --here | --suites | --long) scripts/deps.sh --ci || exit 1 ;;
---portable | --faults) scripts/deps.sh --services || exit 1 ;;
+--portable | --faults) scripts/deps.sh --tests || exit 1 ;;
 --quick) scripts/deps.sh || exit 1 ;;
 *) sed -n '3,16s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
@@ -144,14 +144,14 @@ build_others() {
     build clang CC="${ccache}clang"
     build asan --enable-sanitizer=address,undefined --enable-crash-points
     build tsan --enable-sanitizer=thread
-    scripts/in-root.sh $portable_release --services true
+    scripts/in-root.sh $portable_release --tests true
 } >/dev/null 2>&1
 
 # Once more on another release of Debian, while the checks run here, which have no times to keep.
 begin_portable() {
     portable_began=$SECONDS
     set -m # a group of its own, to be ended as one
-    scripts/in-root.sh $portable_release --services scripts/test.sh --portable >"$work/portable.log" 2>&1 &
+    scripts/in-root.sh $portable_release --tests scripts/test.sh --portable >"$work/portable.log" 2>&1 &
     portable=$!
     set +m
 }
