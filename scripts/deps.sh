@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs from the distribution what building outboxd needs (--build); with --services also the servers that
-# it is tried with, with --tests what all tests want, with --ci also what checking it needs, with --release what making packages of other kinds needs, too; with --packaging only
-# what Debian's packages are built and looked at with. Does nothing, and asks nobody, when all of it is there.
+# Installs from the distribution what building outboxd needs (--build); with --services also the servers that it is tried
+# with, with --tests what all tests want, with --ci what checking it needs, with --release what making packages of other kinds
+# needs, too; with --packaging only what Debian's packages are built and looked at with. Does nothing, and asks nobody, when all
+# of it is there.
 set -eu
 
 build="gcc g++ make autoconf automake libtool libltdl-dev pkg-config libsqlite3-dev sqlite3
