@@ -2,6 +2,9 @@
 /* inject.h - what the kinds of failure have in common. */
 #pragma once
 
+/* Here are the functions that it would replace. */
+#undef _FORTIFY_SOURCE
+
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -119,6 +119,15 @@ EXPORT int open64(const char *path, int flags, ...)
     OPEN(open64, );
 }
 
+/* What open without a mode is in programs that are built with _FORTIFY_SOURCE. */
+int __open_2(const char *path, int flags);
+
+EXPORT int __open_2(const char *path, int flags)
+{
+    int error = open_error(path, flags);
+    return error ? fail("open", CALLER, error) : REAL(open)(path, flags);
+}
+
 EXPORT int openat(int at, const char *path, int flags, ...)
 {
     OPEN(openat, at, );

@@ -155,6 +155,35 @@ EXPORT int asprintf(char **ret, const char *format, ...)
     return n;
 }
 
+/* What programs that are built with _FORTIFY_SOURCE call instead. */
+int __vasprintf_chk(char **ret, int flag, const char *format, va_list ap);
+int __asprintf_chk(char **ret, int flag, const char *format, ...);
+
+__attribute__((format(printf, 3, 0))) EXPORT int __vasprintf_chk(char **ret, int flag,
+                                                                 const char *format, va_list ap)
+{
+    (void)flag;
+    if (!no_memory("vasprintf", CALLER))
+        return print_new(ret, format, ap);
+    *ret = (char *)16;
+    return -1;
+}
+
+__attribute__((format(printf, 3, 4))) EXPORT int __asprintf_chk(char **ret, int flag,
+                                                                const char *format, ...)
+{
+    (void)flag;
+    if (no_memory("asprintf", CALLER)) {
+        *ret = (char *)16;
+        return -1;
+    }
+    va_list ap;
+    va_start(ap, format);
+    int n = print_new(ret, format, ap);
+    va_end(ap);
+    return n;
+}
+
 EXPORT FILE *open_memstream(char **ret, size_t *ret_n)
 {
     return no_memory("open_memstream", CALLER) ? NULL : REAL(open_memstream)(ret, ret_n);
