@@ -11,6 +11,7 @@
 # shellcheck disable=SC2317  # step calls them
 set -u
 cd "$(dirname "$0")/.." || exit 1
+top=$PWD
 roots=${OUTBOX_ROOTS_DIR:-/var/tmp/outbox-roots}
 
 # ---- in the root, in a copy of the source
@@ -48,7 +49,7 @@ again() {
 }
 
 compare_builds() {
-    mkdir "$work/one" && cp "$work"/*.deb "$work/one/" && scripts/check-reproducible.sh --debs "$work/one" "$work/again"
+    mkdir "$work/one" && cp "$work"/*.deb "$work/one/" && "$top/scripts/check-reproducible.sh" --debs "$work/one" "$work/again"
 }
 
 # One release's lintian does not know the tags of another's, for which there are overrides.
@@ -79,7 +80,7 @@ come_and_go() {
         esac
         dpkg -i "$@" || return
         # The core runs with no plugin at all.
-        [ "$package" != outboxd ] || sh packaging/debian/tests/core-alone || return
+        [ "$package" != outboxd ] || sh "$top/packaging/debian/tests/core-alone" || return
         if [ -d /etc/outboxd ]; then
             [ "$(stat -c '%U %G %a' /etc/outboxd)" = 'root outboxd 750' ] || return
             echo '[relay]' >/etc/outboxd/shop.ini

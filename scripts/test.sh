@@ -84,7 +84,7 @@ slow_first() {
     grep -vE "$longest" <<<"$tests"
 }
 most_tests() {
-    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations|conform|sdk_template|sdk_guide)|fuzz/|faults/'
+    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations|conform|sdk_template|sdk_guide|documents|generated|sbom)|fuzz/|faults/'
     echo tests/faults/test_kill.py
 }
 suite_tests() {
