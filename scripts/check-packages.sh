@@ -53,7 +53,7 @@ compare_builds() {
 }
 
 # One release's lintian does not know the tags and the policy of another's, for which there are overrides.
-look() { lintian --suppress-tags alien-tag,unused-override,newer-standards-version --allow-root --pedantic -I --fail-on=error,warning,info,pedantic "$work"/outboxd_*.changes; }
+look() { lintian --suppress-tags alien-tag,newer-standards-version --allow-root --pedantic -I --fail-on=error,warning,info,pedantic "$work"/outboxd_*.changes; }
 
 # PIE is the compiler's own default; what only tests load is not installed; the SBOM is told the compiler's name, and links nothing.
 flags() {
