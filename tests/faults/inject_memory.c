@@ -134,25 +134,30 @@ __attribute__((format(printf, 2, 0))) static int print_new(char **ret, const cha
 }
 
 /* Without memory glibc leaves the pointer undefined: so that nobody relies on NULL. */
-EXPORT int vasprintf(char **ret, const char *format, va_list ap)
+__attribute__((format(printf, 4, 0))) static int print(const char *call, const void *caller,
+                                                       char **ret, const char *format, va_list ap)
 {
-    if (!no_memory("vasprintf", CALLER))
+    if (!no_memory(call, caller))
         return print_new(ret, format, ap);
     *ret = (char *)16;
     return -1;
 }
 
+#define PRINT(ret, format)                                  \
+    va_list ap;                                             \
+    va_start(ap, format);                                   \
+    int n = print("asprintf", CALLER, (ret), (format), ap); \
+    va_end(ap);                                             \
+    return n
+
+EXPORT int vasprintf(char **ret, const char *format, va_list ap)
+{
+    return print("vasprintf", CALLER, ret, format, ap);
+}
+
 EXPORT int asprintf(char **ret, const char *format, ...)
 {
-    if (no_memory("asprintf", CALLER)) {
-        *ret = (char *)16;
-        return -1;
-    }
-    va_list ap;
-    va_start(ap, format);
-    int n = print_new(ret, format, ap);
-    va_end(ap);
-    return n;
+    PRINT(ret, format);
 }
 
 /* What programs that are built with _FORTIFY_SOURCE call instead. */
@@ -163,25 +168,14 @@ __attribute__((format(printf, 3, 0))) EXPORT int __vasprintf_chk(char **ret, int
                                                                  const char *format, va_list ap)
 {
     (void)flag;
-    if (!no_memory("vasprintf", CALLER))
-        return print_new(ret, format, ap);
-    *ret = (char *)16;
-    return -1;
+    return print("vasprintf", CALLER, ret, format, ap);
 }
 
 __attribute__((format(printf, 3, 4))) EXPORT int __asprintf_chk(char **ret, int flag,
                                                                 const char *format, ...)
 {
     (void)flag;
-    if (no_memory("asprintf", CALLER)) {
-        *ret = (char *)16;
-        return -1;
-    }
-    va_list ap;
-    va_start(ap, format);
-    int n = print_new(ret, format, ap);
-    va_end(ap);
-    return n;
+    PRINT(ret, format);
 }
 
 EXPORT FILE *open_memstream(char **ret, size_t *ret_n)
