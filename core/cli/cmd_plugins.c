@@ -181,6 +181,8 @@ static int print_all(struct plugin_set *set, const struct args *args)
         code = report_failure("there is no plugin `%s` in %s%s", name, plugin_set_dir(set),
                               suggest_hint(&nearest));
     }
+    if (!name && n == 0)
+        fprintf(stderr, "no plugin is installed in %s\n", plugin_set_dir(set));
     free(files);
     return code;
 }

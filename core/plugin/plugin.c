@@ -9,6 +9,7 @@
 #include <outbox/helpers.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +230,11 @@ int plugin_files(const struct plugin_set *set, struct plugin_file **ret, size_t 
     struct plugin_file *files = NULL;
     size_t n = 0;
     DIR *dir = opendir(set->dir);
+    if (!dir && errno == ENOENT && strcmp(set->dir, PLUGINDIR) == 0) {
+        *ret = NULL; /* the folder of the installation comes with the first plugin */
+        *ret_n = 0;
+        return OUTBOX_OK;
+    }
     if (!dir)
         return outbox_fail(err, OUTBOX_E_CONFIG, "plugin folder %s: %m", set->dir);
     for (struct dirent *entry; r == 0 && (entry = readdir(dir));) {
