@@ -49,7 +49,8 @@ again() {
 }
 
 compare_builds() {
-    mkdir "$work/one" && cp "$work"/*.deb "$work/one/" && "$top/scripts/check-reproducible.sh" --debs "$work/one" "$work/again"
+    mkdir "$work/one" "$work/other" && cp "$work"/*.deb "$work/one/" && cp "$work"/again/*.deb "$work/other/" &&
+        "$top/scripts/check-reproducible.sh" --debs "$work/one" "$work/other"
 }
 
 # One release's lintian does not know the tags and the policy of another's, for which there are overrides.
@@ -123,7 +124,7 @@ in_root() {
         echo "package $release: $(dpkg-deb -f "$deb" Package) $(dpkg-deb -f "$deb" Version), $(($(stat -c %s "$deb") / 1024)) KiB," \
             "$(dpkg-deb -f "$deb" Installed-Size) KiB installed, $(dpkg-deb -c "$deb" | grep -vc '^d') files"
     done
-    rm -rf "$work/again" "$work/one" "$work/outboxd-$version" "$work"/before "$work"/after
+    rm -rf "$work/again" "$work/one" "$work/other" "$work/outboxd-$version" "$work"/before "$work"/after
     return $failed
 }
 

@@ -25,7 +25,7 @@ case ${1:-} in
 --tests) wanted="$build $services $shells" ;;
 --ci) wanted="$build $services $shells $checks" ;;
 --release) wanted="$build $services $shells $checks rpm rpmlint buildah crun" ;;
---packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd-standalone-sysusers xz-utils" ;;
+--packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd xz-utils" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
