@@ -481,16 +481,17 @@ class Security(Http):
         broker.start()
         ca = "ca_file = %s\n" % broker.path("cert.pem")
         client = "cert_file = %s\nkey_file = %s\n" % (self.path("client.pem"), self.path("client.key"))
+        ids = []
         for options, said in ((client, "certificate"), ("ca_file = /nowhere\n" + client, "/nowhere"), (ca, "")):
             self.http(options)
-            i = self.insert("x")
+            ids.append(self.insert("x"))
             done = self.once(code=1)
             self.assertIn(said, done.stderr)
-            self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 0))
+            self.assertEqual({row[:2] for row in self.statuses()}, {("pending", 0)})
         for options in (ca + client, "tls_verify = no\n" + client):
             self.http(options)
             self.outboxd("check", "--connect")
-            self.until_sent(self.insert("y"), i)
+            self.until_sent(self.insert("y"), *ids)
             self.assertEqual({row[:2] for row in self.statuses()}, {("processed", 0)})
 
     def test_a_password_is_read_again_and_never_shown(self):

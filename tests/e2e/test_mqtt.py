@@ -189,7 +189,11 @@ class Mqtt(relay_test.Relay):
         subprocess.run(["mosquitto_sub", "-V", "5", "-p", str(self.server.port), "-i", "test", "-t", "x", "-E"], check=True)
         self.mqtt(url, "mandatory = yes", relay="retry_min = 1h\nretry_max = 1h")
         i = self.insert("x")
-        self.outboxd("run", "--once", code=None)
+
+        def charged():
+            self.outboxd("run", "--once", code=None)
+            return self.row(i)["retries"]
+        self.until(charged, "the message to be charged")
         self.assertEqual((self.row(i)["status"], self.row(i)["retries"]), ("pending", 1))
         self.assertIn("nobody subscribes", self.row(i)["last_error"])
 
