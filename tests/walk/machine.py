@@ -109,8 +109,9 @@ def put(path, text, mode=0o640, group="outboxd"):
 
 # Not the system's, or written by others all the time.
 PASSED_OVER = ("/proc /sys /dev /run /tmp /var/tmp /root /srv /var/cache /var/log /var/lib/apt /var/lib/dpkg /var/lib/postgresql "
-               "/var/lib/rabbitmq /var/lib/mosquitto /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/ld.so.cache "
-               "/var/lib/systemd/random-seed /var/lib/systemd/timers /etc/.pwd.lock").split()
+               "/var/lib/rabbitmq /var/lib/mosquitto /var/lib/redis /var/lib/nats "
+               "/etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/ld.so.cache /var/lib/systemd/random-seed "
+               "/var/lib/systemd/timers /etc/.pwd.lock").split()
 
 
 def describe(path):

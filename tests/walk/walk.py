@@ -5,6 +5,7 @@
 The packages are in /srv/debs: new/, what was built; old/, the same with a lower version; next/, with a higher one. Every step
 prints a line. It ends at the first that fails, with what the relays logged."""
 
+import importlib
 import os
 import pwd
 import sys
@@ -16,10 +17,11 @@ import readme
 from machine import (PACKAGES, SHOP, STATE, AmqpConsumer, FileConsumer, MqttConsumer, active, apt, check, debs, journal, process,
                      produce_postgres, produce_sqlite, prop, put, run, until, versions)
 
-SERVERS = "postgresql rabbitmq-server mosquitto mosquitto-clients python3-pika python3-psycopg2 sqlite3".split()
+SERVERS = "postgresql rabbitmq-server mosquitto mosquitto-clients python3-pika python3-psycopg2 sqlite3 nats-server redis-server".split()
+OTHERS = {"http": "http_receiver", "kafka": "kafka_server", "nats": "nats_server", "redis": "redis_server"}
 # How long messages flow before a step and after it, and so how long the longest may take that is to meet them.
 FLOW = 2
-SQLITE, SHOP_UNIT = "outboxd.service", "outboxd@shop.service"
+SQLITE, SHOP_UNIT, OTHERS_UNIT = "outboxd.service", "outboxd@shop.service", "outboxd@others.service"
 AMQP = "plugin = amqp\nurl = amqp://shop@127.0.0.1\npassword_file = /etc/outboxd/mq.password\nmode = pubsub\nexchange = shop\n"
 MQTT = "plugin = mqtt\nurl = mqtt://127.0.0.1\ntopic = shop/{topic}\n"
 MAIL = STATE + "/mail.txt"
@@ -159,6 +161,30 @@ class Walk:
         check(not lost and not ghosts and not more, "the counts are not right")
         check(len(producer.committed) > 100, "there were hardly any messages")
 
+    def others(self):
+        """Each broker that is left, by its client library from within the sandbox of the unit. They go again."""
+        names = ["outboxd-pub-" + name for name in OTHERS]
+        apt("install", *debs("new", *names))
+        sys.path.append("tests/lib")  # whose modules look for programs that are installed by now
+        there = {name: importlib.import_module(module).Broker("/srv/broker-" + name) for name, module in OTHERS.items()}
+        sections = ""
+        for name, broker in there.items():
+            broker.start()
+            sections += broker.section(name, more="bearer_token = t\n" if name == "http" else "")
+            sections += "[route %s]\ntopic = %s\npublisher = %s\n" % (name, name, name)
+        put("/etc/outboxd/others.ini", "[relay]\nname = others\n\n[store]\nplugin = sqlite\npath = %s/others.db\n\n%s"
+            % (STATE, sections))
+        run("systemctl", "start", OTHERS_UNIT)
+        run("outboxd", "init", "-c", "/etc/outboxd/others.ini", user="outboxd")
+        for name in there:
+            run("outboxd", "send", "-c", "/etc/outboxd/others.ini", "--topic", name, "{}", user="outboxd")
+        until(lambda: all(broker.ids() for broker in there.values()), lambda: "all of them\n" + journal(OTHERS_UNIT))
+        run("systemctl", "stop", OTHERS_UNIT)
+        for broker in there.values():
+            broker.stop()
+        apt("purge", *names)
+        run("sh", "-c", "rm /etc/outboxd/others.ini %s/others.db*" % STATE)
+
     # ---- other versions
 
     def change_all(self, folder, *options):
@@ -252,6 +278,7 @@ STEPS = [
     ("a broker whose package is missing: the reload refuses, the relay goes on", Walk.not_installed),
     ("its package, and three swaps under load by reload", Walk.swap),
     ("nothing lost, nothing twice", Walk.settle),
+    ("HTTP, Kafka, NATS and Redis from within the sandbox of the unit", Walk.others),
     ("downgrade under load", Walk.downgrade),
     ("upgrade under load", Walk.upgrade),
     ("upgrade of one backend alone, under load", Walk.upgrade_one),
@@ -271,7 +298,7 @@ def main():
             print("FAILED %s: %s" % (name, e), flush=True)
             if not isinstance(e, machine.Failed):
                 traceback.print_exc(file=sys.stdout)
-            for unit in SQLITE, SHOP_UNIT:
+            for unit in SQLITE, SHOP_UNIT, OTHERS_UNIT:
                 print("---- the end of the log of %s\n%s" % (unit, "\n".join(journal(unit).split("\n")[-30:])))
             sys.exit(1)
     print("ok all %d steps (%.0f s), with the packages in %s" % (len(STEPS), time.monotonic() - began, PACKAGES))
