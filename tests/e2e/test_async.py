@@ -292,7 +292,7 @@ class SlowInPlainForm(Shop):
         self.insert_mixed(1, 60)
         relay = self.start("run")
         self.until_arrived(1, "slow")
-        self.assertLess(self.keys()["fast"], 20)
+        self.assertLess([key for _, key in self.arrived()].index("slow"), 20)
         self.until_counted(61, "processed")
         self.stop(relay)
 

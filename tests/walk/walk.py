@@ -18,6 +18,8 @@ from machine import (PACKAGES, SHOP, STATE, AmqpConsumer, FileConsumer, MqttCons
                      produce_postgres, produce_sqlite, prop, put, run, until, versions)
 
 SERVERS = "postgresql rabbitmq-server mosquitto mosquitto-clients python3-pika python3-psycopg2 sqlite3 nats-server redis-server".split()
+# glibc and systemd of Debian 13 recommend these, and so apt keeps them when the package that brought them goes.
+SERVERS += "libidn2-0 libp11-kit0".split()
 OTHERS = {"http": "http_receiver", "kafka": "kafka_server", "nats": "nats_server", "redis": "redis_server"}
 # How long messages flow before a step and after it, and so how long the longest may take that is to meet them.
 FLOW = 2
