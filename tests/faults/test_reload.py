@@ -18,8 +18,9 @@ TIMES = 20 if SHORT else 100
 # Until then each thread's share of the heap has grown to what it needs.
 WARM_UP = TIMES // 2
 GROWTH_KIB = 2048
-# SQLite keeps descriptors of closed connections for the next ones, as long as other connections hold locks.
-SPARE = {"sqlite": 8, "postgres": 0}
+# SQLite keeps descriptors of closed connections for the next ones, as long as other connections hold locks. With PostgreSQL
+# a connection or two may not be there yet at any time that is looked at on a busy machine; a leak is one a reload.
+SPARE = {"sqlite": 8, "postgres": 3}
 PAIRS = [("postgres", "amqp"), ("sqlite", "exec")]
 
 
