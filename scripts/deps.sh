@@ -24,7 +24,7 @@ case ${1:-} in
 --services) wanted="$build $services" ;;
 --tests) wanted="$build $services $shells" ;;
 --ci) wanted="$build $services $shells $checks" ;;
---release) wanted="$build $services $shells $checks rpm rpmlint buildah crun" ;;
+--release) wanted="$build $services $shells $checks faketime rpm rpmlint buildah crun" ;;
 --packaging) wanted="$build blhc build-essential debhelper lintian passwd systemd xz-utils" ;;
 esac
 
