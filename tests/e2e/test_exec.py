@@ -123,7 +123,7 @@ class Processes(relay_test.Relay):
         self.until(lambda: len(self.children(first)) == 1, "orphans to be reaped")
         self.assertFalse(self.is_zombie(self.children(first)[0]))
         os.kill(first, signal.SIGTERM)
-        self.assertEqual(outer.wait(outbox_test.PATIENCE), 0)
+        self.assertEqual(outer.wait(outbox_test.PATIENCE), 0, self.read("relay.log"))
         self.assertIn("stopped", self.read("relay.log"))
 
     def test_a_program_that_cannot_be_killed_is_left_behind(self):
