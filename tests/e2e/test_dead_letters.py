@@ -129,8 +129,8 @@ class Progress(outbox_test.Scratch):
         self.outboxd("init")
         db = self.connect()
         many = ("INSERT INTO outbox_messages (topic, status, processed_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
-                " SELECT i + 1 FROM n WHERE i < 2400) SELECT iif(i % 2, 'odd', 'even'), iif(i % 2, 'failed', 'processed'), '2020-01-01' FROM n")
-        busy = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000) SELECT i FROM n)"
+                " SELECT i + 1 FROM n WHERE i < 12000) SELECT iif(i % 2, 'odd', 'even'), iif(i % 2, 'failed', 'processed'), '2020-01-01' FROM n")
+        busy = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1600) SELECT i FROM n)"
         db.execute("CREATE TRIGGER slow_u AFTER UPDATE ON outbox_messages BEGIN %s; END" % busy)
         db.execute("CREATE TRIGGER slow_d AFTER DELETE ON outbox_messages BEGIN %s; END" % busy)
         db.execute(many)
@@ -141,7 +141,7 @@ class Progress(outbox_test.Scratch):
                 self.assertTrue(left, shown)
                 for done, at_least, remaining in left:
                     total = int(done) + int(remaining)
-                    self.assertTrue(total == 1200 or (at_least and total < 1200), shown)
+                    self.assertTrue(total == 6000 or (at_least and total < 6000), shown)
 
     def test_nothing_is_shown_where_nobody_looks(self):
         self.slow_shop()
