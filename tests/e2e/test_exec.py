@@ -107,14 +107,14 @@ class Processes(relay_test.Relay):
             return False
 
     def test_process_1_reaps_orphans_and_hands_on_signals(self):
-        if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
+        if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False, capture_output=True).returncode:
             self.skipTest("this user may not make a PID namespace")
         program = self.write("orphan.sh", "#!/bin/sh\n(sleep 0.1 &) >/dev/null 2>&1 </dev/null\n", 0o755)
         self.config("[publisher out]\nplugin = exec\ncommand = %s\n" % program)
         self.outboxd("init")
         ids = self.insert("x", count=20)
         with open(self.path("relay.log"), "wb") as f:
-            outer = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", outbox_test.PROGRAM, "run", "-c",
+            outer = subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", outbox_test.PROGRAM, "run", "-c",
                                       self.path("outboxd.ini")], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
         self.processes.append(outer)
         for i in ids:
