@@ -15,7 +15,7 @@ top=$PWD
 parts() {
     cat <<'END'
 packages    9 Debian packages from the tarball, on Debian 12 and 13: lintian, blhc, each comes and goes
-walk       10 a new user's way through the packages on both: install, swap, upgrade, remove, purge
+walk       12 packages on both: their autopkgtests; a new user's way: install, swap, upgrade, remove, purge
 units       8 the units under a real systemd of both
 readme     15 the commands of the READMEs on both, as root and with sudo
 builds      9 the same bytes from two folders; RPM packages; the container
@@ -45,6 +45,7 @@ run_part() (
     packages) scripts/check-packages.sh --out "$debs" bookworm trixie ;;
     walk)
         for release in bookworm trixie; do
+            scripts/check-autopkgtests.sh "$release" "$debs/$release"
             scripts/walk-packages.sh "$release" "$debs/$release"
         done
         ;;
