@@ -152,7 +152,7 @@ def main():
         if brokers.module(name).MISSING:
             sys.exit("swap: " + brokers.module(name).MISSING)
     with tempfile.TemporaryDirectory(prefix="outbox-swap-") as folder:
-        shop = Shop(folder, brokers.environment(folder, names))
+        shop = Shop(folder, brokers.environment(names))
         old, new = [brokers.module(name).Broker(os.path.join(folder, part)) for name, part in zip(names, ("old", "new"))]
         try:
             old.start()

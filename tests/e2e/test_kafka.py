@@ -23,8 +23,7 @@ class Relay(relay_test.Relay):
         super().setUp()
         preload = kafka_server.preload()
         if preload:
-            options = "%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), self.write("tsan", kafka_server.SUPPRESSIONS))
-            patch = unittest.mock.patch.dict(os.environ, TSAN_OPTIONS=options, LD_PRELOAD=preload)
+            patch = unittest.mock.patch.dict(os.environ, LD_PRELOAD=preload)
             patch.start()
             self.addCleanup(patch.stop)
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import unittest
-import unittest.mock
 
 import conform_test
 import mosquitto
@@ -20,14 +19,6 @@ SECRET = "s3cr3t-passw0rd"
 @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-mqtt.so")), "pub-mqtt is not built")
 @unittest.skipIf(mosquitto.MISSING, mosquitto.MISSING)
 class Mqtt(relay_test.Relay):
-    def setUp(self):
-        super().setUp()
-        # libmosquitto 2.0.11 unlocks a mutex twice when the broker says why it hangs up; only our thread uses it.
-        options = "%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), self.write("tsan", "mutex:libmosquitto\n"))
-        patch = unittest.mock.patch.dict(os.environ, TSAN_OPTIONS=options)
-        patch.start()
-        self.addCleanup(patch.stop)
-
     def broker(self, options="allow_anonymous true\n", login=(), start=True):
         self.server = mosquitto.Broker(self.path("broker"), options, login)
         self.addCleanup(self.server.stop)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import unittest
-import unittest.mock
 
 import conform_test
 import nats_server
@@ -22,14 +21,6 @@ SECRET = nats_server.PASSWORD
 @unittest.skipUnless(os.path.exists(os.path.join(outbox_test.PLUGIN_DIR, "pub-nats.so")), "pub-nats is not built")
 @unittest.skipIf(nats_server.MISSING, nats_server.MISSING)
 class Nats(relay_test.Relay):
-    def setUp(self):
-        super().setUp()
-        # OpenSSL, which is not built for the sanitizer, frees what its threads had by means that it does not see.
-        options = "%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), self.write("tsan", "race:libcrypto.so\n"))
-        patch = unittest.mock.patch.dict(os.environ, TSAN_OPTIONS=options)
-        patch.start()
-        self.addCleanup(patch.stop)
-
     def broker(self, *args, start=True, **more):
         self.server = nats_server.Broker(self.path("broker"), *args, **more)
         self.addCleanup(self.server.stop)

@@ -23,12 +23,6 @@ MODULES = dict(OWN, amqp="rabbitmq")
 KEEPS_TWO = {"nats": False, "postgres": False, "kafka": None}
 # So many messages a broker may itself hand out twice, when it is stopped, to who counts the ids.
 ITS_OWN = {"mqtt": 20}  # max_inflight_messages
-# Of the thread sanitizer, about the inside of client libraries; each plugin's own test says why.
-SUPPRESSIONS = {
-    "mqtt": "mutex:libmosquitto\n",
-    "nats": "race:libcrypto.so\n",
-    "kafka": "race:librdkafka\n",
-}
 
 
 def module(name):
@@ -72,11 +66,7 @@ def secrets(name):
     return it.Broker.SECRETS or [getattr(it, secret) for secret in ("PASSWORD", "SECRET", "TOKEN") if hasattr(it, secret)]
 
 
-def environment(folder, names):
+def environment(names):
     """For outboxd with these plugins."""
-    path = os.path.join(folder, "tsan")
-    with open(path, "w", encoding="ascii") as f:
-        f.writelines(SUPPRESSIONS.get(name, "") for name in names)
     preload = module("kafka").preload() if "kafka" in names else None
-    return dict(os.environ, TSAN_OPTIONS="%s suppressions=%s" % (os.environ.get("TSAN_OPTIONS", ""), path),
-                **({"LD_PRELOAD": preload} if preload else {}))
+    return dict(os.environ, **({"LD_PRELOAD": preload} if preload else {}))

@@ -16,10 +16,6 @@ PASSWORD = "s3cr3t-passw0rd"
 NOT_ENOUGH_REPLICAS = 19
 
 
-# Its counts of references are atomic, which the thread sanitizer does not see; what of ours it calls is not looked at, either.
-SUPPRESSIONS = "race:librdkafka\n"
-
-
 def preload():
     """What the thread sanitizer needs to understand the library's threads, for LD_PRELOAD; None: it is not there."""
     with open(os.environ["OUTBOX_TEST_PROGRAM"], "rb") as f:
