@@ -122,6 +122,8 @@ class CheckPlugins(outbox_test.Scratch):
 def add(rule, operation):
     if RACES_ARE_SEEN and rule in ("environment", "locale"):
         return  # what the plugin does is a race, which the sanitizer reports
+    if outbox_test.SANITIZED and rule == "reason-memory":
+        return  # the address sanitizer of gcc 13 and later puts what is on the stack elsewhere
 
     def test(self):
         self.shop(rule)
