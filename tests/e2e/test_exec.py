@@ -137,7 +137,7 @@ class Processes(relay_test.Relay):
                     "command = %s --reuid 0 --regid 0 --clear-groups sleep 600\n" % setuid, "workers = 1\nretry_min = 1h\nretry_max = 1h")
         self.outboxd("init")
         ids = self.insert("x", count=2)
-        # That user may not be able to enter the folder of the build.
+        # That user may not be able to enter the folders of the source and of the build.
         program = shutil.copy(outbox_test.PROGRAM, self.path("outboxd"))
         shutil.copytree(outbox_test.PLUGIN_DIR, self.path("plugins"))
         self.write("outboxd.ini", self.read("outboxd.ini").replace(outbox_test.PLUGIN_DIR, self.path("plugins")), 0o600)
@@ -146,7 +146,8 @@ class Processes(relay_test.Relay):
                 os.chown(self.path(name), nobody, nobody)
         done = subprocess.run(["setpriv", "--reuid", str(nobody), "--regid", str(nobody), "--clear-groups",
                                program, "run", "--once", "--wait", "2s", "-c", self.path("outboxd.ini")],
-                              capture_output=True, text=True, timeout=outbox_test.PATIENCE, check=False)
+                              capture_output=True, text=True, timeout=outbox_test.PATIENCE, check=False,
+                              env={name: value for name, value in os.environ.items() if name not in ("LSAN_OPTIONS", "TSAN_OPTIONS")})
         left = re.search(r"with pid (\d+) did not end", done.stderr)
         if not left and "timed out" not in done.stderr and "must be superuser" in done.stderr:
             self.skipTest("set-user-ID programs have no effect here")
