@@ -18,9 +18,8 @@ TIMES = 20 if SHORT else 100
 # Until then each thread's share of the heap has grown to what it needs.
 WARM_UP = TIMES // 2
 GROWTH_KIB = 2048
-# SQLite keeps descriptors of closed connections for the next ones, as long as other connections hold locks. With PostgreSQL
-# a connection or two may not be there yet at any time that is looked at on a busy machine; a leak is one a reload.
-SPARE = {"sqlite": 8, "postgres": 3}
+# SQLite keeps descriptors of closed connections for the next ones, as long as other connections hold locks.
+SPARE = {"sqlite": 8, "postgres": 0}
 PAIRS = [("postgres", "amqp"), ("sqlite", "exec")]
 
 
@@ -90,6 +89,10 @@ class Load(Reloads):
             else:
                 self.reload(n)
         late = self.samples()
+        for _ in range(3):  # a busy machine may have shown less before; what has leaked does not go away with more reloads
+            if min(s["descriptors"] for s in late) <= min(s["descriptors"] for s in early):
+                break
+            late += self.samples()
         self.stop_writing()
         verdict = self.finish()
         self.assertEqual(verdict.duplicates, 0)
