@@ -19,7 +19,7 @@ if [ "${1:-}" = --in-root ]; then
         chmod 1777 "$tmp"
         began=$SECONDS code=0
         # shellcheck disable=SC2086  # words of a command
-        AUTOPKGTEST_TMP=$tmp $command >"$tmp/log" 2>&1 </dev/null || code=$?
+        AUTOPKGTEST_TMP=$tmp timeout 600 $command >"$tmp/log" 2>&1 </dev/null || code=$?
         case $code in
         0) echo "ok      $command, $((SECONDS - began)) s" ;;
         77) echo "skipped $command" ;;

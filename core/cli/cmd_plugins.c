@@ -182,7 +182,10 @@ static int print_all(struct plugin_set *set, const struct args *args)
                               suggest_hint(&nearest));
     }
     if (!name && n == 0)
-        fprintf(stderr, "no plugin is installed in %s\n", plugin_set_dir(set));
+        fprintf(stderr,
+                "no plugin is installed in %s; install packages such as outboxd-store-sqlite and "
+                "outboxd-pub-exec, or set plugin_dir\n",
+                plugin_set_dir(set));
     free(files);
     return code;
 }
