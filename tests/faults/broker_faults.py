@@ -26,6 +26,7 @@ class Receiver:
         self.broker.start()
         self.port, self.way = None, None
         self.got, self.counted, self.ended = [], collections.Counter(), False
+        self.looks = 0  # how often it has answered
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
@@ -33,12 +34,12 @@ class Receiver:
         while not self.ended:
             began = time.time()
             try:
-                ids = self.broker.ids()
+                new = collections.Counter(self.broker.ids()) - self.counted
+                self.got += [(time.time(), i) for i in new.elements()]
+                self.counted += new
+                self.looks += 1
             except Exception:  # whatever a broker that is not there may raise
-                ids = []
-            new = collections.Counter(ids) - self.counted
-            self.got += [(time.time(), i) for i in new.elements()]
-            self.counted += new
+                pass
             time.sleep(max(0.05, time.time() - began))
 
     def detour(self):
@@ -54,11 +55,13 @@ class Receiver:
         return list(self.got)
 
     def settle_down(self):
-        """Until nothing more has come for a moment."""
-        last = -1
-        while len(self.got) != last:
-            last = len(self.got)
+        """Until nothing more has come for a moment, and since a look began: with many messages one takes seconds."""
+        last, end = -1, time.monotonic() + 120
+        while len(self.got) != last and time.monotonic() < end:
+            last, looks = len(self.got), self.looks
             time.sleep(0.6)
+            while self.looks < looks + 2 and time.monotonic() < end:
+                time.sleep(0.05)
 
     def close(self):
         self.ended = True
