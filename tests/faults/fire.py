@@ -272,8 +272,9 @@ class Fire(Watched):
         """After the writers: everything is relayed, nothing was charged but by kills, and the history holds."""
         for writer in self.writers:
             self.assertEqual(writer.wait(600), 0)
+        left = self.number("SELECT count(*) FROM outbox_messages WHERE status IN ('pending', 'processing')")
         self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"
-                                          " LIMIT 1"), "everything to be relayed", 300)
+                                          " LIMIT 1"), "%d messages to be relayed" % left, 300 + left // 100)
         for relay in self.relays:
             self.stop(relay)
         self.publisher.settle_down()
