@@ -274,7 +274,7 @@ class Fire(Watched):
             self.assertEqual(writer.wait(600), 0)
         left = self.number("SELECT count(*) FROM outbox_messages WHERE status IN ('pending', 'processing')")
         self.until(lambda: not self.query("SELECT 1 FROM outbox_messages WHERE status IN ('pending', 'processing')"
-                                          " LIMIT 1"), "%d messages to be relayed" % left, 300 + left // 100)
+                                          " LIMIT 1"), "%d messages to be relayed" % left, 300)
         for relay in self.relays:
             self.stop(relay)
         self.publisher.settle_down()
