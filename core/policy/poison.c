@@ -102,11 +102,13 @@ static void load(struct json_object *state, enum poison_list which, struct json_
 
 bool poison_would_charge(struct json_object *state)
 {
-    struct json_object *in_flight = NULL;
+    struct json_object *in_flight = NULL, *found = NULL;
     load(state, POISON_IN_FLIGHT, &in_flight);
-    bool one = length(in_flight) == 1;
+    load(state, POISON_FOUND, &found);
+    bool again = length(in_flight) == 1 && has(found, id_at(in_flight, 0));
     clear(&in_flight);
-    return one;
+    clear(&found);
+    return again;
 }
 
 void poison_begin(struct poison *p, struct json_object *state, int64_t until_us)
@@ -117,9 +119,11 @@ void poison_begin(struct poison *p, struct json_object *state, int64_t until_us)
     for (enum poison_list i = POISON_SUSPECTS; i < POISON_LISTS; i++)
         load(state, i, &p->lists[i]);
     if (length(in_flight) == 1) {
-        add(&p->lists[POISON_FOUND], id_at(in_flight, 0));
-        add(&p->lists[POISON_CHARGES], id_at(in_flight, 0));
-        drop(*suspects, id_at(in_flight, 0));
+        struct outbox_str id = id_at(in_flight, 0);
+        if (has(p->lists[POISON_FOUND], id))
+            add(&p->lists[POISON_CHARGES], id);
+        add(&p->lists[POISON_FOUND], id);
+        drop(*suspects, id);
     } else if (in_flight) {
         /* One of these did it; the earlier suspects are cleared. */
         clear(suspects);

@@ -5,8 +5,9 @@
  * While a relay follows one that ended uncleanly, it publishes one chunk at a time, and before each
  * chunk its ids are committed to the relay's row. When it dies, too, the next relay reads there
  * which messages were in flight: the suspects, which then go out in halves. A message that was
- * alone in flight is found: it is charged, and goes out alone until it is accepted or dead. All
- * other messages go out as always, uncharged.
+ * alone in flight is found: it goes out alone until it is accepted or dead, and is charged for each
+ * further death. The first one charges nobody: whoever kills relays for another reason may meet a
+ * message alone, too. All other messages go out as always, uncharged.
  *
  * Shared by all workers. The worker whose chunk is in flight holds `chunk_lock` from poison_record
  * to poison_clear; `lock` protects the fields below it, and is held within calls only.

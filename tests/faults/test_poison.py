@@ -46,8 +46,8 @@ class Poison(fire.Watched):
         innocents = self.insert("x", count=70)
         bad = [self.insert("poison") for _ in range(poisons)]
         innocents += self.insert("y", count=70)
-        # One death without a record, halving down to one, a charge, and two more tries alone: for each.
-        deaths = self.run_until_done(1 + poisons * 12)
+        # One death without a record, halving down to one, which charges nobody, and three more tries alone: for each.
+        deaths = self.run_until_done(1 + poisons * 13)
         print("# figures: %s: %d deaths for %d poison messages among %d" % (
             self.id().replace("__main__.", ""), deaths, poisons, len(innocents)), flush=True)
         for i in bad:

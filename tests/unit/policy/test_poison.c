@@ -81,7 +81,7 @@ START_TEST(what_was_not_sent_is_suspect_still)
 }
 END_TEST
 
-START_TEST(deaths_halve_the_suspects_down_to_one_which_is_charged_once)
+START_TEST(deaths_halve_the_suspects_down_to_one_which_the_next_death_charges)
 {
     die("{\"probation\":{\"in_flight\":[\"c\",\"d\"],\"suspects\":[\"a\",\"b\",\"c\",\"d\"]}}");
     ck_state("{\"suspects\":[\"c\",\"d\"]}");
@@ -91,6 +91,9 @@ START_TEST(deaths_halve_the_suspects_down_to_one_which_is_charged_once)
     poison_clear(&poison, false);
     ck_assert(!poison_pop_charge(&poison, msgs[2]->row_id));
     die("{\"probation\":{\"in_flight\":[\"c\"],\"suspects\":[\"c\",\"d\"]}}");
+    ck_state("{\"suspects\":[\"d\"],\"alone\":[\"c\"]}");
+    ck_assert(!poison_pop_charge(&poison, msgs[2]->row_id)); /* it may have been a kill */
+    die("{\"probation\":{\"in_flight\":[\"c\"],\"suspects\":[\"d\"],\"alone\":[\"c\"]}}");
     ck_state("{\"suspects\":[\"d\"],\"alone\":[\"c\"],\"charges\":[\"c\"]}");
     ck_assert(poison_pop_charge(&poison, msgs[2]->row_id));
     ck_assert(!poison_pop_charge(&poison, msgs[2]->row_id));
@@ -167,12 +170,14 @@ START_TEST(a_list_that_no_relay_wrote_is_cut)
 }
 END_TEST
 
-START_TEST(one_message_in_flight_is_what_would_be_charged)
+START_TEST(what_is_found_and_alone_in_flight_again_would_be_charged)
 {
     static const struct {
         const char *text;
         bool charges;
-    } states[] = {{"{\"probation\":{\"in_flight\":[\"a\"]}}", true},
+    } states[] = {{"{\"probation\":{\"in_flight\":[\"a\"],\"alone\":[\"b\",\"a\"]}}", true},
+                  {"{\"probation\":{\"in_flight\":[\"a\"],\"alone\":[\"b\"]}}", false},
+                  {"{\"probation\":{\"in_flight\":[\"a\"]}}", false},
                   {"{\"probation\":{\"in_flight\":[\"a\",\"b\"]}}", false},
                   {"{\"probation\":{\"suspects\":[\"a\"]}}", false},
                   {"{}", false}};
@@ -192,13 +197,13 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, what_survived_is_cleared);
     tcase_add_test(tc, what_was_not_sent_is_suspect_still);
-    tcase_add_test(tc, deaths_halve_the_suspects_down_to_one_which_is_charged_once);
+    tcase_add_test(tc, deaths_halve_the_suspects_down_to_one_which_the_next_death_charges);
     tcase_add_test(tc, what_was_found_goes_alone_until_it_survives);
     tcase_add_test(tc, what_comes_with_a_death_of_which_nothing_is_known_is_recorded_for_a_while);
     tcase_add_test(tc, suspects_that_never_come_are_forgotten);
     tcase_add_test(tc, nonsense_in_a_row_is_passed_over);
     tcase_add_test(tc, a_list_that_no_relay_wrote_is_cut);
-    tcase_add_test(tc, one_message_in_flight_is_what_would_be_charged);
+    tcase_add_test(tc, what_is_found_and_alone_in_flight_again_would_be_charged);
     suite_add_tcase(suite, tc);
     return unit_main(suite);
 }
