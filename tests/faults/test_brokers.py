@@ -61,6 +61,15 @@ class Broker(broker_faults.Fire):
             time.sleep(0.2)
         self.go_on_and_finish()
 
+    def test_relays_are_killed_as_soon_as_something_arrives(self):
+        """What was in flight is halved from death to death down to one message, which no relay dies of."""
+        self.begin(fire.FOR_LONG, messages=self.BATCH)
+        for n in range(KILLS):
+            seen = len(self.publisher.got)
+            self.until(lambda least=seen: len(self.publisher.got) > least, "a message to arrive")
+            self.kill(n % self.RELAYS)
+        self.go_on_and_finish()
+
 
 if __name__ == "__main__":
     outbox_test.main()
