@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * server.c SOCKET FILE - the server that the tests publish to. It appends the id of each message
- * to FILE, one a line, and answers when that is on the disk. Messages of the topics later, retry
+ * to FILE, between newlines, and answers when that is on the disk: a server that is killed may
+ * leave half an id, to which the next one must not be added. Messages of the topics later, retry
  * and never are not taken. TOKEN in the environment is what a login must bring.
  */
 #define _DEFAULT_SOURCE
@@ -14,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const char *answer_to(const char *topic, int file, const char *id, size_t n_id)
+static const char *answer_to(const char *topic, int file, const char *line, size_t n)
 {
     if (strcmp(topic, "later") == 0)
         return "later 200\n";
@@ -22,25 +23,24 @@ static const char *answer_to(const char *topic, int file, const char *id, size_t
         return "retry it did not work\n";
     if (strcmp(topic, "never") == 0)
         return "never of this topic\n";
-    return write(file, id, n_id) == (ssize_t)n_id && fdatasync(file) == 0 ? "ok\n"
-                                                                          : "retry no room\n";
+    return write(file, line, n) == (ssize_t)n && fdatasync(file) == 0 ? "ok\n" : "retry no room\n";
 }
 
 /* 1: answered; 0: the client speaks another protocol, or is gone. */
 static int put(FILE *in, FILE *out, int file)
 {
     unsigned long long n_id, n_topic, n_payload;
-    char id[1024], topic[1024] = "";
+    char line[1024] = "\n", topic[1024] = "";
     if (fscanf(in, "%llu %llu %llu", &n_id, &n_topic, &n_payload) != 3 || getc(in) != '\n' ||
-        n_id >= sizeof id || n_topic >= sizeof topic)
+        n_id > sizeof line - 2 || n_topic >= sizeof topic)
         return 0;
-    if (fread(id, 1, n_id, in) != n_id || fread(topic, 1, n_topic, in) != n_topic)
+    if (fread(line + 1, 1, n_id, in) != n_id || fread(topic, 1, n_topic, in) != n_topic)
         return 0;
-    id[n_id] = '\n';
+    line[n_id + 1] = '\n';
     for (; n_payload > 0; n_payload--)
         if (getc(in) == EOF)
             return 0;
-    fputs(answer_to(topic, file, id, n_id + 1), out);
+    fputs(answer_to(topic, file, line, n_id + 2), out);
     return fflush(out) == 0;
 }
 
