@@ -378,7 +378,8 @@ class Life(combination.Scenario):
             self.until(lambda: len(self.arrived()) > before, "a message")
             relay.send_signal(signal.SIGKILL)
             relay.wait()
-        relay = self.start("run")
+        relay = self.start("run", log="last.log")
+        self.until(lambda: "started" in self.read("last.log"), "the last one")  # the others may have left it nothing to do
         self.until_counted(len(ids), "processed")
         self.stop(relay)
         arrived = self.arrived_ids()
