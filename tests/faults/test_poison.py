@@ -47,7 +47,7 @@ class Poison(fire.Watched):
         bad = [self.insert("poison") for _ in range(poisons)]
         innocents += self.insert("y", count=70)
         # One death without a record, halving down to one, which charges nobody, and three more tries alone: for each.
-        deaths = self.run_until_done(1 + poisons * 13)
+        deaths = self.run_until_done(1 + poisons * 12)
         print("# figures: %s: %d deaths for %d poison messages among %d" % (
             self.id().replace("__main__.", ""), deaths, poisons, len(innocents)), flush=True)
         for i in bad:
