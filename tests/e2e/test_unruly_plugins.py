@@ -217,7 +217,11 @@ class Threads(Unruly):
 
     def test_a_terminal_still_stops_and_ends_it(self):
         self.shop("")
-        relay = self.start("run", preexec_fn=lambda: os.setpgid(0, 0))  # as a job of a shell: not orphaned
+        def as_a_job():
+            os.setpgid(0, 0)  # not orphaned
+            for one in (signal.SIGTSTP, signal.SIGQUIT):  # a script's `&` ignores SIGQUIT, and who inherits that does, too
+                signal.signal(one, signal.SIG_DFL)
+        relay = self.start("run", preexec_fn=as_a_job)
         self.until_status(self.insert("x"), "processed")
         relay.send_signal(signal.SIGTSTP)
         def state():
