@@ -155,6 +155,26 @@ void session_catch_up(struct amqp *a)
     session_close(a);
 }
 
+/* Opens the channel and finds or makes the destination, both in connect_timeout. */
+static int prepare_channel(struct amqp *a, const struct limits *limits, struct outbox_err *err)
+{
+    int64_t until_us = now_us() + a->settings.connect_us;
+    const struct limits soon = {earlier(limits->until_us, until_us), limits->cancel_fd};
+    int r = OUTBOX_OK;
+    if (a->channel.stale)
+        r = session_close_channel(a, &soon, err);
+    if (r == 0 && !a->channel.open)
+        r = session_open_channel(a, &soon, err);
+    if (r == 0 && !a->channel.declared && a->settings.declare != DECLARE_NONE) {
+        r = declare(a, a->settings.declare == DECLARE_PASSIVE, &soon, err);
+        a->channel.declared = r == 0;
+    }
+    /* A call that ends earlier says nothing about the broker. */
+    if (r == OUTBOX_E_TIMEOUT && until_us <= limits->until_us)
+        r = err->code = OUTBOX_E_RETRY;
+    return r;
+}
+
 int session_ready(struct amqp *a, const struct limits *limits, struct outbox_err *err)
 {
     const struct connection *conn = &a->connection;
@@ -165,14 +185,8 @@ int session_ready(struct amqp *a, const struct limits *limits, struct outbox_err
         r = sign_in(a, limits, err);
     if (r == 0 && conn->blocked)
         return outbox_fail(err, OUTBOX_E_RETRY, "%s", conn->blocked_why);
-    if (r == 0 && a->channel.stale)
-        r = session_close_channel(a, limits, err);
-    if (r == 0 && !a->channel.open)
-        r = session_open_channel(a, limits, err);
-    if (r == 0 && !a->channel.declared && a->settings.declare != DECLARE_NONE) {
-        r = declare(a, a->settings.declare == DECLARE_PASSIVE, limits, err);
-        a->channel.declared = r == 0;
-    }
+    if (r == 0)
+        r = prepare_channel(a, limits, err);
     if (r == 0 || !conn->failed)
         return r;
     bool turned_away = is_new && conn->closed;

@@ -68,8 +68,10 @@ const struct outbox_option settings_options[] = {
      OUTBOX_OPT_BOOL, 0},
     {"heartbeat", "20s", "A broker that sends nothing for two of them is dead; 0: none.", NULL, 0,
      3600000, OUTBOX_OPT_DURATION, 0},
-    {"connect_timeout", "5s", "For one host: its name, TCP, TLS and the login.", NULL, 10, 600000,
-     OUTBOX_OPT_DURATION, 0},
+    {"connect_timeout", "5s",
+     "For one host: its name, TCP, TLS and the login; as long again for the channel and the "
+     "destination.",
+     NULL, 10, 600000, OUTBOX_OPT_DURATION, 0},
     {"confirm_timeout", "10s", "How long a message may wait for its confirm.", NULL, 10, 3600000,
      OUTBOX_OPT_DURATION, OUTBOX_OPT_BELOW_BATCH_TIMEOUT},
     {"window", "1000", "How many messages may be unconfirmed.", NULL, 1, 65535, OUTBOX_OPT_INT, 0},

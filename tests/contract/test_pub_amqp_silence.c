@@ -68,6 +68,22 @@ START_TEST(connecting_to_a_silent_peer_ends_after_connect_timeout)
 }
 END_TEST
 
+START_TEST(a_channel_that_does_not_open_is_given_up_after_connect_timeout)
+{
+    fake.silence = FAKE_SILENT_AFTER_LOGIN;
+    fake_start(&fake);
+    struct instance *instance = a_publisher("connect_timeout", "300ms", NULL);
+    struct batch *b = a_batch("m", 3, "x");
+    int64_t began = now_ms();
+    publish(instance, b, 20000, -1);
+    ck_assert_int_lt(now_ms() - began, 2 * 300 + LATE_MS); /* not what the call leaves, 10 s */
+    ck_assert_int_ge(now_ms() - began, 290);
+    assert_verdicts(b, OUTBOX_UNAVAILABLE);
+    ck_assert_msg(strstr(reason(b, 0), "cannot open a channel: no answer"), "%s", reason(b, 0));
+    close_publisher(instance);
+}
+END_TEST
+
 /* Where it falls silent, and how large what it should have taken is. */
 static const struct {
     enum fake_silence silence;
@@ -373,6 +389,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 180);
     tcase_add_test(tc, connecting_to_a_silent_peer_ends_after_connect_timeout);
+    tcase_add_test(tc, a_channel_that_does_not_open_is_given_up_after_connect_timeout);
     tcase_add_loop_test(tc, a_call_is_never_longer_than_its_time, 0, n);
     tcase_add_loop_test(tc, cancelling_ends_whatever_it_waits_for, 0, n);
     tcase_add_loop_test(tc, a_write_that_hangs_inside_the_library_ends_in_time, 0, 2);
