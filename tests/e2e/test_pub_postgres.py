@@ -273,7 +273,8 @@ class Outages(Inbox):
         self.stop(relay)
 
     def test_a_server_that_falls_silent_is_left_and_taken_up_again(self):
-        self.inbox("publish_timeout = 1s\nconnect_timeout = 1s", "batch_timeout = 5s")
+        # One worker: the next messages go by the connection that is open.
+        self.inbox("publish_timeout = 1s\nconnect_timeout = 1s", "batch_timeout = 5s\nworkers = 1")
         relay = self.start("run")
         self.until_status(self.insert("x"), "processed")
         self.server.signal(inbox.PROCESS, signal.SIGSTOP)
