@@ -102,43 +102,85 @@ static uint64_t collect(struct batch *b, const struct instance *instance,
     return own;
 }
 
-/* Submits all, and waits for the outcomes of what was taken. */
-static int submit_and_collect(struct batch *b, const struct instance *instance,
+/* Submits the first n, and waits for the outcomes of what was taken. */
+static int submit_and_collect(struct batch *b, uint64_t n, const struct instance *instance,
                               const struct outbox_call *call)
 {
     const struct outbox_publisher_ops *ops = &instance->plugin->ops.publisher;
     int64_t end = now_ms() + call->timeout_ms;
     uint64_t taken = 0, done = 0;
     int r = OUTBOX_OK;
-    while (taken < b->n && r == OUTBOX_OK) {
-        uint64_t n = 0;
+    while (taken < n && r == OUTBOX_OK) {
+        uint64_t got = 0;
         struct outbox_call part = *call;
         part.timeout_ms = (uint32_t)(end > now_ms() ? end - now_ms() : 0);
-        r = ops->submit(instance->self, b->msg_ptrs + taken, b->n - taken, &part,
-                        b->outcome_ptrs + taken, &n, &b->err);
-        taken += n;
+        r = ops->submit(instance->self, b->msg_ptrs + taken, n - taken, &part,
+                        b->outcome_ptrs + taken, &got, &b->err);
+        taken += got;
         if (now_ms() >= end || is_cancelled(call))
             break;
-        if (taken < b->n && r == OUTBOX_OK)
-            done += collect(b, instance, call, n == 0 ? end - now_ms() : 0, &r);
+        if (taken < n && r == OUTBOX_OK)
+            done += collect(b, instance, call, got == 0 ? end - now_ms() : 0, &r);
     }
     while (done < taken && r != OUTBOX_E_BROKEN && now_ms() <= end && !is_cancelled(call))
         done += collect(b, instance, call, end - now_ms(), &r);
     b->n_kept = done < taken ? taken - done : 0;
-    return r == OUTBOX_OK && done < b->n && is_cancelled(call) ? OUTBOX_E_CANCELLED : r;
+    return r == OUTBOX_OK && done < n && is_cancelled(call) ? OUTBOX_E_CANCELLED : r;
 }
 
 /* ---- both ---- */
 
-int batch_publish(struct batch *b, const struct instance *instance, const struct outbox_call *call)
+static uint64_t count_unset(const struct batch *b)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < b->n; i++)
+        n += b->outcomes[i].verdict == OUTBOX_UNSET;
+    return n;
+}
+
+/* Puts the messages without an outcome first; returns how many they are. */
+static uint64_t list_unset(struct batch *b)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < b->n; i++)
+        if (b->outcomes[i].verdict == OUTBOX_UNSET) {
+            b->outcomes[i] = (struct outbox_outcome){.size = sizeof b->outcomes[i]};
+            b->msg_ptrs[n] = &b->msgs[i];
+            b->outcome_ptrs[n++] = &b->outcomes[i];
+        }
+    return n;
+}
+
+int batch_publish_unset(struct batch *b, const struct instance *instance,
+                        const struct outbox_call *call)
 {
     const struct outbox_publisher_ops *ops = &instance->plugin->ops.publisher;
-    for (uint64_t i = 0; i < b->n; i++)
-        b->outcomes[i] = (struct outbox_outcome){.size = sizeof b->outcomes[i]};
+    uint64_t n = list_unset(b);
     b->err = (struct outbox_err){.size = sizeof b->err};
     if (ops->submit)
-        return submit_and_collect(b, instance, call);
-    return ops->publish(instance->self, b->msg_ptrs, b->n, call, b->outcome_ptrs, &b->err);
+        return submit_and_collect(b, n, instance, call);
+    return ops->publish(instance->self, b->msg_ptrs, n, call, b->outcome_ptrs, &b->err);
+}
+
+int batch_publish(struct batch *b, const struct instance *instance, const struct outbox_call *call)
+{
+    for (uint64_t i = 0; i < b->n; i++)
+        b->outcomes[i].verdict = OUTBOX_UNSET;
+    return batch_publish_unset(b, instance, call);
+}
+
+int batch_publish_all(struct batch *b, const struct instance *instance,
+                      const struct outbox_call *call)
+{
+    int r = batch_publish(b, instance, call);
+    uint64_t before = b->n, left = count_unset(b);
+    while (r == OUTBOX_OK && b->n_kept == 0 && left > 0 && left < before) {
+        b->n_again += left;
+        r = batch_publish_unset(b, instance, call);
+        before = left;
+        left = count_unset(b);
+    }
+    return r;
 }
 
 uint64_t batch_accepted(const struct batch *b, uint64_t *ret_other)

@@ -17,6 +17,7 @@ struct batch {
     size_t n_copies;
     /* Messages whose outcomes did not come: the plugin may have them until its close. */
     uint64_t n_kept;
+    uint64_t n_again; /* how many were handed over once more by batch_publish_all */
 };
 
 /* Zeroed ones, with room for one more behind; ends the process without memory. */
@@ -30,6 +31,12 @@ struct outbox_str batch_copy(struct batch *b, const char *text, uint64_t n);
 
 /* Publishes all of it once; outcomes are zeroed first. The result is the plugin's own. */
 int batch_publish(struct batch *b, const struct instance *instance, const struct outbox_call *call);
+/* Once more, what has no outcome; at least one has none. */
+int batch_publish_unset(struct batch *b, const struct instance *instance,
+                        const struct outbox_call *call);
+/* As a host does it: while calls succeed and give outcomes, what they left unset is in the next. */
+int batch_publish_all(struct batch *b, const struct instance *instance,
+                      const struct outbox_call *call);
 /* How many are accepted; *ret_other (may be NULL): the first that is not, or n. */
 uint64_t batch_accepted(const struct batch *b, uint64_t *ret_other);
 /* What became of one, for people; static, until the next call. */

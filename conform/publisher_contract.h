@@ -61,7 +61,8 @@ void publisher_logs_to(int fd);
 
 /* n messages with ids PREFIX-1 ...; the payload is theirs all. */
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload);
-/* Publishes all of it; outcomes are zeroed first. The second: with all the time that there is. */
+/* Publishes all of it; outcomes are zeroed first. The second: with all the time that there is, and
+ * once more what is unset, as batch_publish_all does. */
 int publish(struct instance *instance, struct batch *batch, uint32_t timeout_ms, int cancel_fd);
 int publish_all(struct instance *instance, struct batch *batch);
 void assert_verdicts(const struct batch *batch, uint32_t verdict);

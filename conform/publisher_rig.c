@@ -194,7 +194,9 @@ void close_publisher(struct instance *instance)
 
 int publish_all(struct instance *instance, struct batch *b)
 {
-    return publish(instance, b, kind->publish_ms ? kind->publish_ms : 60000, -1);
+    const struct outbox_call call = {sizeof call, kind->publish_ms ? kind->publish_ms : 60000, -1,
+                                     200};
+    return batch_publish_all(b, instance, &call);
 }
 
 struct batch *a_batch(const char *prefix, uint64_t n, const char *payload)

@@ -47,27 +47,19 @@ static void let_it_write(void)
 /* Publishes what has no final outcome yet, as a relay would, until all is accepted. */
 static void publish_until_accepted(struct instance *instance, struct batch *b)
 {
+    const struct outbox_call call = {sizeof call, 10000, -1, 200};
     int64_t deadline = now_ms() + 60000;
-    for (uint64_t left = b->n; left > 0;) {
-        struct batch rest = {.msg_ptrs = b->msg_ptrs,
-                             .outcomes = b->outcomes,
-                             .outcome_ptrs = b->outcome_ptrs,
-                             .n = left};
-        int r = publish(instance, &rest, 10000, -1);
-        uint64_t kept = 0;
-        for (uint64_t i = 0; i < left; i++) {
+    int r = batch_publish(b, instance, &call);
+    for (uint64_t other; batch_accepted(b, &other) < b->n;) {
+        ck_assert_msg(now_ms() < deadline, "the call: %d, and %s", r, batch_tell(b, other));
+        for (uint64_t i = 0; i < b->n; i++) {
             ck_assert_uint_ne(b->outcomes[i].verdict, OUTBOX_RETRY);
             ck_assert_uint_ne(b->outcomes[i].verdict, OUTBOX_REJECTED);
             if (b->outcomes[i].verdict != OUTBOX_ACCEPTED)
-                b->msg_ptrs[kept++] = b->msg_ptrs[i];
+                b->outcomes[i].verdict = OUTBOX_UNSET;
         }
-        ck_assert_msg(kept == 0 || now_ms() < deadline,
-                      "%llu of %llu are left; the call: %d %s; verdict %u: %s",
-                      (unsigned long long)kept, (unsigned long long)left, r, rest.err.text,
-                      b->outcomes[left - 1].verdict, reason(b, left - 1));
-        left = kept;
-        if (left > 0)
-            poll(NULL, 0, 200);
+        poll(NULL, 0, 200);
+        r = batch_publish_unset(b, instance, &call);
     }
 }
 

@@ -121,6 +121,16 @@ class OwnPlugins(outbox_test.Scratch):
                             % (program, SCRATCH, arrived), level=5)
         self.assertIn("nothing_accepted_is_lost_in_kills", run.passed)
 
+    def test_a_slow_publisher_conforms_in_several_calls(self):
+        """In each it begins messages for a second, which is not enough for 300 of them."""
+        arrived = self.write("arrived", "")
+        program = self.write("program.sh", "#!/bin/sh\ncat >/dev/null\nsleep 0.01\necho \"$OUTBOX_ID\" >>%s\n" % arrived, 0o755)
+        run = conform_test.Run(self.dir, os.path.join(outbox_test.PLUGIN_DIR, "pub-exec.so"),
+                               "[publisher x]\nmode = message\ncommand = %s\nbatch_timeout = 15s\ntimeout = 14s\n"
+                               "%sverify = cat %s\n" % (program, SCRATCH, arrived),
+                               "--only", "accepted_messages_have_arrived_once")
+        self.assertEqual((run.code, run.failed), (0, []), run.text())
+
     def test_pub_exec_conforms_in_mode_stream(self):
         arrived = self.write("arrived", "")
         program = self.write("program.py", r"""import json, sys
