@@ -75,9 +75,11 @@ static void open_with(const struct outbox_option *o, const char *value)
 {
     struct setup *s = target_again();
     struct outbox_err err = {.size = sizeof err};
-    struct instance *instance = calloc(1, sizeof *instance);
+    const char *name = o ? o->name : "the INI";
     if (o && options_set(target_options(s), o->name, value, &err) < 0)
         return; /* not one that it allows */
+    struct instance *instance = calloc(1, sizeof *instance);
+    ck_assert_ptr_nonnull(instance);
     const struct instance_setup setup = {.plugin = s->plugin,
                                          .cfg = s->options,
                                          .label = s->section,
@@ -85,11 +87,10 @@ static void open_with(const struct outbox_option *o, const char *value)
                                          .publish_ms = s->publish_ms};
     int r = instance_open(instance, &setup, &err);
     ck_assert_msg(r == OUTBOX_OK || r == OUTBOX_E_CONFIG || (o && r == OUTBOX_E_RETRY),
-                  "open returned %d with %s = %s: %s", r, o ? o->name : "the INI", o ? value : "it",
-                  err.text);
+                  "open returned %d with %s = %s: %s", r, name, o ? value : "it", err.text);
     ck_assert_msg(r == OUTBOX_OK || o, "it cannot be opened: %s", err.text);
     ck_assert_msg(r == OUTBOX_OK || !strstr(err.text, "without a reason"),
-                  "open with %s = %s fails without a reason", o->name, value);
+                  "open with %s = %s fails without a reason", name, o ? value : "it");
 }
 
 START_TEST(it_opens_with_its_section)
