@@ -81,7 +81,8 @@ class Waits(relay_test.Relay):
         self.assertRegex(out, r"(?m)^  waits since .*Z: worker 1 publishes to out$")
         self.assertRegex(out, r"(?m)^  publisher out: waiting, .*last progress \d+ s ago$")
         self.until(lambda: "get no further" in self.read("relay.log"), "it to be told", 90)
-        self.assertRegex(self.read("relay.log"), r'waits_for="worker 1 publishes to out since (59|6\d) s"')
+        # It has published for somewhat less long than none was settled, by how slow the machine is.
+        self.assertRegex(self.read("relay.log"), r'waits_for="worker 1 publishes to out since [4-6]\d s"')
         relay.send_signal(signal.SIGTERM)
         relay.send_signal(signal.SIGINT)  # at once
         relay.wait(outbox_test.PATIENCE)
