@@ -4,12 +4,12 @@
 # line: N passed, N failed, N skipped. A test program that failed runs once more, alone, when the suites are over;
 # if it passes then, it has passed, and is listed as flaky. More than three of these are a failure.
 #
-#   scripts/test.sh             everything that continuous integration runs
+#   scripts/test.sh             everything that continuous integration runs: each test, but not each in every build
 #   scripts/test.sh --quick     one build, and of its tests what is quick and needs no servers
-#   scripts/test.sh --portable  one build, and its tests with servers, but no fault scenarios: what another
-#                               release of the distribution may change
-#   scripts/test.sh --here      everything, but on this release of the distribution only
-#   scripts/test.sh --suites    every suite, without the checks of the source
+#   scripts/test.sh --portable  one build, its unit and contract tests and a relay, with servers: what another release
+#                               of the distribution may change
+#   scripts/test.sh --here      every test in every build, and the checks of the source
+#   scripts/test.sh --suites    the same without the checks
 #   scripts/test.sh --faults    the fault scenarios in full, hours; a table for keeping
 #   scripts/test.sh --long      coverage, the SDK alone in a bare root, long fuzzing
 # The last four are parts of scripts/check-release.sh.
@@ -83,19 +83,27 @@ slow_first() {
     grep -E "$longest" <<<"$tests"
     grep -vE "$longest" <<<"$tests"
 }
+# Continuous integration runs each test, but not in every build: contract tests under the sanitizers and, plain, on the
+# other release; commands, and what belongs to one broker, plain. The release runs every test in every build.
+in_ci() { if [ "$mode" = ci ]; then grep -E "$@"; else cat; fi; }
+the_relay='e2e/test_(amqp|blocking|broken_|dead_letters|relay|reload|rule|unruly_)'
+stops_servers='test_pub_amqp_life|test_store_postgres_servers'
 most_tests() {
-    list_tests "$1" | grep -vE 'test_(pub_amqp_life|store_postgres_servers|combinations|conform|sdk_template|sdk_guide|documents|generated|sbom)|fuzz/|faults/'
+    list_tests "$1" | grep -vE "$stops_servers|test_(combinations|conform|sdk_template|sdk_guide|documents|generated|sbom)|fuzz/|faults/" |
+        in_ci "tests/(unit|contract)/|$the_relay"
     echo tests/faults/test_kill.py
 }
 suite_tests() {
     case $1 in
-    gcc) list_tests gcc | slow_first ;;
+    gcc) list_tests gcc | in_ci "tests/(unit|fuzz|e2e|faults)/|$stops_servers|_pooled" | slow_first ;;
     clang)
         list_tests clang | grep tests/unit/
-        echo tests/e2e/test_relay.py
+        suite_tests relay
         ;;
     asan)
-        printf 'tests/%s\n' faults/test_crash.py faults/test_soak.py e2e/test_combinations.py
+        echo tests/faults/test_crash.py
+        echo tests/e2e/test_combinations.py
+        [ "$mode" = ci ] || echo tests/faults/test_soak.py
         most_tests asan | grep -v _pooled | slow_first
         ;;
     tsan)
@@ -110,16 +118,17 @@ suite_tests() {
         [ "$mode" != --quick ] || without=conform_servers # it starts servers where there are some
         list_tests gcc | grep -E '^tests/e2e/' | grep -v $without | slow_first
         ;;
+    relay) echo tests/e2e/test_relay.py ;;
     faults) printf 'tests/faults/%s.py\n' test_kill test_poison ;; # what is quick and wants no servers
     esac
 }
 
-# make_check SUITE BUILD ARGUMENT...: with no programs but those of the suite; gcc and clang build all of them.
+# make_check SUITE BUILD ARGUMENT...: with no programs but those of the suite; the release has gcc and clang build all.
 make_check() {
     local suite=$1 build=$2 programs=()
     shift 2
-    case $suite in
-    gcc | clang) ;;
+    case $mode-$suite in
+    --*-gcc | --*-clang) ;;
     *) programs=("check_PROGRAMS=$(suite_tests "$suite" | grep -v '\.py$' | tr '\n' ' ')") ;;
     esac
     make -C "$work/build-$build" check "${programs[@]}" "$@"
@@ -292,10 +301,10 @@ check_scripts() {
 
 check_manuals() { scripts/check-manuals.sh "$work/build-gcc/stage/usr/share/man"; }
 
-# Debian's packages of this tree, and what lintian says of them; scripts/check-packages.sh does that in bare roots, and more.
+# Debian's packages of the tarball, and what lintian says of them; scripts/check-packages.sh does that in bare roots, and more.
 check_packages() (
-    mkdir -p "$work/packages/source" && scripts/list-files.sh | xargs -0 cp -d --parents -t "$work/packages/source" &&
-        cd "$work/packages/source" && PATH=/usr/lib/ccache:$PATH DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -b -us -uc -j"$jobs" &&
+    mkdir "$work/packages" && cd "$work/build-gcc" && { [ ! -e "$top/.git" ] || make dist-check-files; } && make dist &&
+        cd "$work/packages" && tar xf "$work"/build-gcc/outboxd-*.tar.xz && cd outboxd-* && PATH=/usr/lib/ccache:$PATH DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -b -us -uc -j"$jobs" &&
         lintian --allow-root --suppress-tags alien-tag --pedantic -I --fail-on=error,warning,info,pedantic ../outboxd_*.changes
 )
 
@@ -326,12 +335,12 @@ fuzz() (
 # What the fault scenarios showed in this run.
 faults_table() {
     cp "$work/build-asan/tests/faults/test_crash.log" "$work/build-gcc/tests/faults/" &&
+        cp -n "$work"/build-asan/tests/contract/*.log "$work/build-gcc/tests/contract/" &&
         make -s -C "$work/build-gcc" faults-table
 }
 
 dist_check() (
     mkdir "$work/dist" && cd "$work/dist" && "$top/configure" --prefix=/usr CC="${ccache}gcc" &&
-        { [ ! -e "$top/.git" ] || make dist-check-files; } &&
         make -j"$jobs" distcheck TESTS=tests/unit/common/test_utf8 check_PROGRAMS=tests/unit/common/test_utf8 \
             DISTCHECK_CONFIGURE_FLAGS="CC='${ccache}gcc'"
 )
@@ -376,11 +385,11 @@ every_check() {
     step packages check_packages
     step calls check_calls
     step valgrind check_memory
-    step fuzz fuzz 20
+    step fuzz fuzz 10
     step bench-programs make -C "$work/build-gcc" -j"$jobs" bench-programs
     CC="${ccache}gcc" step new-plugin scripts/check-new-plugin.sh
     CI=1 step plugins-apart scripts/check-plugins-apart.sh "$work/build-gcc/stage"
-    step distcheck dist_check
+    [ "$mode" = ci ] || step distcheck dist_check
 }
 
 every_fault() {
@@ -407,7 +416,7 @@ case $mode in
 --portable)
     step services start_services
     build gcc
-    for name in unit contract e2e; do
+    for name in unit contract relay; do
         suite $name gcc
     done
     run_again
