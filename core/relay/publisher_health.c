@@ -104,10 +104,10 @@ static bool blame(struct worker *w, const struct chunk *chunk, size_t culprit, u
  * with the batch, so that one outage is told once. */
 static const char *explain_silence(const struct chunk *chunk)
 {
-    if (chunk->result == OUTBOX_OK && chunk->in_time)
-        return "it returned OUTBOX_OK and set no outcome for any message";
     if (!chunk->whole_time)
         return NULL;
+    if (chunk->result == OUTBOX_OK && chunk->in_time)
+        return "it returned OUTBOX_OK and set no outcome for any message";
     return chunk->result < 0 ? chunk->err.text : "it answered for no message within batch_timeout";
 }
 

@@ -89,6 +89,19 @@ class Surroundings(relay_test.Relay):
         self.assertIn("working_directory", self.outboxd("check", "--connect", code=1).stderr)
 
 
+class Slow(relay_test.Relay):
+    def test_what_has_no_time_left_in_its_batch_is_no_outage(self):
+        """Programs may take two of three seconds: for the second part of a batch none is begun any more."""
+        self.shop("batch_size = 40\nworkers = 1\n", "batch_size = 10\nconcurrency = 1\ntimeout = 2s\nbatch_timeout = 3s\n")
+        ids = self.insert("sleep 0.2", count=30)
+        relay = self.start("run")
+        for i in ids:
+            self.until_status(i, "processed")
+        self.stop(relay)
+        self.assertNotIn("unavailable", self.read("relay.log"))
+        self.assertEqual(len(self.arrived()), 30)
+
+
 class Processes(relay_test.Relay):
     """Orphans, and programs that do not die."""
 
