@@ -19,7 +19,8 @@ done
 ./autogen.sh
 mkdir build
 cd build
-../configure --enable-developer --disable-store-postgres --disable-pub-amqp CC="${CC:-gcc}"
+../configure --enable-developer --disable-all-plugins --enable-store-sqlite --enable-pub-exec \
+    --enable-pub-trypub --enable-store-trystore --enable-rule-tryrule CC="${CC:-gcc}"
 make pub-trypub
 test -e .libs/pub-trypub.so
 test ! -e .libs/store-trystore.so

@@ -83,36 +83,45 @@ slow_first() {
     grep -E "$longest" <<<"$tests"
     grep -vE "$longest" <<<"$tests"
 }
-# Continuous integration runs each test, but not in every build: contract tests under the sanitizers and, plain, on the
-# other release; commands, and what belongs to one broker, plain. The release runs every test in every build.
-in_ci() { if [ "$mode" = ci ]; then grep -E "$@"; else cat; fi; }
-the_relay='e2e/test_(amqp|blocking|broken_|dead_letters|relay|reload|rule|unruly_)'
 stops_servers='test_pub_amqp_life|test_store_postgres_servers'
+the_relay='e2e/test_(amqp|blocking|broken_|dead_letters|relay|reload|rule|unruly_)'
 most_tests() {
-    list_tests "$1" | grep -vE "$stops_servers|test_(combinations|conform|sdk_template|sdk_guide|documents|generated|sbom)|fuzz/|faults/" |
-        in_ci "tests/(unit|contract)/|$the_relay"
+    list_tests "$1" | grep -vE "$stops_servers|test_(combinations|conform|sdk_template|sdk_guide|documents|generated|sbom)|fuzz/|faults/"
     echo tests/faults/test_kill.py
+}
+# narrow SUITE: continuous integration runs each test, but not in every build. Contract tests run under the sanitizers and,
+# plain, on the other release; commands, and what belongs to one broker, plain. outbox-conform meets servers in the release
+# only, since its tests are those contract tests. The release runs every test in every build.
+narrow() {
+    case $mode-$1 in
+    ci-gcc) grep -E "tests/(unit|fuzz|e2e|faults)/|$stops_servers|_pooled" | grep -v conform_servers ;;
+    ci-clang) grep -E tests/unit/base/ ;;
+    ci-asan) grep -E "tests/(unit|contract|faults)/|$the_relay" | grep -v test_postgres_locks ;;
+    ci-tsan) grep -E "tests/(unit|contract|faults)/|$the_relay" | grep -v test_postgres_leases ;;
+    --portable-contract) grep -vE "$stops_servers|_pooled" ;;
+    *) cat ;;
+    esac
 }
 suite_tests() {
     case $1 in
-    gcc) list_tests gcc | in_ci "tests/(unit|fuzz|e2e|faults)/|$stops_servers|_pooled" | slow_first ;;
+    gcc) list_tests gcc | narrow gcc | slow_first ;;
     clang)
-        list_tests clang | grep tests/unit/
+        list_tests clang | grep tests/unit/ | narrow clang
         suite_tests relay
         ;;
     asan)
         echo tests/faults/test_crash.py
         echo tests/e2e/test_combinations.py
         [ "$mode" = ci ] || echo tests/faults/test_soak.py
-        most_tests asan | grep -v _pooled | slow_first
+        most_tests asan | grep -v _pooled | narrow asan | slow_first
         ;;
     tsan)
         echo tests/e2e/test_combinations.py
-        most_tests tsan | grep -vE "$unthreaded" | slow_first
+        most_tests tsan | grep -vE "$unthreaded" | narrow tsan | slow_first
         ;;
     tsan-rest) most_tests tsan | grep -E "$unthreaded" ;;
     unit) list_tests gcc | grep -E '^tests/(unit|fuzz)/' | slow_first ;;
-    contract) list_tests gcc | grep -E '^tests/contract/' | slow_first ;;
+    contract) list_tests gcc | grep -E '^tests/contract/' | narrow contract | slow_first ;;
     e2e)
         local without=none
         [ "$mode" != --quick ] || without=conform_servers # it starts servers where there are some
@@ -149,10 +158,12 @@ build() {
 # What the suites after the first one want, while that one runs: it mostly waits. And the root for end_portable().
 portable_release=trixie
 build_others() {
+    local quickly=()
     renice -n 19 $BASHPID
-    build clang CC="${ccache}clang"
-    build asan --enable-sanitizer=address,undefined --enable-crash-points
-    build tsan --enable-sanitizer=thread
+    [ "$mode" != ci ] || quickly=(CFLAGS='-g -O1')
+    build clang "${quickly[@]}" CC="${ccache}clang"
+    build asan "${quickly[@]}" --enable-sanitizer=address,undefined --enable-crash-points
+    build tsan "${quickly[@]}" --enable-sanitizer=thread
     [ "$mode" != ci ] || scripts/in-root.sh $portable_release --tests true
 } >/dev/null 2>&1
 
