@@ -158,12 +158,10 @@ build() {
 # What the suites after the first one want, while that one runs: it mostly waits. And the root for end_portable().
 portable_release=trixie
 build_others() {
-    local quickly=()
     renice -n 19 $BASHPID
-    [ "$mode" != ci ] || quickly=(CFLAGS='-g -O1')
-    build clang "${quickly[@]}" CC="${ccache}clang"
-    build asan "${quickly[@]}" --enable-sanitizer=address,undefined --enable-crash-points
-    build tsan "${quickly[@]}" --enable-sanitizer=thread
+    build clang CC="${ccache}clang"
+    build asan --enable-sanitizer=address,undefined --enable-crash-points
+    build tsan --enable-sanitizer=thread
     [ "$mode" != ci ] || scripts/in-root.sh $portable_release --tests true
 } >/dev/null 2>&1
 
