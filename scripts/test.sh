@@ -4,7 +4,7 @@
 # line: N passed, N failed, N skipped. A test program that failed runs once more, alone, when the suites are over;
 # if it passes then, it has passed, and is listed as flaky. More than three of these are a failure.
 #
-#   scripts/test.sh             everything that continuous integration runs: each test, but not each in every build
+#   scripts/test.sh             what continuous integration runs: nearly every test, but not each in every build
 #   scripts/test.sh --quick     one build, and of its tests what is quick and needs no servers
 #   scripts/test.sh --portable  one build, its unit and contract tests and a relay, with servers: what another release
 #                               of the distribution may change
@@ -89,7 +89,7 @@ most_tests() {
     list_tests "$1" | grep -vE "$stops_servers|test_(combinations|conform|sdk_template|sdk_guide|documents|generated|sbom)|fuzz/|faults/"
     echo tests/faults/test_kill.py
 }
-# narrow SUITE: continuous integration runs each test, but not in every build. Contract tests run under the sanitizers and,
+# narrow SUITE: continuous integration runs nearly every test, but not each in every build. Contract tests run under the sanitizers and,
 # plain, on the other release; commands, and what belongs to one broker, plain. outbox-conform meets servers in the release
 # only, since its tests are those contract tests. The release runs every test in every build.
 narrow() {
@@ -394,7 +394,7 @@ every_check() {
     [ ! -e .git ] || step dist-files make -C "$work/build-gcc" dist-check-files
     step calls check_calls
     step valgrind check_memory
-    step fuzz fuzz 10
+    if [ "$mode" = ci ]; then step fuzz fuzz 10; else step fuzz fuzz 20; fi
     step bench-programs make -C "$work/build-gcc" -j"$jobs" bench-programs
     CC="${ccache}gcc" step new-plugin scripts/check-new-plugin.sh
     CI=1 step plugins-apart scripts/check-plugins-apart.sh "$work/build-gcc/stage"
